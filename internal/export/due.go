@@ -1,0 +1,52 @@
+package export
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Kind is the kind of a step.
+type Kind string
+
+// The kinds of steps; each is an asynq task type.
+const (
+	StepSubmit Kind = "submit"
+	StepPoll   Kind = "poll"
+	StepMirror Kind = "mirror"
+	StepSeal   Kind = "seal"
+)
+
+// Step is a task that must exist for an export to go on.
+type Step struct {
+	Kind   Kind
+	N      int       // submit round, poll step, mirror round, seal round
+	Clip   int       // mirror: the clip's index
+	At     time.Time // not due earlier; zero means at once
+	Urgent bool      // mirror: its deadline is near
+}
+
+// Due lists every task that must exist for the record as it stands. It is the
+// one place that says so: called after each change, by steps that come late
+// and by the sweeper, it makes the chain unbreakable, since a task that exists
+// already is not added twice.
+func Due(r *Record) []Step {
+	var steps []Step
+	if r.State == Queued || r.State == Submitting {
+		steps = append(steps, Step{Kind: StepSubmit, N: r.Round, At: r.NotBefore})
+	}
+	if r.Read != ReadNone {
+		steps = append(steps, Step{Kind: StepPoll, N: r.Step, At: r.PollAt})
+	}
+	if r.State == Rendering || r.State == Mirroring {
+		for _, idx := range slices.Sorted(maps.Keys(r.Clips)) {
+			if c := r.Clips[idx]; c.State == ClipReady {
+				steps = append(steps, Step{Kind: StepMirror, N: c.Round, Clip: idx, At: c.NotBefore, Urgent: c.Urgent})
+			}
+		}
+	}
+	if r.Sealable() {
+		steps = append(steps, Step{Kind: StepSeal, N: r.SealRound, At: r.SealAt})
+	}
+	return steps
+}

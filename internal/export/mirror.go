@@ -1,0 +1,192 @@
+package export
+
+import (
+	"fmt"
+	"time"
+)
+
+// UrgentBelow is the time to a clip's deadline from which its mirror goes first.
+const UrgentBelow = time.Hour
+
+// ClipDone records that a clip stands in S3, proven, with its thumbnail or the
+// reason for having none. A clip that arrives after the export has ended is
+// recorded all the same: what was saved is named.
+func (r *Record) ClipDone(now time.Time, idx int, object Object, thumb *Object, warning string) error {
+	c, err := r.mayClip(EvClipDone, idx)
+	if err != nil {
+		return err
+	}
+	if c.State == ClipArchived {
+		return nil
+	}
+	if c.State == ClipFailed {
+		r.FailedCount--
+	}
+	c.State, c.Error = ClipArchived, ""
+	c.Object, c.Thumb, c.Warning, c.ArchivedAt = object, thumb, warning, now
+	r.UpdatedAt = now
+	r.ArchivedCount++
+	r.ArchivedBytes += object.Size
+	r.settle()
+	return nil
+}
+
+// ClipRetry records that mirror round n of a clip failed in a way that passes;
+// the next one is due at notBefore. badBody says that what came was not the clip.
+func (r *Record) ClipRetry(now time.Time, idx, n int, why string, badBody bool, notBefore time.Time) error {
+	c, err := r.mayRound(EvClipRetry, idx, n)
+	if err != nil {
+		return err
+	}
+	c.Faults++
+	if badBody {
+		c.BadBodies++
+	}
+	c.Error = why
+	c.Round++
+	c.NotBefore = notBefore
+	c.Urgent = c.Urgent || r.urgent(notBefore)
+	r.UpdatedAt = now
+	return nil
+}
+
+// ClipStale records that the link used in mirror round n is dead. One read
+// serves all clips of the export that wait for a fresh link; it is due at once.
+func (r *Record) ClipStale(now time.Time, idx, n int, link, why string) error {
+	c, err := r.mayRound(EvClipStale, idx, n)
+	if err != nil {
+		return err
+	}
+	r.UpdatedAt = now
+	c.Faults++
+	c.Round++
+	if c.Link != link { // a read has brought a fresh one meanwhile
+		c.NotBefore = now
+		return nil
+	}
+	if r.pastDeadline(now) {
+		return r.Expire(now, fmt.Sprintf("the link of clip %d is dead", idx))
+	}
+	c.State = ClipStale
+	c.Error = why
+	if r.Read == ReadNone || r.PollAt.After(now) {
+		reason := ReadRefresh
+		if !r.over() {
+			reason = ReadRender
+		}
+		r.wantRead(reason, now)
+	}
+	return nil
+}
+
+// ClipFail records that a clip cannot be archived; the others go on, and the
+// export fails when they are through.
+func (r *Record) ClipFail(now time.Time, idx, n int, why string) error {
+	c, err := r.mayRound(EvClipFail, idx, n)
+	if err != nil {
+		return err
+	}
+	r.failClip(c, why)
+	r.UpdatedAt = now
+	r.settle()
+	return nil
+}
+
+func (r *Record) failClip(c *Clip, why string) {
+	if c == nil || c.State == ClipFailed {
+		return
+	}
+	c.State, c.Error = ClipFailed, why
+	r.FailedCount++
+	r.Error = fmt.Sprintf("clip %d: %s", c.Idx, why)
+}
+
+// Urge moves a clip whose deadline is near to the urgent queue: a new round, so
+// that no two queues hold the same task.
+func (r *Record) Urge(now time.Time, idx, n int) error {
+	c, err := r.mayRound(EvUrge, idx, n)
+	if err != nil {
+		return err
+	}
+	if c.Urgent || !r.urgent(now) {
+		return fmt.Errorf("clip %d: %w", idx, ErrStale)
+	}
+	c.Urgent = true
+	c.Round++
+	r.UpdatedAt = now
+	return nil
+}
+
+func (r *Record) urgent(now time.Time) bool {
+	return !r.ExpireAt.IsZero() && r.ExpireAt.Sub(now) < UrgentBelow
+}
+
+func (r *Record) mayClip(e Event, idx int) (*Clip, error) {
+	if err := r.may(e); err != nil {
+		return nil, err
+	}
+	c := r.Clips[idx]
+	if c == nil {
+		return nil, fmt.Errorf("clip %d is unknown: %w", idx, ErrStale)
+	}
+	return c, nil
+}
+
+func (r *Record) mayRound(e Event, idx, n int) (*Clip, error) {
+	c, err := r.mayClip(e, idx)
+	if err != nil {
+		return nil, err
+	}
+	if c.State != ClipReady || c.Round != n {
+		return nil, fmt.Errorf("clip %d is %s in round %d, not %d: %w", idx, c.State, c.Round, n, ErrStale)
+	}
+	return c, nil
+}
+
+// settle ends the mirroring as failed once every clip is through and one of
+// them failed. All archived means that the seal is due, see [Due].
+func (r *Record) settle() {
+	if r.State != Mirroring || r.Read != ReadNone || r.FailedCount == 0 || r.ArchivedCount+r.FailedCount < r.ClipCount {
+		return
+	}
+	r.State = Failed
+	r.Error = fmt.Sprintf("%d of %d clips could not be archived (%s); `clipferry retry %s` takes them up again%s",
+		r.FailedCount, r.ClipCount, r.Error, r.ID, r.deadlineNote())
+}
+
+func (r *Record) deadlineNote() string {
+	if r.ExpireAt.IsZero() {
+		return ""
+	}
+	return " until " + r.ExpireAt.UTC().Format(time.RFC3339)
+}
+
+// Sealable reports whether all is archived and only the manifest is missing.
+func (r *Record) Sealable() bool {
+	return r.State == Mirroring && r.over() && r.Read == ReadNone && r.ClipCount > 0 && r.ArchivedCount == r.ClipCount
+}
+
+// Seal records that the manifest stands under key.
+func (r *Record) Seal(now time.Time, key string) error {
+	if err := r.may(EvSeal); err != nil {
+		return err
+	}
+	if !r.Sealable() {
+		return fmt.Errorf("%d of %d clips archived: %w", r.ArchivedCount, r.ClipCount, ErrStale)
+	}
+	r.State, r.Manifest, r.Error, r.UpdatedAt = Archived, key, "", now
+	return nil
+}
+
+// SealRetry records that seal round n failed; the next is due at notBefore.
+func (r *Record) SealRetry(now time.Time, n int, why string, notBefore time.Time) error {
+	if err := r.may(EvSealRetry); err != nil {
+		return err
+	}
+	if n != r.SealRound || !r.Sealable() {
+		return fmt.Errorf("seal round %d, current is %d: %w", n, r.SealRound, ErrStale)
+	}
+	r.SealRound++
+	r.SealAt, r.Error, r.UpdatedAt = notBefore, why, now
+	return nil
+}

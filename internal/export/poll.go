@@ -1,0 +1,263 @@
+package export
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// The limits on what a read may leave open before it is called a failure.
+const (
+	// MaxMisses is how many reads at SUCCEEDED may lack a clip or a link.
+	MaxMisses = 6
+	// MaxStaleReads is how many reads may bring a dead link again.
+	MaxStaleReads = 8
+	// MaxUnknown is how many answers in a row may not know an accepted task.
+	MaxUnknown = 6
+)
+
+// Reading is what one status read said.
+type Reading struct {
+	Status    string // as the provider spells it
+	Succeeded bool
+	Failed    bool
+	Message   string // error_message
+	ExpireAt  time.Time
+	CostUsage float64
+	Clips     []Clip // Idx, Title … Link, Thumbnail; the rest is ignored
+	Raw       json.RawMessage
+}
+
+// Answer merges the reading of poll step n; the next read, where one is
+// wanted, is due at nextPoll.
+func (r *Record) Answer(now time.Time, n int, a Reading, nextPoll time.Time) error {
+	if err := r.mayStep(EvAnswer, n); err != nil {
+		return err
+	}
+	r.UpdatedAt = now
+	r.Polls++
+	r.ReadFaults, r.Unknown = 0, 0
+	r.ProviderStatus = a.Status
+	r.Error = ""
+	r.LastAnswer = a.Raw
+	if !a.ExpireAt.IsZero() {
+		r.ExpireAt = a.ExpireAt
+	}
+	if a.CostUsage != 0 {
+		r.CostUsage = a.CostUsage
+	}
+	if (a.Succeeded || a.Failed) && !r.over() {
+		r.FinishedAt = now
+	}
+	if r.State == Canceled {
+		r.drain(nextPoll)
+		return nil
+	}
+	stale := r.merge(now, a.Clips)
+	switch {
+	case a.Failed:
+		r.failRender(a.Message)
+	case a.Succeeded:
+		r.State = Mirroring
+		r.finish(stale, nextPoll)
+	case r.State == Mirroring: // it was over once; only a refresh brought us here
+		r.finish(stale, nextPoll)
+	default:
+		r.wantRead(ReadRender, nextPoll)
+	}
+	return nil
+}
+
+func (r *Record) mayStep(e Event, n int) error {
+	if err := r.may(e); err != nil {
+		return err
+	}
+	if r.Read == ReadNone || n != r.Step {
+		return fmt.Errorf("poll step %d, current is %d: %w", n, r.Step, ErrStale)
+	}
+	return nil
+}
+
+func (r *Record) drain(nextPoll time.Time) {
+	if r.over() {
+		r.Read = ReadNone
+		return
+	}
+	r.wantRead(ReadDrain, nextPoll)
+}
+
+func (r *Record) failRender(message string) {
+	if message == "" {
+		message = "no reason given"
+	}
+	r.State = Failed
+	r.Read = ReadNone
+	r.Error = fmt.Sprintf("the provider could not render the export: %s", message)
+	if r.CostUsage > 0 {
+		r.Error += fmt.Sprintf("; it charged %g units, so a new try must be asked for with `clipferry retry --pay-again %s`",
+			r.CostUsage, r.ID)
+	} else {
+		r.Error += fmt.Sprintf("; `clipferry retry %s` submits it again", r.ID)
+	}
+}
+
+// merge takes over what the reading says of each clip and returns how many
+// clips still have a dead link.
+func (r *Record) merge(now time.Time, clips []Clip) (stale int) {
+	if r.Clips == nil {
+		r.Clips = map[int]*Clip{}
+	}
+	for i := range clips {
+		r.mergeClip(now, &clips[i])
+	}
+	for _, c := range r.Clips {
+		if c.State == ClipStale {
+			stale++
+		}
+	}
+	return stale
+}
+
+func (r *Record) mergeClip(now time.Time, in *Clip) {
+	c := r.Clips[in.Idx]
+	if c == nil {
+		c = &Clip{Idx: in.Idx, State: ClipWaiting}
+		r.Clips[in.Idx] = c
+		r.ClipCount++
+	}
+	if c.State == ClipArchived || c.State == ClipFailed {
+		return
+	}
+	// The title names the object: what was said first stays.
+	if c.Title == "" {
+		c.Title = in.Title
+	}
+	c.Desc, c.Tags, c.Score, c.BeginMS, c.EndMS = in.Desc, in.Tags, in.Score, in.BeginMS, in.EndMS
+	if in.Thumbnail != "" {
+		c.Thumbnail = in.Thumbnail
+	}
+	if in.Link == "" {
+		return
+	}
+	if c.State == ClipStale && c.Link == in.Link {
+		return
+	}
+	c.Link = in.Link
+	if c.State != ClipReady {
+		c.State = ClipReady
+		c.Round++
+		c.NotBefore = now
+	}
+}
+
+// finish decides, after the provider's end, whether another read is wanted.
+func (r *Record) finish(stale int, nextPoll time.Time) {
+	missing := r.missing()
+	switch {
+	case len(missing) > 0 && r.Misses < MaxMisses:
+		r.Misses++
+		r.wantRead(ReadMissing, nextPoll)
+		return
+	case stale > 0 && r.StaleReads < MaxStaleReads:
+		r.StaleReads++
+		r.wantRead(ReadRefresh, nextPoll)
+		return
+	}
+	r.Read = ReadNone
+	for _, idx := range missing {
+		r.failClip(r.clip(idx), fmt.Sprintf("the provider says SUCCEEDED but gave no export link for it in %d reads", r.Misses))
+	}
+	for _, c := range r.Clips {
+		if c.State == ClipStale {
+			r.failClip(c, fmt.Sprintf("its link is dead and the provider gave the same one again in %d reads", r.StaleReads))
+		}
+	}
+	if r.ClipCount == 0 {
+		r.State = Failed
+		r.Error = fmt.Sprintf("the provider says SUCCEEDED but lists no clip in %d reads; check the project on the "+
+			"provider's site, then run `clipferry retry %s` to read it again", r.Misses, r.ID)
+		return
+	}
+	r.settle()
+}
+
+// missing lists the clips that a complete export must have a link for and has not.
+func (r *Record) missing() []int {
+	var idx []int
+	for _, i := range r.Wanted {
+		if r.Clips[i] == nil {
+			idx = append(idx, i)
+		}
+	}
+	for _, i := range slices.Sorted(maps.Keys(r.Clips)) {
+		if r.Clips[i].State == ClipWaiting {
+			idx = append(idx, i)
+		}
+	}
+	if len(idx) == 0 && r.ClipCount == 0 {
+		return []int{-1} // all clips were asked for and none is known
+	}
+	return idx
+}
+
+// clip returns the clip, known or not; index -1 stands for "any" and has none.
+func (r *Record) clip(idx int) *Clip {
+	if idx < 0 {
+		return nil
+	}
+	c := r.Clips[idx]
+	if c == nil {
+		c = &Clip{Idx: idx, State: ClipWaiting}
+		r.Clips[idx] = c
+		r.ClipCount++
+	}
+	return c
+}
+
+// ReadFault records that poll step n failed; the next try is due at nextPoll.
+func (r *Record) ReadFault(now time.Time, n int, why string, nextPoll time.Time) error {
+	if err := r.mayStep(EvReadFault, n); err != nil {
+		return err
+	}
+	r.UpdatedAt = now
+	r.ReadFaults++
+	r.Error = why
+	r.wantRead(r.Read, nextPoll)
+	return nil
+}
+
+// DoesNotKnow records that the provider did not know the task at poll step n:
+// past its deadline that is the end; before it, it may pass.
+func (r *Record) DoesNotKnow(now time.Time, n int, nextPoll time.Time) error {
+	if err := r.mayStep(EvReadFault, n); err != nil {
+		return err
+	}
+	if r.pastDeadline(now) {
+		return r.Expire(now, "the provider no longer knows the export")
+	}
+	r.UpdatedAt = now
+	r.Unknown++
+	if r.Unknown < MaxUnknown {
+		r.Error = "the provider does not know the export's task at the moment; reading it again"
+		r.wantRead(r.Read, nextPoll)
+		return nil
+	}
+	if r.State == Canceled {
+		r.FinishedAt = now
+		r.Read = ReadNone
+		return nil
+	}
+	return r.Fail(now, fmt.Sprintf("the provider says %d times that it does not know task %s, which it accepted at %s",
+		r.Unknown, r.ExportTaskID, r.SubmittedAt.UTC().Format(time.RFC3339)))
+}
+
+// pastDeadline reports whether the provider has promised to have forgotten the
+// export by now; without an expire_at its usual three days count.
+func (r *Record) pastDeadline(now time.Time) bool {
+	if r.ExpireAt.IsZero() {
+		return now.Sub(r.SubmittedAt) > 72*time.Hour
+	}
+	return now.After(r.ExpireAt)
+}

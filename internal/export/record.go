@@ -1,0 +1,170 @@
+package export
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrNotNow is returned by an event that may not happen in the record's state.
+// The caller lost a race or is late: it leaves without an effect.
+var ErrNotNow = errors.New("not possible in this state")
+
+// ErrStale is returned by an event that belongs to a step which is no longer
+// the current one.
+var ErrStale = errors.New("step is no longer the current one")
+
+// Reason says why a status read is wanted.
+type Reason string
+
+// The reasons for a status read; the empty one means that none is wanted.
+const (
+	ReadNone    Reason = ""
+	ReadRender  Reason = "render"  // the provider is still at work
+	ReadMissing Reason = "missing" // it says it is done, but clips or links are missing
+	ReadRefresh Reason = "refresh" // a link died and a fresh one is needed
+	ReadDrain   Reason = "drain"   // canceled here, but the provider still holds a slot for it
+)
+
+// Record is everything known of one export. The fields up to Clips are stored
+// as one document, each clip as its own, so that a mirror step moves only its
+// clip: Clips may then hold just that one, and the counters speak for the rest.
+type Record struct {
+	ID       string `json:"id"`
+	Account  string `json:"account,omitempty"`
+	Priority string `json:"priority,omitempty"`
+	State    State  `json:"state"`
+
+	Request   json.RawMessage `json:"request,omitempty"` // the body for the provider
+	Digest    string          `json:"digest,omitempty"`  // of Request, to tell a repeated job id from a reused one
+	ProjectID string          `json:"project_id"`
+	Wanted    []int           `json:"wanted,omitempty"` // requested clip indices; none means all
+
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+
+	Round     int       `json:"round,omitempty"`    // number of the current submit task
+	Attempts  int       `json:"attempts,omitempty"` // times the paid request was about to be sent
+	Doubts    int       `json:"doubts,omitempty"`   // times its answer was lost
+	IntentAt  time.Time `json:"intent_at,omitzero"`
+	IntentBy  string    `json:"intent_by,omitempty"` // token of the run that was about to send
+	NotBefore time.Time `json:"not_before,omitzero"` // the current submit task is not due earlier
+
+	ExportTaskID   string    `json:"export_task_id,omitempty"`
+	Duplicates     []string  `json:"duplicates,omitempty"` // further tasks paid for by lost answers
+	Previous       []string  `json:"previous,omitempty"`   // tasks given up for a new paid one
+	Name           string    `json:"name,omitempty"`
+	ProviderStatus string    `json:"provider_status,omitempty"`
+	SubmittedAt    time.Time `json:"submitted_at,omitzero"`
+	FinishedAt     time.Time `json:"finished_at,omitzero"` // when a read saw the render's end
+	ExpireAt       time.Time `json:"expire_at,omitzero"`
+	CostUsage      float64   `json:"cost_usage,omitempty"`
+	Receipt        bool      `json:"receipt,omitempty"` // the receipt stands in S3
+
+	Read       Reason    `json:"read,omitempty"` // why the current poll step is wanted
+	Step       int       `json:"step,omitempty"` // number of the current poll step
+	PollAt     time.Time `json:"poll_at,omitzero"`
+	Polls      int       `json:"polls,omitempty"`       // reads that were answered
+	ReadFaults int       `json:"read_faults,omitempty"` // reads that failed since the last answer
+	Unknown    int       `json:"unknown,omitempty"`     // answers in a row that did not know the task
+	Misses     int       `json:"misses,omitempty"`      // reads at SUCCEEDED with links still missing
+	StaleReads int       `json:"stale_reads,omitempty"` // reads that brought a dead link again
+
+	SealRound int       `json:"seal_round,omitempty"`
+	SealAt    time.Time `json:"seal_at,omitzero"`
+	Manifest  string    `json:"manifest,omitempty"`
+
+	Error string `json:"error,omitempty"` // one sentence for the operator
+
+	Trace  map[string]string `json:"trace,omitempty"`  // trace context of the enqueue
+	Notify json.RawMessage   `json:"notify,omitempty"` // who is to be told of the end
+
+	ClipCount     int           `json:"clip_count,omitempty"`
+	ArchivedCount int           `json:"archived_count,omitempty"`
+	FailedCount   int           `json:"failed_count,omitempty"`
+	ArchivedBytes int64         `json:"archived_bytes,omitempty"`
+	Clips         map[int]*Clip `json:"-"`
+
+	// LastAnswer is the provider's last answer as it came; set by Answer, stored
+	// beside the document, and loaded only to write the manifest.
+	LastAnswer json.RawMessage `json:"-"`
+}
+
+// ClipState is where one clip stands.
+type ClipState string
+
+// The states of a clip.
+const (
+	ClipWaiting  ClipState = "waiting"   // known, but without a link yet
+	ClipReady    ClipState = "mirroring" // has a link; its mirror task is due
+	ClipStale    ClipState = "stale"     // its link died; a fresh one is asked for
+	ClipArchived ClipState = "archived"
+	ClipFailed   ClipState = "failed"
+)
+
+// Clip is one clip of an export. Link and Thumbnail are secrets: they are
+// stored for the mirror step and shown nowhere.
+type Clip struct {
+	Idx   int       `json:"idx"`
+	State ClipState `json:"state"`
+
+	Title     string   `json:"title,omitempty"`
+	Desc      string   `json:"desc,omitempty"`
+	Tags      []string `json:"tags,omitempty"`
+	Score     float64  `json:"score,omitempty"`
+	BeginMS   int64    `json:"begin_ms,omitempty"`
+	EndMS     int64    `json:"end_ms,omitempty"`
+	Link      string   `json:"link,omitempty"`
+	Thumbnail string   `json:"thumbnail,omitempty"`
+
+	Round     int       `json:"round,omitempty"` // number of the current mirror task
+	Urgent    bool      `json:"urgent,omitempty"`
+	NotBefore time.Time `json:"not_before,omitzero"`
+	Faults    int       `json:"faults,omitempty"`     // transfers that failed
+	BadBodies int       `json:"bad_bodies,omitempty"` // of these, with content that was not the clip
+	Error     string    `json:"error,omitempty"`
+
+	Object     Object    `json:"object,omitzero"`
+	Thumb      *Object   `json:"thumb,omitempty"`
+	Warning    string    `json:"warning,omitempty"` // why there is no thumbnail
+	ArchivedAt time.Time `json:"archived_at,omitzero"`
+}
+
+// Object is a file in S3 as it was proven.
+type Object struct {
+	Key         string   `json:"key"`
+	Size        int64    `json:"size"`
+	SHA256      string   `json:"sha256"` // hex
+	CRC32       string   `json:"crc32,omitempty"`
+	ContentType string   `json:"content_type,omitempty"`
+	Proofs      []string `json:"proofs,omitempty"` // the checks that applied
+}
+
+// New returns the record of an export that was just taken up.
+func New(id string, request json.RawMessage, digest, project string, now time.Time) *Record {
+	return &Record{
+		ID: id, State: Queued, Request: request, Digest: digest, ProjectID: project,
+		CreatedAt: now, UpdatedAt: now, Clips: map[int]*Clip{},
+	}
+}
+
+// may refuses an event that is not allowed in the current state.
+func (r *Record) may(e Event) error {
+	if Allowed(r.State, e) {
+		return nil
+	}
+	return fmt.Errorf("%s while %s: %w", e, r.State, ErrNotNow)
+}
+
+// accepted reports whether the provider has taken the export.
+func (r *Record) accepted() bool { return r.ExportTaskID != "" }
+
+// over reports whether the provider is done with the export, one way or the
+// other, so that it holds no slot there.
+func (r *Record) over() bool { return !r.FinishedAt.IsZero() }
+
+// HoldsSlot reports whether the provider counts the export as running.
+func (r *Record) HoldsSlot() bool {
+	return r.State == Submitting || r.accepted() && !r.over() && (!r.State.Final() || r.Read == ReadDrain)
+}

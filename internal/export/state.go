@@ -1,0 +1,150 @@
+// Package export is an export as a state machine: what is recorded of it, what
+// may happen to it, and what must be done next. It is pure: no clock, no I/O;
+// every method that needs the time is given it. The ledger stores a [Record],
+// the worker applies events to it under compare-and-swap and then makes sure
+// that every task [Due] names exists.
+//
+//	queued ──Intend──► submitting ──Accept──► rendering ──Answer──► mirroring ──Seal──► archived
+//	   ▲                   │  ▲                    │                    │
+//	   └─ PutBack, Lose ───┘  └── Accept (late)    └── Fail, Expire ────┴──► failed, expired
+//	                       └── Lose (hold) ──► held
+//	any open state ──Cancel──► canceled        failed, expired, canceled, held ──Retry──► where it stopped
+package export
+
+// State is where an export stands. The names are part of the outside contract.
+type State string
+
+// The states of an export.
+const (
+	Queued     State = "queued"     // waits for a slot and a request
+	Submitting State = "submitting" // the intent to send the paid request is recorded
+	Rendering  State = "rendering"  // accepted (and charged); polled until the provider is done
+	Mirroring  State = "mirroring"  // the provider is done; clips are on their way to S3
+	Archived   State = "archived"   // the manifest stands
+	Failed     State = "failed"     // ended by an error; Retry goes on where it stopped
+	Expired    State = "expired"    // the provider's deadline passed before all clips were saved
+	Canceled   State = "canceled"   // stopped by a person
+	Held       State = "held"       // the answer to a paid request was lost; a person decides
+)
+
+// States lists every state, open ones first.
+func States() []State {
+	return []State{Queued, Submitting, Rendering, Mirroring, Archived, Failed, Expired, Canceled, Held}
+}
+
+// Final reports whether nothing happens in s until a person says Retry.
+func (s State) Final() bool {
+	switch s {
+	case Archived, Failed, Expired, Canceled, Held:
+		return true
+	default:
+		return false
+	}
+}
+
+// Known reports whether s is one of [States].
+func (s State) Known() bool { return s != "" && next[s] != nil }
+
+// Event is something that happens to an export.
+type Event string
+
+// The events of an export; each is a method of [Record] of the same name.
+const (
+	EvIntend    Event = "intend"     // about to send the paid request
+	EvAccept    Event = "accept"     // the provider took it and named a task
+	EvPutBack   Event = "put_back"   // not sent, or refused in a way that passes
+	EvReject    Event = "reject"     // the provider will never take it
+	EvLose      Event = "lose"       // sent, and the answer is lost
+	EvAnswer    Event = "answer"     // a status read was answered
+	EvReadFault Event = "read_fault" // a status read failed
+	EvClipDone  Event = "clip_done"  // a clip is in S3, proven
+	EvClipRetry Event = "clip_retry" // a clip's transfer failed in a way that passes
+	EvClipStale Event = "clip_stale" // a clip's link is dead
+	EvClipFail  Event = "clip_fail"  // a clip cannot be archived
+	EvUrge      Event = "urge"       // a clip moves to the urgent queue
+	EvSeal      Event = "seal"       // the manifest stands
+	EvSealRetry Event = "seal_retry" // the manifest could not be written yet
+	EvExpire    Event = "expire"     // the provider's deadline passed
+	EvFail      Event = "fail"       // a step can't go on (dead letter)
+	EvCancel    Event = "cancel"     // a person stops it
+	EvRetry     Event = "retry"      // a person takes it up again
+)
+
+// Events lists every event.
+func Events() []Event {
+	return []Event{
+		EvIntend, EvAccept, EvPutBack, EvReject, EvLose, EvAnswer, EvReadFault, EvClipDone, EvClipRetry,
+		EvClipStale, EvClipFail, EvUrge, EvSeal, EvSealRetry, EvExpire, EvFail, EvCancel, EvRetry,
+	}
+}
+
+// next is the whole machine: for each state the events that may happen in it
+// and the states that each may lead to. An event that is not here is refused
+// with [ErrNotNow] and changes nothing.
+//
+// Accept is allowed everywhere: whatever we believed meanwhile, an answer that
+// says "accepted" has been paid for and is never dropped.
+var next = map[State]map[Event][]State{
+	Queued: {
+		EvIntend:  {Submitting},
+		EvAccept:  {Rendering},
+		EvPutBack: {Queued},
+		EvFail:    {Failed},
+		EvCancel:  {Canceled},
+	},
+	Submitting: {
+		EvAccept:  {Rendering},
+		EvPutBack: {Queued},
+		EvReject:  {Failed},
+		EvLose:    {Queued, Held},
+		EvFail:    {Held},
+		EvCancel:  {Canceled},
+	},
+	Rendering: {
+		EvAccept:    {Rendering},
+		EvAnswer:    {Rendering, Mirroring, Failed},
+		EvReadFault: {Rendering},
+		EvClipDone:  {Rendering},
+		EvClipRetry: {Rendering},
+		EvClipStale: {Rendering},
+		EvClipFail:  {Rendering},
+		EvUrge:      {Rendering},
+		EvExpire:    {Expired},
+		EvFail:      {Failed},
+		EvCancel:    {Canceled},
+	},
+	Mirroring: {
+		EvAccept:    {Mirroring},
+		EvAnswer:    {Mirroring, Failed},
+		EvReadFault: {Mirroring},
+		EvClipDone:  {Mirroring, Failed},
+		EvClipRetry: {Mirroring},
+		EvClipStale: {Mirroring},
+		EvClipFail:  {Mirroring, Failed},
+		EvUrge:      {Mirroring},
+		EvSeal:      {Archived},
+		EvSealRetry: {Mirroring},
+		EvExpire:    {Expired},
+		EvFail:      {Failed},
+		EvCancel:    {Canceled},
+	},
+	Archived: {EvAccept: {Archived}},
+	Failed:   {EvAccept: {Failed, Rendering}, EvClipDone: {Failed}, EvRetry: {Queued, Rendering, Mirroring}},
+	Expired:  {EvAccept: {Expired}, EvClipDone: {Expired}, EvRetry: {Queued, Rendering, Mirroring}},
+	Canceled: {
+		EvAccept:    {Canceled},
+		EvAnswer:    {Canceled},
+		EvReadFault: {Canceled},
+		EvClipDone:  {Canceled},
+		EvPutBack:   {Canceled},
+		EvReject:    {Canceled},
+		EvLose:      {Canceled},
+		EvExpire:    {Canceled},
+		EvFail:      {Canceled},
+		EvRetry:     {Queued, Rendering, Mirroring},
+	},
+	Held: {EvAccept: {Rendering}, EvRetry: {Queued, Rendering}},
+}
+
+// Allowed reports whether the event may happen in the state.
+func Allowed(s State, e Event) bool { return len(next[s][e]) > 0 }

@@ -1,0 +1,103 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+)
+
+// ErrLeased is returned while somebody else holds the lease.
+var ErrLeased = errors.New("somebody else works on this step")
+
+// Lease says that one process works on a step of an export. It ends by itself,
+// by Redis's clock, if the process dies.
+type Lease struct {
+	l     *Ledger
+	key   string
+	token string
+	ttl   time.Duration
+}
+
+var (
+	renewScript = redis.NewScript(`
+-- Renews a lease if it is still ours. KEYS[1] the lease; ARGV[1] token; ARGV[2] milliseconds.
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 0`)
+	releaseScript = redis.NewScript(`
+-- Gives a lease back if it is still ours. KEYS[1] the lease; ARGV[1] token.
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0`)
+)
+
+// Lease takes the named lease of an export for ttl, or returns [ErrLeased].
+func (l *Ledger) Lease(ctx context.Context, id, name string, ttl time.Duration) (*Lease, error) {
+	return l.lease(ctx, Key(id)+":lease:"+name, ttl)
+}
+
+// FleetLease takes a lease that belongs to no export, such as the sweeper's.
+func (l *Ledger) FleetLease(ctx context.Context, name string, ttl time.Duration) (*Lease, error) {
+	return l.lease(ctx, "clipferry:{fleet}:lease:"+name, ttl)
+}
+
+func (l *Ledger) lease(ctx context.Context, key string, ttl time.Duration) (*Lease, error) {
+	ls := &Lease{l: l, key: key, token: uuid.NewString(), ttl: ttl}
+	err := l.rdb.SetArgs(ctx, ls.key, ls.token, redis.SetArgs{Mode: "NX", TTL: ttl}).Err()
+	if errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("lease %s: %w", key, ErrLeased)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lease %s: %w", key, err)
+	}
+	return ls, nil
+}
+
+// Renew extends the lease by its time from now; [ErrLeased] if it was lost.
+func (ls *Lease) Renew(ctx context.Context) error {
+	n, err := renewScript.Run(ctx, ls.l.rdb, []string{ls.key}, ls.token, ls.ttl.Milliseconds()).Int()
+	if err != nil {
+		return fmt.Errorf("renew %s: %w", ls.key, err)
+	}
+	if n == 0 {
+		return fmt.Errorf("renew %s: %w", ls.key, ErrLeased)
+	}
+	return nil
+}
+
+// Release gives the lease back. A lease that can't be given back ends by itself.
+func (ls *Lease) Release(ctx context.Context) error {
+	if err := releaseScript.Run(ctx, ls.l.rdb, []string{ls.key}, ls.token).Err(); err != nil {
+		return fmt.Errorf("release %s: %w", ls.key, err)
+	}
+	return nil
+}
+
+// Keep renews the lease until ctx ends or it is lost; the returned context
+// ends with it.
+func (ls *Lease) Keep(ctx context.Context) (context.Context, context.CancelFunc) {
+	kept, cancel := context.WithCancelCause(ctx)
+	go func() {
+		tick := time.NewTicker(ls.ttl / 3)
+		defer tick.Stop()
+		good := time.Now()
+		for {
+			select {
+			case <-kept.Done():
+				return
+			case <-tick.C:
+			}
+			err := ls.Renew(kept)
+			switch {
+			case err == nil:
+				good = time.Now()
+			case errors.Is(err, ErrLeased), time.Since(good) > ls.ttl:
+				cancel(err)
+				return
+			}
+		}
+	}()
+	return kept, func() { cancel(context.Canceled) }
+}

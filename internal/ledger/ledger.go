@@ -1,0 +1,303 @@
+// Package ledger is the durable record of every export, in Redis. It is what
+// clipferry believes; Asynq only carries. A record changes by compare-and-swap
+// alone: load, let a pure function of package export change it, store it if
+// nobody else did meanwhile, else again.
+//
+// Keys. Everything of one export shares a hash tag, so that it is one slot of
+// a Redis Cluster; the indexes share another, and no script touches both:
+//
+//	clipferry:{<id>}              hash: ver, doc, digest, answer, clip:<idx>…
+//	clipferry:{<id>}:lease:<name> who works on a step just now
+//	clipferry:{index}:all         sorted set: every export by creation
+//	clipferry:{index}:open        sorted set: exports that are not final, or still hold a slot
+//	clipferry:{index}:state:<s>   sorted set: exports in that state
+//	clipferry:{transfer:<hash>}   the checkpoint of one transfer
+//
+// The indexes follow the records, they are not part of the swap: an export is
+// put into "open" before it is born and taken out after it ended, so that a
+// crash between the two leaves an entry too many and never one too few.
+package ledger
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/export"
+)
+
+// ErrUnknown is returned for an export that has no record.
+var ErrUnknown = errors.New("no such export")
+
+// errConflict means that the record changed between load and store.
+var errConflict = errors.New("record changed meanwhile")
+
+// maxSwaps bounds how often an update is tried against other writers. Each
+// conflict means that somebody else made progress.
+const maxSwaps = 100
+
+// maxSends bounds how often one swap is sent to a Redis that does not answer.
+const maxSends = 4
+
+// DefaultRetention is how long a finished export is remembered.
+const DefaultRetention = 30 * 24 * time.Hour
+
+// Options configures a Ledger.
+type Options struct {
+	Redis redis.UniversalClient
+	// Retention is how long a finished export stays known, so that its job id
+	// is recognised; [DefaultRetention] when zero.
+	Retention time.Duration
+}
+
+// Ledger keeps the records. It is safe for concurrent use.
+type Ledger struct {
+	rdb       redis.UniversalClient
+	retention time.Duration
+}
+
+// New returns a Ledger over the options' Redis.
+func New(o Options) *Ledger {
+	if o.Retention == 0 {
+		o.Retention = DefaultRetention
+	}
+	return &Ledger{rdb: o.Redis, retention: o.Retention}
+}
+
+const (
+	fieldVersion = "ver"
+	fieldDoc     = "doc"
+	fieldDigest  = "digest"
+	fieldAnswer  = "answer"
+	fieldClip    = "clip:"
+)
+
+// Key is the Redis key of an export's record.
+func Key(id string) string { return "clipferry:{" + id + "}" }
+
+//go:embed swap.lua
+var swapSource string
+
+var swapScript = redis.NewScript(swapSource)
+
+// snapshot is a record as it was loaded, to tell what changed.
+type snapshot struct {
+	version int64
+	doc     string
+	clips   map[int]string
+}
+
+// Create stores a new record. It reports false, and changes nothing, if the
+// export is known already.
+func (l *Ledger) Create(ctx context.Context, r *export.Record) (bool, error) {
+	if err := l.indexBirth(ctx, r); err != nil {
+		return false, err
+	}
+	err := l.store(ctx, r, snapshot{})
+	if errors.Is(err, errConflict) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, l.indexMove(ctx, r, "")
+}
+
+// Load returns the record with all its clips, without the provider's answer.
+func (l *Ledger) Load(ctx context.Context, id string) (*export.Record, error) {
+	r, _, err := l.load(ctx, id)
+	return r, err
+}
+
+func (l *Ledger) load(ctx context.Context, id string) (*export.Record, snapshot, error) {
+	// The answer may be large and only the seal reads it: ask for the names first.
+	fields, err := l.rdb.HKeys(ctx, Key(id)).Result()
+	if err != nil {
+		return nil, snapshot{}, fmt.Errorf("load export %s: %w", id, err)
+	}
+	want := make([]string, 0, len(fields))
+	for _, f := range fields {
+		if strings.HasPrefix(f, fieldClip) {
+			want = append(want, f)
+		}
+	}
+	return l.loadFields(ctx, id, want)
+}
+
+// LoadHead returns the record without its clips.
+func (l *Ledger) LoadHead(ctx context.Context, id string) (*export.Record, error) {
+	r, _, err := l.loadFields(ctx, id, nil)
+	return r, err
+}
+
+// LoadClip returns the record with the one clip, if that is known.
+func (l *Ledger) LoadClip(ctx context.Context, id string, idx int) (*export.Record, error) {
+	r, _, err := l.loadFields(ctx, id, []string{clipField(idx)})
+	return r, err
+}
+
+func clipField(idx int) string { return fieldClip + strconv.Itoa(idx) }
+
+func (l *Ledger) loadFields(ctx context.Context, id string, clips []string) (*export.Record, snapshot, error) {
+	values, err := l.rdb.HMGet(ctx, Key(id), append([]string{fieldVersion, fieldDoc}, clips...)...).Result()
+	if err != nil {
+		return nil, snapshot{}, fmt.Errorf("load export %s: %w", id, err)
+	}
+	return decode(id, clips, values)
+}
+
+func decode(id string, clips []string, values []any) (*export.Record, snapshot, error) {
+	version, _ := values[0].(string)
+	doc, _ := values[1].(string)
+	if version == "" || doc == "" {
+		return nil, snapshot{}, fmt.Errorf("%s: %w", id, ErrUnknown)
+	}
+	s := snapshot{doc: doc, clips: map[int]string{}}
+	var err error
+	if s.version, err = strconv.ParseInt(version, 10, 64); err != nil {
+		return nil, snapshot{}, fmt.Errorf("export %s: version %q: %w", id, version, err)
+	}
+	r := &export.Record{Clips: map[int]*export.Clip{}}
+	if err := json.Unmarshal([]byte(doc), r); err != nil {
+		return nil, snapshot{}, fmt.Errorf("export %s: %w", id, err)
+	}
+	for i, name := range clips {
+		text, _ := values[2+i].(string)
+		if text == "" {
+			continue
+		}
+		c := &export.Clip{}
+		if err := json.Unmarshal([]byte(text), c); err != nil {
+			return nil, snapshot{}, fmt.Errorf("export %s, %s: %w", id, name, err)
+		}
+		r.Clips[c.Idx] = c
+		s.clips[c.Idx] = text
+	}
+	return r, s, nil
+}
+
+// Answer returns the provider's last answer in full, nil if there is none.
+func (l *Ledger) Answer(ctx context.Context, id string) (json.RawMessage, error) {
+	b, err := l.rdb.HGet(ctx, Key(id), fieldAnswer).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load the provider's answer of %s: %w", id, err)
+	}
+	return b, nil
+}
+
+// Update lets change alter the record, with all its clips, and stores it. An
+// error of change is returned as it is and nothing is stored; change may run
+// several times, each time on a fresh record.
+func (l *Ledger) Update(ctx context.Context, id string, change func(*export.Record) error) (*export.Record, error) {
+	return l.swap(ctx, id, l.load, change)
+}
+
+// UpdateClip is Update for a change that needs of all clips only the one.
+func (l *Ledger) UpdateClip(ctx context.Context, id string, idx int, change func(*export.Record) error) (*export.Record, error) {
+	loadClip := func(ctx context.Context, id string) (*export.Record, snapshot, error) {
+		return l.loadFields(ctx, id, []string{clipField(idx)})
+	}
+	return l.swap(ctx, id, loadClip, change)
+}
+
+type loader func(context.Context, string) (*export.Record, snapshot, error)
+
+func (l *Ledger) swap(ctx context.Context, id string, load loader, change func(*export.Record) error) (*export.Record, error) {
+	for range maxSwaps {
+		r, before, err := load(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		state := r.State
+		if err := change(r); err != nil {
+			return r, err
+		}
+		err = l.store(ctx, r, before)
+		if errors.Is(err, errConflict) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if r.State != state || r.State.Final() {
+			err = l.indexMove(ctx, r, state)
+		}
+		return r, err
+	}
+	return nil, fmt.Errorf("export %s: still contended after %d tries: %w", id, maxSwaps, errConflict)
+}
+
+// store writes what changed since the snapshot, if the version still is the
+// snapshot's. Version 0 means that there must be no record.
+func (l *Ledger) store(ctx context.Context, r *export.Record, before snapshot) error {
+	args := []any{before.version, l.ttl(r).Milliseconds(), uuid.NewString()}
+	doc, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode export %s: %w", r.ID, err)
+	}
+	args = append(args, fieldDoc, doc)
+	if before.version == 0 {
+		args = append(args, fieldDigest, r.Digest)
+	}
+	if r.LastAnswer != nil {
+		args = append(args, fieldAnswer, []byte(r.LastAnswer))
+	}
+	for idx, c := range r.Clips {
+		text, err := json.Marshal(c)
+		if err != nil {
+			return fmt.Errorf("encode clip %d of export %s: %w", idx, r.ID, err)
+		}
+		if string(text) != before.clips[idx] {
+			args = append(args, clipField(idx), text)
+		}
+	}
+	for idx := range maps.Keys(before.clips) {
+		if r.Clips[idx] == nil {
+			args = append(args, clipField(idx), "")
+		}
+	}
+	return l.runSwap(ctx, r.ID, args)
+}
+
+// runSwap sends the swap until it is answered, a few times: a lost reply must
+// not look like a rival's change, since the caller would then believe that its
+// own step was not recorded.
+func (l *Ledger) runSwap(ctx context.Context, id string, args []any) error {
+	wait := 50 * time.Millisecond
+	for try := 1; ; try++ {
+		version, err := swapScript.Run(ctx, l.rdb, []string{Key(id)}, args...).Int64()
+		switch {
+		case err == nil && version < 0:
+			return errConflict
+		case err == nil:
+			return nil
+		case try == maxSends || ctx.Err() != nil:
+			return fmt.Errorf("store export %s: %w", id, err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+		wait *= 2
+	}
+}
+
+// ttl is how long a record is kept from now on; zero means for ever.
+func (l *Ledger) ttl(r *export.Record) time.Duration {
+	if r.State.Final() && r.State != export.Held && r.Read == export.ReadNone {
+		return l.retention
+	}
+	return 0
+}
