@@ -89,20 +89,20 @@ func (r *Record) Retry(now time.Time, o RetryOptions) error {
 	}
 	if o.SubmittedAs != "" && !r.accepted() {
 		r.State, r.Error = Rendering, ""
-		r.ExportTaskID, r.SubmittedAt, r.UpdatedAt, r.Receipt = o.SubmittedAs, now, now, false
+		r.ExportTaskID, r.SubmittedAt, r.UpdatedAt, r.Receipt = o.SubmittedAs, now, now, ""
 		r.wantRead(ReadRender, now)
 		return nil
 	}
 	switch {
 	case !r.accepted():
 		r.resubmit(now)
-	case r.renderFailed() && r.CostUsage == 0, o.PayAgain && (r.renderFailed() || r.pastDeadline(now)):
+	case r.renderFailed() && r.CostUsage == 0, o.PayAgain && (r.renderFailed() || r.PastDeadline(now)):
 		r.forget()
 		r.resubmit(now)
 	case r.renderFailed():
 		return fmt.Errorf("the provider charged %g units for task %s and could not render it; use --pay-again for a new paid export: %w",
 			r.CostUsage, r.ExportTaskID, ErrPaid)
-	case r.pastDeadline(now):
+	case r.PastDeadline(now):
 		return fmt.Errorf("task %s expired at %s; use --pay-again for a new paid export: %w",
 			r.ExportTaskID, r.ExpireAt.UTC().Format(time.RFC3339), ErrPaid)
 	default:
@@ -126,7 +126,7 @@ func (r *Record) forget() {
 	r.Previous = append(r.Previous, r.ExportTaskID)
 	r.ExportTaskID, r.Name, r.ProviderStatus = "", "", ""
 	r.SubmittedAt, r.FinishedAt, r.ExpireAt = time.Time{}, time.Time{}, time.Time{}
-	r.CostUsage, r.Receipt = 0, false
+	r.CostUsage, r.Receipt = 0, ""
 	r.Read = ReadNone
 	r.ReadFaults, r.Unknown, r.Misses, r.StaleReads = 0, 0, 0, 0
 	r.ClipCount, r.ArchivedCount, r.FailedCount, r.ArchivedBytes = 0, 0, 0, 0

@@ -64,7 +64,7 @@ func (r *Record) ClipStale(now time.Time, idx, n int, link, why string) error {
 		c.NotBefore = now
 		return nil
 	}
-	if r.pastDeadline(now) {
+	if r.PastDeadline(now) {
 		return r.Expire(now, fmt.Sprintf("the link of clip %d is dead", idx))
 	}
 	c.State = ClipStale

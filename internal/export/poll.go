@@ -234,7 +234,7 @@ func (r *Record) DoesNotKnow(now time.Time, n int, nextPoll time.Time) error {
 	if err := r.mayStep(EvReadFault, n); err != nil {
 		return err
 	}
-	if r.pastDeadline(now) {
+	if r.PastDeadline(now) {
 		return r.Expire(now, "the provider no longer knows the export")
 	}
 	r.UpdatedAt = now
@@ -251,13 +251,4 @@ func (r *Record) DoesNotKnow(now time.Time, n int, nextPoll time.Time) error {
 	}
 	return r.Fail(now, fmt.Sprintf("the provider says %d times that it does not know task %s, which it accepted at %s",
 		r.Unknown, r.ExportTaskID, r.SubmittedAt.UTC().Format(time.RFC3339)))
-}
-
-// pastDeadline reports whether the provider has promised to have forgotten the
-// export by now; without an expire_at its usual three days count.
-func (r *Record) pastDeadline(now time.Time) bool {
-	if r.ExpireAt.IsZero() {
-		return now.Sub(r.SubmittedAt) > 72*time.Hour
-	}
-	return now.After(r.ExpireAt)
 }

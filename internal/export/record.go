@@ -60,7 +60,7 @@ type Record struct {
 	FinishedAt     time.Time `json:"finished_at,omitzero"` // when a read saw the render's end
 	ExpireAt       time.Time `json:"expire_at,omitzero"`
 	CostUsage      float64   `json:"cost_usage,omitempty"`
-	Receipt        bool      `json:"receipt,omitempty"` // the receipt stands in S3
+	Receipt        string    `json:"receipt,omitempty"` // what the receipt in S3 says, see [Record.ReceiptDue]
 
 	Read       Reason    `json:"read,omitempty"` // why the current poll step is wanted
 	Step       int       `json:"step,omitempty"` // number of the current poll step

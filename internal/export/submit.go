@@ -45,7 +45,7 @@ func (r *Record) Accept(now time.Time, taskID, name, status string) error {
 	}
 	r.ExportTaskID, r.Name, r.ProviderStatus = taskID, name, status
 	r.SubmittedAt = now
-	r.Receipt = false
+	r.Receipt = ""
 	switch r.State {
 	case Canceled:
 		r.wantRead(ReadDrain, now)

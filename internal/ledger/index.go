@@ -42,7 +42,7 @@ func (l *Ledger) indexMove(ctx context.Context, r *export.Record, before export.
 		}
 		p.ZAdd(ctx, indexState+string(r.State), z)
 		p.ZAddNX(ctx, indexAll, z)
-		if needsCare(r) {
+		if r.NeedsCare() {
 			p.ZAddNX(ctx, indexOpen, z)
 		} else {
 			p.ZRem(ctx, indexOpen, r.ID)
@@ -53,13 +53,6 @@ func (l *Ledger) indexMove(ctx context.Context, r *export.Record, before export.
 		return fmt.Errorf("index export %s: %w", r.ID, err)
 	}
 	return nil
-}
-
-// needsCare reports whether the sweeper must look after the export: it is not
-// final, or canceled and still read until its slot is free, or its receipt
-// does not stand or is not closed yet.
-func needsCare(r *export.Record) bool {
-	return !r.State.Final() || r.Read != export.ReadNone
 }
 
 func member(r *export.Record) redis.Z {
@@ -93,7 +86,7 @@ func (l *Ledger) Tidy(ctx context.Context, id string) error {
 			}
 		}
 		p.ZAdd(ctx, indexState+string(r.State), z)
-		if !needsCare(r) {
+		if !r.NeedsCare() {
 			p.ZRem(ctx, indexOpen, id)
 		}
 		return nil

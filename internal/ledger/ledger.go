@@ -9,7 +9,7 @@
 //	clipferry:{<id>}              hash: ver, doc, digest, answer, clip:<idx>…
 //	clipferry:{<id>}:lease:<name> who works on a step just now
 //	clipferry:{index}:all         sorted set: every export by creation
-//	clipferry:{index}:open        sorted set: exports that are not final, or still hold a slot
+//	clipferry:{index}:open        sorted set: exports that still need care
 //	clipferry:{index}:state:<s>   sorted set: exports in that state
 //	clipferry:{transfer:<hash>}   the checkpoint of one transfer
 //
@@ -231,7 +231,7 @@ func (l *Ledger) swap(ctx context.Context, id string, load loader, change func(*
 		if err != nil {
 			return nil, err
 		}
-		if r.State != state || r.State.Final() {
+		if r.State != state || r.State.Final() { // a final one may have stopped needing care
 			err = l.indexMove(ctx, r, state)
 		}
 		return r, err
@@ -296,7 +296,7 @@ func (l *Ledger) runSwap(ctx context.Context, id string, args []any) error {
 
 // ttl is how long a record is kept from now on; zero means for ever.
 func (l *Ledger) ttl(r *export.Record) time.Duration {
-	if r.State.Final() && r.State != export.Held && r.Read == export.ReadNone {
+	if r.State != export.Held && !r.NeedsCare() {
 		return l.retention
 	}
 	return 0

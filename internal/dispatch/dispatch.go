@@ -1,0 +1,90 @@
+// Package dispatch turns what is due for an export into Asynq tasks. It decides
+// nothing: [export.Due] says which tasks must exist, and a task that exists
+// already is left alone, so that calling it once too often is harmless.
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// Dispatcher adds tasks. It is safe for concurrent use.
+type Dispatcher struct{ client *asynq.Client }
+
+// New returns a Dispatcher on the client's Redis, which stays the caller's to close.
+func New(rdb redis.UniversalClient) *Dispatcher {
+	return &Dispatcher{client: asynq.NewClientFromRedisClient(rdb)}
+}
+
+// Ensure makes sure that every task that is due for the record exists.
+func (d *Dispatcher) Ensure(ctx context.Context, r *export.Record) error {
+	var faults []error
+	for _, step := range export.Due(r) {
+		task, err := Task(r, step)
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		_, err = d.client.EnqueueContext(ctx, task)
+		if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
+			faults = append(faults, fmt.Errorf("enqueue %s of export %s: %w", step.Kind, r.ID, err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Task returns the Asynq task of a step.
+func Task(r *export.Record, s export.Step) (*asynq.Task, error) {
+	trace := tasks.WithHeaders(r.Trace)
+	switch s.Kind {
+	case export.StepSubmit:
+		if s.N > 0 {
+			return tasks.NewResubmit(r.ID, s.N, tasks.QueueFront, s.At, trace), nil
+		}
+		e, err := tasks.ParseExport(r.Request)
+		if err != nil {
+			return nil, fmt.Errorf("the request of export %s: %w", r.ID, err)
+		}
+		e.Priority = r.Priority
+		return tasks.NewSubmit(e, r.ID, trace), nil
+	case export.StepPoll:
+		return tasks.NewPoll(r.ID, s.N, s.At, trace), nil
+	case export.StepMirror:
+		queue := tasks.QueueMirror
+		if s.Urgent {
+			queue = tasks.QueueUrgent
+		}
+		return tasks.NewMirror(r.ID, s.Clip, s.N, queue, s.At, trace), nil
+	case export.StepSeal:
+		return tasks.NewSealAt(r.ID, s.N, s.At, trace), nil
+	default:
+		return nil, fmt.Errorf("export %s: unknown step %q", r.ID, s.Kind)
+	}
+}
+
+// ID returns the TaskID and the queue of a step.
+func ID(r *export.Record, s export.Step) (taskID, queue string) {
+	switch s.Kind {
+	case export.StepSubmit:
+		if s.N > 0 {
+			return tasks.ResubmitTaskID(r.ID, s.N), tasks.QueueFront
+		}
+		return tasks.SubmitTaskID(r.ID), tasks.QueueFor(r.Priority)
+	case export.StepPoll:
+		return tasks.PollTaskID(r.ID, s.N), tasks.QueuePoll
+	case export.StepMirror:
+		if s.Urgent {
+			return tasks.MirrorTaskID(r.ID, s.Clip, s.N), tasks.QueueUrgent
+		}
+		return tasks.MirrorTaskID(r.ID, s.Clip, s.N), tasks.QueueMirror
+	default:
+		return tasks.SealTaskID(r.ID, s.N), tasks.QueueSeal
+	}
+}

@@ -1,0 +1,63 @@
+package export
+
+import "time"
+
+// What a receipt in S3 may say of its export; see [Record.ReceiptDue].
+const (
+	ReceiptOpen     = "open"     // paid for, and not all is archived: recover takes it up
+	ReceiptDone     = "done"     // the manifest stands
+	ReceiptFailed   = "failed"   // the provider could not render it
+	ReceiptExpired  = "expired"  // the provider no longer has it
+	ReceiptCanceled = "canceled" // a person stopped it
+)
+
+// ReceiptDue returns what the export's receipt in S3 must say, and whether that
+// has not been recorded as written yet. An export that was never accepted has
+// none. A receipt is closed, never removed: it also keeps a job id that comes
+// again after a loss of Redis from being paid for twice.
+func (r *Record) ReceiptDue() (says string, due bool) {
+	if !r.accepted() {
+		return "", false
+	}
+	says = ReceiptOpen
+	switch r.State {
+	case Archived:
+		says = ReceiptDone
+	case Expired:
+		says = ReceiptExpired
+	case Canceled:
+		says = ReceiptCanceled
+	case Failed:
+		if r.renderFailed() {
+			says = ReceiptFailed
+		}
+	}
+	return says, says != r.Receipt
+}
+
+// ReceiptWritten records what the receipt in S3 says now.
+func (r *Record) ReceiptWritten(says string) { r.Receipt = says }
+
+// NeedsCare reports whether something still has to be done for the export: it
+// is not final, or it is read until its slot is free, or its receipt is due.
+func (r *Record) NeedsCare() bool {
+	_, receipt := r.ReceiptDue()
+	return !r.State.Final() || r.Read != ReadNone || receipt
+}
+
+// PastDeadline reports whether the provider has promised to have forgotten the
+// export by now; without an expire_at its usual three days count.
+func (r *Record) PastDeadline(now time.Time) bool {
+	if r.ExpireAt.IsZero() {
+		return now.Sub(r.SubmittedAt) > 72*time.Hour
+	}
+	return now.After(r.ExpireAt)
+}
+
+// NewFailed returns the record of an export that could not even be taken up,
+// so that it is visible where exports are listed.
+func NewFailed(id, why string, now time.Time) *Record {
+	r := New(id, nil, "", "", now)
+	r.State, r.Error = Failed, why
+	return r
+}
