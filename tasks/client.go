@@ -1,0 +1,176 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+)
+
+// ErrDifferentBody means that the JobID already stands for another request.
+var ErrDifferentBody = errors.New("already stands for an export with a different body")
+
+// Client puts exports in the queue. It is safe for concurrent use.
+type Client struct {
+	rdb       redis.UniversalClient
+	owned     bool
+	queue     *asynq.Client
+	inspector *asynq.Inspector
+	headers   func(context.Context) map[string]string
+}
+
+// Option changes a [Client] that is being made.
+type Option func(*Client)
+
+// WithTraceHeaders has headers, such as traceparent, taken from the context of
+// each enqueue and carried with the task.
+func WithTraceHeaders(headers func(context.Context) map[string]string) Option {
+	return func(c *Client) { c.headers = headers }
+}
+
+// NewClient returns a client for the Redis at the address, in any form that
+// [ParseRedis] reads. It connects when it is first used.
+func NewClient(redisURL string, opts ...Option) (*Client, error) {
+	r, err := ParseRedis(redisURL)
+	if err != nil {
+		return nil, err
+	}
+	c := NewClientFromRedis(r.NewClient(), opts...)
+	c.owned = true
+	return c, nil
+}
+
+// NewClientFromRedis returns a client on a pool that stays the caller's to close.
+func NewClientFromRedis(rdb redis.UniversalClient, opts ...Option) *Client {
+	c := &Client{
+		rdb:       rdb,
+		queue:     asynq.NewClientFromRedisClient(rdb),
+		inspector: asynq.NewInspectorFromRedisClient(rdb),
+		headers:   func(context.Context) map[string]string { return nil },
+	}
+	for _, opt := range opts {
+		opt(c)
+	}
+	return c
+}
+
+// Close closes the connections that [NewClient] opened.
+func (c *Client) Close() error {
+	if !c.owned {
+		return nil
+	}
+	return c.rdb.Close()
+}
+
+// Enqueue validates the export and puts it in the queue, and returns its id:
+// e.JobID, or a random one. With the same JobID again it enqueues nothing and
+// returns the same id, for as long as the ledger keeps the export (30 days by
+// default); a different body under it is [ErrDifferentBody]. What is wrong with
+// the export itself is a [Faults].
+//
+// After any other error the export may be in the queue or not (the answer may
+// have been lost): with a JobID, enqueue again. Without one the returned id,
+// where it isn't empty, is the one to look for.
+func (c *Client) Enqueue(ctx context.Context, e Export) (string, error) {
+	if err := e.Validate(); err != nil {
+		return "", err
+	}
+	id := e.JobID
+	if id == "" {
+		return c.enqueueNew(ctx, e, NewID())
+	}
+	known, err := c.known(ctx, e)
+	if err != nil || known {
+		return id, err
+	}
+	return c.enqueueNew(ctx, e, id)
+}
+
+// maxLooks bounds how often a task that vanishes between two looks is tried again.
+const maxLooks = 5
+
+// enqueueNew does the one atomic enqueue. A conflict is not yet a fault: the
+// task may be our own from an attempt whose answer was lost.
+func (c *Client) enqueueNew(ctx context.Context, e Export, id string) (string, error) {
+	task := NewSubmit(e, id, WithHeaders(c.headers(ctx)))
+	for range maxLooks {
+		_, err := c.queue.EnqueueContext(ctx, task)
+		if err == nil {
+			return id, nil
+		}
+		if !errors.Is(err, asynq.ErrTaskIDConflict) {
+			return id, fmt.Errorf("enqueue export %s: %w", id, err)
+		}
+		e.JobID = id
+		known, err := c.known(ctx, e)
+		if err != nil || known {
+			return id, err
+		}
+	}
+	return id, fmt.Errorf("enqueue export %s: its task comes and goes; try again", id)
+}
+
+// known reports whether the export with this JobID is already in the ledger or
+// in a queue. Under a different body it returns [ErrDifferentBody].
+//
+// The ledger is asked before and after the queues, since a task leaves the queue
+// only after its export is in the ledger.
+func (c *Client) known(ctx context.Context, e Export) (bool, error) {
+	for _, look := range []func(context.Context, string) (string, error){c.digestInLedger, c.digestInQueue, c.digestInLedger} {
+		digest, err := look(ctx, e.JobID)
+		switch {
+		case err != nil:
+			return false, err
+		case digest == "":
+			continue
+		case digest != e.Digest():
+			return false, fmt.Errorf("job_id %s %w", e.JobID, ErrDifferentBody)
+		default:
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (c *Client) digestInLedger(ctx context.Context, id string) (string, error) {
+	digest, err := c.rdb.HGet(ctx, LedgerKey(id), LedgerDigest).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return "", fmt.Errorf("look up export %s: %w", id, err)
+	}
+	return digest, nil
+}
+
+// digestInQueue returns the digest of the request that waits under the id, ""
+// when there is none.
+func (c *Client) digestInQueue(ctx context.Context, id string) (string, error) {
+	e, ok, err := c.Queued(ctx, id)
+	if err != nil || !ok {
+		return "", err
+	}
+	return e.Digest(), nil
+}
+
+// Queued returns the request of an export whose first task is still in a submit
+// queue: waiting, or taken up by a worker and not yet finished with.
+func (c *Client) Queued(ctx context.Context, id string) (Export, bool, error) {
+	for _, queue := range SubmitQueues() {
+		if err := ctx.Err(); err != nil { // the inspector takes no context
+			return Export{}, false, err
+		}
+		info, err := c.inspector.GetTaskInfo(queue, SubmitTaskID(id))
+		if errors.Is(err, asynq.ErrQueueNotFound) || errors.Is(err, asynq.ErrTaskNotFound) {
+			continue
+		}
+		if err != nil {
+			return Export{}, false, fmt.Errorf("look up export %s in %s: %w", id, queue, err)
+		}
+		e, err := ParseExport(info.Payload)
+		if err != nil {
+			return Export{}, false, fmt.Errorf("the task of export %s in %s is malformed: %w", id, queue, err)
+		}
+		return e, true, nil
+	}
+	return Export{}, false, nil
+}
