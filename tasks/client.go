@@ -118,12 +118,12 @@ func (c *Client) enqueueNew(ctx context.Context, e Export, id string) (string, e
 // The ledger is asked before and after the queues, since a task leaves the queue
 // only after its export is in the ledger.
 func (c *Client) known(ctx context.Context, e Export) (bool, error) {
-	for _, look := range []func(context.Context, string) (string, error){c.digestInLedger, c.digestInQueue, c.digestInLedger} {
-		digest, err := look(ctx, e.JobID)
+	for _, look := range []func(context.Context, string) (string, bool, error){c.digestInLedger, c.digestInQueue, c.digestInLedger} {
+		digest, found, err := look(ctx, e.JobID)
 		switch {
 		case err != nil:
 			return false, err
-		case digest == "":
+		case !found:
 			continue
 		case digest != e.Digest():
 			return false, fmt.Errorf("job_id %s %w", e.JobID, ErrDifferentBody)
@@ -134,22 +134,26 @@ func (c *Client) known(ctx context.Context, e Export) (bool, error) {
 	return false, nil
 }
 
-func (c *Client) digestInLedger(ctx context.Context, id string) (string, error) {
+// digestInLedger returns the digest that the record has under the id. It is
+// empty where the id was used up by a task that was malformed.
+func (c *Client) digestInLedger(ctx context.Context, id string) (string, bool, error) {
 	digest, err := c.rdb.HGet(ctx, LedgerKey(id), LedgerDigest).Result()
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return "", fmt.Errorf("look up export %s: %w", id, err)
+	if errors.Is(err, redis.Nil) {
+		return "", false, nil
 	}
-	return digest, nil
+	if err != nil {
+		return "", false, fmt.Errorf("look up export %s: %w", id, err)
+	}
+	return digest, true, nil
 }
 
-// digestInQueue returns the digest of the request that waits under the id, ""
-// when there is none.
-func (c *Client) digestInQueue(ctx context.Context, id string) (string, error) {
+// digestInQueue returns the digest of the request that waits under the id.
+func (c *Client) digestInQueue(ctx context.Context, id string) (string, bool, error) {
 	e, ok, err := c.Queued(ctx, id)
 	if err != nil || !ok {
-		return "", err
+		return "", false, err
 	}
-	return e.Digest(), nil
+	return e.Digest(), true, nil
 }
 
 // Queued returns the request of an export whose first task is still in a submit

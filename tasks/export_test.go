@@ -256,7 +256,7 @@ func FuzzParseExport(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		e, err := ParseExport(data)
 		if err != nil {
-			if faults := (Faults)(nil); !errors.As(err, &faults) || len(faults) == 0 {
+			if faults := Faults(nil); !errors.As(err, &faults) || len(faults) == 0 {
 				t.Fatalf("error without faults: %v", err)
 			}
 			return

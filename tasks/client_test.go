@@ -1,0 +1,283 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+)
+
+// onBothRedis runs the test against miniredis and a real redis-server.
+func onBothRedis(t *testing.T, test func(t *testing.T, address string)) {
+	t.Run("miniredis", func(t *testing.T) {
+		test(t, "redis://"+miniredis.RunT(t).Addr())
+	})
+	t.Run("redis-server", func(t *testing.T) {
+		test(t, startRedis(t))
+	})
+}
+
+// startRedis runs a redis-server of the test's own on a free port.
+func startRedis(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		t.Skip("redis-server is not installed")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	cmd := exec.Command(path, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	address := fmt.Sprintf("redis://127.0.0.1:%d", port)
+	rdb := redis.NewClient(&redis.Options{Addr: strings.TrimPrefix(address, "redis://")})
+	defer rdb.Close()
+	for deadline := time.Now().Add(10 * time.Second); rdb.Ping(t.Context()).Err() != nil; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("redis-server did not come up")
+		}
+	}
+	return address
+}
+
+func newTestClient(t *testing.T, address string, opts ...Option) *Client {
+	t.Helper()
+	c, err := NewClient(address, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func (c *Client) pending(t *testing.T) int {
+	t.Helper()
+	queues, err := c.inspector.Queues()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, queue := range queues {
+		info, err := c.inspector.GetQueueInfo(queue)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += info.Pending
+	}
+	return n
+}
+
+func TestEnqueue(t *testing.T) {
+	onBothRedis(t, func(t *testing.T, address string) {
+		c := newTestClient(t, address, WithTraceHeaders(func(context.Context) map[string]string {
+			return map[string]string{"traceparent": "00-abc"}
+		}))
+		id, err := c.Enqueue(t.Context(), Export{ProjectID: "p", Priority: PriorityHigh})
+		if err != nil || !strings.HasPrefix(id, "exp_") {
+			t.Fatalf("id %q, %v", id, err)
+		}
+		info, err := c.inspector.GetTaskInfo(QueueSubmitHigh, "submit:"+id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Type != "export:submit" || string(info.Payload) != `{"project_id":"p","priority":"high"}` ||
+			info.MaxRetry != 25 || info.Timeout != 24*time.Hour || info.Headers["traceparent"] != "00-abc" {
+			t.Errorf("task %+v", info)
+		}
+		if e, ok, err := c.Queued(t.Context(), id); err != nil || !ok || e.ProjectID != "p" {
+			t.Errorf("queued %+v %v %v", e, ok, err)
+		}
+		if _, ok, err := c.Queued(t.Context(), "nobody"); err != nil || ok {
+			t.Errorf("an unknown id: %v %v", ok, err)
+		}
+	})
+}
+
+func TestEnqueueIsIdempotentByJobID(t *testing.T) {
+	onBothRedis(t, func(t *testing.T, address string) {
+		c := newTestClient(t, address)
+		e := Export{ProjectID: "p", JobID: "order-17"}
+		again := e
+		again.Priority = PriorityLow // not part of the body: still the same export
+		other := e
+		other.Resolution = "HD_720"
+
+		for _, same := range []Export{e, e, again} {
+			if id, err := c.Enqueue(t.Context(), same); err != nil || id != "order-17" {
+				t.Fatalf("id %q, %v", id, err)
+			}
+		}
+		if n := c.pending(t); n != 1 {
+			t.Errorf("%d tasks are pending, want 1", n)
+		}
+		if _, err := c.Enqueue(t.Context(), other); !errors.Is(err, ErrDifferentBody) || !strings.Contains(err.Error(), "order-17") {
+			t.Errorf("a different body: %v", err)
+		}
+
+		// Taken up: the task is gone, the ledger has the export.
+		if err := c.inspector.DeleteTask(QueueSubmit, "submit:order-17"); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.rdb.HSet(t.Context(), "clipferry:{order-17}", "digest", e.Digest()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if id, err := c.Enqueue(t.Context(), e); err != nil || id != "order-17" {
+			t.Errorf("id %q, %v", id, err)
+		}
+		if _, err := c.Enqueue(t.Context(), other); !errors.Is(err, ErrDifferentBody) {
+			t.Errorf("a different body: %v", err)
+		}
+		if n := c.pending(t); n != 0 {
+			t.Errorf("%d tasks are pending, want none", n)
+		}
+	})
+}
+
+func TestBareAsynqProducerMeetsTheClient(t *testing.T) {
+	c := newTestClient(t, "redis://"+miniredis.RunT(t).Addr())
+	task := asynq.NewTask("export:submit", []byte(`{ "clip_indices": [0], "project_id": "p" }`))
+	_, err := c.queue.Enqueue(task, asynq.TaskID("submit:order-17"), asynq.Queue("clipferry-submit"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Enqueue(t.Context(), Export{ProjectID: "p", ClipIndices: []int{0}, JobID: "order-17"}); err != nil {
+		t.Errorf("the same body in another notation: %v", err)
+	}
+	if n := c.pending(t); n != 1 {
+		t.Errorf("%d tasks are pending, want 1", n)
+	}
+}
+
+// TestJobIDThatAMalformedTaskUsedUp: its record has no digest, and nobody may
+// be told that a good request was accepted under it.
+func TestJobIDThatAMalformedTaskUsedUp(t *testing.T) {
+	c := newTestClient(t, "redis://"+miniredis.RunT(t).Addr())
+	if err := c.rdb.HSet(t.Context(), LedgerKey("bad"), LedgerDigest, "").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Enqueue(t.Context(), Export{ProjectID: "p", JobID: "bad"}); !errors.Is(err, ErrDifferentBody) {
+		t.Errorf("error %v", err)
+	}
+	task := asynq.NewTask(TypeSubmit, []byte("nonsense"), asynq.TaskID("submit:worse"), asynq.Queue(QueueSubmit))
+	if _, err := c.queue.Enqueue(task); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Enqueue(t.Context(), Export{ProjectID: "p", JobID: "worse"}); err == nil || !strings.Contains(err.Error(), "malformed") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestEnqueueConcurrently(t *testing.T) {
+	onBothRedis(t, func(t *testing.T, address string) {
+		c := newTestClient(t, address)
+		var group sync.WaitGroup
+		for range 20 {
+			group.Go(func() {
+				if id, err := c.Enqueue(t.Context(), Export{ProjectID: "p", JobID: "same"}); err != nil || id != "same" {
+					t.Errorf("id %q, %v", id, err)
+				}
+			})
+		}
+		group.Wait()
+		if n := c.pending(t); n != 1 {
+			t.Errorf("%d tasks are pending, want 1", n)
+		}
+	})
+}
+
+// TestLostAnswer: the enqueue reached Redis and the answer didn't reach us, so
+// go-redis sends it again and meets its own task.
+func TestLostAnswer(t *testing.T) {
+	c := newTestClient(t, "redis://"+miniredis.RunT(t).Addr())
+	e := Export{ProjectID: "p"}
+	for range 2 {
+		if id, err := c.enqueueNew(t.Context(), e, "exp_mine"); err != nil || id != "exp_mine" {
+			t.Errorf("id %q, %v", id, err)
+		}
+	}
+}
+
+func TestEnqueueAll(t *testing.T) {
+	onBothRedis(t, func(t *testing.T, address string) {
+		c := newTestClient(t, address)
+		batch := []Export{
+			{ProjectID: "p", JobID: "a"}, {ProjectID: "p"}, {ProjectID: "p", JobID: "a", Priority: PriorityHigh}, {ProjectID: "q", JobID: "b"},
+		}
+		ids, err := c.EnqueueAll(t.Context(), batch)
+		if err != nil || len(ids) != 4 || ids[0] != "a" || ids[2] != "a" || ids[3] != "b" {
+			t.Fatalf("ids %v, %v", ids, err)
+		}
+		if n := c.pending(t); n != 3 {
+			t.Errorf("%d tasks are pending, want 3", n)
+		}
+		again, err := c.EnqueueAll(t.Context(), []Export{batch[3], batch[0]})
+		if err != nil || !slices.Equal(again, []string{"b", "a"}) {
+			t.Errorf("ids %v, %v", again, err)
+		}
+		if n := c.pending(t); n != 3 {
+			t.Errorf("%d tasks are pending, want 3", n)
+		}
+	})
+}
+
+func TestEnqueueAllOrNothing(t *testing.T) {
+	c := newTestClient(t, "redis://"+miniredis.RunT(t).Addr())
+	if _, err := c.Enqueue(t.Context(), Export{ProjectID: "p", JobID: "taken"}); err != nil {
+		t.Fatal(err)
+	}
+	for want, batch := range map[string][]Export{
+		"export 2: project_id: required\nexport 3: ratio: required when enable_ai_reframe is true": {
+			{ProjectID: "p"}, {}, {ProjectID: "p", EnableAIReframe: true},
+		},
+		"export 2: job_id a already stands for an export with a different body (given before in this batch)": {
+			{ProjectID: "p", JobID: "a"}, {ProjectID: "q", JobID: "a"},
+		},
+		"export 2: job_id taken already stands for an export with a different body": {
+			{ProjectID: "p"}, {ProjectID: "q", JobID: "taken"},
+		},
+	} {
+		ids, err := c.EnqueueAll(t.Context(), batch)
+		var wrong BatchError
+		if !errors.As(err, &wrong) || err.Error() != want || len(ids) != 0 {
+			t.Errorf("ids %v, error %v\nwant %s", ids, err, want)
+		}
+	}
+	if n := c.pending(t); n != 1 {
+		t.Errorf("%d tasks are pending, want only the first", n)
+	}
+}
+
+func TestEnqueueWithoutRedis(t *testing.T) {
+	m := miniredis.RunT(t)
+	address := m.Addr()
+	m.Close()
+	c := newTestClient(t, "redis://:hunter2@"+address+"?dial_timeout=100ms&max_retries=-1")
+	id, err := c.Enqueue(t.Context(), Export{ProjectID: "p"})
+	if err == nil || !strings.HasPrefix(id, "exp_") || !strings.Contains(err.Error(), id) || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("id %q, %v", id, err)
+	}
+	batch := slices.Repeat([]Export{{ProjectID: "p", JobID: "a"}}, 1000)
+	if ids, err := c.EnqueueAll(t.Context(), batch); err == nil || len(ids) != 0 {
+		t.Errorf("ids %v, %v", ids, err)
+	}
+}
