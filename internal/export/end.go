@@ -3,14 +3,19 @@ package export
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
 // Expire ends an export whose results the provider no longer has. What was
-// saved stays and is named.
+// saved stays and is named. It is [ErrStale] when nothing more is needed of the
+// provider.
 func (r *Record) Expire(now time.Time, why string) error {
 	if err := r.may(EvExpire); err != nil {
 		return err
+	}
+	if r.Sealable() {
+		return fmt.Errorf("all clips are archived: %w", ErrStale)
 	}
 	r.UpdatedAt = now
 	r.Read = ReadNone
@@ -38,6 +43,7 @@ func (r *Record) Fail(now time.Time, why string) error {
 		r.Read = ReadNone
 	case Submitting:
 		r.Doubts++
+		r.IntentBy = ""
 		r.hold(why)
 	default:
 		r.State = Failed
@@ -84,78 +90,133 @@ func (r *Record) Retry(now time.Time, o RetryOptions) error {
 	if err := r.may(EvRetry); err != nil {
 		return err
 	}
-	if o.SubmittedAs != "" && r.accepted() && o.SubmittedAs != r.ExportTaskID {
-		return fmt.Errorf("%s was accepted as task %s, not %s: %w", r.ID, r.ExportTaskID, o.SubmittedAs, ErrNotNow)
-	}
-	if o.SubmittedAs != "" && !r.accepted() {
-		r.State, r.Error = Rendering, ""
-		r.ExportTaskID, r.SubmittedAt, r.UpdatedAt, r.Receipt = o.SubmittedAs, now, now, ""
-		r.wantRead(ReadRender, now)
-		return nil
-	}
+	var err error
 	switch {
+	case o.SubmittedAs != "" && o.SubmittedAs != r.ExportTaskID:
+		err = r.submittedAs(now, o.SubmittedAs)
 	case !r.accepted():
-		r.resubmit(now)
-	case r.renderFailed() && r.CostUsage == 0, o.PayAgain && (r.renderFailed() || r.PastDeadline(now)):
-		r.forget()
-		r.resubmit(now)
-	case r.renderFailed():
-		return fmt.Errorf("the provider charged %g units for task %s and could not render it; use --pay-again for a new paid export: %w",
-			r.CostUsage, r.ExportTaskID, ErrPaid)
-	case r.PastDeadline(now):
-		return fmt.Errorf("task %s expired at %s; use --pay-again for a new paid export: %w",
-			r.ExportTaskID, r.ExpireAt.UTC().Format(time.RFC3339), ErrPaid)
-	default:
+		err = r.resubmit(now)
+	case r.complete(), !r.lost(now):
 		r.resume(now)
+	case len(r.Duplicates) > 0: // paid for as well: better than paying again
+		last := len(r.Duplicates) - 1
+		task := r.Duplicates[last]
+		r.Duplicates = r.Duplicates[:last]
+		r.forget()
+		r.adopt(now, task)
+	case o.PayAgain, r.Outcome == RenderFailed && r.CostUsage == 0:
+		if err = r.resubmit(now); err == nil {
+			r.forget()
+		}
+	case r.Outcome != RenderFailed && !r.PastDeadline(now): // unknown there lately, which may have passed
+		r.resume(now)
+	default:
+		err = r.paid()
+	}
+	if err != nil {
+		return err
 	}
 	r.Error = ""
 	r.UpdatedAt = now
 	return nil
 }
 
-func (r *Record) renderFailed() bool { return r.ProviderStatus == "FAILED" }
-
-func (r *Record) resubmit(now time.Time) {
-	r.State = Queued
-	r.Round++
-	r.NotBefore = now
+// lost reports whether the provider's task is of no more use.
+func (r *Record) lost(now time.Time) bool {
+	return r.Outcome == RenderFailed || r.Unknown >= MaxUnknown || r.PastDeadline(now)
 }
 
-// forget gives the provider's task up: what follows is a new paid export.
+// complete reports whether every clip is archived and only the seal is missing.
+func (r *Record) complete() bool {
+	return r.Outcome == RenderSucceeded && r.ClipCount > 0 && r.ArchivedCount == r.ClipCount && len(r.missing()) == 0
+}
+
+// paid says why going on would cost a second time.
+func (r *Record) paid() error {
+	const advice = "use --pay-again for a new paid export"
+	switch {
+	case r.Outcome == RenderFailed:
+		return fmt.Errorf("the provider charged %g units for task %s and could not render it; %s: %w",
+			r.CostUsage, r.ExportTaskID, advice, ErrPaid)
+	case r.ExpireAt.IsZero():
+		return fmt.Errorf("task %s was accepted at %s, longer ago than the provider keeps results; %s: %w",
+			r.ExportTaskID, r.SubmittedAt.UTC().Format(time.RFC3339), advice, ErrPaid)
+	default:
+		return fmt.Errorf("task %s expired at %s; %s: %w",
+			r.ExportTaskID, r.ExpireAt.UTC().Format(time.RFC3339), advice, ErrPaid)
+	}
+}
+
+// submittedAs goes on with a task that a person found at the provider.
+func (r *Record) submittedAs(now time.Time, task string) error {
+	if r.accepted() {
+		return fmt.Errorf("%s was accepted as task %s, not %s: %w", r.ID, r.ExportTaskID, task, ErrNotNow)
+	}
+	if slices.Contains(r.Previous, task) {
+		return fmt.Errorf("task %s was given up for a new paid export: %w", task, ErrNotNow)
+	}
+	r.adopt(now, task)
+	return nil
+}
+
+func (r *Record) adopt(now time.Time, task string) {
+	r.State = Rendering
+	r.ExportTaskID, r.SubmittedAt, r.Receipt = task, now, ""
+	r.wantRead(ReadRender, now)
+}
+
+// resubmit has the export submitted (again). A request that may be under way
+// is settled first, by the policy for requests in doubt.
+func (r *Record) resubmit(now time.Time) error {
+	if len(r.Request) == 0 {
+		return fmt.Errorf("%s has no usable request; enqueue it anew under another id: %w", r.ID, ErrNotNow)
+	}
+	r.State = Queued
+	if r.unsettled() {
+		r.State = Submitting
+	}
+	r.Round++
+	r.NotBefore = now
+	return nil
+}
+
+// forget gives the provider's task up: what follows belongs to another paid export.
 func (r *Record) forget() {
+	for _, c := range r.Clips {
+		r.RoundsBefore = max(r.RoundsBefore, c.Round)
+	}
 	r.Previous = append(r.Previous, r.ExportTaskID)
-	r.ExportTaskID, r.Name, r.ProviderStatus = "", "", ""
+	r.ExportTaskID, r.Name, r.ProviderStatus, r.Outcome = "", "", "", ""
 	r.SubmittedAt, r.FinishedAt, r.ExpireAt = time.Time{}, time.Time{}, time.Time{}
-	r.CostUsage, r.Receipt = 0, ""
+	r.CostUsage, r.Receipt, r.IntentBy = 0, "", ""
 	r.Read = ReadNone
 	r.ReadFaults, r.Unknown, r.Misses, r.StaleReads = 0, 0, 0, 0
 	r.ClipCount, r.ArchivedCount, r.FailedCount, r.ArchivedBytes = 0, 0, 0, 0
+	r.ClipError = ""
 	r.Clips = map[int]*Clip{}
 }
 
 // resume goes on with the provider's task: every clip that is not archived gets
 // a fresh link and a fresh count.
 func (r *Record) resume(now time.Time) {
-	r.State = Rendering
-	reason := ReadRender
-	if r.over() {
-		r.State, reason = Mirroring, ReadRefresh
-	}
 	r.ReadFaults, r.Unknown, r.Misses, r.StaleReads = 0, 0, 0, 0
-	r.FailedCount = 0
-	open := 0
+	r.FailedCount, r.ClipError = 0, ""
 	for _, c := range r.Clips {
-		if c.State == ClipArchived {
-			continue
+		if c.State != ClipArchived {
+			c.State, c.Link, c.Error, c.Faults, c.BadBodies, c.DeadLinks = ClipWaiting, "", "", 0, 0, 0
 		}
-		open++
-		c.State, c.Link, c.Error, c.Faults, c.BadBodies = ClipWaiting, "", "", 0, 0
 	}
-	if r.over() && open == 0 && r.ClipCount > 0 && len(r.missing()) == 0 { // only the seal is missing
+	if r.Outcome == "" { // it was given up before its end
+		r.State, r.FinishedAt = Rendering, time.Time{}
+		r.wantRead(ReadRender, now)
+		return
+	}
+	r.State = Mirroring
+	if r.complete() {
 		r.Read = ReadNone
 		r.SealRound++
 		r.SealAt = now
 		return
 	}
-	r.wantRead(reason, now)
+	r.wantRead(ReadRefresh, now)
 }

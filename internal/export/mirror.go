@@ -8,13 +8,17 @@ import (
 // UrgentBelow is the time to a clip's deadline from which its mirror goes first.
 const UrgentBelow = time.Hour
 
-// ClipDone records that a clip stands in S3, proven, with its thumbnail or the
-// reason for having none. A clip that arrives after the export has ended is
-// recorded all the same: what was saved is named.
-func (r *Record) ClipDone(now time.Time, idx int, object Object, thumb *Object, warning string) error {
+// ClipDone records that mirror round n has brought a clip into S3, proven, with
+// its thumbnail or the reason for having none. A clip that arrives late, in a
+// round that was given up or after the export has ended, is recorded all the
+// same: what was saved is named. Only one of an earlier paid export is not.
+func (r *Record) ClipDone(now time.Time, idx, n int, object Object, thumb *Object, warning string) error {
 	c, err := r.mayClip(EvClipDone, idx)
 	if err != nil {
 		return err
+	}
+	if n <= r.RoundsBefore || n > c.Round {
+		return fmt.Errorf("clip %d, round %d: %w", idx, n, ErrStale)
 	}
 	if c.State == ClipArchived {
 		return nil
@@ -45,13 +49,23 @@ func (r *Record) ClipRetry(now time.Time, idx, n int, why string, badBody bool, 
 	c.Error = why
 	c.Round++
 	c.NotBefore = notBefore
-	c.Urgent = c.Urgent || r.urgent(notBefore)
+	c.Urgent = c.Urgent || r.NearDeadline(notBefore)
 	r.UpdatedAt = now
 	return nil
 }
 
+// staleWait is how long the read for a clip's nth dead link waits: a link may
+// die once, but a source whose links are all dead must not eat the budget.
+func staleWait(n int) time.Duration {
+	if n <= 1 {
+		return 0
+	}
+	return min(15*time.Second<<min(n, 8), 15*time.Minute)
+}
+
 // ClipStale records that the link used in mirror round n is dead. One read
-// serves all clips of the export that wait for a fresh link; it is due at once.
+// serves all clips of the export that wait for a fresh link; it is due at once,
+// unless the clip's links keep dying.
 func (r *Record) ClipStale(now time.Time, idx, n int, link, why string) error {
 	c, err := r.mayRound(EvClipStale, idx, n)
 	if err != nil {
@@ -59,6 +73,7 @@ func (r *Record) ClipStale(now time.Time, idx, n int, link, why string) error {
 	}
 	r.UpdatedAt = now
 	c.Faults++
+	c.DeadLinks++
 	c.Round++
 	if c.Link != link { // a read has brought a fresh one meanwhile
 		c.NotBefore = now
@@ -69,12 +84,13 @@ func (r *Record) ClipStale(now time.Time, idx, n int, link, why string) error {
 	}
 	c.State = ClipStale
 	c.Error = why
-	if r.Read == ReadNone || r.PollAt.After(now) {
+	at := now.Add(staleWait(c.DeadLinks))
+	if r.Read == ReadNone || r.PollAt.After(at) {
 		reason := ReadRefresh
 		if !r.over() {
 			reason = ReadRender
 		}
-		r.wantRead(reason, now)
+		r.wantRead(reason, at)
 	}
 	return nil
 }
@@ -98,7 +114,8 @@ func (r *Record) failClip(c *Clip, why string) {
 	}
 	c.State, c.Error = ClipFailed, why
 	r.FailedCount++
-	r.Error = fmt.Sprintf("clip %d: %s", c.Idx, why)
+	r.ClipError = fmt.Sprintf("clip %d: %s", c.Idx, why)
+	r.Error = r.ClipError
 }
 
 // Urge moves a clip whose deadline is near to the urgent queue: a new round, so
@@ -108,7 +125,7 @@ func (r *Record) Urge(now time.Time, idx, n int) error {
 	if err != nil {
 		return err
 	}
-	if c.Urgent || !r.urgent(now) {
+	if c.Urgent || !r.NearDeadline(now) {
 		return fmt.Errorf("clip %d: %w", idx, ErrStale)
 	}
 	c.Urgent = true
@@ -117,7 +134,8 @@ func (r *Record) Urge(now time.Time, idx, n int) error {
 	return nil
 }
 
-func (r *Record) urgent(now time.Time) bool {
+// NearDeadline reports whether the export's deadline is less than [UrgentBelow] away.
+func (r *Record) NearDeadline(now time.Time) bool {
 	return !r.ExpireAt.IsZero() && r.ExpireAt.Sub(now) < UrgentBelow
 }
 
@@ -151,7 +169,7 @@ func (r *Record) settle() {
 	}
 	r.State = Failed
 	r.Error = fmt.Sprintf("%d of %d clips could not be archived (%s); `clipferry retry %s` takes them up again%s",
-		r.FailedCount, r.ClipCount, r.Error, r.ID, r.deadlineNote())
+		r.FailedCount, r.ClipCount, r.ClipError, r.ID, r.deadlineNote())
 }
 
 func (r *Record) deadlineNote() string {

@@ -51,6 +51,12 @@ func (r *Record) Answer(now time.Time, n int, a Reading, nextPoll time.Time) err
 	if (a.Succeeded || a.Failed) && !r.over() {
 		r.FinishedAt = now
 	}
+	switch {
+	case a.Failed:
+		r.Outcome = RenderFailed
+	case a.Succeeded:
+		r.Outcome = RenderSucceeded
+	}
 	if r.State == Canceled {
 		r.drain(nextPoll)
 		return nil
@@ -104,13 +110,20 @@ func (r *Record) failRender(message string) {
 }
 
 // merge takes over what the reading says of each clip and returns how many
-// clips still have a dead link.
+// clips still have a dead link. Of a clip that is listed twice the first entry
+// with a link counts.
 func (r *Record) merge(now time.Time, clips []Clip) (stale int) {
 	if r.Clips == nil {
 		r.Clips = map[int]*Clip{}
 	}
+	linked := map[int]bool{}
 	for i := range clips {
-		r.mergeClip(now, &clips[i])
+		in := &clips[i]
+		if in.Idx < 0 || linked[in.Idx] || in.Link == "" && r.unasked(in.Idx) {
+			continue
+		}
+		linked[in.Idx] = in.Link != ""
+		r.mergeClip(now, in)
 	}
 	for _, c := range r.Clips {
 		if c.State == ClipStale {
@@ -120,12 +133,16 @@ func (r *Record) merge(now time.Time, clips []Clip) (stale int) {
 	return stale
 }
 
+// unasked reports whether the clip is neither known nor among those that were
+// asked for: the provider may list a project's other clips, without links.
+func (r *Record) unasked(idx int) bool {
+	return len(r.Wanted) > 0 && !slices.Contains(r.Wanted, idx) && r.Clips[idx] == nil
+}
+
 func (r *Record) mergeClip(now time.Time, in *Clip) {
 	c := r.Clips[in.Idx]
 	if c == nil {
-		c = &Clip{Idx: in.Idx, State: ClipWaiting}
-		r.Clips[in.Idx] = c
-		r.ClipCount++
+		c = r.newClip(in.Idx)
 	}
 	if c.State == ClipArchived || c.State == ClipFailed {
 		return
@@ -209,10 +226,15 @@ func (r *Record) clip(idx int) *Clip {
 	}
 	c := r.Clips[idx]
 	if c == nil {
-		c = &Clip{Idx: idx, State: ClipWaiting}
-		r.Clips[idx] = c
-		r.ClipCount++
+		c = r.newClip(idx)
 	}
+	return c
+}
+
+func (r *Record) newClip(idx int) *Clip {
+	c := &Clip{Idx: idx, State: ClipWaiting, Round: r.RoundsBefore}
+	r.Clips[idx] = c
+	r.ClipCount++
 	return c
 }
 

@@ -28,7 +28,7 @@ func (r *Record) ReceiptDue() (says string, due bool) {
 	case Canceled:
 		says = ReceiptCanceled
 	case Failed:
-		if r.renderFailed() {
+		if r.Outcome == RenderFailed {
 			says = ReceiptFailed
 		}
 	}

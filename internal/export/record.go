@@ -27,6 +27,15 @@ const (
 	ReadDrain   Reason = "drain"   // canceled here, but the provider still holds a slot for it
 )
 
+// Outcome is how the provider's render ended; empty while it has not.
+type Outcome string
+
+// The outcomes of a render.
+const (
+	RenderSucceeded Outcome = "succeeded"
+	RenderFailed    Outcome = "failed"
+)
+
 // Record is everything known of one export. The fields up to Clips are stored
 // as one document, each clip as its own, so that a mirror step moves only its
 // clip: Clips may then hold just that one, and the counters speak for the rest.
@@ -56,6 +65,7 @@ type Record struct {
 	Previous       []string  `json:"previous,omitempty"`   // tasks given up for a new paid one
 	Name           string    `json:"name,omitempty"`
 	ProviderStatus string    `json:"provider_status,omitempty"`
+	Outcome        Outcome   `json:"outcome,omitempty"` // how the render ended
 	SubmittedAt    time.Time `json:"submitted_at,omitzero"`
 	FinishedAt     time.Time `json:"finished_at,omitzero"` // when a read saw the render's end
 	ExpireAt       time.Time `json:"expire_at,omitzero"`
@@ -83,6 +93,8 @@ type Record struct {
 	ClipCount     int           `json:"clip_count,omitempty"`
 	ArchivedCount int           `json:"archived_count,omitempty"`
 	FailedCount   int           `json:"failed_count,omitempty"`
+	ClipError     string        `json:"clip_error,omitempty"`    // why the last of the failed clips failed
+	RoundsBefore  int           `json:"rounds_before,omitempty"` // mirror rounds up to here belong to earlier paid exports
 	ArchivedBytes int64         `json:"archived_bytes,omitempty"`
 	Clips         map[int]*Clip `json:"-"`
 
@@ -122,6 +134,7 @@ type Clip struct {
 	Urgent    bool      `json:"urgent,omitempty"`
 	NotBefore time.Time `json:"not_before,omitzero"`
 	Faults    int       `json:"faults,omitempty"`     // transfers that failed
+	DeadLinks int       `json:"dead_links,omitempty"` // of these, for a link that had died
 	BadBodies int       `json:"bad_bodies,omitempty"` // of these, with content that was not the clip
 	Error     string    `json:"error,omitempty"`
 

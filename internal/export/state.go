@@ -94,7 +94,7 @@ var next = map[State]map[Event][]State{
 	},
 	Submitting: {
 		EvAccept:  {Rendering},
-		EvPutBack: {Queued},
+		EvPutBack: {Queued, Submitting}, // another run's request stays in doubt
 		EvReject:  {Failed},
 		EvLose:    {Queued, Held},
 		EvFail:    {Held},
@@ -141,7 +141,7 @@ var next = map[State]map[Event][]State{
 		EvLose:      {Canceled},
 		EvExpire:    {Canceled},
 		EvFail:      {Canceled},
-		EvRetry:     {Queued, Rendering, Mirroring},
+		EvRetry:     {Queued, Submitting, Rendering, Mirroring},
 	},
 	Held: {EvAccept: {Rendering}, EvRetry: {Queued, Rendering}},
 }

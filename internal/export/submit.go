@@ -31,10 +31,17 @@ func (r *Record) Intend(now time.Time, by string) error {
 
 // Accept records the provider's task. It is never refused: late, in a state
 // that gave the request up, or for a second time, it stands for money spent.
-// A second task of the same export is kept in Duplicates.
+// A second task of the same export is kept in Duplicates. Only a task that was
+// given up for a new paid export says nothing new: [ErrStale].
 func (r *Record) Accept(now time.Time, taskID, name, status string) error {
 	if err := r.may(EvAccept); err != nil {
 		return err
+	}
+	if taskID == "" {
+		return fmt.Errorf("export %s: accepted without a task", r.ID)
+	}
+	if slices.Contains(r.Previous, taskID) {
+		return fmt.Errorf("task %s was given up for a new paid export: %w", taskID, ErrStale)
 	}
 	r.UpdatedAt = now
 	if r.accepted() {
@@ -58,18 +65,23 @@ func (r *Record) Accept(now time.Time, taskID, name, status string) error {
 	return nil
 }
 
-// PutBack returns an export that was not sent, or was refused in a way that
-// passes, to the queue: its next submit task is due at notBefore. why may be
-// empty (a worker that stops).
-func (r *Record) PutBack(now, notBefore time.Time, why string) error {
+// PutBack has the submit step done again, by a new task due at notBefore. by is
+// the token under which the caller recorded an intent that came to nothing (not
+// sent, or refused in a way that passes), empty if it recorded none. A request
+// that another run may have sent stays in doubt: only [Record.Lose] settles it.
+// why may be empty (a worker that stops).
+func (r *Record) PutBack(now time.Time, by string, notBefore time.Time, why string) error {
 	if err := r.may(EvPutBack); err != nil {
 		return err
 	}
 	r.UpdatedAt = now
+	own := r.settleIntent(by)
 	if r.State == Canceled {
 		return nil
 	}
-	r.State = Queued
+	if own || r.State != Submitting {
+		r.State = Queued
+	}
 	r.Round++
 	r.NotBefore = notBefore
 	if why != "" {
@@ -78,10 +90,14 @@ func (r *Record) PutBack(now, notBefore time.Time, why string) error {
 	return nil
 }
 
-// Reject ends an export that the provider will never take.
-func (r *Record) Reject(now time.Time, why string) error {
+// Reject ends an export that the provider will never take. by is the token of
+// the intent whose request was rejected.
+func (r *Record) Reject(now time.Time, by, why string) error {
 	if err := r.may(EvReject); err != nil {
 		return err
+	}
+	if !r.settleIntent(by) {
+		return r.otherIntent(by)
 	}
 	r.UpdatedAt = now
 	if r.State != Canceled {
@@ -91,16 +107,23 @@ func (r *Record) Reject(now time.Time, why string) error {
 	return nil
 }
 
-// Lose settles a paid request that was sent and whose answer was lost.
-func (r *Record) Lose(now time.Time, policy Policy, why string) error {
+// Lose settles a paid request that was sent and whose answer was lost. by is
+// the token of its intent, as the caller loaded it before it looked for a
+// receipt. A canceled export stays in doubt until somebody takes it up again.
+func (r *Record) Lose(now time.Time, by string, policy Policy, why string) error {
 	if err := r.may(EvLose); err != nil {
 		return err
 	}
+	if by != r.IntentBy || !r.unsettled() {
+		return r.otherIntent(by)
+	}
 	r.UpdatedAt = now
-	r.Doubts++
 	if r.State == Canceled {
+		r.Error = "canceled with a paid request in doubt: " + why
 		return nil
 	}
+	r.Doubts++
+	r.IntentBy = ""
 	if policy == Hold {
 		r.hold(why)
 		return nil
@@ -110,6 +133,24 @@ func (r *Record) Lose(now time.Time, policy Policy, why string) error {
 	r.NotBefore = now
 	r.Error = why
 	return nil
+}
+
+// unsettled reports whether a paid request may be under way, or may have been
+// taken without our knowing.
+func (r *Record) unsettled() bool { return r.IntentBy != "" && !r.accepted() }
+
+// settleIntent forgets the intent recorded by the token; it reports false if
+// the current one is somebody else's.
+func (r *Record) settleIntent(by string) bool {
+	if by == "" || by != r.IntentBy {
+		return false
+	}
+	r.IntentBy = ""
+	return true
+}
+
+func (r *Record) otherIntent(by string) error {
+	return fmt.Errorf("intent %q, current is %q: %w", by, r.IntentBy, ErrStale)
 }
 
 func (r *Record) hold(why string) {
