@@ -220,3 +220,23 @@ func (r *Record) resume(now time.Time) {
 	}
 	r.wantRead(ReadRefresh, now)
 }
+
+// Restore records that the export was archived before its record was lost:
+// task, manifest and clips as the manifest names them.
+func (r *Record) Restore(now time.Time, taskID, manifest string, clips []Clip) error {
+	if err := r.may(EvRestore); err != nil {
+		return err
+	}
+	r.State, r.Error, r.UpdatedAt = Archived, "", now
+	r.ExportTaskID, r.Manifest, r.Receipt = taskID, manifest, ReceiptDone
+	r.FinishedAt, r.Read = now, ReadNone
+	for i := range clips {
+		c := clips[i]
+		c.State = ClipArchived
+		r.Clips[c.Idx] = &c
+		r.ClipCount++
+		r.ArchivedCount++
+		r.ArchivedBytes += c.Object.Size
+	}
+	return nil
+}

@@ -68,13 +68,14 @@ const (
 	EvFail      Event = "fail"       // a step can't go on (dead letter)
 	EvCancel    Event = "cancel"     // a person stops it
 	EvRetry     Event = "retry"      // a person takes it up again
+	EvRestore   Event = "restore"    // its manifest was found: it was archived before Redis forgot it
 )
 
 // Events lists every event.
 func Events() []Event {
 	return []Event{
 		EvIntend, EvAccept, EvPutBack, EvReject, EvLose, EvAnswer, EvReadFault, EvClipDone, EvClipRetry,
-		EvClipStale, EvClipFail, EvUrge, EvSeal, EvSealRetry, EvExpire, EvFail, EvCancel, EvRetry,
+		EvClipStale, EvClipFail, EvUrge, EvSeal, EvSealRetry, EvExpire, EvFail, EvCancel, EvRetry, EvRestore,
 	}
 }
 
@@ -89,6 +90,7 @@ var next = map[State]map[Event][]State{
 		EvIntend:  {Submitting},
 		EvAccept:  {Rendering},
 		EvPutBack: {Queued},
+		EvRestore: {Archived},
 		EvFail:    {Failed},
 		EvCancel:  {Canceled},
 	},
@@ -97,6 +99,7 @@ var next = map[State]map[Event][]State{
 		EvPutBack: {Queued, Submitting}, // another run's request stays in doubt
 		EvReject:  {Failed},
 		EvLose:    {Queued, Held},
+		EvRestore: {Archived},
 		EvFail:    {Held},
 		EvCancel:  {Canceled},
 	},
