@@ -1,0 +1,90 @@
+// Package config turns the environment into one validated struct. Only the
+// program's main packages import it; every other package has options of its
+// own, so that it can be used and tested without an environment.
+//
+// All faults are reported together, each with the name of its variable, and no
+// secret is ever part of a message. A variable that starts with CLIPFERRY_ and
+// is unknown is a fault as well: a misspelled name must not mean a default.
+//
+// S3 credentials, region and endpoint are not here: they are the AWS SDK's own
+// variables, profiles and roles.
+package config
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// Prefix starts the name of every variable of ours.
+const Prefix = "CLIPFERRY_"
+
+// Config is the whole configuration. The tags give each variable's full name:
+// envconfig would look a name without the prefix up on its own as well, and
+// take any REDIS_URL for ours.
+type Config struct {
+	RedisURL Secret `envconfig:"CLIPFERRY_REDIS_URL" default:"redis://127.0.0.1:6379/0" desc:"where Redis is: redis://, rediss://, redis-sentinel:// with ?master_name=, redis-cluster://h1,h2,h3"`
+
+	APIBaseURL           string `envconfig:"CLIPFERRY_API_BASE_URL" default:"https://wayinvideo-api.wayin.ai" desc:"the provider's address"`
+	APIKey               Secret `envconfig:"CLIPFERRY_API_KEY" desc:"the provider's API key"`
+	APIKeyFile           string `envconfig:"CLIPFERRY_API_KEY_FILE" desc:"a file that holds the key, instead of CLIPFERRY_API_KEY"`
+	APIRequestsPerMinute int    `envconfig:"CLIPFERRY_API_REQUESTS_PER_MINUTE" default:"15" desc:"the provider's limit of requests a minute, for the whole fleet; 0 = no limit"`
+	APIMaxActiveExports  int    `envconfig:"CLIPFERRY_API_MAX_ACTIVE_EXPORTS" default:"5" desc:"the provider's limit of exports at once, for the whole fleet; 0 = no limit"`
+
+	S3Bucket              string        `envconfig:"CLIPFERRY_S3_BUCKET" desc:"the bucket that clips are archived in"`
+	S3Prefix              string        `envconfig:"CLIPFERRY_S3_PREFIX" default:"exports" desc:"what stands before every key"`
+	S3PathStyle           bool          `envconfig:"CLIPFERRY_S3_PATH_STYLE" default:"false" desc:"put the bucket in the path, as many S3 look-alikes need"`
+	S3Checksum            string        `envconfig:"CLIPFERRY_S3_CHECKSUM" default:"crc32" desc:"how bodies are protected: crc32, or md5 for servers that refuse x-amz-checksum headers"`
+	S3StorageClass        string        `envconfig:"CLIPFERRY_S3_STORAGE_CLASS" desc:"the storage class of clips, such as STANDARD_IA; empty = the bucket's"`
+	S3SSE                 string        `envconfig:"CLIPFERRY_S3_SSE" desc:"server-side encryption: AES256, aws:kms or aws:kms:dsse; empty = the bucket's"`
+	S3KMSKeyID            string        `envconfig:"CLIPFERRY_S3_KMS_KEY_ID" desc:"the key of the two kms modes"`
+	S3Tags                Tags          `envconfig:"CLIPFERRY_S3_TAGS" desc:"tags of clips and thumbnails: name=value,name=value (at most 10)"`
+	S3ACL                 string        `envconfig:"CLIPFERRY_S3_ACL" desc:"a canned ACL, only for buckets that still use them"`
+	S3CacheControl        string        `envconfig:"CLIPFERRY_S3_CACHE_CONTROL" default:"private, max-age=31536000, immutable" desc:"Cache-Control of clips and thumbnails"`
+	S3LockMode            string        `envconfig:"CLIPFERRY_S3_LOCK_MODE" desc:"object lock of clips: GOVERNANCE or COMPLIANCE; empty = none"`
+	S3LockFor             time.Duration `envconfig:"CLIPFERRY_S3_LOCK_FOR" desc:"how long a locked clip is retained, such as 8760h"`
+	S3RequesterPays       bool          `envconfig:"CLIPFERRY_S3_REQUESTER_PAYS" default:"false" desc:"accept the charges of a requester-pays bucket"`
+	S3ExpectedBucketOwner string        `envconfig:"CLIPFERRY_S3_EXPECTED_BUCKET_OWNER" desc:"the account that must own the bucket"`
+	S3PartSize            Bytes         `envconfig:"CLIPFERRY_S3_PART_SIZE" default:"8MiB" desc:"the part size of large files, 5MiB to 5GiB"`
+	S3PartsInFlight       int           `envconfig:"CLIPFERRY_S3_PARTS_IN_FLIGHT" default:"16" desc:"parts held in memory by one worker; times the part size is its memory for transfers"`
+	S3PartsPerFile        int           `envconfig:"CLIPFERRY_S3_PARTS_PER_FILE" default:"4" desc:"parts of one file in flight"`
+
+	MirrorConcurrency int      `envconfig:"CLIPFERRY_MIRROR_CONCURRENCY" default:"8" desc:"clips transferred at once in one worker"`
+	LinkAllowedCIDRs  Prefixes `envconfig:"CLIPFERRY_LINK_ALLOWED_CIDRS" desc:"private ranges that export links may resolve to, such as 10.0.0.0/8,fd00::/8; a listed range frees the port too"`
+	LinkMaxBytes      Bytes    `envconfig:"CLIPFERRY_LINK_MAX_BYTES" default:"64GiB" desc:"the largest file that is taken from an export link"`
+
+	SubmitInDoubt   string        `envconfig:"CLIPFERRY_SUBMIT_IN_DOUBT" default:"resubmit" desc:"when a submit's answer was lost after it was sent: resubmit, or hold for a person to decide"`
+	ShutdownTimeout time.Duration `envconfig:"CLIPFERRY_SHUTDOWN_TIMEOUT" default:"28s" desc:"how long a stopping worker waits for what is under way; keep it under the platform's grace period"`
+	LedgerRetention time.Duration `envconfig:"CLIPFERRY_LEDGER_RETENTION" default:"720h" desc:"how long a finished export, and so its job id, is remembered"`
+
+	HTTPAddr string `envconfig:"CLIPFERRY_HTTP_ADDR" default:"127.0.0.1:8080" desc:"where the operations server and the HTTP API listen; empty = off"`
+
+	LogLevel  slog.Level `envconfig:"CLIPFERRY_LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
+	LogFormat string     `envconfig:"CLIPFERRY_LOG_FORMAT" desc:"json or text; empty = json, text on a terminal"`
+
+	// Redis is RedisURL, parsed.
+	Redis *tasks.Redis `ignored:"true"`
+}
+
+// Needs says what a command uses, and so which variables it cannot do without.
+type Needs uint8
+
+// What a command may need. Redis needs nothing here, since its address has a default.
+const (
+	NeedsAPI Needs = 1 << iota // the provider's key
+	NeedsS3                    // the bucket
+)
+
+// Load reads the configuration from env, in the form of os.Environ. Its error
+// is a [Faults].
+func Load(env []string, needs Needs) (*Config, error) {
+	c := &Config{}
+	faults := unknown(env)
+	faults = append(faults, decode(env, c)...)
+	c.validate(needs, &faults)
+	if len(faults) > 0 {
+		return nil, faults.sorted()
+	}
+	return c, nil
+}

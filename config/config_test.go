@@ -1,0 +1,283 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const everything = NeedsAPI | NeedsS3
+
+func TestDefaults(t *testing.T) {
+	c, err := Load([]string{"CLIPFERRY_API_KEY=k", "CLIPFERRY_S3_BUCKET=b", "HOME=/root", "REDIS_URL=redis://wrong"}, everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config{
+		RedisURL: "redis://127.0.0.1:6379/0", APIBaseURL: "https://wayinvideo-api.wayin.ai", APIKey: "k",
+		APIRequestsPerMinute: 15, APIMaxActiveExports: 5, S3Bucket: "b", S3Prefix: "exports", S3Checksum: "crc32",
+		S3CacheControl: "private, max-age=31536000, immutable", S3PartSize: 8 << 20, S3PartsInFlight: 16, S3PartsPerFile: 4,
+		MirrorConcurrency: 8, LinkMaxBytes: 64 << 30, SubmitInDoubt: "resubmit", ShutdownTimeout: 28 * time.Second,
+		LedgerRetention: 720 * time.Hour, HTTPAddr: "127.0.0.1:8080", Redis: c.Redis,
+	}
+	if !reflect.DeepEqual(*c, want) {
+		t.Errorf("got  %+v\nwant %+v", *c, want)
+	}
+	if c.Redis.String() != "redis://127.0.0.1:6379/0" {
+		t.Errorf("Redis %s", c.Redis)
+	}
+}
+
+// everyKey sets each variable to something that isn't its default.
+var everyKey = map[string]string{
+	"CLIPFERRY_REDIS_URL":                "redis-cluster://u:hunter2@h1,h2",
+	"CLIPFERRY_API_BASE_URL":             "http://127.0.0.1:9000/open/v2",
+	"CLIPFERRY_API_KEY":                  "hunter2",
+	"CLIPFERRY_API_REQUESTS_PER_MINUTE":  "600",
+	"CLIPFERRY_API_MAX_ACTIVE_EXPORTS":   "0",
+	"CLIPFERRY_S3_BUCKET":                "media",
+	"CLIPFERRY_S3_PREFIX":                "/a/b/",
+	"CLIPFERRY_S3_PATH_STYLE":            "true",
+	"CLIPFERRY_S3_CHECKSUM":              "md5",
+	"CLIPFERRY_S3_STORAGE_CLASS":         "STANDARD_IA",
+	"CLIPFERRY_S3_SSE":                   "aws:kms",
+	"CLIPFERRY_S3_KMS_KEY_ID":            "alias/media",
+	"CLIPFERRY_S3_TAGS":                  "team=media, cost = clips",
+	"CLIPFERRY_S3_ACL":                   "bucket-owner-full-control",
+	"CLIPFERRY_S3_CACHE_CONTROL":         "no-store",
+	"CLIPFERRY_S3_LOCK_MODE":             "GOVERNANCE",
+	"CLIPFERRY_S3_LOCK_FOR":              "24h",
+	"CLIPFERRY_S3_REQUESTER_PAYS":        "1",
+	"CLIPFERRY_S3_EXPECTED_BUCKET_OWNER": "123456789012",
+	"CLIPFERRY_S3_PART_SIZE":             "16MiB",
+	"CLIPFERRY_S3_PARTS_IN_FLIGHT":       "3",
+	"CLIPFERRY_S3_PARTS_PER_FILE":        "2",
+	"CLIPFERRY_MIRROR_CONCURRENCY":       "1",
+	"CLIPFERRY_LINK_ALLOWED_CIDRS":       "10.1.2.3/8, fd00::/8",
+	"CLIPFERRY_LINK_MAX_BYTES":           "1.5 GB",
+	"CLIPFERRY_SUBMIT_IN_DOUBT":          "hold",
+	"CLIPFERRY_SHUTDOWN_TIMEOUT":         "5s",
+	"CLIPFERRY_LEDGER_RETENTION":         "1h",
+	"CLIPFERRY_HTTP_ADDR":                "",
+	"CLIPFERRY_LOG_LEVEL":                "debug",
+	"CLIPFERRY_LOG_FORMAT":               "text",
+}
+
+func environ(values map[string]string) []string {
+	var env []string
+	for name, value := range values {
+		env = append(env, name+"="+value)
+	}
+	return env
+}
+
+func TestEveryKey(t *testing.T) {
+	c, err := Load(environ(everyKey), everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config{
+		RedisURL: "redis-cluster://u:hunter2@h1,h2", APIBaseURL: "http://127.0.0.1:9000/open/v2", APIKey: "hunter2",
+		APIRequestsPerMinute: 600, S3Bucket: "media", S3Prefix: "a/b", S3PathStyle: true, S3Checksum: "md5",
+		S3StorageClass: "STANDARD_IA", S3SSE: "aws:kms", S3KMSKeyID: "alias/media",
+		S3Tags: Tags{"team": "media", "cost": "clips"}, S3ACL: "bucket-owner-full-control", S3CacheControl: "no-store",
+		S3LockMode: "GOVERNANCE", S3LockFor: 24 * time.Hour, S3RequesterPays: true, S3ExpectedBucketOwner: "123456789012",
+		S3PartSize: 16 << 20, S3PartsInFlight: 3, S3PartsPerFile: 2, MirrorConcurrency: 1,
+		LinkAllowedCIDRs: Prefixes{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
+		LinkMaxBytes:     1_500_000_000, SubmitInDoubt: "hold", ShutdownTimeout: 5 * time.Second, LedgerRetention: time.Hour,
+		LogLevel: slog.LevelDebug, LogFormat: "text", Redis: c.Redis,
+	}
+	if !reflect.DeepEqual(*c, want) {
+		t.Errorf("got  %+v\nwant %+v", *c, want)
+	}
+	for _, v := range Variables() {
+		if _, ok := everyKey[v.Name]; !ok && v.Name != "CLIPFERRY_API_KEY_FILE" {
+			t.Errorf("this test does not set %s", v.Name)
+		}
+		if v.Description == "" || !strings.HasPrefix(v.Name, Prefix) {
+			t.Errorf("variable %+v", v)
+		}
+	}
+}
+
+func TestSecretsAreNeverShown(t *testing.T) {
+	c, err := Load(environ(everyKey), everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asJSON, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "config", c, "key", c.APIKey)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "config", *c, "key", c.APIKey)
+	shown := fmt.Sprintf("%v %+v %#v %s %q %d %x", *c, c, *c, c.APIKey, c.APIKey, c.APIKey, c.APIKey) + string(asJSON) + log.String()
+	if strings.Contains(shown, "hunter2") || strings.Contains(shown, fmt.Sprintf("%x", "hunter2")) {
+		t.Errorf("a secret shows in %s", shown)
+	}
+	if c.APIKey.Reveal() != "hunter2" {
+		t.Error("the key is lost")
+	}
+}
+
+func TestFaults(t *testing.T) {
+	for pair, want := range map[string]string{
+		"CLIPFERRY_REDIS_URL=":                           "CLIPFERRY_REDIS_URL: not a Redis address: it starts with none of redis://, rediss://, redis-sentinel:// or redis-cluster://",
+		"CLIPFERRY_API_BASE_URL=wayin.ai":                "CLIPFERRY_API_BASE_URL: must start with https:// (or http://) and a host",
+		"CLIPFERRY_API_BASE_URL=https://u:hunter2@h":     "CLIPFERRY_API_BASE_URL: must hold no user, query or fragment",
+		"CLIPFERRY_API_BASE_URL=https://u:hunter2%zz@h":  "CLIPFERRY_API_BASE_URL: not a valid URL",
+		"CLIPFERRY_API_KEY=hunter2 x":                    "CLIPFERRY_API_KEY: holds a space, a line break or another character that no key has",
+		"CLIPFERRY_API_REQUESTS_PER_MINUTE=many":         `CLIPFERRY_API_REQUESTS_PER_MINUTE: must be a whole number, not "many"`,
+		"CLIPFERRY_API_REQUESTS_PER_MINUTE=":             `CLIPFERRY_API_REQUESTS_PER_MINUTE: must be a whole number, not ""`,
+		"CLIPFERRY_API_MAX_ACTIVE_EXPORTS=-1":            "CLIPFERRY_API_MAX_ACTIVE_EXPORTS: must be from 0 to 1000000, not -1",
+		"CLIPFERRY_S3_BUCKET=b/prefix":                   "CLIPFERRY_S3_BUCKET: must be a bucket's name (or the ARN of an access point), without a path; the path is CLIPFERRY_S3_PREFIX",
+		"CLIPFERRY_S3_BUCKET=":                           "CLIPFERRY_S3_BUCKET: required",
+		"CLIPFERRY_S3_PREFIX=a/../b":                     "CLIPFERRY_S3_PREFIX: must be at most 400 bytes, without control characters, backslashes and empty, . or .. parts",
+		"CLIPFERRY_S3_PATH_STYLE=maybe":                  `CLIPFERRY_S3_PATH_STYLE: must be true or false, not "maybe"`,
+		"CLIPFERRY_S3_CHECKSUM=sha1":                     `CLIPFERRY_S3_CHECKSUM: must be crc32 or md5, not "sha1"`,
+		"CLIPFERRY_S3_SSE=kms":                           `CLIPFERRY_S3_SSE: must be AES256, aws:kms or aws:kms:dsse, not "kms"`,
+		"CLIPFERRY_S3_KMS_KEY_ID=x":                      "CLIPFERRY_S3_KMS_KEY_ID: needs CLIPFERRY_S3_SSE to be aws:kms or aws:kms:dsse",
+		"CLIPFERRY_S3_TAGS=team":                         `CLIPFERRY_S3_TAGS: "team" is not name=value`,
+		"CLIPFERRY_S3_TAGS=a=1,a=2":                      `CLIPFERRY_S3_TAGS: tag "a" is given twice`,
+		"CLIPFERRY_S3_LOCK_MODE=COMPLIANCE":              "CLIPFERRY_S3_LOCK_FOR: required with CLIPFERRY_S3_LOCK_MODE",
+		"CLIPFERRY_S3_LOCK_FOR=24h":                      "CLIPFERRY_S3_LOCK_FOR: needs CLIPFERRY_S3_LOCK_MODE",
+		"CLIPFERRY_S3_PART_SIZE=1MiB":                    "CLIPFERRY_S3_PART_SIZE: must be between 5MiB and 5GiB",
+		"CLIPFERRY_S3_PART_SIZE=big":                     "CLIPFERRY_S3_PART_SIZE: must be a size such as 8MiB, 50GB or a number of bytes",
+		"CLIPFERRY_S3_PARTS_IN_FLIGHT=0":                 "CLIPFERRY_S3_PARTS_IN_FLIGHT: must be from 1 to 1024, not 0",
+		"CLIPFERRY_MIRROR_CONCURRENCY=0":                 "CLIPFERRY_MIRROR_CONCURRENCY: must be from 1 to 1024, not 0",
+		"CLIPFERRY_LINK_ALLOWED_CIDRS=10.0.0.1":          "CLIPFERRY_LINK_ALLOWED_CIDRS: 10.0.0.1 is an address, not a range: write 10.0.0.1/32",
+		"CLIPFERRY_LINK_ALLOWED_CIDRS=10.0.0.0/8,local":  `CLIPFERRY_LINK_ALLOWED_CIDRS: "local" is not a range such as 10.0.0.0/8`,
+		"CLIPFERRY_LINK_MAX_BYTES=-1":                    "CLIPFERRY_LINK_MAX_BYTES: must be a size such as 8MiB, 50GB or a number of bytes",
+		"CLIPFERRY_SUBMIT_IN_DOUBT=ask":                  `CLIPFERRY_SUBMIT_IN_DOUBT: must be resubmit or hold, not "ask"`,
+		"CLIPFERRY_SHUTDOWN_TIMEOUT=30":                  `CLIPFERRY_SHUTDOWN_TIMEOUT: must be a duration such as 30s or 720h, not "30"`,
+		"CLIPFERRY_SHUTDOWN_TIMEOUT=0s":                  "CLIPFERRY_SHUTDOWN_TIMEOUT: must be between 1s and 1h",
+		"CLIPFERRY_LEDGER_RETENTION=1m":                  "CLIPFERRY_LEDGER_RETENTION: must be at least 1h",
+		"CLIPFERRY_HTTP_ADDR=8080":                       "CLIPFERRY_HTTP_ADDR: must be host:port or :port, or empty for off",
+		"CLIPFERRY_HTTP_ADDR=:http2":                     "CLIPFERRY_HTTP_ADDR: must end in a port from 0 to 65535",
+		"CLIPFERRY_LOG_LEVEL=loud":                       `CLIPFERRY_LOG_LEVEL: must be debug, info, warn or error, not "loud"`,
+		"CLIPFERRY_LOG_FORMAT=xml":                       `CLIPFERRY_LOG_FORMAT: must be json or text, not "xml"`,
+		"CLIPFERRY_REDISURL=redis://:hunter2@h":          "CLIPFERRY_REDISURL: unknown variable; did you mean CLIPFERRY_REDIS_URL?",
+		"CLIPFERRY_S3_REGION=eu":                         "CLIPFERRY_S3_REGION: unknown variable; it is the AWS SDK's own AWS_REGION",
+		"CLIPFERRY_SOMETHING_ELSE_ALTOGETHER_UNRELATED=": "CLIPFERRY_SOMETHING_ELSE_ALTOGETHER_UNRELATED: unknown variable",
+	} {
+		env := map[string]string{"CLIPFERRY_API_KEY": "k", "CLIPFERRY_S3_BUCKET": "b"}
+		name, value, _ := strings.Cut(pair, "=")
+		env[name] = value
+		_, err := Load(environ(env), everything)
+		if err == nil || err.Error() != want {
+			t.Errorf("%s\n got %v\nwant %s", pair, err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: the message shows a secret: %v", pair, err)
+		}
+	}
+}
+
+func TestAllFaultsAtOnce(t *testing.T) {
+	_, err := Load([]string{
+		"CLIPFERRY_S3_PATH_STYLE=x", "CLIPFERRY_TYPO=", "CLIPFERRY_LOG_LEVEL=x", "CLIPFERRY_REDIS_URL=x", "CLIPFERRY_SHUTDOWN_TIMEOUT=x",
+	}, everything)
+	var faults Faults
+	if !errors.As(err, &faults) {
+		t.Fatalf("error %v", err)
+	}
+	var names []string
+	for _, f := range faults {
+		names = append(names, f.Variable)
+	}
+	want := []string{
+		"CLIPFERRY_REDIS_URL", "CLIPFERRY_API_KEY", "CLIPFERRY_S3_BUCKET", "CLIPFERRY_S3_PATH_STYLE",
+		"CLIPFERRY_SHUTDOWN_TIMEOUT", "CLIPFERRY_LOG_LEVEL", "CLIPFERRY_TYPO",
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("faults of %v, want %v", names, want)
+	}
+}
+
+func TestNeeds(t *testing.T) {
+	if _, err := Load(nil, 0); err != nil {
+		t.Errorf("a producer needs nothing: %v", err)
+	}
+	if _, err := Load([]string{"CLIPFERRY_API_KEY_FILE=/nowhere"}, NeedsS3); err == nil || strings.Contains(err.Error(), "KEY_FILE") {
+		t.Errorf("the key's file matters only to who needs it, and the bucket is missing: %v", err)
+	}
+	_, err := Load(nil, everything)
+	if want := "CLIPFERRY_API_KEY: required (or CLIPFERRY_API_KEY_FILE)\nCLIPFERRY_S3_BUCKET: required"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestKeyFile(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	c, err := Load([]string{"CLIPFERRY_API_KEY_FILE=" + file("good", "hunter2\r\n")}, NeedsAPI)
+	if err != nil || c.APIKey.Reveal() != "hunter2" {
+		t.Fatalf("key %q, %v", c.APIKey.Reveal(), err)
+	}
+	for path, want := range map[string]string{
+		filepath.Join(dir, "none"):        "no such file",
+		dir:                               "is a directory",
+		file("empty", " \n"):              "is empty",
+		file("two", "hunter2\nhunter3\n"): "holds a space, a line break",
+		file("large", strings.Repeat("hunter2", 1e4)): "too large",
+	} {
+		_, err := Load([]string{"CLIPFERRY_API_KEY_FILE=" + path}, NeedsAPI)
+		if err == nil || !strings.HasPrefix(err.Error(), "CLIPFERRY_API_KEY_FILE: ") || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter") {
+			t.Errorf("%s: got %v, want %s", path, err, want)
+		}
+	}
+	_, err = Load([]string{"CLIPFERRY_API_KEY=k", "CLIPFERRY_API_KEY_FILE=" + dir}, 0)
+	if err == nil || !strings.Contains(err.Error(), "only one of them") {
+		t.Errorf("both: %v", err)
+	}
+}
+
+func TestProcessEnvironmentIsLeftAlone(t *testing.T) {
+	t.Setenv("CLIPFERRY_S3_BUCKET", "of-the-process")
+	t.Setenv("CLIPFERRY_TYPO", "x")
+	before := os.Environ()
+	c, err := Load([]string{"CLIPFERRY_S3_PREFIX=p"}, 0)
+	if err != nil || c.S3Bucket != "" || c.S3Prefix != "p" {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if _, err := Load([]string{"CLIPFERRY_LOG_LEVEL=x"}, 0); err == nil {
+		t.Error("a wrong level was accepted")
+	}
+	after := os.Environ()
+	slices.Sort(before)
+	slices.Sort(after)
+	if !slices.Equal(before, after) {
+		t.Errorf("before %v\nafter %v", before, after)
+	}
+}
+
+func TestBytes(t *testing.T) {
+	for in, want := range map[string]Bytes{"0": 0, "1024": 1024, "8MiB": 8 << 20, "1.5 GB": 1_500_000_000, "5TiB": 5 << 40, "7B": 7} {
+		var b Bytes
+		if err := b.Decode(in); err != nil || b != want {
+			t.Errorf("%s became %d, %v", in, b, err)
+		}
+	}
+	for _, in := range []string{"", "MiB", "8 mib", "-1", "1e30", "NaN", "Inf GB", "9999999TiB", "0x10"} {
+		var b Bytes
+		if err := b.Decode(in); err == nil {
+			t.Errorf("%s became %d", in, b)
+		}
+	}
+}

@@ -1,0 +1,206 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// validate checks what decoding alone doesn't, and reads what stands in files.
+func (c *Config) validate(needs Needs, faults *Faults) {
+	var err error
+	if c.Redis, err = tasks.ParseRedis(c.RedisURL.Reveal()); err != nil {
+		faults.add("CLIPFERRY_REDIS_URL", err.Error())
+	}
+	c.validateAPI(needs, faults)
+	c.validateS3(needs, faults)
+	c.validateRest(faults)
+}
+
+func (c *Config) validateAPI(needs Needs, faults *Faults) {
+	if err := checkBaseURL(c.APIBaseURL); err != nil {
+		faults.add("CLIPFERRY_API_BASE_URL", err.Error())
+	}
+	between(faults, "CLIPFERRY_API_REQUESTS_PER_MINUTE", c.APIRequestsPerMinute, 0, 1_000_000)
+	between(faults, "CLIPFERRY_API_MAX_ACTIVE_EXPORTS", c.APIMaxActiveExports, 0, 1_000_000)
+	switch {
+	case c.APIKey != "" && c.APIKeyFile != "":
+		faults.add("CLIPFERRY_API_KEY", "set together with CLIPFERRY_API_KEY_FILE; only one of them may be")
+	case needs&NeedsAPI == 0:
+	case c.APIKeyFile != "":
+		c.readKey(faults)
+	case c.APIKey == "":
+		faults.add("CLIPFERRY_API_KEY", "required (or CLIPFERRY_API_KEY_FILE)")
+	default:
+		c.APIKey = Secret(strings.TrimSpace(c.APIKey.Reveal()))
+		checkKey(faults, "CLIPFERRY_API_KEY", c.APIKey)
+	}
+}
+
+// maxKeyFile is far above any key: a larger file is the wrong file.
+const maxKeyFile = 16 << 10
+
+func (c *Config) readKey(faults *Faults) {
+	const variable = "CLIPFERRY_API_KEY_FILE"
+	info, err := os.Stat(c.APIKeyFile)
+	switch {
+	case err == nil && info.IsDir():
+		err = errors.New("is a directory")
+	case err == nil && info.Size() > maxKeyFile:
+		err = errors.New("is too large to be a key")
+	}
+	var content []byte
+	if err == nil {
+		content, err = os.ReadFile(c.APIKeyFile)
+	}
+	if err != nil {
+		var path *os.PathError
+		if errors.As(err, &path) {
+			err = path.Err
+		}
+		faults.add(variable, fmt.Sprintf("can't be read: %s: %v", c.APIKeyFile, err))
+		return
+	}
+	c.APIKey = Secret(strings.TrimSpace(string(content)))
+	if c.APIKey == "" {
+		faults.add(variable, fmt.Sprintf("%s is empty", c.APIKeyFile))
+		return
+	}
+	checkKey(faults, variable, c.APIKey)
+}
+
+func checkKey(faults *Faults, variable string, key Secret) {
+	if strings.ContainsFunc(key.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		faults.add(variable, "holds a space, a line break or another character that no key has")
+	}
+}
+
+func checkBaseURL(address string) error {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil:
+		return errors.New("not a valid URL") // the cause would quote it, user info and all
+	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
+		return errors.New("must start with https:// (or http://) and a host")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return errors.New("must hold no user, query or fragment")
+	}
+	return nil
+}
+
+func (c *Config) validateS3(needs Needs, faults *Faults) {
+	switch {
+	case c.S3Bucket == "" && needs&NeedsS3 != 0:
+		faults.add("CLIPFERRY_S3_BUCKET", "required")
+	case strings.ContainsFunc(c.S3Bucket, unicode.IsSpace), strings.Contains(c.S3Bucket, "/") && !strings.HasPrefix(c.S3Bucket, "arn:"):
+		faults.add("CLIPFERRY_S3_BUCKET", "must be a bucket's name (or the ARN of an access point), without a path; the path is CLIPFERRY_S3_PREFIX")
+	}
+	c.S3Prefix = strings.Trim(c.S3Prefix, "/")
+	if !goodPrefix(c.S3Prefix) {
+		faults.add("CLIPFERRY_S3_PREFIX", "must be at most 400 bytes, without control characters, backslashes and empty, . or .. parts")
+	}
+	oneOf(faults, "CLIPFERRY_S3_CHECKSUM", c.S3Checksum, "crc32", "md5")
+	oneOf(faults, "CLIPFERRY_S3_SSE", c.S3SSE, "", "AES256", "aws:kms", "aws:kms:dsse")
+	if c.S3KMSKeyID != "" && !strings.HasPrefix(c.S3SSE, "aws:kms") {
+		faults.add("CLIPFERRY_S3_KMS_KEY_ID", "needs CLIPFERRY_S3_SSE to be aws:kms or aws:kms:dsse")
+	}
+	oneOf(faults, "CLIPFERRY_S3_LOCK_MODE", c.S3LockMode, "", "GOVERNANCE", "COMPLIANCE")
+	switch {
+	case c.S3LockFor < 0:
+		faults.add("CLIPFERRY_S3_LOCK_FOR", "must not be negative")
+	case c.S3LockMode != "" && c.S3LockFor == 0:
+		faults.add("CLIPFERRY_S3_LOCK_FOR", "required with CLIPFERRY_S3_LOCK_MODE")
+	case c.S3LockMode == "" && c.S3LockFor != 0:
+		faults.add("CLIPFERRY_S3_LOCK_FOR", "needs CLIPFERRY_S3_LOCK_MODE")
+	}
+	if c.S3PartSize < 5<<20 || c.S3PartSize > 5<<30 {
+		faults.add("CLIPFERRY_S3_PART_SIZE", "must be between 5MiB and 5GiB")
+	}
+	between(faults, "CLIPFERRY_S3_PARTS_IN_FLIGHT", c.S3PartsInFlight, 1, 1024)
+	between(faults, "CLIPFERRY_S3_PARTS_PER_FILE", c.S3PartsPerFile, 1, 1024)
+}
+
+func goodPrefix(prefix string) bool {
+	if len(prefix) > 400 || !utf8.ValidString(prefix) || strings.ContainsFunc(prefix, func(r rune) bool { return r == '\\' || !unicode.IsPrint(r) }) {
+		return false
+	}
+	if prefix == "" {
+		return true
+	}
+	for part := range strings.SplitSeq(prefix, "/") {
+		if part == "" || part == "." || part == ".." || len(part) > 255 {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Config) validateRest(faults *Faults) {
+	between(faults, "CLIPFERRY_MIRROR_CONCURRENCY", c.MirrorConcurrency, 1, 1024)
+	if c.LinkMaxBytes < 1 {
+		faults.add("CLIPFERRY_LINK_MAX_BYTES", "must be at least 1")
+	}
+	oneOf(faults, "CLIPFERRY_SUBMIT_IN_DOUBT", c.SubmitInDoubt, "resubmit", "hold")
+	if c.ShutdownTimeout < time.Second || c.ShutdownTimeout > time.Hour {
+		faults.add("CLIPFERRY_SHUTDOWN_TIMEOUT", "must be between 1s and 1h")
+	}
+	if c.LedgerRetention < time.Hour {
+		faults.add("CLIPFERRY_LEDGER_RETENTION", "must be at least 1h")
+	}
+	if err := checkAddr(c.HTTPAddr); err != nil {
+		faults.add("CLIPFERRY_HTTP_ADDR", err.Error())
+	}
+	oneOf(faults, "CLIPFERRY_LOG_FORMAT", c.LogFormat, "", "json", "text")
+}
+
+func checkAddr(addr string) error {
+	if addr == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return errors.New("must be host:port or :port, or empty for off")
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return errors.New("must end in a port from 0 to 65535")
+	}
+	return nil
+}
+
+func between(faults *Faults, variable string, n, least, most int) {
+	if n < least || n > most {
+		faults.add(variable, fmt.Sprintf("must be from %d to %d, not %d", least, most, n))
+	}
+}
+
+// oneOf takes an empty value among the allowed for "may be left out".
+func oneOf(faults *Faults, variable, value string, allowed ...string) {
+	var named []string
+	for _, a := range allowed {
+		if value == a {
+			return
+		}
+		if a != "" {
+			named = append(named, a)
+		}
+	}
+	faults.add(variable, fmt.Sprintf("must be %s, not %q", either(named), short(value)))
+}
+
+// either joins names as "a, b or c".
+func either(names []string) string {
+	last := len(names) - 1
+	if last == 0 {
+		return names[0]
+	}
+	return strings.Join(names[:last], ", ") + " or " + names[last]
+}
