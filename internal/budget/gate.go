@@ -1,0 +1,303 @@
+// Package budget spends the provider's limits for a whole fleet: so many
+// requests a minute and so many exports at once, for each account, however
+// many workers there are. Whoever wants to talk to the provider asks a [Gate]
+// for a [Turn], sends exactly one request, and says what came of it.
+//
+// What is decided, and why, stands in package pace; here it is kept and
+// shared. One account's state is a handful of small records in Redis under one
+// version. Every worker that waits holds a copy and follows each change as it
+// is published, so all of them come to the same decision without asking; the
+// one whose waiter is chosen claims it by compare-and-swap. A turn costs three
+// round trips at most (join, claim, done), and two when nobody is in the way;
+// a fleet in which nobody waits costs none.
+//
+// Redis's clock decides. A worker estimates it from its last round trip, uses
+// the early bound when it asks whether a request may go and the late one when
+// it says that one was answered, and Redis checks both.
+//
+// # What is lost, and what then
+//
+//   - A worker dies with a request in flight: the request counts until its lease
+//     ends (45 s) and a minute more; a submit's slot is kept for 15 minutes.
+//   - A worker dies while it waits: the others skip it after a second.
+//   - Redis loses its last moments, or everything, under a running fleet: the
+//     first worker to notice writes its own copy back.
+//   - The whole fleet starts again: two requests are assumed that the state may
+//     not know of.
+//   - Everything is lost, fleet and state: an empty state can't be told from a
+//     first start, and a first start mustn't idle. So spending begins at once,
+//     unless an export turns up that is being rendered already ([Gate.Hold], or
+//     a read of one that nobody knows): that speaks for a loss, and nothing is
+//     sent until the state is a minute old. Call Hold for all such exports
+//     before the first Wait.
+//
+// It is not for retries (the caller's), nor for what an answer means to an
+// export (package export).
+package budget
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/pace"
+)
+
+// What requests are for, how urgent, and how they end: see package pace.
+type (
+	Kind     = pace.Kind
+	Priority = pace.Priority
+	Result   = pace.Result
+	Outcome  = pace.Outcome
+)
+
+// The values of [Kind], [Priority] and [Result].
+const (
+	Submit  = pace.Submit
+	Read    = pace.Read
+	Refresh = pace.Refresh
+
+	Low    = pace.Low
+	Normal = pace.Normal
+	High   = pace.High
+
+	Answered  = pace.Answered
+	Refused   = pace.Refused
+	Forbidden = pace.Forbidden
+	Failed    = pace.Failed
+	NotSent   = pace.NotSent
+	InDoubt   = pace.InDoubt
+)
+
+// ErrClosed is returned to those who wait when the gate is closed.
+var ErrClosed = errors.New("the budget gate is closed")
+
+// Request says who wants to send what.
+type Request struct {
+	// Export is the export's id. For a submit it names the slot, so asking
+	// again after a crash takes no second one.
+	Export string
+	Kind   Kind
+	// Since is, for a submit, when the export was enqueued: first come,
+	// first served. For a read it is when rendering began, used only if the
+	// state was lost. Zero means now.
+	Since    time.Time
+	Priority Priority
+	// Deadline is, for a refresh, when the fresh link is needed at the
+	// latest. Until half of the time left has passed it only takes what
+	// nobody else wants. Zero means at once.
+	Deadline time.Time
+	// Resolution and Clips (0 = all) say what is known of the render before
+	// the provider says more, for the estimate of its duration.
+	Resolution string
+	Clips      int
+}
+
+// Options configure a [Gate]. Redis, Account and Logger are required.
+type Options struct {
+	Redis redis.UniversalClient
+	// Account names the key whose limits these are. Gates of one account
+	// share one budget.
+	Account string
+	// RequestsPerMinute and MaxActive are the provider's limits; 0 is none.
+	// Without either, nothing is shared and Redis isn't used.
+	RequestsPerMinute int
+	MaxActive         int
+	Logger            *slog.Logger
+	// Rand returns numbers in [0, 1) to spread probes; default is math/rand.
+	Rand func() float64
+
+	store store
+}
+
+// Gate is one worker's door to an account's budget. It is safe for concurrent
+// use. Close it when nobody waits any more.
+type Gate struct {
+	log    *slog.Logger
+	limits pace.Limits
+	store  store
+	rand   func() float64
+	id     string // of this worker, in the shared state
+	linger time.Duration
+
+	ops chan *op
+
+	mu      sync.Mutex
+	seq     int
+	users   int
+	running bool
+	closed  bool
+	stop    context.CancelFunc
+	stopped chan struct{}
+	loop    *loop // kept between runs, so that the copy outlives an idle spell
+}
+
+// New returns the gate of an account. It doesn't talk to Redis yet.
+func New(o Options) (*Gate, error) {
+	var faults []error
+	if o.RequestsPerMinute < 0 || o.MaxActive < 0 {
+		faults = append(faults, errors.New("the provider's limits can't be negative"))
+	}
+	if o.Account == "" {
+		faults = append(faults, errors.New("an account is required"))
+	}
+	if o.Logger == nil {
+		faults = append(faults, errors.New("a logger is required"))
+	}
+	if o.Redis == nil && o.store == nil {
+		faults = append(faults, errors.New("a Redis client is required"))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, fmt.Errorf("budget: %w", err)
+	}
+	g := &Gate{
+		log:    o.Logger.With("account", o.Account),
+		limits: pace.Limits{PerMinute: o.RequestsPerMinute, Slots: o.MaxActive},
+		store:  o.store,
+		rand:   o.Rand,
+		id:     rand.Text()[:10],
+		linger: 30 * time.Second,
+		ops:    make(chan *op, 256),
+	}
+	if g.rand == nil {
+		g.rand = mathrand.Float64
+	}
+	if g.store == nil {
+		g.store = newRedisStore(o.Redis, o.Account)
+		if o.RequestsPerMinute == 0 && o.MaxActive == 0 {
+			g.store = newMemory()
+		}
+	}
+	return g, nil
+}
+
+// Wait blocks until this export may send exactly one request, or until ctx
+// ends; it then leaves the line and returns ctx's error. The turn of a submit
+// includes a slot, held by the export until its render ends. Whoever gets a
+// turn must send within moments and call [Turn.Done] in every case.
+func (g *Gate) Wait(ctx context.Context, r Request) (*Turn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if r.Export == "" {
+		return nil, errors.New("budget: a request without an export")
+	}
+	g.mu.Lock()
+	g.seq++
+	id := fmt.Sprintf("%s-%d", g.id, g.seq)
+	g.mu.Unlock()
+	w := &waiting{
+		id: id,
+		record: pace.Waiter{
+			Export: r.Export, Kind: r.Kind, Since: pace.At(r.Since), Priority: r.Priority,
+			Deadline: pace.At(r.Deadline), Resolution: r.Resolution, Clips: max(0, r.Clips), Worker: g.id,
+		},
+		granted: make(chan pace.Turn, 1),
+		failed:  make(chan error, 1),
+	}
+	if err := g.enter(ctx, &op{join: w}); err != nil {
+		return nil, err
+	}
+	defer g.exit()
+	select {
+	case t := <-w.granted:
+		return &Turn{gate: g, id: id, turn: t}, nil
+	case err := <-w.failed:
+		return nil, err
+	case <-ctx.Done():
+		g.ops <- &op{leave: id}
+		return nil, ctx.Err()
+	}
+}
+
+// Turn is the right to send one request.
+type Turn struct {
+	gate *Gate
+	id   string
+	turn pace.Turn
+
+	mu   sync.Mutex
+	done bool
+}
+
+// Waited is how long the turn took to come.
+func (t *Turn) Waited() time.Duration { return time.Duration(t.turn.Waited) * time.Microsecond }
+
+// Lease is for how long the request may be in flight, from the moment that
+// Wait returned: a request that could take longer must be given up by then,
+// because the fleet will believe its holder dead.
+func (t *Turn) Lease() time.Duration { return t.turn.Until.Sub(t.turn.Began) }
+
+// Done says what came of the request. It must be called for every turn; a
+// second call changes nothing. After an error it may be called again; if it
+// never succeeds, the turn ends with its lease.
+func (t *Turn) Done(ctx context.Context, o Outcome) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.done {
+		return nil
+	}
+	dice := t.gate.rand()
+	err := t.gate.do(ctx, &op{finish: t.id, apply: func(now pace.Instant, s *pace.State) {
+		s.Finish(t.id, t.turn, o, now, dice)
+	}})
+	if err != nil {
+		return fmt.Errorf("record the end of a %s: %w", t.turn.Kind, err)
+	}
+	t.done = true
+	return nil
+}
+
+// Hold makes sure that an export that is being rendered, since the given time
+// (zero if unknown), holds a slot and is known to the pace: for a sweeper, and
+// after a loss of Redis. It changes nothing for an export that is known, but
+// that its slot's lease is renewed.
+func (g *Gate) Hold(ctx context.Context, export string, since time.Time, resolution string, clips int) error {
+	return g.do(ctx, &op{apply: func(now pace.Instant, s *pace.State) {
+		s.Hold(export, pace.At(since), resolution, max(0, clips), now)
+	}})
+}
+
+// Release frees the export's slot: its render is over, or never started. A
+// read whose outcome says Ended has done it already.
+func (g *Gate) Release(ctx context.Context, export string) error {
+	return g.do(ctx, &op{apply: func(_ pace.Instant, s *pace.State) { s.Release(export) }})
+}
+
+// NextRead returns the earliest moment, on this machine's clock, at which a
+// read of the export could be worth a request: that is when to start waiting
+// for one, rounded up as need be. It is in the past for an overdue export and
+// for one that isn't known.
+func (g *Gate) NextRead(ctx context.Context, export string) (time.Time, error) {
+	var wait time.Duration
+	err := g.look(ctx, func(now pace.Instant, s *pace.State) {
+		wait = s.NextRead(export, now).Sub(now)
+	})
+	if err != nil {
+		return time.Time{}, err
+	}
+	return time.Now().Add(wait), nil
+}
+
+// Close ends the waiting of all who wait with [ErrClosed], takes them out of
+// line, and returns when nothing of the gate runs any more. Turns that were
+// granted may still be Done.
+func (g *Gate) Close() {
+	g.mu.Lock()
+	g.closed = true
+	stopped := g.stopped
+	if g.running {
+		g.stop()
+	}
+	g.mu.Unlock()
+	if stopped != nil {
+		<-stopped
+	}
+}

@@ -1,0 +1,267 @@
+package budget
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/pace"
+)
+
+// clock estimates the store's clock from the last round trip.
+type clock struct {
+	at         pace.Instant
+	sent, recv time.Time
+}
+
+// low is the earliest the store's clock can show at t, high the latest.
+func (c clock) low(t time.Time) pace.Instant  { return c.at.Add(t.Sub(c.recv)) }
+func (c clock) high(t time.Time) pace.Instant { return c.at.Add(t.Sub(c.sent)) }
+
+// set takes in a round trip. A fast one is kept for a while, because the bounds
+// are as far apart as the trip was long, unless the clock has moved.
+func (c *clock) set(at int64, sent, recv time.Time) {
+	now := pace.Instant(at)
+	older := recv.Sub(c.recv) > 30*time.Second
+	tighter := recv.Sub(sent) <= c.recv.Sub(c.sent)
+	moved := now < c.low(sent) || now > c.high(recv)
+	if c.at == 0 || older || tighter || moved {
+		*c = clock{at: now, sent: sent, recv: recv}
+	}
+}
+
+// step brings the state up to date, does what is to be done, gives turns to
+// those of this process who are chosen, and stores it all as one change. It
+// begins again with what is stored when somebody else was faster.
+func (l *loop) step() {
+	if len(l.waiters)+len(l.ops)+len(l.turns) == 0 {
+		return
+	}
+	if l.fresh && time.Since(l.heard) > quietIdle ||
+		len(l.state.Turns) > 0 && time.Since(l.heard) > quietFlying {
+		l.fresh = false
+	}
+	for range tries {
+		if !l.fresh {
+			if err := l.load(); err != nil {
+				l.trouble("reach the shared budget", err)
+				return
+			}
+		}
+		l.backoff = 0
+		began := time.Now()
+		now := l.clock.low(began)
+		l.state.Settle(now)
+		l.assert(now)
+		late := l.clock.high(began)
+		for _, o := range l.ops {
+			o.apply(late, l.state)
+		}
+		granted := l.claim(now)
+		if !l.state.Dirty() {
+			l.complete(nil)
+			return
+		}
+		set, del := l.state.Changes()
+		done, err := l.swap(change{
+			From: l.version, Set: set, Del: del,
+			After: int64(now), Before: int64(late.Add(slack)),
+		})
+		if err != nil {
+			l.trouble("reach the shared budget", err)
+			return
+		}
+		if done {
+			l.complete(granted)
+			return
+		}
+	}
+	l.g.log.Warn("the shared budget changes faster than it can be followed")
+	l.backoff, l.fresh = retryFirst, false
+}
+
+// complete tells everybody what was stored.
+func (l *loop) complete(granted []string) {
+	for _, o := range l.ops {
+		if o.finish != "" {
+			delete(l.turns, o.finish)
+		}
+		o.finished(nil)
+	}
+	l.ops = nil
+	for _, id := range granted {
+		t := *l.state.Turns[id]
+		l.turns[id] = t
+		l.waiters[id].granted <- t
+		delete(l.waiters, id)
+	}
+}
+
+// swap stores a change. If it wasn't made, the copy is what is stored.
+func (l *loop) swap(c change) (bool, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	sent := time.Now()
+	rep, err := l.g.store.Swap(ctx, c)
+	if err != nil {
+		return false, err
+	}
+	recv := time.Now()
+	l.clock.set(rep.Time, sent, recv)
+	l.heard = recv
+	if rep.Done {
+		l.version = c.From + 1
+		return true, nil
+	}
+	return false, l.adopt(rep.Now)
+}
+
+// load reads what is stored.
+func (l *loop) load() error {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	sent := time.Now()
+	snap, err := l.g.store.Load(ctx)
+	if err != nil {
+		return err
+	}
+	recv := time.Now()
+	l.clock.set(snap.Time, sent, recv)
+	return l.adopt(snap)
+}
+
+// adopt makes what is stored the copy. If the store went back, because it lost
+// what it had, it is the copy that is stored again.
+func (l *loop) adopt(snap snapshot) error {
+	now := l.clock.high(time.Now())
+	if snap.Version < l.version {
+		return l.restore(snap.Version, now)
+	}
+	first := l.version == 0
+	if err := l.state.Load(snap.Fields); err != nil {
+		l.g.log.Warn("budget state is partly unreadable", slog.Any("error", err))
+	}
+	l.version, l.fresh, l.heard = snap.Version, true, time.Now()
+	switch {
+	case snap.Version == 0:
+		l.state.Born(now)
+	case first && l.alone(now):
+		// Nobody has followed it: its last moments may be missing.
+		l.state.Restored(now)
+	}
+	return nil
+}
+
+// alone says whether no other worker is believed to follow the state.
+func (l *loop) alone(now pace.Instant) bool {
+	for _, until := range l.state.Workers {
+		if until > now {
+			return false
+		}
+	}
+	return true
+}
+
+// restored is by how much a version jumps when a lost state is written back, so
+// that no copy of the lost one is taken for it.
+const restored = 1000
+
+// restore writes the copy back into a store that lost what it had.
+func (l *loop) restore(stored int64, now pace.Instant) error {
+	l.g.log.Warn("the shared budget was lost from Redis; writing back this worker's copy",
+		slog.Int64("version", l.version), slog.Int64("found", stored))
+	old := time.Since(l.heard) > quietIdle
+	l.state.Restored(now)
+	if old {
+		l.state.Silence(now)
+	}
+	l.state.Changes() // all of it is written
+	done, err := l.swap(change{
+		From: l.version + restored, Set: l.state.Fields(), Reset: true,
+		Restore: true, Expect: stored,
+	})
+	if err != nil {
+		return err
+	}
+	if done {
+		l.fresh = true
+	}
+	return nil
+}
+
+// assert sees to it that the state knows those who wait here and what is in
+// flight here, whoever may have dropped it.
+func (l *loop) assert(now pace.Instant) {
+	for id, t := range l.state.Turns {
+		if t.Worker != l.g.id {
+			continue
+		}
+		if _, ours := l.turns[id]; ours || l.finishing(id) {
+			continue
+		}
+		if w := l.waiters[id]; w != nil {
+			// It was claimed, and the answer was lost.
+			l.turns[id] = *t
+			w.granted <- *t
+			delete(l.waiters, id)
+			continue
+		}
+		l.state.Finish(id, *t, Outcome{Result: NotSent}, now, 0)
+	}
+	if len(l.waiters)+len(l.turns) > 0 {
+		l.state.Alive(l.g.id, now)
+	}
+	for id, w := range l.waiters {
+		if l.state.Waiters[id] == nil {
+			if w.record.Joined == 0 {
+				w.record.Joined = now
+			}
+			l.state.Join(id, w.record, now)
+		}
+	}
+	for id, t := range l.turns {
+		if l.state.Turns[id] == nil && t.Until > now && !l.finishing(id) {
+			l.state.Again(id, t)
+		}
+	}
+}
+
+func (l *loop) finishing(turn string) bool {
+	for _, o := range l.ops {
+		if o.finish == turn {
+			return true
+		}
+	}
+	return false
+}
+
+// claim gives turns to those who wait here for as long as they are chosen.
+func (l *loop) claim(now pace.Instant) (granted []string) {
+	for {
+		c := l.state.Next(now)
+		l.wake = c.At
+		if c.Waiter == "" {
+			l.suspect.waiter = ""
+			return granted
+		}
+		w := l.state.Waiters[c.Waiter]
+		if w.Worker == l.g.id {
+			if l.waiters[c.Waiter] == nil {
+				l.state.Leave(c.Waiter) // left over from a wait that ended
+				continue
+			}
+			l.state.Claim(c.Waiter, now)
+			granted = append(granted, c.Waiter)
+			continue
+		}
+		if l.suspect.waiter != c.Waiter {
+			l.suspect.waiter, l.suspect.since = c.Waiter, now
+		}
+		l.wake = l.suspect.since.Add(grace)
+		if now < l.wake {
+			return granted
+		}
+		l.g.log.Warn("a worker doesn't take its turn; going on without it", slog.String("worker", w.Worker))
+		l.state.Bury(w.Worker)
+	}
+}

@@ -1,0 +1,263 @@
+package pace
+
+import (
+	"math"
+	"time"
+)
+
+const (
+	// refusalPause is the rest after a refusal that names none.
+	refusalPause = 8 * time.Second
+	// longestPause bounds what a Retry-After may ask for.
+	longestPause = time.Hour
+	// shareCut and shareGrowth (a minute) are how the believed rate falls
+	// with a refusal and grows back.
+	shareCut    = 0.85
+	shareGrowth = 0.04
+	// submitRest is the rest of submits after one was refused for slots.
+	submitRest = 5 * time.Second
+	// singleRest is for how long a refusal forbids two requests in a row;
+	// it doubles each time.
+	singleRest = 10 * time.Minute
+	// breakAfter is how many requests without an answer in a row halt spending.
+	breakAfter = 5
+)
+
+// Halt says why the fleet has stopped spending.
+type Halt struct {
+	// Why is HaltForbidden, HaltDown, or empty.
+	Why   string  `json:"why,omitempty"`
+	Since Instant `json:"since,omitempty"`
+	Probe Instant `json:"probe,omitempty"` // when one request is let through
+	Tries int     `json:"tries,omitempty"`
+}
+
+// Why spending is halted.
+const (
+	HaltForbidden = "forbidden" // the provider refuses the key
+	HaltDown      = "down"      // the provider doesn't answer
+)
+
+// Finish takes in what the turn brought, at now. The dice are a number in
+// [0, 1) that spreads probes. A turn that is no longer known (its lease ended)
+// has been counted already; what it brought is taken in all the same.
+func (s *State) Finish(id string, t Turn, o Outcome, now Instant, dice float64) {
+	if _, ok := s.Turns[id]; ok {
+		if o.Result == NotSent {
+			delete(s.Turns, id)
+			s.touch(prefixTurn, id)
+			s.Gate.Spent.Sent[t.Kind]--
+			s.touch(fieldSpent, "")
+		} else {
+			s.endTurn(id, now)
+		}
+	}
+	s.Gate.At = now
+	switch o.Result {
+	case Answered:
+		s.answered(o, now)
+	case Refused:
+		s.refused(t, o, now)
+	case Forbidden:
+		s.Gate.Spent.Denied++
+		s.touch(fieldSpent, "")
+		s.halt(HaltForbidden, now, dice)
+	case Failed, InDoubt:
+		s.failed(t, o, now, dice)
+	case NotSent:
+		if s.Gate.Halt.Why != "" {
+			s.Gate.Halt.Probe = now
+			s.touch(fieldGate, "")
+		}
+	}
+	switch t.Kind {
+	case Submit:
+		s.submitted(t, o, now)
+	case Read:
+		s.read(t, o, now)
+	}
+}
+
+func (s *State) answered(o Outcome, now Instant) {
+	if s.Gate.Fails == 0 && s.Gate.Halt == (Halt{}) {
+		return
+	}
+	s.Gate.Fails, s.Gate.Halt = 0, Halt{}
+	s.touch(fieldGate, "")
+}
+
+// failed counts a request without an answer; several in a row halt spending.
+func (s *State) failed(t Turn, o Outcome, now Instant, dice float64) {
+	if o.Result == InDoubt {
+		s.Gate.Spent.Doubts++
+	}
+	s.Gate.Spent.Failed[t.Kind]++
+	s.touch(fieldSpent, "")
+	s.Gate.Fails++
+	s.touch(fieldGate, "")
+	if o.RetryAfter > 0 {
+		s.Gate.Pause = max(s.Gate.Pause, now.Add(min(o.RetryAfter, longestPause)))
+	}
+	if s.Gate.Fails >= breakAfter || s.Gate.Halt.Why != "" {
+		s.halt(HaltDown, now, dice)
+	}
+}
+
+// halt stops the fleet's spending, but for a probe now and then.
+func (s *State) halt(why string, now Instant, dice float64) {
+	h := &s.Gate.Halt
+	if h.Why != why {
+		*h = Halt{Why: why, Since: now}
+	}
+	first, longest := 5*time.Second, time.Minute
+	if why == HaltForbidden {
+		first, longest = 15*time.Second, 2*time.Minute
+	}
+	wait := min(longest, first<<min(h.Tries, 8))
+	h.Tries++
+	h.Probe = now.Add(time.Duration(float64(wait) * (0.8 + 0.4*dice)))
+	s.touch(fieldGate, "")
+}
+
+// refused takes in a 429, which doesn't say which limit was meant.
+func (s *State) refused(t Turn, o Outcome, now Instant) {
+	g := &s.Gate
+	g.Spent.Refused[t.Kind]++
+	s.touch(fieldSpent, "")
+	s.touch(fieldGate, "")
+	again := g.RefusedAt != 0 && now.Sub(g.RefusedAt) < 2*refusalPause
+	g.RefusedAt = now
+	if g.Halt.Why == HaltDown {
+		g.Halt, g.Fails = Halt{}, 0 // it answers again
+	}
+	pause := min(o.RetryAfter, longestPause)
+	if t.Kind == Submit && s.Limits.Slots > 0 && !again {
+		// Our own count had room: somebody else uses slots of this key.
+		ours := s.SlotsHeld() - 1
+		g.Slots, g.SlotsAt = max(1, ours), now
+		g.SubmitPause = now.Add(submitRest)
+		if ours < 1 {
+			g.SubmitPause = now.Add(slotDoubt)
+		}
+		g.Pause = max(g.Pause, now.Add(pause))
+		return
+	}
+	if pause == 0 {
+		pause = refusalPause
+	}
+	g.Pause = max(g.Pause, now.Add(pause))
+	if s.Limits.PerMinute == 0 {
+		return
+	}
+	share := s.rate(now) / float64(s.Limits.PerMinute)
+	g.Share, g.Shared = max(0.1, share*shareCut), now
+	if now >= g.Single {
+		g.Single = now.Add(singleRest << min(g.Singles, 5))
+		g.Singles++
+	}
+}
+
+func (s *State) submitted(t Turn, o Outcome, now Instant) {
+	r := s.Renders[t.Export]
+	if r == nil {
+		if o.Result == Answered && o.Accepted {
+			s.Hold(t.Export, now, "", 0, now)
+		}
+		return
+	}
+	switch {
+	case o.Result == Answered && o.Accepted:
+		r.Pending, r.Doubtful = false, false
+		r.Started, r.Until = now, now.Add(slotLease)
+		r.Predicted = math.Exp(s.lawOf(r).mu)
+		s.touch(prefixSlot, t.Export)
+		s.started(now)
+	case o.Result == InDoubt:
+		s.doubt(t.Export, r, now)
+	case r.Pending:
+		s.Release(t.Export)
+	}
+}
+
+// started keeps the mean time between two starts, for the estimate.
+func (s *State) started(now Instant) {
+	seen := &s.Learned.Seen
+	if seen.Started != 0 {
+		every := min(seconds(now.Sub(seen.Started)), 3600)
+		if seen.Every == 0 {
+			seen.Every = every
+		}
+		seen.Every += alphaWide * (every - seen.Every)
+	}
+	seen.Started = now
+	s.touch(fieldSeen, "")
+}
+
+func (s *State) read(t Turn, o Outcome, now Instant) {
+	r := s.Renders[t.Export]
+	if r == nil {
+		return
+	}
+	if o.Result != Answered {
+		s.extend(t.Export, r, now)
+		return
+	}
+	if o.Ended {
+		if o.Succeeded {
+			s.ended(r, o, now)
+		}
+		s.Release(t.Export)
+		if s.Gate.Slots > 0 {
+			// A slot of ours is free for certain: try one more than believed.
+			s.Gate.Slots = min(s.Limits.Slots, s.Gate.Slots+1)
+			s.Gate.SubmitPause = 0
+			s.touch(fieldGate, "")
+		}
+		return
+	}
+	r.Last, r.Overdue, r.Pending, r.Doubtful = now, false, false, false
+	r.Reads++
+	r.Until = now.Add(slotLease)
+	r.take(o)
+	r.note()
+	r.lawAge = 0
+	s.touch(prefixSlot, t.Export)
+}
+
+// take keeps what an answer says of the clips, where it makes sense.
+func (r *Render) take(o Outcome) {
+	r.Clips, r.Ready = max(0, o.Clips), max(0, min(o.ClipsReady, o.Clips))
+	if o.Seconds > 0 && !math.IsInf(o.Seconds, 0) {
+		r.Seconds = o.Seconds
+	}
+	if o.SecondsReady >= 0 && !math.IsInf(o.SecondsReady, 0) && !math.IsNaN(o.SecondsReady) {
+		r.Done = o.SecondsReady
+	}
+}
+
+// ended learns from a render that was seen to have ended at now.
+func (s *State) ended(r *Render, o Outcome, now Instant) {
+	last, age := r.ages(now)
+	duration := (last + age) / 2
+	if r.Last == 0 {
+		duration = 0.8 * age
+	}
+	if o.Clips > 0 {
+		r.take(o)
+	}
+	lag := age - duration
+	seen := &s.Learned.Seen
+	if !r.Overdue || r.Reads > 0 {
+		for _, name := range s.Learned.learn(r, duration) {
+			s.touch(prefixClass, name)
+		}
+	}
+	seen.Lag = follow(seen.Lag, lag, seen.Ends)
+	seen.Real = follow(seen.Real, duration, seen.Ends)
+	if r.Predicted > 0 && duration > 0 {
+		seen.Predicted = follow(seen.Predicted, r.Predicted, seen.Ends)
+		seen.Miss = follow(seen.Miss, math.Abs(math.Log(duration/r.Predicted)), seen.Ends)
+	}
+	seen.Ends++
+	s.touch(fieldSeen, "")
+}

@@ -1,0 +1,311 @@
+package pace
+
+import (
+	"math"
+	"time"
+)
+
+const (
+	// slotLease is for how long a slot is kept for an export that nobody of
+	// the fleet speaks of.
+	slotLease = 15 * time.Minute
+	// worthFree is the index at which a read is worth it without a limit.
+	worthFree = 0.1
+	// gapFree is the longest time between two reads without a limit.
+	gapFree = 10 * time.Second
+	// stuck is for how long a request in flight keeps reads from the reserve.
+	stuck = 3 * time.Second
+)
+
+// Choice is who is next.
+type Choice struct {
+	// Waiter is whose turn it is now, empty if nobody's.
+	Waiter string
+	// At is then the moment when the decision has to be made again: later,
+	// or never unless something happens.
+	At Instant
+}
+
+// gap is the longest time between two reads of an export.
+func (s *State) gap() time.Duration {
+	if s.Limits.PerMinute == 0 {
+		return gapFree
+	}
+	return Gap
+}
+
+// Next says who of those that wait may send a request at now. It changes
+// nothing; [State.Claim] does.
+func (s *State) Next(now Instant) Choice {
+	if len(s.Waiters) == 0 {
+		return Choice{At: Never}
+	}
+	if s.Gate.Halt.Why != "" {
+		return s.nextProbe(now)
+	}
+	open, openRead := s.opens(1, now), s.opensRead(now)
+	c := Choice{At: Never}
+	if id, at := s.nextSubmit(now); id != "" {
+		if at, c = max(at, open), c.or(id, max(at, open), now); at <= now {
+			return c
+		}
+	}
+	for _, step := range [...]struct {
+		next func(Instant) (string, Instant)
+		open Instant
+	}{
+		{s.nextRefresh, open},
+		{s.nextOverdue, openRead},
+		{s.nextRead, openRead},
+		{s.anyRefresh, s.opens(s.burst(now), now)}, // nothing else wants the credit
+	} {
+		id, at := step.next(now)
+		if id == "" {
+			continue
+		}
+		if at = max(at, step.open); at <= now {
+			return Choice{Waiter: id, At: now}
+		}
+		c = c.or(id, at, now)
+	}
+	return c
+}
+
+// or takes in one more candidate: it is chosen if its moment has come, else
+// the decision has to be made again by then.
+func (c Choice) or(id string, at, now Instant) Choice {
+	if at <= now && c.Waiter == "" {
+		return Choice{Waiter: id, At: now}
+	}
+	c.At = min(c.At, at)
+	return c
+}
+
+// opensRead returns when a read may go. While exports wait it leaves one
+// request for the submit that refills the slot, unless a request in flight has
+// that one and doesn't come back.
+func (s *State) opensRead(now Instant) Instant {
+	if !s.exportsWait() || s.burst(now) < 2 {
+		return s.opens(1, now)
+	}
+	at := s.opens(2, now)
+	for _, t := range s.Turns {
+		at = min(at, max(t.Began.Add(stuck), s.opens(1, now)))
+	}
+	return at
+}
+
+// exportsWait says whether an export waits to be submitted.
+func (s *State) exportsWait() bool {
+	for _, w := range s.Waiters {
+		if w.Kind == Submit {
+			return true
+		}
+	}
+	return false
+}
+
+// SlotsHeld is how many slots are taken.
+func (s *State) SlotsHeld() int { return len(s.Renders) }
+
+// SlotLimit is how many slots are believed to be ours at now, zero without limit.
+func (s *State) SlotLimit(now Instant) int {
+	if s.Gate.Slots == 0 {
+		return s.Limits.Slots
+	}
+	// Every so often one more is tried.
+	grown := int(max(0, now.Sub(s.Gate.SlotsAt)) / slotDoubt)
+	return min(s.Limits.Slots, s.Gate.Slots+grown)
+}
+
+// slotDoubt is after how long a slot that was refused is tried again.
+const slotDoubt = 30 * time.Second
+
+// slotFree says whether the export may be submitted as far as slots go, and
+// else when one is known to become free.
+func (s *State) slotFree(export string, now Instant) (bool, Instant) {
+	if s.Limits.Slots == 0 || s.Renders[export] != nil {
+		return true, now
+	}
+	if s.SlotsHeld() < s.SlotLimit(now) {
+		return true, now
+	}
+	at := Never
+	for _, r := range s.Renders {
+		at = min(at, r.Until)
+	}
+	if s.Gate.Slots > 0 && s.SlotsHeld() < s.Limits.Slots {
+		steps := now.Sub(s.Gate.SlotsAt)/slotDoubt + 1
+		at = min(at, s.Gate.SlotsAt.Add(steps*slotDoubt))
+	}
+	return false, at
+}
+
+// place is where in line a submit stands: the earlier the better.
+func (w *Waiter) place() Instant {
+	since := w.Since
+	if since == 0 {
+		since = w.Joined
+	}
+	return since.Add(w.Priority.Shift())
+}
+
+func (s *State) nextSubmit(now Instant) (string, Instant) {
+	var first string
+	for id, w := range s.Waiters {
+		if w.Kind != Submit {
+			continue
+		}
+		if first == "" || s.before(id, first) {
+			first = id
+		}
+	}
+	if first == "" {
+		return "", Never
+	}
+	free, at := s.slotFree(s.Waiters[first].Export, now)
+	if free {
+		at = now
+	}
+	return first, max(at, s.Gate.SubmitPause)
+}
+
+// before orders two submits: first those whose slot is theirs already.
+func (s *State) before(a, b string) bool {
+	wa, wb := s.Waiters[a], s.Waiters[b]
+	ha, hb := s.Renders[wa.Export] != nil, s.Renders[wb.Export] != nil
+	if ha != hb {
+		return ha
+	}
+	if pa, pb := wa.place(), wb.place(); pa != pb {
+		return pa < pb
+	}
+	return a < b
+}
+
+// due is when a refresh comes before reads: when half of what was left to its
+// deadline when it joined has passed.
+func (w *Waiter) due() Instant {
+	if w.Deadline <= w.Joined {
+		return w.Joined
+	}
+	return w.Joined + (w.Deadline-w.Joined)/2
+}
+
+func (s *State) nextRefresh(now Instant) (string, Instant) {
+	first, _ := s.anyRefresh(now)
+	if first == "" {
+		return "", Never
+	}
+	return first, max(now, s.Waiters[first].due())
+}
+
+// anyRefresh returns the refresh that is due first.
+func (s *State) anyRefresh(now Instant) (string, Instant) {
+	var first string
+	for id, w := range s.Waiters {
+		if w.Kind != Refresh {
+			continue
+		}
+		if first == "" || w.due() < s.Waiters[first].due() || w.due() == s.Waiters[first].due() && id < first {
+			first = id
+		}
+	}
+	return first, now
+}
+
+// nextOverdue returns the waiting read whose export was not read for longest,
+// and when it has been too long.
+func (s *State) nextOverdue(now Instant) (string, Instant) {
+	var first string
+	var since Instant
+	for id, w := range s.Waiters {
+		if w.Kind != Read {
+			continue
+		}
+		var q Instant
+		if r := s.Renders[w.Export]; r != nil && !r.Overdue {
+			q = r.quietSince()
+		}
+		if first == "" || q < since || q == since && id < first {
+			first, since = id, q
+		}
+	}
+	if first == "" {
+		return "", Never
+	}
+	if since == 0 {
+		return first, now
+	}
+	return first, max(now, since.Add(s.gap()))
+}
+
+// nextRead returns the waiting read with the largest index, if one is worth a
+// request, and else the one that will be first and when.
+func (s *State) nextRead(now Instant) (string, Instant) {
+	var best string
+	top := math.Inf(-1)
+	for id, w := range s.Waiters {
+		if w.Kind != Read {
+			continue
+		}
+		if j := s.Index(w.Export, now); j > top || j == top && id < best {
+			best, top = id, j
+		}
+	}
+	worth := s.worth()
+	if best == "" || top >= worth || s.Limits.PerMinute == 0 {
+		return best, now // without a limit, whoever asks was told when by NextRead
+	}
+	at, first := Never, best
+	for id, w := range s.Waiters {
+		if w.Kind != Read {
+			continue
+		}
+		if t := s.worthAt(w.Export, worth, now); t < at {
+			at, first = t, id
+		}
+	}
+	return first, max(at, now+1)
+}
+
+// nextProbe lets one request through now and then while spending is halted.
+func (s *State) nextProbe(now Instant) Choice {
+	if len(s.Turns) > 0 {
+		return Choice{At: s.turnsEnd()}
+	}
+	at := max(s.Gate.Halt.Probe, s.opens(1, now))
+	for _, next := range [...]func(Instant) (string, Instant){s.nextOverdue, s.nextRefresh, s.nextSubmit} {
+		// A read risks least, so it goes first, due or not.
+		id, when := next(now)
+		if id == "" {
+			continue
+		}
+		if s.Waiters[id].Kind == Submit {
+			at = max(at, when)
+		}
+		if at <= now {
+			return Choice{Waiter: id, At: now}
+		}
+		return Choice{At: at}
+	}
+	return Choice{At: Never}
+}
+
+func (s *State) turnsEnd() Instant {
+	end := Never
+	for _, t := range s.Turns {
+		end = min(end, t.Until)
+	}
+	return end
+}
+
+// Ends returns the next moment at which a lease ends, so that a decision that
+// waits for an event is made again by then.
+func (s *State) Ends() Instant {
+	end := s.turnsEnd()
+	for _, until := range s.Workers {
+		end = min(end, until)
+	}
+	return end
+}

@@ -1,0 +1,296 @@
+package pace
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Limits are the provider's limits for one account; zero means none.
+type Limits struct {
+	PerMinute int // requests of all kinds
+	Slots     int // exports being rendered at once
+}
+
+// Waiter is somebody who waits for one request.
+type Waiter struct {
+	Export     string   `json:"x"`
+	Kind       Kind     `json:"k"`
+	Since      Instant  `json:"s"` // submit: when the export was enqueued
+	Joined     Instant  `json:"j"`
+	Priority   Priority `json:"p,omitempty"`
+	Deadline   Instant  `json:"d,omitempty"` // refresh: latest moment of use
+	Resolution string   `json:"r,omitempty"`
+	Clips      int      `json:"n,omitempty"`
+	Worker     string   `json:"w"`
+}
+
+// Turn is a request that may be in flight. It counts against every limit until
+// it is finished, or until its lease ends.
+type Turn struct {
+	Export string  `json:"x"`
+	Kind   Kind    `json:"k"`
+	Worker string  `json:"w"`
+	Began  Instant `json:"b"`
+	Until  Instant `json:"u"`
+	// Waited is for how long its holder had been waiting, in microseconds.
+	Waited Instant `json:"q,omitempty"`
+}
+
+// Render is an export that holds a slot, with what is known of its progress.
+type Render struct {
+	Started    Instant `json:"s"` // when rendering is believed to have begun
+	Until      Instant `json:"u"` // end of the slot's lease
+	Pending    bool    `json:"p,omitempty"`
+	Doubtful   bool    `json:"d,omitempty"` // its submit's answer was lost
+	Overdue    bool    `json:"o,omitempty"` // read it as soon as possible
+	Last       Instant `json:"l,omitempty"` // last answered read
+	Reads      int     `json:"n,omitempty"`
+	Resolution string  `json:"r,omitempty"`
+	Asked      int     `json:"a,omitempty"` // clips asked for, 0 = all
+	Clips      int     `json:"c,omitempty"`
+	Ready      int     `json:"e,omitempty"`
+	Seconds    float64 `json:"cs,omitempty"`
+	Done       float64 `json:"es,omitempty"` // seconds of the clips that are ready
+	// Predicted is the duration expected at the start, in seconds.
+	Predicted float64 `json:"f,omitempty"`
+	// Marks are guesses made on the way, to be judged by the end.
+	Marks []mark `json:"m,omitempty"`
+
+	law    law
+	lawAge int // generation of the learned state that law was made from
+}
+
+// State is everything that the decisions depend on, for one account. Its parts
+// are addressed as named fields, so that a change can be stored and told to
+// others without the rest. The zero value isn't ready for use; see [NewState].
+type State struct {
+	Limits  Limits
+	Gate    Gate
+	Log     Log
+	Waiters map[string]*Waiter
+	Turns   map[string]*Turn
+	Renders map[string]*Render
+	Workers map[string]Instant // until when each is believed alive
+	Learned Learned
+
+	dirty map[string]struct{}
+}
+
+// The names of a state's fields, or their prefixes.
+const (
+	fieldGate   = "gate"
+	fieldLog    = "log"
+	fieldSpent  = "spent"
+	fieldSeen   = "seen"
+	prefixWait  = "w:"
+	prefixTurn  = "t:"
+	prefixSlot  = "x:"
+	prefixAlive = "p:"
+	prefixClass = "l:"
+)
+
+// NewState returns the state of an account of which nothing is known.
+func NewState(limits Limits) *State {
+	s := &State{Limits: limits}
+	s.clear()
+	return s
+}
+
+func (s *State) clear() {
+	s.Gate, s.Log = Gate{}, Log{}
+	s.Waiters = map[string]*Waiter{}
+	s.Turns = map[string]*Turn{}
+	s.Renders = map[string]*Render{}
+	s.Workers = map[string]Instant{}
+	s.Learned = newLearned()
+	s.dirty = map[string]struct{}{}
+}
+
+// Load replaces the whole state by stored fields. A field that can't be read
+// is left out and named in the error; the rest is usable.
+func (s *State) Load(fields map[string]string) error {
+	s.clear()
+	return s.Apply(fields, nil)
+}
+
+// Apply takes over changes that somebody else made.
+func (s *State) Apply(set map[string]string, del []string) error {
+	var bad []string
+	for name, value := range set {
+		if err := s.set(name, value); err != nil {
+			bad = append(bad, name)
+		}
+	}
+	for _, name := range del {
+		s.unset(name)
+	}
+	if len(bad) > 0 {
+		return fmt.Errorf("unreadable budget fields: %s", strings.Join(bad, ", "))
+	}
+	return nil
+}
+
+func (s *State) set(name, value string) error {
+	b := []byte(value)
+	switch name {
+	case fieldGate:
+		// Decoded into a fresh value: omitted members must not survive.
+		spent := s.Gate.Spent
+		s.Gate = Gate{Spent: spent}
+		return json.Unmarshal(b, &s.Gate)
+	case fieldSpent:
+		s.Gate.Spent = Spent{}
+		return json.Unmarshal(b, &s.Gate.Spent)
+	case fieldLog:
+		s.Log = Log{}
+		return json.Unmarshal(b, &s.Log)
+	case fieldSeen:
+		s.Learned.Seen = Seen{}
+		s.Learned.generation++
+		return json.Unmarshal(b, &s.Learned.Seen)
+	}
+	if len(name) < 2 {
+		return nil // not ours, or of a later version
+	}
+	prefix, key := name[:2], name[2:]
+	switch prefix {
+	case prefixWait:
+		return setRecord(s.Waiters, key, b)
+	case prefixTurn:
+		return setRecord(s.Turns, key, b)
+	case prefixSlot:
+		return setRecord(s.Renders, key, b)
+	case prefixClass:
+		s.Learned.generation++
+		return setRecord(s.Learned.Classes, key, b)
+	case prefixAlive:
+		var until Instant
+		if err := json.Unmarshal(b, &until); err != nil {
+			return err
+		}
+		s.Workers[key] = until
+	}
+	return nil
+}
+
+func setRecord[T any](records map[string]*T, key string, b []byte) error {
+	r := new(T)
+	if err := json.Unmarshal(b, r); err != nil {
+		return err
+	}
+	records[key] = r
+	return nil
+}
+
+func (s *State) unset(name string) {
+	if len(name) < 2 {
+		return
+	}
+	prefix, key := name[:2], name[2:]
+	switch prefix {
+	case prefixWait:
+		delete(s.Waiters, key)
+	case prefixTurn:
+		delete(s.Turns, key)
+	case prefixSlot:
+		delete(s.Renders, key)
+	case prefixAlive:
+		delete(s.Workers, key)
+	case prefixClass:
+		delete(s.Learned.Classes, key)
+	}
+}
+
+func (s *State) touch(prefix, key string) { s.dirty[prefix+key] = struct{}{} }
+
+// Dirty says whether anything changed since the last [State.Changes].
+func (s *State) Dirty() bool { return len(s.dirty) > 0 }
+
+// Changes returns the fields that changed and those that are gone, and
+// forgets about them.
+func (s *State) Changes() (set map[string]string, del []string) {
+	set = make(map[string]string, len(s.dirty))
+	for name := range s.dirty {
+		v, ok := s.field(name)
+		if !ok {
+			del = append(del, name)
+			continue
+		}
+		set[name] = v
+	}
+	clear(s.dirty)
+	return set, del
+}
+
+// Fields returns the whole state.
+func (s *State) Fields() map[string]string {
+	all := map[string]string{}
+	add := func(prefix, key string) {
+		if v, ok := s.field(prefix + key); ok {
+			all[prefix+key] = v
+		}
+	}
+	for _, name := range []string{fieldGate, fieldLog, fieldSpent, fieldSeen} {
+		add(name, "")
+	}
+	for k := range s.Waiters {
+		add(prefixWait, k)
+	}
+	for k := range s.Turns {
+		add(prefixTurn, k)
+	}
+	for k := range s.Renders {
+		add(prefixSlot, k)
+	}
+	for k := range s.Workers {
+		add(prefixAlive, k)
+	}
+	for k := range s.Learned.Classes {
+		add(prefixClass, k)
+	}
+	return all
+}
+
+func (s *State) field(name string) (string, bool) {
+	var v any
+	ok := true
+	switch name {
+	case fieldGate:
+		v = s.Gate
+	case fieldLog:
+		v = s.Log
+	case fieldSpent:
+		v = s.Gate.Spent
+	case fieldSeen:
+		v = s.Learned.Seen
+	default:
+		prefix, key := name[:2], name[2:]
+		switch prefix {
+		case prefixWait:
+			v, ok = s.Waiters[key]
+		case prefixTurn:
+			v, ok = s.Turns[key]
+		case prefixSlot:
+			v, ok = s.Renders[key]
+		case prefixAlive:
+			v, ok = s.Workers[key]
+		case prefixClass:
+			v, ok = s.Learned.Classes[key]
+		default:
+			ok = false
+		}
+	}
+	if !ok {
+		return "", false
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return "", false // a number that isn't one; the field is left as stored
+	}
+	return string(b), true
+}
+
+// seconds is d in seconds.
+func seconds(d time.Duration) float64 { return d.Seconds() }
