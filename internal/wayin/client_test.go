@@ -1,0 +1,377 @@
+package wayin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/fault"
+)
+
+const testKey = "sk-very-secret-0123456789"
+
+// serve starts a provider and returns a client of it.
+func serve(t *testing.T, h http.HandlerFunc, set ...func(*Options)) *Client {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	return clientOf(t, srv.URL, set...)
+}
+
+func clientOf(t *testing.T, base string, set ...func(*Options)) *Client {
+	t.Helper()
+	o := Options{BaseURL: base, Key: testKey, Timeout: 10 * time.Second}
+	for _, f := range set {
+		f(&o)
+	}
+	c, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func answering(status int, body string, header ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/json")
+		for i := 0; i < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// wantKind checks everything that holds of each failure.
+func wantKind(t *testing.T, err error, want Kind) *Error {
+	t.Helper()
+	var e *Error
+	var f *fault.Fault
+	if !errors.As(err, &e) || !errors.As(err, &f) {
+		t.Fatalf("error is %v (%T), want a fault around an *Error", err, err)
+	}
+	if e.Kind != want {
+		t.Errorf("kind is %s, want %s: %v", e.Kind, want, err)
+	}
+	if f.Class != verdicts[want].class {
+		t.Errorf("class is %s, want %s", f.Class, verdicts[want].class)
+	}
+	if f.Hint == "" || f.Message == "" {
+		t.Errorf("fault has no sentence or no hint: %q, %q", f.Message, f.Hint)
+	}
+	for _, shown := range []string{err.Error(), f.Sentence(), fmt.Sprintf("%v %+v %#v", err, e, f)} {
+		if strings.Contains(shown, testKey) {
+			t.Errorf("the key is shown: %s", shown)
+		}
+		if strings.ContainsAny(shown, "\x00\x1b\u202e\n") {
+			t.Errorf("control characters are shown: %q", shown)
+		}
+	}
+	return e
+}
+
+func TestSubmitSendsWhatThePageAsksFor(t *testing.T) {
+	const body = `{"project_id":"proj_abc123","clip_indices":[0,2]}`
+	var got *http.Request
+	var gotBody []byte
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		got = r.Clone(context.Background())
+		gotBody, _ = io.ReadAll(r.Body)
+		_, _ = io.WriteString(w, `{"data":{"export_task_id":"export_task_xyz789","name":"sample export task","status":"CREATED"}}`)
+	})
+	task, err := c.Submit(t.Context(), json.RawMessage(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if task.ExportTaskID != "export_task_xyz789" || task.Name != "sample export task" || task.Status != StatusCreated {
+		t.Errorf("task is %+v", task)
+	}
+	if got.Method != http.MethodPost || got.URL.Path != "/api/v2/clips/export" || string(gotBody) != body {
+		t.Errorf("sent %s %s %s", got.Method, got.URL.Path, gotBody)
+	}
+	for name, want := range map[string]string{
+		"Authorization": "Bearer " + testKey, "X-Wayinvideo-Api-Version": "v2",
+		"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "clipferry",
+	} {
+		if have := got.Header.Get(name); have != want {
+			t.Errorf("%s is %q, want %q", name, have, want)
+		}
+	}
+}
+
+func TestReadSendsWhatThePageAsksFor(t *testing.T) {
+	var uri string
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		uri = r.RequestURI
+		_, _ = io.WriteString(w, `{"data":{"export_task_id":"a/b?c%","status":"QUEUED"}}`)
+	}, func(o *Options) { o.BaseURL += "/open/v2/" })
+	task, err := c.Read(t.Context(), "a/b?c%")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uri != "/open/v2/clips/export/a%2Fb%3Fc%25" {
+		t.Errorf("asked for %s", uri)
+	}
+	if task.Status != StatusQueued || task.Status.Ended() {
+		t.Errorf("task is %+v", task)
+	}
+}
+
+func TestStatuses(t *testing.T) {
+	const refusal = `{"timestamp":"2026-03-10T15:52:01.610+00:00","status":429,"error":"Too Many Requests","path":"/api/v2/x"}`
+	for _, tc := range []struct {
+		status       int
+		submit, read Kind
+	}{
+		{204, InDoubt, Malformed},
+		{301, Unavailable, Unavailable},
+		{303, InDoubt, Unavailable},
+		{308, Unavailable, Unavailable},
+		{400, Rejected, Rejected},
+		{401, Forbidden, Forbidden},
+		{403, Forbidden, Forbidden},
+		{404, Rejected, NotFound},
+		{408, Unavailable, Unavailable},
+		{410, Rejected, NotFound},
+		{413, Rejected, Rejected},
+		{422, Rejected, Rejected},
+		{429, RateLimited, RateLimited},
+		{500, Unavailable, Unavailable},
+		{502, InDoubt, Unavailable},
+		{503, Unavailable, Unavailable},
+		{504, InDoubt, Unavailable},
+		{524, InDoubt, Unavailable},
+	} {
+		t.Run(fmt.Sprint(tc.status), func(t *testing.T) {
+			body := refusal
+			if tc.status == 204 {
+				body = ""
+			}
+			c := serve(t, answering(tc.status, body, "Location", "https://elsewhere.example/x?signature=abc"))
+			_, err := c.Submit(t.Context(), json.RawMessage(`{}`))
+			e := wantKind(t, err, tc.submit)
+			if e.Status != tc.status {
+				t.Errorf("status is %d", e.Status)
+			}
+			if strings.Contains(err.Error(), "signature") {
+				t.Errorf("the redirect's query is shown: %v", err)
+			}
+			_, err = c.Read(t.Context(), "id")
+			wantKind(t, err, tc.read)
+		})
+	}
+}
+
+func TestRefusalSaysWhatTheProviderSaid(t *testing.T) {
+	long := strings.Repeat("x", 5000)
+	for _, tc := range []struct{ name, body, want string }{
+		{"message", `{"message":"ratio: required when enable_ai_reframe is true","error":"Bad Request"}`, "ratio: required when enable_ai_reframe is true"},
+		{"error", `{"error":"Bad Request","message":null}`, "Bad Request"},
+		{"no JSON", `<html>no</html>`, ""},
+		{"marks", `{"message":"a\u202eb\u0000\u001b[31mc\nd\u200be"}`, "ab [31mc de"},
+		{"echoed key", `{"message":"no such key ` + testKey + `"}`, "no such key [redacted]"},
+		{"hidden key", `{"message":"no such key sk-very\u200b-secret-0123456789"}`, "no such key [redacted]"},
+		{"signed link", `{"message":"see https://cdn.example/a.mp4?sig=1&k=2 now"}`, "see https://cdn.example/a.mp4?… now"},
+		{"long", `{"message":"` + long + `"}`, long[:maxMessage-1] + "…"},
+		{"invalid UTF-8", "{\"message\":\"a\xffb\"}", "a\uFFFDb"},
+		{"wrong type", `{"message":{"a":1}}`, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := serve(t, answering(400, tc.body))
+			_, err := c.Submit(t.Context(), json.RawMessage(`{}`))
+			e := wantKind(t, err, Rejected)
+			if e.Message != tc.want {
+				t.Errorf("message is %q, want %q", e.Message, tc.want)
+			}
+			if tc.want != "" && !strings.Contains(fault.SentenceOf(err), tc.want) {
+				t.Errorf("the operator reads %q", fault.SentenceOf(err))
+			}
+		})
+	}
+}
+
+func TestEnvelopeOfASubmit(t *testing.T) {
+	const task = `{"export_task_id":"t1","status":"CREATED"}`
+	for _, tc := range []struct {
+		name, body string
+		want       Kind // empty: accepted as t1
+	}{
+		{"plain", `{"data":` + task + `}`, ""},
+		{"code text", `{"code":"0","data":` + task + `,"message":"Succeed"}`, ""},
+		{"code number", `{"code":0,"data":` + task + `}`, ""},
+		{"code null", `{"code":null,"data":` + task + `}`, ""},
+		{"no envelope", task, ""},
+		{"numeric id", `{"data":{"export_task_id":1}}`, InDoubt + "?"},
+		{"code, no task", `{"code":"1001","message":"no units left","data":null}`, Rejected},
+		{"code, and yet a task", `{"code":"1001","data":` + task + `}`, ""},
+		{"code of a limit", `{"code":"429","message":"slow down"}`, RateLimited},
+		{"code of a key", `{"code":403}`, Forbidden},
+		{"code of a fault", `{"code":"500"}`, Unavailable},
+		{"code of a gateway", `{"code":"504"}`, InDoubt},
+		{"code of a strange type", `{"code":{}}`, Rejected},
+		{"no id", `{"data":{"status":"CREATED"}}`, InDoubt},
+		{"empty id", `{"data":{"export_task_id":""}}`, InDoubt},
+		{"id that walks", `{"data":{"export_task_id":".."}}`, InDoubt},
+		{"id with a line break", `{"data":{"export_task_id":"a\nb"}}`, InDoubt},
+		{"endless id", `{"data":{"export_task_id":"` + strings.Repeat("a", 600) + `"}}`, InDoubt},
+		{"data null", `{"data":null}`, InDoubt},
+		{"data a list", `{"data":[]}`, InDoubt},
+		{"empty", ``, InDoubt},
+		{"error page", `<!doctype html><h1>Oops</h1>`, InDoubt},
+		{"broken after the id", `{"data":{"name":"x","export_task_id":"t1","sta`, ""},
+		{"broken inside the id", `{"data":{"name":"x","export_task_id":"t1`, InDoubt},
+		{"broken, somebody else's id", `{"data":{"of":{"export_task_id":"t1"},"sta`, InDoubt},
+		{"broken, after strange keys", `{"":[{}],"data":{"":"","a":["export_task_id","z"],"export_task_id":"t1",`, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := serve(t, answering(200, tc.body))
+			got, err := c.Submit(t.Context(), json.RawMessage(`{}`))
+			switch {
+			case tc.want == InDoubt+"?": // a number is an id as good as any
+				if err != nil || got.ExportTaskID != "1" {
+					t.Errorf("task %+v, error %v", got, err)
+				}
+			case tc.want != "":
+				wantKind(t, err, tc.want)
+			case err != nil || got.ExportTaskID != "t1":
+				t.Errorf("task %+v, error %v", got, err)
+			case !json.Valid(got.Raw):
+				t.Errorf("raw is %s", got.Raw)
+			}
+		})
+	}
+}
+
+func TestEnvelopeOfARead(t *testing.T) {
+	for _, tc := range []struct {
+		name, body string
+		want       Kind
+	}{
+		{"code", `{"code":"1001","message":"busy","data":{"export_task_id":"t1","status":"SUCCEEDED"}}`, Unavailable},
+		{"code not found", `{"code":"404"}`, NotFound},
+		{"code of a limit", `{"code":429}`, RateLimited},
+		{"no data", `{}`, Malformed},
+		{"data text", `{"data":"x"}`, Malformed},
+		{"no status", `{"data":{"export_task_id":"t1"}}`, Malformed},
+		{"another task", `{"data":{"export_task_id":"t2","status":"SUCCEEDED"}}`, Malformed},
+		{"error page", `<html>`, Malformed},
+		{"empty", ``, Malformed},
+		{"a list", `[1,2]`, Malformed},
+		{"deep", strings.Repeat(`{"data":`, 20000), Malformed},
+		{"too many clips", `{"data":{"status":"ONGOING","clips":[1` + strings.Repeat(",1", maxClips) + `]}}`, Malformed},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := serve(t, answering(200, tc.body))
+			_, err := c.Read(t.Context(), "t1")
+			wantKind(t, err, tc.want)
+		})
+	}
+}
+
+func TestReadNamesNoTaskThatCannotBe(t *testing.T) {
+	c := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("something was sent") })
+	for _, id := range []string{"", ".", "..", "a b", "a\n", strings.Repeat("x", 600)} {
+		_, err := c.Read(t.Context(), id)
+		wantKind(t, err, Rejected)
+	}
+	_, err := c.Submit(t.Context(), json.RawMessage(`{`))
+	wantKind(t, err, Rejected)
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC)
+	for _, tc := range []struct {
+		value, date string
+		want        time.Duration
+	}{
+		{"", "", 0},
+		{"7", "", 7 * time.Second},
+		{" 1.5 ", "", 1500 * time.Millisecond},
+		{"-3", "", 0},
+		{"soon", "", 0},
+		{"NaN", "", 0},
+		{"1e300", "", maxRetryAfter},
+		{"Inf", "", maxRetryAfter},
+		{"99999999999999999999", "", maxRetryAfter},
+		{"Wed, 01 Apr 2026 12:00:09 GMT", "", 9 * time.Second},
+		{"Wed, 01 Apr 2026 11:00:00 GMT", "", 0},
+		{"Wed, 01 Apr 2026 11:00:30 GMT", "Wed, 01 Apr 2026 11:00:10 GMT", 20 * time.Second},
+		{"Fri, 31 Dec 9999 23:59:59 GMT", "", maxRetryAfter},
+	} {
+		h := http.Header{"Retry-After": {tc.value}, "Date": {tc.date}}
+		if got := retryAfter(h, now); got != tc.want {
+			t.Errorf("Retry-After %q (Date %q) is %v, want %v", tc.value, tc.date, got, tc.want)
+		}
+	}
+	c := serve(t, answering(429, "", "Retry-After", "8"))
+	_, err := c.Read(t.Context(), "id")
+	if got := fault.RetryAfterOf(err); got != 8*time.Second {
+		t.Errorf("the fault says to wait %v, want 8s", got)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for _, tc := range []struct{ base, want string }{
+		{"", DefaultBaseURL + "/api/v2"},
+		{"https://h.example", "https://h.example/api/v2"},
+		{"https://h.example/", "https://h.example/api/v2"},
+		{"http://127.0.0.1:8080/proxy", "http://127.0.0.1:8080/proxy/api/v2"},
+		{"https://h.example/open/v2", "https://h.example/open/v2"},
+		{"ftp://h.example", ""},
+		{"h.example", ""},
+		{"https://", ""},
+		{"https://u:p@h.example", ""},
+		{"https://h.example?x=1", ""},
+		{"https://h.example:x y", ""},
+	} {
+		c, err := New(Options{BaseURL: tc.base, Key: testKey})
+		switch {
+		case tc.want == "" && err == nil:
+			t.Errorf("%q is accepted", tc.base)
+		case tc.want != "" && (err != nil || c.root != tc.want):
+			t.Errorf("%q gives %v, %v, want %s", tc.base, c, err, tc.want)
+		case err != nil && strings.Contains(err.Error(), "u:p"):
+			t.Errorf("the error shows a password: %v", err)
+		}
+	}
+	_, err := New(Options{BaseURL: "x", Key: "sk bad\n", Timeout: -1})
+	if err == nil || strings.Count(err.Error(), "wayin:") != 3 || strings.Contains(err.Error(), "sk bad") {
+		t.Errorf("want three faults without the key, have %v", err)
+	}
+	if _, err := New(Options{}); err == nil {
+		t.Error("a missing key is accepted")
+	}
+}
+
+func TestSecretStaysSecret(t *testing.T) {
+	key := Secret(testKey)
+	c := clientOf(t, "http://127.0.0.1:1")
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "key", key, "options", Options{Key: key}, "client", c)
+	marshalled, err := json.Marshal(Options{Key: key}.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := []string{log.String(), string(marshalled)}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%T"} {
+		shown = append(shown, fmt.Sprintf(verb, key), fmt.Sprintf(verb, Options{Key: key}), fmt.Sprintf(verb, *c), fmt.Sprintf(verb, c))
+	}
+	for _, s := range shown {
+		if strings.Contains(s, testKey) || strings.Contains(s, fmt.Sprintf("%x", testKey)) {
+			t.Errorf("the key is shown: %s", s)
+		}
+	}
+	if key.Reveal() != testKey {
+		t.Error("the key can't be had at all")
+	}
+}

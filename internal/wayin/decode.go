@@ -1,0 +1,296 @@
+package wayin
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+const (
+	// maxClips bounds the clips of one answer: real exports have tens.
+	maxClips = 50_000
+	// maxIdx bounds a clip's index, far above any real one.
+	maxIdx = 1_000_000
+	// maxTags bounds one clip's tags.
+	maxTags = 1_000
+	// maxWarnings bounds a task's warnings.
+	maxWarnings = 20
+)
+
+// The shapes below leave every value raw, so that one of a wrong type is lost
+// alone. Fields that aren't named cost no memory.
+type rawEnvelope struct {
+	Code    json.RawMessage `json:"code"`
+	Data    json.RawMessage `json:"data"`
+	Message json.RawMessage `json:"message"`
+	// Some answers of the API have no envelope.
+	ExportTaskID json.RawMessage `json:"export_task_id"`
+}
+
+type rawTask struct {
+	ExportTaskID  json.RawMessage `json:"export_task_id"`
+	Name          json.RawMessage `json:"name"`
+	Status        json.RawMessage `json:"status"`
+	ErrorMessage  json.RawMessage `json:"error_message"`
+	ExpireAt      json.RawMessage `json:"expire_at"`
+	CostUsage     json.RawMessage `json:"cost_usage"`
+	APIUnitsUsage json.RawMessage `json:"api_units_usage"`
+	Clips         json.RawMessage `json:"clips"`
+}
+
+type rawClip struct {
+	Idx        json.RawMessage `json:"idx"`
+	Title      json.RawMessage `json:"title"`
+	BeginMS    json.RawMessage `json:"begin_ms"`
+	EndMS      json.RawMessage `json:"end_ms"`
+	Thumbnail  json.RawMessage `json:"thumbnail"`
+	Desc       json.RawMessage `json:"desc"`
+	ExportLink json.RawMessage `json:"export_link"`
+	Tags       json.RawMessage `json:"tags"`
+	Score      json.RawMessage `json:"score"`
+}
+
+// envelope is an answer's outermost layer.
+type envelope struct {
+	// code is empty for success.
+	code    string
+	message string
+	data    json.RawMessage
+}
+
+func decodeEnvelope(body []byte) (envelope, error) {
+	var raw rawEnvelope
+	if err := json.Unmarshal(body, &raw); err != nil {
+		return envelope{}, errors.New("it is not a JSON object")
+	}
+	code, ok := label(raw.Code)
+	if !ok {
+		code = "of a strange type"
+	}
+	code = strings.TrimSpace(code)
+	if f, err := strconv.ParseFloat(code, 64); err == nil && f == 0 {
+		code = ""
+	}
+	message, _ := text(raw.Message)
+	env := envelope{code: code, message: message, data: raw.Data}
+	if absent(env.data) && !absent(raw.ExportTaskID) {
+		env.data = bytes.Clone(body)
+	}
+	return env, nil
+}
+
+// warnings collects what was left out, up to a bound.
+type warnings struct {
+	list []string
+	more int
+}
+
+func (w *warnings) add(format string, args ...any) {
+	if len(w.list) == maxWarnings-1 {
+		w.more++
+		return
+	}
+	w.list = append(w.list, fmt.Sprintf(format, args...))
+}
+
+func (w *warnings) all() []string {
+	if w.more == 0 {
+		return w.list
+	}
+	return append(w.list, fmt.Sprintf("and %d more like these", w.more))
+}
+
+// check notes the field unless it was readable.
+func (w *warnings) check(ok bool, where, field string) {
+	if !ok {
+		w.add("%s%s is not usable and is left out", where, field)
+	}
+}
+
+// decodeTask reads the "data" object. An error means that it is no object or its
+// clips are beyond any measure; everything less is a warning.
+func decodeTask(data json.RawMessage) (Task, error) {
+	var raw rawTask
+	if absent(data) {
+		return Task{}, errors.New("it has no data")
+	}
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return Task{}, errors.New("its data is not an object")
+	}
+	t := Task{Raw: data}
+	var w warnings
+	var ok bool
+	t.ExportTaskID, ok = label(raw.ExportTaskID)
+	w.check(ok, "", "export_task_id")
+	t.Name, ok = text(raw.Name)
+	w.check(ok, "", "name")
+	status, ok := text(raw.Status)
+	w.check(ok, "", "status")
+	t.Status = normalStatus(status)
+	t.ErrorMessage, ok = text(raw.ErrorMessage)
+	w.check(ok, "", "error_message")
+	t.ExpireAt, ok = moment(raw.ExpireAt)
+	w.check(ok, "", "expire_at")
+	cost := raw.CostUsage
+	if absent(cost) {
+		cost = raw.APIUnitsUsage
+	}
+	t.CostUsage, ok = number(cost)
+	if t.CostUsage < 0 {
+		t.CostUsage, ok = 0, false
+	}
+	w.check(ok, "", "cost_usage")
+	if err := decodeClips(raw.Clips, &t, &w); err != nil {
+		return Task{}, err
+	}
+	t.Warnings = w.all()
+	return t, nil
+}
+
+// normalStatus is forgiving about case and spaces of the statuses that we know.
+func normalStatus(s string) Status {
+	if known := Status(strings.ToUpper(strings.TrimSpace(s))); known.Known() {
+		return known
+	}
+	return Status(s)
+}
+
+// decodeClips reads the clips one at a time, so that many of them cost no more
+// memory than they say.
+func decodeClips(raw json.RawMessage, t *Task, w *warnings) error {
+	if absent(raw) {
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if tok, err := dec.Token(); err != nil || tok != json.Delim('[') {
+		w.add("clips is not a list and is left out")
+		return nil
+	}
+	at := make(map[int]int)
+	for n := 0; dec.More(); n++ {
+		if n == maxClips {
+			return fmt.Errorf("it lists more than %d clips", maxClips)
+		}
+		var one json.RawMessage
+		if err := dec.Decode(&one); err != nil {
+			return errors.New("its clips are not valid JSON")
+		}
+		clip, ok := decodeClip(one, n, w)
+		if !ok {
+			continue
+		}
+		first, seen := at[clip.Idx]
+		if !seen {
+			at[clip.Idx] = len(t.Clips)
+			t.Clips = append(t.Clips, clip)
+			continue
+		}
+		w.add("clip %d is listed twice; the first that has a link counts", clip.Idx)
+		if t.Clips[first].ExportLink == "" {
+			t.Clips[first] = clip
+		}
+	}
+	return nil
+}
+
+// decodeClip reads the nth clip; ok is false if nobody could say which it is.
+func decodeClip(one json.RawMessage, n int, w *warnings) (Clip, bool) {
+	var raw rawClip
+	if absent(one) || json.Unmarshal(one, &raw) != nil {
+		w.add("entry %d of clips is not an object and is left out", n)
+		return Clip{}, false
+	}
+	idx, ok := integer(raw.Idx)
+	if blank, _ := numberLiteral(raw.Idx); blank == "" || !ok || idx < 0 || idx > maxIdx {
+		w.add("entry %d of clips has no usable idx and is left out", n)
+		return Clip{}, false
+	}
+	c := Clip{Idx: int(idx)}
+	where := "clip " + strconv.Itoa(c.Idx) + ": "
+	c.Title, ok = text(raw.Title)
+	w.check(ok, where, "title")
+	c.BeginMS, ok = integer(raw.BeginMS)
+	w.check(ok, where, "begin_ms")
+	c.EndMS, ok = integer(raw.EndMS)
+	w.check(ok, where, "end_ms")
+	c.Thumbnail, ok = text(raw.Thumbnail)
+	w.check(ok, where, "thumbnail")
+	c.Desc, ok = text(raw.Desc)
+	w.check(ok, where, "desc")
+	c.ExportLink, ok = text(raw.ExportLink)
+	w.check(ok, where, "export_link")
+	c.Score, ok = number(raw.Score)
+	w.check(ok, where, "score")
+	c.Tags, ok = decodeTags(raw.Tags)
+	w.check(ok, where, "tags")
+	return c, true
+}
+
+// decodeTags reads a list of strings, leaving out what isn't one.
+func decodeTags(raw json.RawMessage) (tags []string, ok bool) {
+	if absent(raw) {
+		return nil, true
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if tok, err := dec.Token(); err != nil || tok != json.Delim('[') {
+		return nil, false
+	}
+	ok = true
+	for dec.More() {
+		var one json.RawMessage
+		if dec.Decode(&one) != nil || len(tags) == maxTags {
+			return tags, false
+		}
+		s, isText := text(one)
+		if !isText || absent(one) {
+			ok = false
+			continue
+		}
+		tags = append(tags, s)
+	}
+	return tags, ok
+}
+
+// frame is a JSON container that is still open.
+type frame struct {
+	object  bool
+	wantKey bool
+	key     string
+}
+
+// salvageID looks for the task's id in an answer that broke off: a JSON document
+// whose beginning is sound. Knowing it keeps a paid export from being lost.
+func salvageID(body []byte) string {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	var open []frame
+	for {
+		tok, err := dec.Token()
+		if err != nil {
+			return ""
+		}
+		if d, ok := tok.(json.Delim); ok && (d == '{' || d == '[') {
+			open = append(open, frame{object: d == '{', wantKey: d == '{'})
+			continue
+		} else if ok {
+			open = open[:len(open)-1]
+		}
+		if len(open) == 0 {
+			return ""
+		}
+		in := &open[len(open)-1]
+		word, isText := tok.(string)
+		if in.wantKey && isText {
+			in.key, in.wantKey = word, false
+			continue
+		}
+		// An id counts at the top and inside "data" only.
+		ours := len(open) == 1 || len(open) == 2 && open[0].key == "data"
+		if ours && isText && in.key == "export_task_id" && usableID(word) {
+			return word
+		}
+		in.wantKey = in.object
+	}
+}

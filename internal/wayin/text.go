@@ -1,0 +1,107 @@
+package wayin
+
+import (
+	"encoding/json"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+const (
+	// maxMessage bounds what we repeat of the provider's words, in runes.
+	maxMessage = 300
+	// maxRetryAfter bounds a wait that the provider asks for: a slip of its own, or
+	// a date in another century, must not stop a fleet for the day.
+	maxRetryAfter = 10 * time.Minute
+)
+
+// queries finds what follows the path of an address: signatures, mostly.
+var queries = regexp.MustCompile(`(?i)(https?://[^\s?"'<>]+)\?[^\s"'<>]*`)
+
+// clean makes foreign text fit for a log and a terminal: one line, bounded, no
+// control or direction marks, no signature, and not our key should it be echoed.
+func (c *Client) clean(s string) string {
+	if len(s) > maxErrorBody {
+		s = s[:maxErrorBody]
+	}
+	// Marks go first, lest they hide the key from the search for it.
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r), unicode.IsControl(r):
+			return ' '
+		case unicode.Is(unicode.Cf, r):
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+	s = strings.ReplaceAll(s, c.key.Reveal(), redacted)
+	s = queries.ReplaceAllString(s, "$1?…")
+	s = strings.Join(strings.Fields(s), " ")
+	if runes := []rune(s); len(runes) > maxMessage {
+		s = string(runes[:maxMessage-1]) + "…"
+	}
+	return s
+}
+
+// redactedError shows err's text without the key and keeps it for errors.Is.
+type redactedError struct {
+	text string
+	err  error
+}
+
+func (e *redactedError) Error() string { return e.text }
+func (e *redactedError) Unwrap() error { return e.err }
+
+func (c *Client) redact(err error) error {
+	return &redactedError{c.clean(err.Error()), err}
+}
+
+// messageIn returns the provider's own words from the body of a refusal, empty
+// if it has none.
+func (c *Client) messageIn(body []byte) string {
+	var shape struct {
+		Message      json.RawMessage `json:"message"`
+		Msg          json.RawMessage `json:"msg"`
+		ErrorMessage json.RawMessage `json:"error_message"`
+		Detail       json.RawMessage `json:"detail"`
+		Error        json.RawMessage `json:"error"`
+	}
+	if json.Unmarshal(body, &shape) != nil {
+		return ""
+	}
+	for _, raw := range []json.RawMessage{shape.Message, shape.Msg, shape.ErrorMessage, shape.Detail, shape.Error} {
+		if s, ok := text(raw); ok && strings.TrimSpace(s) != "" {
+			return c.clean(s)
+		}
+	}
+	return ""
+}
+
+// retryAfter reads the header in both its forms. A date is measured against the
+// answer's own Date where it has one, so that our clock doesn't matter.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	v := strings.TrimSpace(h.Get("Retry-After"))
+	if v == "" {
+		return 0
+	}
+	var wait time.Duration
+	if seconds, err := strconv.ParseFloat(v, 64); err == nil {
+		// Compared as floats first: a huge number overflows a duration, NaN compares false.
+		if !(seconds > 0) {
+			return 0
+		}
+		if seconds >= maxRetryAfter.Seconds() {
+			return maxRetryAfter
+		}
+		wait = time.Duration(seconds * float64(time.Second))
+	} else if at, err := http.ParseTime(v); err == nil {
+		if date, err := http.ParseTime(h.Get("Date")); err == nil {
+			now = date
+		}
+		wait = at.Sub(now)
+	}
+	return min(max(wait, 0), maxRetryAfter)
+}
