@@ -19,7 +19,8 @@
 //	TaskID   submit:<id>, the id 1–128 of [A-Za-z0-9._:-], the producer's own idempotency key
 //	options  MaxRetry 25, Timeout 24h (it waits for its turn inside the handler)
 //	payload  the request body of the Clips Export API, JSON, at most 64 KiB, plus
-//	         optional "job_id" (must equal <id>) and "priority" (high, normal, low)
+//	         optional "job_id" (must equal <id>), "priority" (high, normal, low) and
+//	         "notify" ({"webhook":"https://…"} or {"task_type":"…","queue":"…"})
 //
 // for example
 //
@@ -42,4 +43,6 @@
 //	export:poll    poll:<id>:<n>             {"id","n"}                  clipferry-poll
 //	export:mirror  mirror:<id>:<idx>:<round> {"id","idx","round"}        clipferry-mirror, clipferry-urgent
 //	export:seal    seal:<id>:<round>         {"id","round"}              clipferry-seal
+//	export:notify  notify:<event>:<n>        the event, see package
+//	                                         internal/notify             clipferry-notify
 package tasks

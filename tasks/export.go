@@ -10,7 +10,7 @@ import (
 )
 
 // Export is one request to export the clips of a project: the 14 fields of the
-// provider's Clips Export API and two of our own, JobID and Priority.
+// provider's Clips Export API and three of our own, JobID, Priority and Notify.
 //
 // A field left at its zero value is not set, and what is not set is not sent,
 // so the provider's default holds. [ParseExport] (and [Export.UnmarshalJSON])
@@ -54,13 +54,17 @@ type Export struct {
 	// Priority is high, normal (default) or low: which queue the export waits in.
 	// Never sent to the provider.
 	Priority string `json:"priority,omitempty"`
+	// Notify says who is to be told of the export's end; nil for nobody. Under a
+	// JobID that is known already, what the first request said stands. Never sent
+	// to the provider.
+	Notify *Notify `json:"notify,omitempty"`
 
 	// set has a bit for each field that a JSON body gave explicitly.
 	set fieldSet
 }
 
 // Body returns the API's request body: canonical JSON of what is set, in the
-// order of the API's page, without JobID and Priority.
+// order of the API's page, without JobID, Priority and Notify.
 func (e Export) Body() []byte {
 	return e.encode(func(f *field) bool { return !f.ours })
 }
@@ -73,7 +77,7 @@ func (e Export) Digest() string {
 }
 
 // MarshalJSON returns the payload of the first task: the body and, where set,
-// job_id and priority.
+// job_id, priority and notify.
 func (e Export) MarshalJSON() ([]byte, error) {
 	return e.encode(func(*field) bool { return true }), nil
 }
@@ -141,5 +145,7 @@ func (f *field) write(out *bytes.Buffer, e *Export) {
 			out.WriteString(strconv.Itoa(n))
 		}
 		out.WriteByte(']')
+	case f.notify != nil:
+		(*f.notify(e)).write(out)
 	}
 }

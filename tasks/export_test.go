@@ -99,6 +99,21 @@ var faultCases = []struct{ in, want string }{
 	{`{"project_id":"p","job_id":""}`, "job_id: must not be empty; leave it out for the default"},
 	{`{"project_id":"p","priority":"urgent"}`, `priority: must be one of high, normal, low, not "urgent"`},
 	{`{"project_id":"\ud800"}`, "project_id: holds half of a surrogate pair, which is no character"},
+	{`{"project_id":"p","notify":"https://x"}`, "notify: must be an object, not a string"},
+	{`{"project_id":"p","notify":{}}`, "notify: must have webhook or task_type"},
+	{`{"project_id":"p","notify":{"webhook":"https://x","task_type":"t"}}`, "notify: must have webhook or task_type, not both"},
+	{`{"project_id":"p","notify":{"webhook":"https://x","queue":"q"}}`, "notify: queue goes with task_type, not with webhook"},
+	{`{"project_id":"p","notify":{"webhok":"https://x"}}`, "notify: webhok is unknown; it may have webhook, task_type, queue"},
+	{`{"project_id":"p","notify":{"webhook":7}}`, "notify: webhook must be a string, not a number"},
+	{`{"project_id":"p","notify":{"webhook":""}}`, "notify: webhook must not be empty"},
+	{`{"project_id":"p","notify":{"webhook":"ftp://x"}}`, "notify: webhook must start with https:// or http://"},
+	{`{"project_id":"p","notify":{"webhook":"https:///hook"}}`, "notify: webhook names no host"},
+	{`{"project_id":"p","notify":{"webhook":"https://user:hunter2@x"}}`, "notify: webhook must not carry a user name or password"},
+	{`{"project_id":"p","notify":{"webhook":"https://x/ y"}}`, "notify: webhook is not a URL"},
+	{`{"project_id":"p","notify":{"task_type":"export:submit"}}`, "notify: task_type must not start with export:, which is clipferry's own"},
+	{`{"project_id":"p","notify":{"task_type":"a b"}}`, "notify: task_type must not hold spaces or control characters"},
+	{`{"project_id":"p","notify":{"task_type":"t","queue":"clipferry-poll"}}`, "notify: queue must not start with clipferry: those are clipferry's own"},
+	{`{"project_id":"p","notify":{"task_type":"t","queue":"a/b"}}`, "notify: queue must be 1–128 of the characters A–Z a–z 0–9 . _ : -"},
 	{`{"project_id":"p"} {}`, "not valid JSON: something follows the object"},
 	{`{"project_id":"p"`, "not valid JSON: it ends too early"},
 	{`{"project_id":"p",}`, "not valid JSON: invalid character '}' looking for beginning of object key string (byte 18)"},
@@ -216,7 +231,7 @@ func TestValidExportsSurviveTheQueue(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", payload, err)
 		}
-		if back.Digest() != e.Digest() || back.JobID != e.JobID || back.Priority != e.Priority {
+		if back.Digest() != e.Digest() || back.JobID != e.JobID || back.Priority != e.Priority || !reflect.DeepEqual(back.Notify, e.Notify) {
 			t.Fatalf("%s came back as %s", e.Body(), back.Body())
 		}
 	})
@@ -239,6 +254,9 @@ func validExport(t *rapid.T) Export {
 		EnableAIReframe:    rapid.Bool().Draw(t, "enable_ai_reframe"),
 		JobID:              rapid.StringMatching(`[A-Za-z0-9._:-]{0,128}`).Draw(t, "job_id"),
 		Priority:           enum("priority"),
+		Notify: rapid.SampledFrom([]*Notify{
+			nil, {Webhook: "https://example.com/hook?a=1&b=<2>"}, {TaskType: "video:done"}, {TaskType: "video:done", Queue: "videos"},
+		}).Draw(t, "notify"),
 	}
 	if indices := rapid.SliceOfDistinct(rapid.IntRange(0, 1<<31-1), rapid.ID).Draw(t, "clip_indices"); len(indices) > 0 {
 		e.ClipIndices = indices

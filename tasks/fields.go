@@ -2,16 +2,17 @@ package tasks
 
 import "slices"
 
-// field describes one field of an Export. Exactly one of text, flag, number and
-// list is set and says both its kind and where it lives.
+// field describes one field of an Export. Exactly one of text, flag, number,
+// list and notify is set and says both its kind and where it lives.
 type field struct {
 	name string
-	ours bool // job_id and priority: never sent to the provider
+	ours bool // job_id, priority and notify: never sent to the provider
 
 	text   func(*Export) *string
 	flag   func(*Export) *bool
 	number func(*Export) *int
 	list   func(*Export) *[]int
+	notify func(*Export) **Notify
 
 	allowed []string // text: the only values
 	def     string   // text: what the provider assumes when it is unset
@@ -70,6 +71,7 @@ var fields = []field{
 		name: "priority", ours: true, text: func(e *Export) *string { return &e.Priority },
 		allowed: []string{PriorityHigh, PriorityNormal, PriorityLow},
 	},
+	{name: "notify", ours: true, notify: func(e *Export) **Notify { return &e.Notify }},
 }
 
 // FieldNames returns the names of all fields as JSON has them, the API's first.
@@ -106,6 +108,8 @@ func (f *field) isSet(e *Export) bool {
 	switch {
 	case f.list != nil:
 		return *f.list(e) != nil
+	case f.notify != nil:
+		return *f.notify(e) != nil
 	case f.explicit(e):
 		return true
 	case f.text != nil:

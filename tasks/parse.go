@@ -134,6 +134,8 @@ func (e *Export) decodeField(name string, raw json.RawMessage, faults *Faults) {
 		*f.number(e), err = parseNumber(raw, kind)
 	case f.list != nil:
 		*f.list(e), err = parseList(raw, kind)
+	case f.notify != nil:
+		*f.notify(e), err = parseNotify(raw, kind)
 	}
 	if err != nil {
 		faults.add(name, err.Error())

@@ -6,6 +6,8 @@ const (
 	TypePoll   = "export:poll"
 	TypeMirror = "export:mirror"
 	TypeSeal   = "export:seal"
+	// TypeNotify calls a producer's webhook.
+	TypeNotify = "export:notify"
 )
 
 // The queues, named so that an operator sees the flow at a glance.
@@ -23,6 +25,8 @@ const (
 	QueueUrgent = "clipferry-urgent"
 	// QueueSeal holds what writes manifests.
 	QueueSeal = "clipferry-seal"
+	// QueueNotify holds the calls of producers' webhooks.
+	QueueNotify = "clipferry-notify"
 )
 
 // The priorities of [Export.Priority].
@@ -34,7 +38,7 @@ const (
 
 // Queues returns the names of all queues, in the order of an export's way.
 func Queues() []string {
-	return append(append([]string{QueueFront}, SubmitQueues()...), QueuePoll, QueueMirror, QueueUrgent, QueueSeal)
+	return append(append([]string{QueueFront}, SubmitQueues()...), QueuePoll, QueueMirror, QueueUrgent, QueueSeal, QueueNotify)
 }
 
 // SubmitQueues returns the queues that producers enqueue to, by falling priority.

@@ -48,6 +48,8 @@ func (f *field) check(e *Export) string {
 		return checkDuration(*f.number(e), f.explicit(e))
 	case f.list != nil:
 		return checkIndices(*f.list(e))
+	case f.notify != nil:
+		return checkNotify(*f.notify(e))
 	}
 	return ""
 }
