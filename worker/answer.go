@@ -1,0 +1,180 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// recordSubmit records what came of a paid request: in the ledger first, then
+// in the budget.
+func (w *Worker) recordSubmit(ctx context.Context, r *export.Record, turn *budget.Turn, task wayin.Task, err error) error {
+	if err == nil {
+		return w.accepted(ctx, r, turn, task)
+	}
+	kind, by := kindOf(err), r.IntentBy
+	why := fault.SentenceOf(err)
+	outcome := outcomeOf(err)
+	switch kind {
+	case wayin.InDoubt:
+		w.endTurn(ctx, turn, outcome)
+		return w.settleDoubt(ctx, r, why)
+	case wayin.Rejected:
+		w.log.Error("the provider rejects an export", "export", r.ID, "project_id", r.ProjectID, "why", why)
+		r, err = w.persist(ctx, r.ID, func(r *export.Record) error { return r.Reject(w.now(), by, why) })
+		w.endTurn(ctx, turn, outcome)
+		if err != nil {
+			return ignoreSettled(err)
+		}
+		return w.ensure(ctx, r)
+	default:
+		// A refusal or a stop of the whole account is waited out in the gate;
+		// a failure of this one request by the export itself.
+		var wait time.Duration
+		if kind != wayin.RateLimited && kind != wayin.Forbidden {
+			wait = backoff(r.Round, time.Second, time.Minute)
+		}
+		err := w.putBack(ctx, r.ID, by, wait, why)
+		w.endTurn(ctx, turn, outcome)
+		return err
+	}
+}
+
+// accepted records a paid export twice, in Redis and in S3, each without
+// waiting for the other: whichever survives tells the tale.
+func (w *Worker) accepted(ctx context.Context, r *export.Record, turn *budget.Turn, task wayin.Task) error {
+	w.log.Info("export accepted", "export", r.ID, "project_id", r.ProjectID, "export_task_id", task.ExportTaskID)
+	now := w.now()
+	paid := receiptOf(r)
+	paid.ExportTaskID, paid.Submitted = task.ExportTaskID, now
+
+	inLedger := make(chan struct{})
+	receipt := make(chan error, 1)
+	go func() { receipt <- w.persistReceipt(ctx, paid, inLedger) }()
+	accept := func(r *export.Record) error {
+		return r.Accept(now, task.ExportTaskID, task.Name, string(task.Status))
+	}
+	accepted, err := w.persist(ctx, r.ID, accept)
+	if errors.Is(err, ledger.ErrUnknown) { // Redis lost everything in between
+		accepted, err = w.rebirth(ctx, r, accept)
+	}
+	close(inLedger)
+	w.endTurn(ctx, turn, budget.Outcome{Result: budget.Answered, Accepted: true})
+	inS3 := <-receipt
+	if err != nil {
+		w.log.Error("a paid export is not in the ledger; its task is named here and, if it could be written, in its receipt",
+			"export", r.ID, "export_task_id", task.ExportTaskID, "receipt_error", inS3, "error", err)
+		return err
+	}
+	if inS3 == nil {
+		accepted, err = w.persist(ctx, r.ID, func(r *export.Record) error {
+			if r.ExportTaskID == task.ExportTaskID && r.Receipt == "" {
+				r.ReceiptWritten(export.ReceiptOpen)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return w.ensure(ctx, accepted)
+}
+
+// rebirth stores the record of a paid export anew that Redis has lost meanwhile.
+func (w *Worker) rebirth(ctx context.Context, r *export.Record, accept func(*export.Record) error) (*export.Record, error) {
+	if err := accept(r); err != nil {
+		return nil, err
+	}
+	created, err := w.o.Ledger.Create(ctx, r)
+	if err != nil || created {
+		return r, err
+	}
+	return w.persist(ctx, r.ID, accept)
+}
+
+// persistReceipt writes the receipt of an export that was just paid for. While
+// the ledger has not taken it, the receipt is all there is and is tried for
+// ever; afterwards a few times, then it is the sweeper's.
+func (w *Worker) persistReceipt(ctx context.Context, paid storage.Receipt, inLedger <-chan struct{}) error {
+	for n := 0; ; n++ {
+		err := w.o.Archive.PutReceipt(ctx, paid)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-inLedger:
+			if n >= 2 {
+				return err
+			}
+		default:
+			w.log.Error("neither the ledger nor S3 has taken a paid export yet; trying on",
+				"export", paid.ID, "export_task_id", paid.ExportTaskID, "error", fault.SentenceOf(err))
+		}
+		pause(ctx, backoff(n, 200*time.Millisecond, 5*time.Second))
+	}
+}
+
+// endTurn tells the budget how a request ended. The turn ends by itself if
+// that can't be told.
+func (w *Worker) endTurn(ctx context.Context, turn *budget.Turn, o budget.Outcome) {
+	if err := turn.Done(ctx, o); err != nil {
+		w.log.Warn("the budget could not be told how a request ended; it waits for the turn's lease", "error", err)
+	}
+}
+
+// kindOf returns how the provider failed; an error of unknown origin counts as
+// in doubt, the kind that assumes the least.
+func kindOf(err error) wayin.Kind {
+	var e *wayin.Error
+	if errors.As(err, &e) {
+		return e.Kind
+	}
+	return wayin.InDoubt
+}
+
+func outcomeOf(err error) budget.Outcome {
+	o := budget.Outcome{RetryAfter: fault.RetryAfterOf(err)}
+	switch kindOf(err) {
+	case wayin.NotSent:
+		o.Result = budget.NotSent
+	case wayin.RateLimited:
+		o.Result = budget.Refused
+	case wayin.Forbidden:
+		o.Result = budget.Forbidden
+	case wayin.Rejected, wayin.NotFound:
+		o.Result = budget.Answered
+	case wayin.InDoubt:
+		o.Result = budget.InDoubt
+	default:
+		o.Result = budget.Failed
+	}
+	return o
+}
+
+func priority(p string) budget.Priority {
+	switch p {
+	case tasks.PriorityHigh:
+		return budget.High
+	case tasks.PriorityLow:
+		return budget.Low
+	default:
+		return budget.Normal
+	}
+}
+
+// resolution returns the resolution that the export asks for.
+func resolution(r *export.Record) string {
+	e, err := tasks.ParseExport(r.Request)
+	if err != nil {
+		return ""
+	}
+	return e.Resolution
+}

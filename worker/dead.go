@@ -1,0 +1,118 @@
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/clipferry/clipferry/internal/dispatch"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// malformed ends a task that nobody can carry out. A submit also leaves a
+// failed export behind, so that it is seen where exports are looked at.
+func (w *Worker) malformed(ctx context.Context, taskID, id string, cause error) error {
+	if id == "" {
+		sum := sha256.Sum256([]byte(taskID))
+		id = "malformed-" + hex.EncodeToString(sum[:8])
+	}
+	why := fmt.Sprintf("a task in the queue could not be understood (TaskID %.200q): %s; "+
+		"mend the producer and enqueue it again", taskID, fault.SentenceOf(cause))
+	if _, err := w.o.Ledger.Create(ctx, export.NewFailed(id, why, w.now())); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", asynq.SkipRetry, cause)
+}
+
+// giveUp records in the ledger that a step will not be tried again by asynq.
+// Only the step that is due counts: one that came late is nobody's loss.
+func (w *Worker) giveUp(ctx context.Context, taskID, typename string, payload []byte, why string) error {
+	id := exportOf(taskID, typename, payload)
+	if id == "" {
+		return nil
+	}
+	r, err := w.o.Ledger.Load(ctx, id)
+	if errors.Is(err, ledger.ErrUnknown) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !isDue(r, taskID) {
+		return nil
+	}
+	w.log.Error("a step was given up", "export", id, "task", taskID, "why", why)
+	r, err = w.o.Ledger.Update(ctx, id, func(r *export.Record) error {
+		if !isDue(r, taskID) {
+			return export.ErrStale
+		}
+		return r.Fail(w.now(), "a step was tried too often and given up ("+taskID+": "+why+")")
+	})
+	if err != nil {
+		return ignoreSettled(err)
+	}
+	return w.ensure(ctx, r)
+}
+
+func isDue(r *export.Record, taskID string) bool {
+	for _, step := range export.Due(r) {
+		if id, _ := dispatch.ID(r, step); id == taskID {
+			return true
+		}
+	}
+	return false
+}
+
+// exportOf returns the export that a task is for, empty if it can't be told.
+func exportOf(taskID, typename string, payload []byte) string {
+	switch typename {
+	case tasks.TypeSubmit:
+		s, _ := tasks.ParseSubmit(taskID, payload)
+		return s.ID
+	case tasks.TypePoll:
+		p, _ := tasks.ParsePoll(payload)
+		return p.ID
+	case tasks.TypeMirror:
+		m, _ := tasks.ParseMirror(payload)
+		return m.ID
+	case tasks.TypeSeal:
+		s, _ := tasks.ParseSeal(payload)
+		return s.ID
+	default:
+		return ""
+	}
+}
+
+// buryDead records what asynq archived by itself: a task whose worker died too
+// often never reaches a handler again, and asynq trims its archive silently.
+func (w *Worker) buryDead(ctx context.Context) error {
+	var faults []error
+	for _, queue := range tasks.Queues() {
+		for page := 1; page <= 10; page++ {
+			dead, err := w.inspect.ListArchivedTasks(queue, asynq.Page(page), asynq.PageSize(100))
+			if errors.Is(err, asynq.ErrQueueNotFound) {
+				break
+			}
+			if err != nil {
+				faults = append(faults, fmt.Errorf("list what queue %s archived: %w", queue, err))
+				break
+			}
+			for _, t := range dead {
+				if err := w.giveUp(ctx, t.ID, t.Type, t.Payload, t.LastErr); err != nil {
+					faults = append(faults, err)
+				}
+			}
+			if len(dead) < 100 {
+				break
+			}
+		}
+	}
+	return errors.Join(faults...)
+}

@@ -1,0 +1,120 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/storage"
+)
+
+// ensure makes sure that whatever is due for the record gets done: its tasks
+// exist, its receipt says what it must, who wants to know of its end is told.
+// It is called after each change and by every step that comes late.
+func (w *Worker) ensure(ctx context.Context, r *export.Record) error {
+	if err := w.dispatch.Ensure(ctx, r); err != nil {
+		return err
+	}
+	w.keepReceipt(ctx, r)
+	if w.o.Notifier != nil && r.State.Final() {
+		if err := w.o.Notifier.Ended(ctx, r); err != nil {
+			return fmt.Errorf("tell of the end of export %s: %w", r.ID, err)
+		}
+	}
+	return nil
+}
+
+// ensureAll loads the whole record first: for steps that came late and so know
+// nothing but the export's id.
+func (w *Worker) ensureAll(ctx context.Context, id string) error {
+	r, err := w.o.Ledger.Load(ctx, id)
+	if errors.Is(err, ledger.ErrUnknown) {
+		w.log.Warn("a step of an export without a record; `clipferry recover` rebuilds what was paid for", "export", id)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return w.ensure(ctx, r)
+}
+
+// keepReceipt writes the export's receipt if what it must say has changed. A
+// failure is logged and left to the next step or the sweeper: the export goes
+// on without, and is open in the ledger until the receipt stands.
+func (w *Worker) keepReceipt(ctx context.Context, r *export.Record) {
+	says, due := r.ReceiptDue()
+	if !due {
+		return
+	}
+	err := w.writeReceipt(ctx, r, says)
+	if err == nil {
+		_, err = w.o.Ledger.UpdateClip(ctx, r.ID, noClip, func(now *export.Record) error {
+			if now.ExportTaskID == r.ExportTaskID {
+				now.ReceiptWritten(says)
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		w.log.Error("the receipt could not be written; trying again within a minute",
+			"export", r.ID, "export_task_id", r.ExportTaskID, "error", fault.SentenceOf(err))
+	}
+}
+
+// noClip is the index of no clip: UpdateClip with it changes the record alone.
+const noClip = -1
+
+func (w *Worker) writeReceipt(ctx context.Context, r *export.Record, says string) error {
+	if r.Receipt == "" {
+		if err := w.o.Archive.PutReceipt(ctx, receiptOf(r)); err != nil {
+			return err
+		}
+	}
+	switch {
+	case says != export.ReceiptOpen:
+		return w.o.Archive.CloseReceipt(ctx, r.ID, storage.ReceiptState(says), r.Manifest)
+	case r.Receipt != "":
+		return w.o.Archive.ReopenReceipt(ctx, r.ID)
+	default:
+		return nil
+	}
+}
+
+func receiptOf(r *export.Record) storage.Receipt {
+	return storage.Receipt{
+		ID: r.ID, ExportTaskID: r.ExportTaskID, ProjectID: r.ProjectID, Account: r.Account,
+		Request: r.Request, Submitted: r.SubmittedAt, State: storage.ReceiptOpen,
+	}
+}
+
+// persist carries out a change that must not be lost, such as the provider's
+// answer to a paid request, until Redis has taken it or the process ends.
+func (w *Worker) persist(ctx context.Context, id string, change func(*export.Record) error) (*export.Record, error) {
+	for n := 0; ; n++ {
+		r, err := w.o.Ledger.Update(ctx, id, change)
+		if err == nil || settled(err) || ctx.Err() != nil {
+			return r, err
+		}
+		w.log.Error("the ledger does not take a change that must not be lost; trying on", "export", id, "try", n+1, "error", err)
+		pause(ctx, backoff(n, 200*time.Millisecond, 5*time.Second))
+	}
+}
+
+// settled reports whether an update failed for good: the record says no.
+func settled(err error) bool {
+	return errors.Is(err, export.ErrNotNow) || errors.Is(err, export.ErrStale) || errors.Is(err, ledger.ErrUnknown)
+}
+
+// pause waits for d or the end of ctx.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

@@ -1,0 +1,194 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// maxBadBodies is how often the content of a clip may turn out not to be the
+// clip, each time with a fresh look, before a person is told. The waits between
+// add up to about an hour.
+const maxBadBodies = 8
+
+// mirror carries one clip from its link into S3.
+func (w *Worker) mirror(ctx context.Context, t *asynq.Task) error {
+	taskID, _ := asynq.GetTaskID(ctx)
+	m, err := tasks.ParseMirror(t.Payload())
+	if err != nil {
+		return w.malformed(ctx, taskID, "", err)
+	}
+	lease, err := w.o.Ledger.Lease(ctx, m.ID, "mirror:"+taskID, leaseTime)
+	if errors.Is(err, ledger.ErrLeased) {
+		return errBusy
+	}
+	if err != nil {
+		return err
+	}
+	defer w.release(ctx, lease)
+	kept, stop := lease.Keep(ctx)
+	defer stop()
+
+	r, err := w.o.Ledger.LoadClip(kept, m.ID, m.Idx)
+	if err != nil || !mirrorDue(r, m) {
+		return w.ensureAll(ctx, m.ID)
+	}
+	return w.transfer(kept, r, r.Clips[m.Idx])
+}
+
+func mirrorDue(r *export.Record, m tasks.Mirror) bool {
+	c := r.Clips[m.Idx]
+	return (r.State == export.Rendering || r.State == export.Mirroring) &&
+		c != nil && c.State == export.ClipReady && c.Round == m.Round
+}
+
+// transfer moves the clip. A stop cuts it: what S3 has by then stays, and
+// another worker goes on from there.
+func (w *Worker) transfer(ctx context.Context, r *export.Record, c *export.Clip) error {
+	cut, cancel := w.untilStop(ctx)
+	defer cancel()
+	object, err := w.o.Archive.Mirror(cut, w.clipJob(r, c))
+	if err != nil {
+		return w.transferFailed(ctx, r, c, err)
+	}
+	thumb, warning := w.thumbnail(cut, r, c)
+	if cut.Err() != nil && thumb == nil && w.Draining() {
+		return errStopping // the clip is found in S3 by the next run
+	}
+	return w.clipDone(ctx, r, c, object, thumb, warning)
+}
+
+func (w *Worker) clipDone(ctx context.Context, r *export.Record, c *export.Clip, object storage.Object, thumb *export.Object, warning string) error {
+	ctx, cancel := w.toTheEnd(ctx)
+	defer cancel()
+	w.log.Info("clip archived", "export", r.ID, "clip", c.Idx, "key", object.Key, "size", object.Size)
+	id, idx, round := r.ID, c.Idx, c.Round
+	r, err := w.persistClip(ctx, id, idx, func(r *export.Record) error {
+		return r.ClipDone(w.now(), idx, round, objectOf(object), thumb, warning)
+	})
+	if err != nil {
+		return ignoreSettled(err)
+	}
+	return w.ensure(ctx, r)
+}
+
+func (w *Worker) persistClip(ctx context.Context, id string, idx int, change func(*export.Record) error) (*export.Record, error) {
+	for n := 0; ; n++ {
+		r, err := w.o.Ledger.UpdateClip(ctx, id, idx, change)
+		if err == nil || settled(err) || ctx.Err() != nil {
+			return r, err
+		}
+		pause(ctx, backoff(n, 200*time.Millisecond, 5*time.Second))
+	}
+}
+
+func (w *Worker) clipJob(r *export.Record, c *export.Clip) storage.Job {
+	name := storage.ClipName(c.Idx, c.Title)
+	return storage.Job{
+		Export: r.ID, Key: w.o.Archive.Folder(r.ProjectID, r.ExportTaskID) + name + ".mp4",
+		Link: c.Link, Kind: storage.Video, Filename: fileName(c.Title, name) + ".mp4", Deadline: w.cutAt(r),
+	}
+}
+
+// cutAt is when a transfer of the export has lost its purpose. Past the
+// deadline there is none: a link that still works then is used.
+func (w *Worker) cutAt(r *export.Record) time.Time {
+	if r.ExpireAt.IsZero() || r.PastDeadline(w.now()) {
+		return time.Time{}
+	}
+	return r.ExpireAt.Add(expiryGrace)
+}
+
+// fileName is the name that a browser proposes: the title as it is, the slug
+// where there is none.
+func fileName(title, slug string) string {
+	if strings.TrimSpace(title) == "" {
+		return slug
+	}
+	return title
+}
+
+// thumbnail archives the clip's thumbnail. Its lack is a warning, never a
+// failure.
+func (w *Worker) thumbnail(ctx context.Context, r *export.Record, c *export.Clip) (*export.Object, string) {
+	if c.Thumbnail == "" {
+		return nil, "the provider gave no thumbnail"
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	name := storage.ClipName(c.Idx, c.Title)
+	object, err := w.o.Archive.Mirror(ctx, storage.Job{
+		Export: r.ID, Key: w.o.Archive.Folder(r.ProjectID, r.ExportTaskID) + name,
+		Link: c.Thumbnail, Kind: storage.Image, Filename: fileName(c.Title, name), Deadline: w.cutAt(r),
+	})
+	if err != nil {
+		why := "no thumbnail: " + fault.SentenceOf(err)
+		w.log.Warn("a thumbnail could not be archived", "export", r.ID, "clip", c.Idx, "error", fault.SentenceOf(err))
+		return nil, why
+	}
+	o := objectOf(object)
+	return &o, ""
+}
+
+func objectOf(o storage.Object) export.Object {
+	return export.Object{
+		Key: o.Key, Size: o.Size, SHA256: o.SHA256, CRC32: o.CRC32, ContentType: o.ContentType, Proofs: o.Proofs,
+	}
+}
+
+// transferFailed records why a clip is not archived yet and what follows.
+func (w *Worker) transferFailed(ctx context.Context, r *export.Record, c *export.Clip, err error) error {
+	if w.Draining() && errors.Is(err, context.Canceled) {
+		return errStopping
+	}
+	if ctx.Err() != nil { // the lease is lost: another run goes on
+		return errBusy
+	}
+	ctx, cancel := w.toTheEnd(ctx)
+	defer cancel()
+	why := fault.SentenceOf(err)
+	badBody := errors.Is(err, storage.ErrContent)
+	w.log.Warn("a clip is not archived yet", "export", r.ID, "clip", c.Idx, "faults", c.Faults+1,
+		"class", fault.ClassOf(err), "error", err)
+	change := w.afterFailure(r, c, err, why, badBody)
+	id, idx := r.ID, c.Idx
+	r, err = w.persistClip(ctx, id, idx, change)
+	if err != nil {
+		return w.leave(ctx, r, err)
+	}
+	if r.State == export.Expired {
+		w.releaseSlot(ctx, r)
+	}
+	return w.ensure(ctx, r)
+}
+
+// afterFailure picks the event of a failed transfer.
+func (w *Worker) afterFailure(r *export.Record, c *export.Clip, err error, why string, badBody bool) func(*export.Record) error {
+	now := w.now()
+	idx, round, link := c.Idx, c.Round, c.Link
+	class := fault.ClassOf(err)
+	switch {
+	case class == fault.LinkExpired:
+		return func(r *export.Record) error { return r.ClipStale(w.now(), idx, round, link, why) }
+	case class == fault.Terminal, badBody && c.BadBodies+1 >= maxBadBodies:
+		return func(r *export.Record) error { return r.ClipFail(w.now(), idx, round, why) }
+	case r.PastDeadline(now.Add(-expiryGrace)):
+		return func(r *export.Record) error { return r.Expire(w.now(), why) }
+	}
+	base := time.Second
+	if badBody {
+		base = 10 * time.Second
+	}
+	wait := max(fault.RetryAfterOf(err), backoff(c.Faults, base, 10*time.Minute))
+	at := now.Add(beforeDeadline(wait, now, r.ExpireAt))
+	return func(r *export.Record) error { return r.ClipRetry(w.now(), idx, round, why, badBody, at) }
+}

@@ -1,0 +1,213 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// poll reads a running export once, when it is worth a request, and schedules
+// the next step.
+func (w *Worker) poll(ctx context.Context, t *asynq.Task) error {
+	taskID, _ := asynq.GetTaskID(ctx)
+	p, err := tasks.ParsePoll(t.Payload())
+	if err != nil {
+		return w.malformed(ctx, taskID, "", err)
+	}
+	r, err := w.o.Ledger.LoadHead(ctx, p.ID)
+	if err != nil || !pollDue(r, p.N) {
+		return w.ensureAll(ctx, p.ID)
+	}
+	account, err := w.account(r)
+	if err != nil {
+		return w.readFailed(ctx, r, p.N, err.Error(), time.Minute)
+	}
+	turn, err := w.waitToRead(ctx, account.Gate, r)
+	if err != nil {
+		if w.Draining() {
+			return errStopping
+		}
+		return fmt.Errorf("wait for a turn to read %s: %w", p.ID, err)
+	}
+	// The wait may have been long: another run, a cancel or a deadline may have
+	// made this read worthless.
+	r, err = w.o.Ledger.LoadHead(ctx, p.ID)
+	if err != nil || !pollDue(r, p.N) {
+		w.endTurn(ctx, turn, budget.Outcome{Result: budget.NotSent})
+		return w.ensureAll(ctx, p.ID)
+	}
+	return w.read(ctx, r, p.N, account, turn)
+}
+
+func pollDue(r *export.Record, n int) bool { return r.Read != export.ReadNone && r.Step == n }
+
+func (w *Worker) waitToRead(ctx context.Context, gate Gate, r *export.Record) (*budget.Turn, error) {
+	ctx, cancel := w.untilStop(ctx)
+	defer cancel()
+	request := budget.Request{
+		Export: r.ID, Kind: budget.Read, Since: r.SubmittedAt, Resolution: resolution(r), Clips: len(r.Wanted),
+	}
+	if r.Read == export.ReadRefresh || r.Read == export.ReadMissing {
+		// A clip that is rendered and can't be fetched waits for nothing else:
+		// it is read within refreshWithin even while the budget is short.
+		request.Kind = budget.Refresh
+		request.Deadline = w.now().Add(2 * refreshWithin)
+		if !r.ExpireAt.IsZero() && r.ExpireAt.Before(request.Deadline) {
+			request.Deadline = r.ExpireAt
+		}
+	}
+	return gate.Wait(ctx, request)
+}
+
+// refreshWithin is how long a read for a fresh link may give way to others.
+const refreshWithin = 2 * time.Minute
+
+// read spends the turn. Its context outlives a stop: the request is short, and
+// an answer that was paid for with budget should be recorded.
+func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Account, turn *budget.Turn) error {
+	ctx, cancel := w.toTheEnd(ctx)
+	defer cancel()
+	request, cancelRequest := context.WithTimeout(ctx, postTimeout)
+	task, err := account.Provider.Read(request, r.ExportTaskID)
+	cancelRequest()
+	if err != nil {
+		w.endTurn(ctx, turn, outcomeOf(err))
+		return w.readRefused(ctx, r, n, err)
+	}
+	w.endTurn(ctx, turn, progress(task))
+	next := w.nextRead(ctx, account.Gate, r, task)
+	reading := readingOf(task)
+	for _, warning := range task.Warnings {
+		w.log.Warn("the provider's answer is odd", "export", r.ID, "warning", warning)
+	}
+	r, err = w.persist(ctx, r.ID, func(r *export.Record) error { return r.Answer(w.now(), n, reading, next) })
+	if err != nil {
+		return w.leave(ctx, r, err)
+	}
+	w.log.Debug("export read", "export", r.ID, "state", r.State, "provider_status", r.ProviderStatus,
+		"clips", r.ClipCount, "archived", r.ArchivedCount)
+	return w.ensure(ctx, r)
+}
+
+// leave ends a step whose change the record refused: the current step goes on.
+func (w *Worker) leave(ctx context.Context, r *export.Record, err error) error {
+	if settled(err) && r != nil {
+		return w.ensureAll(ctx, r.ID)
+	}
+	return ignoreSettled(err)
+}
+
+// nextRead asks the budget when a further read may be worth a request. Reads
+// for what should be there already come soon, then ever later.
+func (w *Worker) nextRead(ctx context.Context, gate Gate, r *export.Record, task wayin.Task) time.Time {
+	if task.Status.Ended() || r.State == export.Mirroring {
+		return w.now().Add(backoff(r.Misses+r.StaleReads, 4*time.Second, 2*time.Minute))
+	}
+	at, err := gate.NextRead(ctx, r.ID)
+	if err != nil {
+		w.log.Warn("the budget does not say when to read next", "export", r.ID, "error", err)
+		return w.now().Add(30 * time.Second)
+	}
+	return at
+}
+
+// readRefused records a read that failed. A refusal waits in the gate; other
+// failures wait here as well, ever longer.
+func (w *Worker) readRefused(ctx context.Context, r *export.Record, n int, err error) error {
+	why := fault.SentenceOf(err)
+	switch kindOf(err) {
+	case wayin.NotFound:
+		next := w.now().Add(backoff(r.Unknown, 10*time.Second, 5*time.Minute))
+		r, err := w.persist(ctx, r.ID, func(r *export.Record) error { return r.DoesNotKnow(w.now(), n, next) })
+		if err != nil {
+			return w.leave(ctx, r, err)
+		}
+		if gone := r.Read == export.ReadNone; gone {
+			w.releaseSlot(ctx, r)
+		}
+		return w.ensure(ctx, r)
+	case wayin.RateLimited, wayin.Forbidden:
+		return w.readFailed(ctx, r, n, why, 0)
+	default:
+		return w.readFailed(ctx, r, n, why, backoff(r.ReadFaults, 2*time.Second, 2*time.Minute))
+	}
+}
+
+func (w *Worker) readFailed(ctx context.Context, r *export.Record, n int, why string, wait time.Duration) error {
+	now := w.now()
+	if r.PastDeadline(now.Add(-expiryGrace)) {
+		return w.expire(ctx, r, "its results could not be read any more ("+why+")")
+	}
+	next := now.Add(beforeDeadline(wait, now, r.ExpireAt))
+	r, err := w.persist(ctx, r.ID, func(r *export.Record) error { return r.ReadFault(w.now(), n, why, next) })
+	if err != nil {
+		return w.leave(ctx, r, err)
+	}
+	return w.ensure(ctx, r)
+}
+
+// expiryGrace is how long after its deadline an export is still tried: clocks
+// differ, and a result that is still there is worth more than punctuality.
+const expiryGrace = 5 * time.Minute
+
+func (w *Worker) expire(ctx context.Context, r *export.Record, why string) error {
+	w.log.Error("export expired", "export", r.ID, "export_task_id", r.ExportTaskID, "why", why)
+	id := r.ID
+	r, err := w.persist(ctx, id, func(r *export.Record) error { return r.Expire(w.now(), why) })
+	if err != nil {
+		return ignoreSettled(err)
+	}
+	w.releaseSlot(ctx, r)
+	return w.ensure(ctx, r)
+}
+
+func (w *Worker) releaseSlot(ctx context.Context, r *export.Record) {
+	account, err := w.account(r)
+	if err == nil {
+		err = account.Gate.Release(ctx, r.ID)
+	}
+	if err != nil {
+		w.log.Warn("a slot could not be freed; the sweeper does it", "export", r.ID, "error", err)
+	}
+}
+
+// progress tells the budget what a read showed.
+func progress(task wayin.Task) budget.Outcome {
+	o := budget.Outcome{
+		Result: budget.Answered, Ended: task.Status.Ended(), Succeeded: task.Status == wayin.StatusSucceeded,
+		Clips: len(task.Clips),
+	}
+	for _, c := range task.Clips {
+		seconds := max(0, float64(c.EndMS-c.BeginMS)/1000)
+		o.Seconds += seconds
+		if c.ExportLink != "" {
+			o.ClipsReady++
+			o.SecondsReady += seconds
+		}
+	}
+	return o
+}
+
+func readingOf(task wayin.Task) export.Reading {
+	reading := export.Reading{
+		Status: string(task.Status), Succeeded: task.Status == wayin.StatusSucceeded,
+		Failed: task.Status == wayin.StatusFailed, Message: task.ErrorMessage,
+		ExpireAt: task.ExpireAt, CostUsage: task.CostUsage, Raw: task.Raw,
+		Clips: make([]export.Clip, 0, len(task.Clips)),
+	}
+	for _, c := range task.Clips {
+		reading.Clips = append(reading.Clips, export.Clip{
+			Idx: c.Idx, Title: c.Title, Desc: c.Desc, Tags: c.Tags, Score: c.Score,
+			BeginMS: c.BeginMS, EndMS: c.EndMS, Link: c.ExportLink, Thumbnail: c.Thumbnail,
+		})
+	}
+	return reading
+}

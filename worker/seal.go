@@ -1,0 +1,122 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// seal writes the manifest, last of all.
+func (w *Worker) seal(ctx context.Context, t *asynq.Task) error {
+	taskID, _ := asynq.GetTaskID(ctx)
+	s, err := tasks.ParseSeal(t.Payload())
+	if err != nil {
+		return w.malformed(ctx, taskID, "", err)
+	}
+	r, err := w.o.Ledger.Load(ctx, s.ID)
+	if errors.Is(err, ledger.ErrUnknown) {
+		return w.ensureAll(ctx, s.ID)
+	}
+	if err != nil {
+		return err
+	}
+	if !r.Sealable() || r.SealRound != s.Round {
+		return w.ensure(ctx, r)
+	}
+	answer, err := w.o.Ledger.Answer(ctx, s.ID)
+	if err != nil {
+		return err
+	}
+	r.LastAnswer = answer
+	key, err := w.o.Archive.PutManifest(ctx, manifestOf(r, w.now()))
+	if err != nil {
+		return w.sealFailed(ctx, r, err)
+	}
+	ctx, cancel := w.toTheEnd(ctx)
+	defer cancel()
+	r, err = w.persist(ctx, s.ID, func(r *export.Record) error { return r.Seal(w.now(), key) })
+	if err != nil {
+		return w.leave(ctx, r, err)
+	}
+	w.log.Info("export archived", "export", r.ID, "project_id", r.ProjectID, "clips", r.ArchivedCount,
+		"bytes", r.ArchivedBytes, "manifest", key)
+	return w.ensure(ctx, r)
+}
+
+func (w *Worker) sealFailed(ctx context.Context, r *export.Record, err error) error {
+	why := fault.SentenceOf(err)
+	w.log.Warn("a manifest could not be written", "export", r.ID, "error", err)
+	next := w.now().Add(backoff(r.SealRound, time.Second, time.Minute))
+	round := r.SealRound
+	r, err = w.persist(ctx, r.ID, func(r *export.Record) error {
+		return r.SealRetry(w.now(), round, "the manifest could not be written: "+why, next)
+	})
+	if err != nil {
+		return w.leave(ctx, r, err)
+	}
+	return w.ensure(ctx, r)
+}
+
+func manifestOf(r *export.Record, now time.Time) storage.Manifest {
+	m := storage.Manifest{
+		ID: r.ID, ProjectID: r.ProjectID, ExportTaskID: r.ExportTaskID, Request: r.Request, Answer: r.LastAnswer,
+		CostUsage: r.CostUsage, CreatedAt: r.CreatedAt.UTC(), ArchivedAt: now.UTC(),
+	}
+	if len(r.Duplicates) > 0 {
+		m.Warnings = append(m.Warnings, "paid for more than once, after lost answers: "+strings.Join(r.Duplicates, ", "))
+	}
+	for _, idx := range slices.Sorted(maps.Keys(r.Clips)) {
+		c := r.Clips[idx]
+		clip := storage.ManifestClip{
+			Idx: idx, Title: c.Title, Desc: c.Desc, Tags: c.Tags, Score: c.Score, BeginMS: c.BeginMS, EndMS: c.EndMS,
+			Warning: c.Warning, ManifestFile: manifestFile(c.Object, c.ArchivedAt),
+		}
+		if c.Thumb != nil {
+			thumb := manifestFile(*c.Thumb, c.ArchivedAt)
+			clip.Thumbnail = &thumb
+		}
+		m.Clips = append(m.Clips, clip)
+	}
+	return m
+}
+
+func manifestFile(o export.Object, archivedAt time.Time) storage.ManifestFile {
+	return storage.ManifestFile{
+		Key: o.Key, Size: o.Size, SHA256: o.SHA256, CRC32: o.CRC32, ContentType: o.ContentType,
+		ArchivedAt: archivedAt.UTC(), Proofs: o.Proofs,
+	}
+}
+
+// clipsOf is the reverse of manifestOf: what a manifest says of the clips.
+func clipsOf(m storage.Manifest) []export.Clip {
+	clips := make([]export.Clip, 0, len(m.Clips))
+	for _, c := range m.Clips {
+		clip := export.Clip{
+			Idx: c.Idx, Title: c.Title, Desc: c.Desc, Tags: c.Tags, Score: c.Score, BeginMS: c.BeginMS, EndMS: c.EndMS,
+			Warning: c.Warning, ArchivedAt: c.ArchivedAt, Object: objectIn(c.ManifestFile),
+		}
+		if c.Thumbnail != nil {
+			thumb := objectIn(*c.Thumbnail)
+			clip.Thumb = &thumb
+		}
+		clips = append(clips, clip)
+	}
+	return clips
+}
+
+func objectIn(f storage.ManifestFile) export.Object {
+	return export.Object{
+		Key: f.Key, Size: f.Size, SHA256: f.SHA256, CRC32: f.CRC32, ContentType: f.ContentType, Proofs: f.Proofs,
+	}
+}

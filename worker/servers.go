@@ -1,0 +1,109 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/clipferry/clipferry/tasks"
+)
+
+var (
+	// errStopping ends what can go on in another worker.
+	errStopping = errors.New("the worker is stopping; another one goes on")
+	// errBusy means that another run works on the same step just now.
+	errBusy = errors.New("another run of this step is under way")
+)
+
+// server is one asynq server: asynq limits concurrency by server, not by queue.
+type server struct {
+	name    string
+	asynq   *asynq.Server
+	handler asynq.Handler
+}
+
+func (s server) start() error { return s.asynq.Start(s.handler) }
+
+// servers returns the worker's asynq servers: submits wait for their turn
+// without standing in the way of reads, reads without that of transfers.
+func (w *Worker) servers() []server {
+	mux := asynq.NewServeMux()
+	mux.HandleFunc(tasks.TypeSubmit, w.submit)
+	mux.HandleFunc(tasks.TypePoll, w.poll)
+	mux.HandleFunc(tasks.TypeMirror, w.mirror)
+	mux.HandleFunc(tasks.TypeSeal, w.seal)
+	return []server{
+		w.server("submit", mux, w.o.SubmitConcurrency, map[string]int{
+			tasks.QueueFront: 64, tasks.QueueSubmitHigh: 16, tasks.QueueSubmit: 4, tasks.QueueSubmitLow: 1,
+		}),
+		w.server("poll", mux, w.o.ReadConcurrency, map[string]int{tasks.QueuePoll: 1}),
+		w.server("mirror", mux, w.o.MirrorConcurrency, map[string]int{
+			tasks.QueueUrgent: 8, tasks.QueueSeal: 4, tasks.QueueMirror: 1,
+		}),
+	}
+}
+
+func (w *Worker) server(name string, handler asynq.Handler, concurrency int, queues map[string]int) server {
+	return server{name: name, handler: handler, asynq: asynq.NewServerFromRedisClient(w.o.Redis, asynq.Config{
+		Concurrency:              concurrency,
+		Queues:                   queues,
+		TaskCheckInterval:        250 * time.Millisecond,
+		DelayedTaskCheckInterval: 500 * time.Millisecond,
+		ShutdownTimeout:          w.o.ShutdownTimeout,
+		// What is only put off burns no retry.
+		IsFailure:      func(err error) bool { return !putOff(err) },
+		RetryDelayFunc: retryDelay,
+		ErrorHandler:   asynq.ErrorHandlerFunc(w.failed),
+		Logger:         asynqLog{w.log.With("server", name)},
+		LogLevel:       asynq.WarnLevel,
+	})}
+}
+
+func putOff(err error) bool { return errors.Is(err, errStopping) || errors.Is(err, errBusy) }
+
+// retryDelay is for failures that only asynq can carry, such as a Redis that
+// fails in the middle of a step.
+func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
+	switch {
+	case errors.Is(err, errStopping):
+		return 0
+	case errors.Is(err, errBusy):
+		return 20 * time.Second
+	default:
+		return backoff(n, 2*time.Second, 2*time.Minute)
+	}
+}
+
+// failed logs what asynq will retry or archive, and records in the ledger what
+// it is about to give up.
+func (w *Worker) failed(ctx context.Context, t *asynq.Task, err error) {
+	if putOff(err) {
+		return
+	}
+	id, _ := asynq.GetTaskID(ctx)
+	retried, _ := asynq.GetRetryCount(ctx)
+	limit, _ := asynq.GetMaxRetry(ctx)
+	last := retried >= limit || errors.Is(err, asynq.SkipRetry)
+	w.log.Error("step failed", "task", id, "type", t.Type(), "retried", retried, "last", last, "error", err)
+	if !last {
+		return
+	}
+	ctx, cancel := w.toTheEnd(ctx)
+	defer cancel()
+	if err := w.giveUp(ctx, id, t.Type(), t.Payload(), err.Error()); err != nil {
+		w.log.Error("a step that was given up could not be recorded; the sweeper tries again", "task", id, "error", err)
+	}
+}
+
+// asynqLog passes asynq's log on.
+type asynqLog struct{ log *slog.Logger }
+
+func (l asynqLog) Debug(args ...any) { l.log.Debug(fmt.Sprint(args...)) }
+func (l asynqLog) Info(args ...any)  { l.log.Info(fmt.Sprint(args...)) }
+func (l asynqLog) Warn(args ...any)  { l.log.Warn(fmt.Sprint(args...)) }
+func (l asynqLog) Error(args ...any) { l.log.Error(fmt.Sprint(args...)) }
+func (l asynqLog) Fatal(args ...any) { l.log.Error(fmt.Sprint(args...)) }

@@ -1,0 +1,262 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+
+	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// submit carries an export from its queue to the provider. It waits for its
+// turn inside, so that the thousands behind it stay visible in their queue.
+func (w *Worker) submit(ctx context.Context, t *asynq.Task) error {
+	taskID, _ := asynq.GetTaskID(ctx)
+	s, err := tasks.ParseSubmit(taskID, t.Payload())
+	if err != nil {
+		return w.malformed(ctx, taskID, s.ID, err)
+	}
+	r, err := w.takeUp(ctx, taskID, s, t.Headers())
+	if err != nil {
+		return err
+	}
+	if !submitDue(r, s.Round) {
+		return w.ensureAll(ctx, s.ID)
+	}
+	// One run at a time: whoever holds this lease knows that no other run has a
+	// paid request under way.
+	lease, err := w.o.Ledger.Lease(ctx, s.ID, "submit", leaseTime)
+	if errors.Is(err, ledger.ErrLeased) {
+		return errBusy
+	}
+	if err != nil {
+		return err
+	}
+	defer w.release(ctx, lease)
+	kept, stop := lease.Keep(ctx)
+	defer stop()
+	return w.submitAlone(kept, s, lease)
+}
+
+func submitDue(r *export.Record, round int) bool {
+	return (r.State == export.Queued || r.State == export.Submitting) && r.Round == round
+}
+
+// takeUp returns the export's record, which the first submit gives birth to.
+func (w *Worker) takeUp(ctx context.Context, taskID string, s tasks.Submit, headers map[string]string) (*export.Record, error) {
+	r, err := w.o.Ledger.LoadHead(ctx, s.ID)
+	if errors.Is(err, ledger.ErrUnknown) && s.RequestGiven {
+		r = control.Newborn(s, w.now())
+		r.Trace = headers
+		if taskID != tasks.SubmitTaskID(s.ID) {
+			// A bare producer left the TaskID to asynq: go on under one of ours,
+			// so that the sweeper knows whether the task exists.
+			r.Round = 1
+		}
+		if _, err = w.o.Ledger.Create(ctx, r); err == nil {
+			r, err = w.o.Ledger.LoadHead(ctx, s.ID) // ours, or a rival's
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.RequestGiven && r.Digest != s.Request.Digest() {
+		return nil, fmt.Errorf("job id %s stands for a different request already: %w", s.ID, asynq.SkipRetry)
+	}
+	return r, nil
+}
+
+func (w *Worker) release(ctx context.Context, lease *ledger.Lease) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := lease.Release(ctx); err != nil {
+		w.log.Warn("a lease could not be given back; it ends by itself", "error", err)
+	}
+}
+
+// submitAlone runs under the export's submit lease.
+func (w *Worker) submitAlone(ctx context.Context, s tasks.Submit, lease *ledger.Lease) error {
+	r, err := w.o.Ledger.LoadHead(ctx, s.ID)
+	if err != nil {
+		return err
+	}
+	if !submitDue(r, s.Round) {
+		return w.ensureAll(ctx, s.ID)
+	}
+	adopted, err := w.adopt(ctx, r)
+	if err != nil || adopted {
+		return err
+	}
+	if r.State == export.Submitting {
+		return w.settleDoubt(ctx, r, "the worker that sent the request died before it recorded the answer")
+	}
+	account, err := w.account(r)
+	if err != nil {
+		return w.putBack(ctx, s.ID, "", time.Minute, err.Error())
+	}
+	turn, err := w.waitForTurn(ctx, account.Gate, r)
+	if err != nil {
+		if w.Draining() {
+			return w.putBack(ctx, s.ID, "", 0, "")
+		}
+		return fmt.Errorf("wait for a turn to submit %s: %w", s.ID, err)
+	}
+	return w.intendAndSend(ctx, r, lease, account, turn)
+}
+
+// adopt looks for a receipt of the export: a request that was paid for, whose
+// record was lost with Redis or never made it there. It runs before every paid
+// request, and reports whether the export goes on as an accepted one.
+func (w *Worker) adopt(ctx context.Context, r *export.Record) (bool, error) {
+	receipt, found, err := w.findReceipt(ctx, r.ID)
+	if err != nil && r.State == export.Submitting {
+		return true, errStopping // a doubt can't be put back, another worker settles it
+	}
+	if err != nil {
+		return true, w.putBack(ctx, r.ID, "", 0, "")
+	}
+	if !found || slices.Contains(r.Previous, receipt.ExportTaskID) {
+		return false, nil
+	}
+	w.log.Warn("found the receipt of an export that the ledger did not know as paid for",
+		"export", r.ID, "export_task_id", receipt.ExportTaskID)
+	manifest, archived, err := w.findManifest(ctx, receipt)
+	if err != nil {
+		return true, err
+	}
+	r, err = w.persist(ctx, r.ID, func(r *export.Record) error {
+		if archived {
+			return r.Restore(w.now(), receipt.ExportTaskID, receipt.Manifest, clipsOf(manifest))
+		}
+		if err := r.Accept(w.now(), receipt.ExportTaskID, "", ""); err != nil {
+			return err
+		}
+		r.ReceiptWritten(string(receipt.State))
+		return nil
+	})
+	if err != nil {
+		return true, ignoreSettled(err)
+	}
+	return true, w.ensure(ctx, r)
+}
+
+// findManifest returns the manifest of a receipt that says the export is done.
+func (w *Worker) findManifest(ctx context.Context, receipt storage.Receipt) (storage.Manifest, bool, error) {
+	if receipt.State != storage.ReceiptDone || receipt.Manifest == "" {
+		return storage.Manifest{}, false, nil
+	}
+	return w.o.Archive.ReadManifest(ctx, receipt.Manifest)
+}
+
+// findReceipt asks S3 until it answers or the worker stops: without S3 nobody
+// knows whether the export was paid for already, and it could not be archived.
+func (w *Worker) findReceipt(ctx context.Context, id string) (storage.Receipt, bool, error) {
+	ctx, cancel := w.untilStop(ctx)
+	defer cancel()
+	for n := 0; ; n++ {
+		receipt, found, err := w.o.Archive.Receipt(ctx, id)
+		if err == nil || ctx.Err() != nil {
+			return receipt, found, err
+		}
+		w.log.Error("S3 does not say whether an export was paid for already; no paid request goes out until it does",
+			"export", id, "error", fault.SentenceOf(err))
+		pause(ctx, backoff(n, time.Second, 30*time.Second))
+	}
+}
+
+// settleDoubt ends a paid request whose answer was lost, by policy.
+func (w *Worker) settleDoubt(ctx context.Context, r *export.Record, why string) error {
+	ctx, cancel := w.toTheEnd(ctx)
+	defer cancel()
+	w.log.Error("a paid request is in doubt", "export", r.ID, "project_id", r.ProjectID,
+		"policy", w.o.InDoubt, "sent_at", r.IntentAt, "why", why)
+	by := r.IntentBy
+	r, err := w.persist(ctx, r.ID, func(r *export.Record) error { return r.Lose(w.now(), by, w.o.InDoubt, why) })
+	if err != nil {
+		return ignoreSettled(err)
+	}
+	return w.ensure(ctx, r)
+}
+
+// ignoreSettled lets a step leave that lost a race: the winner goes on.
+func ignoreSettled(err error) error {
+	if settled(err) {
+		return nil
+	}
+	return err
+}
+
+// putBack returns the export to the queue, due after the wait; by is the token
+// of the caller's own intent, empty if it recorded none.
+func (w *Worker) putBack(ctx context.Context, id, by string, wait time.Duration, why string) error {
+	ctx, cancel := w.toTheEnd(ctx)
+	defer cancel()
+	r, err := w.persist(ctx, id, func(r *export.Record) error {
+		now := w.now()
+		return r.PutBack(now, by, now.Add(wait), why)
+	})
+	if err != nil {
+		return ignoreSettled(err)
+	}
+	return w.ensure(ctx, r)
+}
+
+func (w *Worker) waitForTurn(ctx context.Context, gate Gate, r *export.Record) (*budget.Turn, error) {
+	ctx, cancel := w.untilStop(ctx)
+	defer cancel()
+	return gate.Wait(ctx, budget.Request{
+		Export: r.ID, Kind: budget.Submit, Since: r.CreatedAt, Priority: priority(r.Priority),
+		Resolution: resolution(r), Clips: len(r.Wanted),
+	})
+}
+
+// intendAndSend writes the intent ahead of the paid request, sends it, and
+// records what came of it.
+func (w *Worker) intendAndSend(ctx context.Context, r *export.Record, lease *ledger.Lease, account Account, turn *budget.Turn) error {
+	// From here on a stop or a lost asynq lease is waited out: an answer that
+	// nobody records is money lost.
+	ctx, cancel := w.toTheEnd(ctx)
+	defer cancel()
+	if err := lease.Renew(ctx); err != nil {
+		return errors.Join(err, turn.Done(ctx, budget.Outcome{Result: budget.NotSent}))
+	}
+	by := uuid.NewString()
+	sending, err := w.o.Ledger.Update(ctx, r.ID, func(r *export.Record) error { return r.Intend(w.now(), by) })
+	if err != nil {
+		return w.intentFailed(ctx, r.ID, by, turn, err)
+	}
+	post, cancelPost := context.WithTimeout(ctx, postTimeout)
+	task, err := account.Provider.Submit(post, sending.Request)
+	cancelPost()
+	return w.recordSubmit(ctx, sending, turn, task, err)
+}
+
+// intentFailed leaves without having sent anything. An intent that Redis may
+// have taken without our knowing is taken back, else it would look like a doubt.
+func (w *Worker) intentFailed(ctx context.Context, id, by string, turn *budget.Turn, cause error) error {
+	if err := turn.Done(ctx, budget.Outcome{Result: budget.NotSent}); err != nil {
+		w.log.Warn("a turn could not be given back; it ends by itself", "export", id, "error", err)
+	}
+	if settled(cause) {
+		return w.ensureAll(ctx, id)
+	}
+	r, err := w.persist(ctx, id, func(r *export.Record) error {
+		now := w.now()
+		return r.PutBack(now, by, now, "")
+	})
+	if err != nil {
+		return ignoreSettled(err)
+	}
+	return w.ensure(ctx, r)
+}

@@ -1,0 +1,193 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
+)
+
+// How often the fleet is swept, and how old our unfinished uploads must be to
+// be aborted.
+const (
+	sweepEvery    = time.Minute
+	orphansEvery  = time.Hour
+	orphansOlder  = 24 * time.Hour
+	trimAtOnce    = 1000
+	sweepLeaseFor = 50 * time.Second
+)
+
+// sweepLoop sweeps at start and every minute, in one worker of the fleet at a time.
+func (w *Worker) sweepLoop(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	var orphans time.Time
+	for {
+		if err := w.sweepOnce(ctx, &orphans); err != nil && ctx.Err() == nil {
+			w.log.Error("the sweep is not complete; again in a minute", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (w *Worker) sweepOnce(ctx context.Context, orphans *time.Time) error {
+	// The lease is left to end by itself: it spaces the sweeps of the fleet.
+	_, err := w.o.Ledger.FleetLease(ctx, "sweep", sweepLeaseFor)
+	if errors.Is(err, ledger.ErrLeased) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	faults := []error{w.buryDead(ctx), w.Sweep(ctx)}
+	if now := w.now(); now.Sub(*orphans) > orphansEvery {
+		*orphans = now
+		faults = append(faults, w.housekeeping(ctx, now))
+	}
+	return errors.Join(faults...)
+}
+
+// Sweep looks after every export that needs care: tasks that are missing come
+// back, deadlines are watched, slots follow the truth. Everything it mends
+// mends itself along the way as well; it is a net, not a crutch.
+func (w *Worker) Sweep(ctx context.Context) error {
+	ids, err := w.o.Ledger.Open(ctx)
+	if err != nil {
+		return err
+	}
+	var faults []error
+	for _, id := range ids {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := w.sweepExport(ctx, id); err != nil {
+			faults = append(faults, fmt.Errorf("sweep export %s: %w", id, err))
+		}
+	}
+	faults = append(faults, w.freeSlots(ctx))
+	return errors.Join(faults...)
+}
+
+func (w *Worker) sweepExport(ctx context.Context, id string) error {
+	r, err := w.o.Ledger.Load(ctx, id)
+	if errors.Is(err, ledger.ErrUnknown) {
+		return w.forgetUnborn(ctx, id)
+	}
+	if err != nil {
+		return err
+	}
+	if err := w.o.Ledger.Tidy(ctx, id); err != nil {
+		return err
+	}
+	if overdue(r, w.now()) {
+		return w.expire(ctx, r, "its deadline passed before all was archived")
+	}
+	r, err = w.urge(ctx, r)
+	if err != nil {
+		return err
+	}
+	if r.HoldsSlot() && r.State != export.Submitting {
+		account, err := w.account(r)
+		if err != nil {
+			return err
+		}
+		if err := account.Gate.Hold(ctx, id, r.SubmittedAt, resolution(r), len(r.Wanted)); err != nil {
+			return err
+		}
+	}
+	return w.ensure(ctx, r)
+}
+
+// forgetUnborn removes the index entry of an export whose birth was cut off. A
+// birth under way is left alone: its entry is made anew with the record.
+func (w *Worker) forgetUnborn(ctx context.Context, id string) error {
+	return w.o.Ledger.Tidy(ctx, id)
+}
+
+// overdue reports whether an export is past its deadline with nothing left to
+// hope for. Mirrors that still work are not cut: they end it themselves.
+func overdue(r *export.Record, now time.Time) bool {
+	if r.State != export.Rendering && r.State != export.Mirroring || r.Sealable() {
+		return false
+	}
+	if !r.PastDeadline(now.Add(-expiryGrace)) {
+		return false
+	}
+	for _, c := range r.Clips {
+		if c.State == export.ClipReady {
+			return false
+		}
+	}
+	return true
+}
+
+// urge moves clips whose deadline came near to the urgent queue.
+func (w *Worker) urge(ctx context.Context, r *export.Record) (*export.Record, error) {
+	due := false
+	for _, c := range r.Clips {
+		due = due || c.State == export.ClipReady && !c.Urgent && r.NearDeadline(w.now())
+	}
+	if !due || r.State.Final() {
+		return r, nil
+	}
+	w.log.Warn("the deadline of an export is near and clips are not archived yet", "export", r.ID,
+		"expire_at", r.ExpireAt, "archived", r.ArchivedCount, "clips", r.ClipCount)
+	changed, err := w.o.Ledger.Update(ctx, r.ID, func(r *export.Record) error {
+		for idx, c := range r.Clips {
+			if err := r.Urge(w.now(), idx, c.Round); err != nil && !settled(err) {
+				return err
+			}
+		}
+		return nil
+	})
+	if settled(err) {
+		return r, nil
+	}
+	return changed, err
+}
+
+// freeSlots frees the slots of exports that the provider is done with.
+func (w *Worker) freeSlots(ctx context.Context) error {
+	var faults []error
+	for name, account := range w.o.Accounts {
+		ids, err := account.Gate.Slots(ctx)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("list the slots of account %s: %w", name, err))
+			continue
+		}
+		for _, id := range ids {
+			r, err := w.o.Ledger.LoadHead(ctx, id)
+			switch {
+			case errors.Is(err, ledger.ErrUnknown), err == nil && slotOver(r):
+				err = account.Gate.Release(ctx, id)
+			}
+			if err != nil {
+				faults = append(faults, fmt.Errorf("check the slot of export %s: %w", id, err))
+			}
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// slotOver reports whether an export needs its slot no more. One that is queued
+// may have got it this moment, ahead of its paid request; one whose request is
+// in doubt may run at the provider: both keep it, for its lease at the most.
+func slotOver(r *export.Record) bool {
+	return !r.HoldsSlot() && r.State != export.Queued && r.State != export.Held
+}
+
+func (w *Worker) housekeeping(ctx context.Context, now time.Time) error {
+	aborted, err := w.o.Archive.AbortOrphans(ctx, orphansOlder)
+	if aborted > 0 {
+		w.log.Info("aborted uploads that nobody finished", "count", aborted)
+	}
+	_, trim := w.o.Ledger.Trim(ctx, now, trimAtOnce)
+	return errors.Join(err, trim)
+}

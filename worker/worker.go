@@ -1,0 +1,235 @@
+// Package worker carries exports along: it submits them, reads them until the
+// provider is done, mirrors their clips into S3 and seals the archive. It is
+// the one room, beside tasks, that knows Asynq's semantics.
+//
+// A handler may run twice, late, or at the same time as another run of itself.
+// So each one loads the record, leaves if its step is not the current one
+// (after making sure that the current one has its task), decides by
+// compare-and-swap, acts, and records. Waiting is never an error: the next step
+// is a new task, due at a time of ours. Asynq's own retries are left for what
+// it alone can see, a Redis that fails.
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/dispatch"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/storage"
+)
+
+// Provider is the Clips Export API. Its errors are faults that wrap a *wayin.Error.
+type Provider interface {
+	Submit(ctx context.Context, body json.RawMessage) (wayin.Task, error)
+	Read(ctx context.Context, taskID string) (wayin.Task, error)
+}
+
+// Gate hands out the provider's budget, see package budget.
+type Gate interface {
+	Wait(ctx context.Context, r budget.Request) (*budget.Turn, error)
+	Hold(ctx context.Context, export string, since time.Time, resolution string, clips int) error
+	Release(ctx context.Context, export string) error
+	NextRead(ctx context.Context, export string) (time.Time, error)
+	Slots(ctx context.Context) ([]string, error)
+}
+
+// Archive is where clips, receipts and manifests go, see package storage.
+type Archive interface {
+	Mirror(ctx context.Context, job storage.Job) (storage.Object, error)
+	Folder(projectID, exportTaskID string) string
+	PutReceipt(ctx context.Context, r storage.Receipt) error
+	Receipt(ctx context.Context, id string) (storage.Receipt, bool, error)
+	CloseReceipt(ctx context.Context, id string, outcome storage.ReceiptState, manifest string) error
+	ReopenReceipt(ctx context.Context, id string) error
+	PutManifest(ctx context.Context, m storage.Manifest) (string, error)
+	ReadManifest(ctx context.Context, key string) (storage.Manifest, bool, error)
+	AbortOrphans(ctx context.Context, olderThan time.Duration) (int, error)
+}
+
+// Account is one key at the provider with its budget.
+type Account struct {
+	Provider Provider
+	Gate     Gate
+}
+
+// Notifier is told when an export has reached a final state. It is called at
+// least once, possibly more often, and keeps its own retries.
+type Notifier interface {
+	Ended(ctx context.Context, r *export.Record) error
+}
+
+// Options configures a Worker.
+type Options struct {
+	Redis    redis.UniversalClient
+	Ledger   *ledger.Ledger
+	Archive  Archive
+	Accounts map[string]Account // by name; [DefaultAccount] is needed
+	Notifier Notifier           // may be nil
+	Logger   *slog.Logger
+
+	// InDoubt says what to do with a paid request whose answer was lost.
+	InDoubt export.Policy
+	// MirrorConcurrency is how many clips are transferred at once; 8 when zero.
+	MirrorConcurrency int
+	// SubmitConcurrency is how many exports wait for their turn in this worker;
+	// the others stay visible in their queue. 2 when zero.
+	SubmitConcurrency int
+	// ReadConcurrency is how many running exports wait for a read in this
+	// worker; it should be at least the number of slots. 32 when zero.
+	ReadConcurrency int
+	// ShutdownTimeout is how long a stopping worker waits for its handlers; it
+	// should be under the platform's grace period. 28 s when zero.
+	ShutdownTimeout time.Duration
+	// Now is the clock; time.Now when nil.
+	Now func() time.Time
+}
+
+// DefaultAccount is the account of exports that name none.
+const DefaultAccount = "default"
+
+// The time that a paid request may take. A lease covers it with a margin, so
+// that no second run can believe the first one dead while it still waits.
+const (
+	postTimeout = 25 * time.Second
+	leaseTime   = time.Minute
+)
+
+// Worker runs the handlers. Make one with [New].
+type Worker struct {
+	o        Options
+	log      *slog.Logger
+	now      func() time.Time
+	dispatch *dispatch.Dispatcher
+	inspect  *asynq.Inspector
+
+	stopping chan struct{}   // closed when no new work is begun
+	life     context.Context // ends when the process is about to
+	endLife  context.CancelFunc
+}
+
+// New returns a Worker.
+func New(o Options) (*Worker, error) {
+	if o.Redis == nil || o.Ledger == nil || o.Archive == nil || o.Logger == nil {
+		return nil, errors.New("worker: Redis, Ledger, Archive and Logger are needed")
+	}
+	if _, ok := o.Accounts[DefaultAccount]; !ok {
+		return nil, fmt.Errorf("worker: account %q is needed", DefaultAccount)
+	}
+	o.setDefaults()
+	life, end := context.WithCancel(context.Background())
+	return &Worker{
+		o: o, log: o.Logger, now: o.Now, dispatch: dispatch.New(o.Redis),
+		inspect:  asynq.NewInspectorFromRedisClient(o.Redis),
+		stopping: make(chan struct{}), life: life, endLife: end,
+	}, nil
+}
+
+func (o *Options) setDefaults() {
+	setDefault(&o.InDoubt, export.Resubmit)
+	setDefault(&o.MirrorConcurrency, 8)
+	setDefault(&o.SubmitConcurrency, 2)
+	setDefault(&o.ReadConcurrency, 32)
+	setDefault(&o.ShutdownTimeout, 28*time.Second)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Run works until ctx ends, then drains: no new work, paid requests waited
+// for, transfers checkpointed. It returns nil after a clean stop.
+func (w *Worker) Run(ctx context.Context) error {
+	defer w.endLife()
+	servers := w.servers()
+	for i, s := range servers {
+		if err := s.start(); err != nil {
+			shutdown(servers[:i])
+			return fmt.Errorf("start the %s server: %w", s.name, err)
+		}
+	}
+	swept := make(chan struct{})
+	go func() {
+		defer close(swept)
+		w.sweepLoop(ctx)
+	}()
+	w.log.Info("worker started")
+	<-ctx.Done()
+	w.log.Info("worker stops: no new work, waiting for what is under way")
+	close(w.stopping)
+	shutdown(servers)
+	<-swept
+	w.log.Info("worker stopped")
+	return nil
+}
+
+func shutdown(servers []server) {
+	var wg sync.WaitGroup
+	for _, s := range servers {
+		wg.Go(s.asynq.Shutdown)
+	}
+	wg.Wait()
+}
+
+// Draining reports whether the worker is stopping.
+func (w *Worker) Draining() bool {
+	select {
+	case <-w.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// untilStop returns a context that ends when ctx does or the worker stops: for
+// waiting, and for work that can go on elsewhere.
+func (w *Worker) untilStop(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := make(chan struct{})
+	go func() {
+		select {
+		case <-w.stopping:
+			cancel(errStopping)
+		case <-stop:
+		}
+	}()
+	return ctx, sync.OnceFunc(func() { close(stop); cancel(context.Canceled) })
+}
+
+// toTheEnd returns a context that neither a stop nor a lost asynq lease ends,
+// only the process's own end: for a paid request and for recording its answer.
+func (w *Worker) toTheEnd(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	unhook := context.AfterFunc(w.life, cancel)
+	return ctx, func() { unhook(); cancel() }
+}
+
+// account returns the account of the export, the default for an unknown name.
+func (w *Worker) account(r *export.Record) (Account, error) {
+	name := r.Account
+	if name == "" {
+		name = DefaultAccount
+	}
+	a, ok := w.o.Accounts[name]
+	if !ok {
+		return Account{}, fmt.Errorf("export %s belongs to account %q, which is not configured here", r.ID, name)
+	}
+	return a, nil
+}
