@@ -1,0 +1,148 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/fault"
+)
+
+var (
+	// ErrContent marks a link that answered with the wrong bytes: truncated,
+	// not the kind of file expected, inconsistent with its own headers.
+	ErrContent = errors.New("wrong content")
+	// ErrChanged marks a file that is no longer the one asked for.
+	ErrChanged = errors.New("the source has changed")
+)
+
+// Range is what is asked of a link.
+type Range struct {
+	// From is the first byte, To the last one; a negative To means to the end.
+	From, To int64
+	// IfRange is the validator of the file that the range is of
+	// ([Info.Validator]); a changed file is then sent whole.
+	IfRange string
+}
+
+func (r Range) header() string {
+	if r.To < 0 {
+		return fmt.Sprintf("bytes=%d-", r.From)
+	}
+	return fmt.Sprintf("bytes=%d-%d", r.From, r.To)
+}
+
+// Info is what an answer says about the whole file.
+type Info struct {
+	// Size is the whole file's size in bytes, -1 when it was not announced.
+	Size int64
+	// Ranges says that the source answered with the range asked for.
+	Ranges bool
+	// ETag is the entity tag as sent when it is a strong one, else empty.
+	ETag string
+	// LastModified is the date as sent when it can serve as a strong validator, else empty.
+	LastModified string
+	// ContentType is the media type as sent.
+	ContentType string
+	// Digests are the hashes that the headers announce of the whole file.
+	Digests []Digest
+}
+
+// Validator identifies this version of the file in If-Range; empty when the
+// source gives nothing that a second request could be held to.
+func (i Info) Validator() string {
+	if i.ETag != "" {
+		return i.ETag
+	}
+	return i.LastModified
+}
+
+// accept turns an answer's status line and headers into a Body without its
+// stream, or into the fault that they mean.
+func (c *Client) accept(resp *http.Response, rg Range) (*Body, error) {
+	h := resp.Header
+	if err := statusFault(resp); err != nil {
+		return nil, err
+	}
+	if enc := h.Get("Content-Encoding"); enc != "" && enc != "identity" {
+		return nil, contentFault(fmt.Sprintf("the export link answered with Content-Encoding %.20q, which was not asked for", enc), nil)
+	}
+	b := &Body{Length: resp.ContentLength, limit: c.opts.MaxSize}
+	b.Info = Info{
+		Size:         resp.ContentLength,
+		ETag:         strongETag(h.Get("ETag")),
+		LastModified: strongDate(h.Get("Last-Modified"), h.Get("Date")),
+		ContentType:  h.Get("Content-Type"),
+	}
+	whole := true
+	if resp.StatusCode == http.StatusPartialContent {
+		cr, err := parseContentRange(h.Get("Content-Range"))
+		if err != nil {
+			return nil, contentFault("the export link answered with a wrong Content-Range", err)
+		}
+		if err := cr.answers(rg, resp.ContentLength); err != nil {
+			return nil, contentFault("the export link answered with another range than the one asked for", err)
+		}
+		b.From, b.Length = cr.first, cr.last-cr.first+1
+		b.Info.Size, b.Info.Ranges = cr.total, true
+		whole = cr.first == 0 && cr.last == cr.total-1
+	}
+	if b.Info.Size > c.opts.MaxSize {
+		return nil, tooLarge(c.opts.MaxSize)
+	}
+	b.Info.Digests = parseDigests(h, whole)
+	return b, nil
+}
+
+// statusFault returns the fault that a status means, nil for the two good ones.
+func statusFault(resp *http.Response) error {
+	status := resp.StatusCode
+	said := fmt.Sprintf("the export link answered %d %s", status, http.StatusText(status))
+	switch status {
+	case http.StatusOK, http.StatusPartialContent:
+		return nil
+	case http.StatusForbidden, http.StatusNotFound, http.StatusGone,
+		// what some stores say of an expired or malformed signature
+		http.StatusBadRequest, http.StatusUnauthorized:
+		return fault.New(fault.LinkExpired, said, nil)
+	case http.StatusRequestedRangeNotSatisfiable:
+		return contentFault(said, ErrChanged)
+	}
+	f := fault.New(fault.Retry, said, nil)
+	f.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
+	return f
+}
+
+// requestFault classes an error of the HTTP client.
+func requestFault(ctx context.Context, u *url.URL, err error) error {
+	var blocked *blockedError
+	var f *fault.Fault
+	switch {
+	case errors.As(err, &blocked):
+		return fault.New(fault.Terminal, fmt.Sprintf("the export link at %s was refused: %s", u.Hostname(), blocked.reason), nil).
+			WithHint(allowHint)
+	case errors.As(err, &f):
+		return f
+	case ctx.Err() != nil:
+		return fault.New(fault.Retry, "reading the export link was interrupted", context.Cause(ctx))
+	}
+	return fault.New(fault.Retry, fmt.Sprintf("the export link at %s cannot be reached", u.Hostname()), scrub(err))
+}
+
+func tooLarge(limit int64) error {
+	return fault.New(fault.Terminal, "the file behind the export link is larger than "+strconv.FormatInt(limit, 10)+" bytes", nil).
+		WithHint("raise the size limit if it is meant")
+}
+
+func contentFault(message string, err error) *fault.Fault {
+	if err == nil {
+		err = ErrContent
+	} else {
+		err = fmt.Errorf("%w: %w", ErrContent, err)
+	}
+	return fault.New(fault.Retry, message, err)
+}

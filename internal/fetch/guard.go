@@ -1,0 +1,133 @@
+package fetch
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"syscall"
+
+	"code.dny.dev/ssrf"
+
+	"github.com/clipferry/clipferry/internal/fault"
+)
+
+// allowHint is what an operator can do about a link that is refused for where it points.
+const allowHint = "if this address is meant, add its range to CLIPFERRY_LINK_ALLOWED_CIDRS"
+
+// blockedError is a connection that the guard refused.
+type blockedError struct{ reason string }
+
+func (e *blockedError) Error() string { return e.reason }
+
+// guard decides on the address that is about to be dialled, after the name was
+// looked up: whatever DNS says the second time is judged again.
+type guard struct {
+	allowed []netip.Prefix
+	public  *ssrf.Guardian
+}
+
+func newGuard(allowed []netip.Prefix) *guard {
+	return &guard{allowed: allowed, public: ssrf.New()}
+}
+
+// control is a net.Dialer's Control function.
+func (g *guard) control(network, address string, c syscall.RawConn) error {
+	if ap, err := netip.ParseAddrPort(address); err == nil {
+		addr := ap.Addr().Unmap()
+		for _, p := range g.allowed {
+			if p.Contains(addr) {
+				return nil
+			}
+		}
+	}
+	if err := g.public.Safe(network, address, c); err != nil {
+		return &blockedError{reason: fmt.Sprintf("%s is not a public address on port 80 or 443", address)}
+	}
+	return nil
+}
+
+// parseLink accepts what may be requested at all; where it leads is judged at
+// dial time.
+func parseLink(link string) (*url.URL, error) {
+	u, err := url.Parse(link)
+	if err != nil {
+		// the parser's error quotes the link
+		return nil, badLink("is not a URL", nil)
+	}
+	if err := checkURL(u); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+func checkURL(u *url.URL) error {
+	switch {
+	case !strings.EqualFold(u.Scheme, "http") && !strings.EqualFold(u.Scheme, "https"):
+		return badLink(fmt.Sprintf("has the scheme %.20q, not http or https", u.Scheme), nil)
+	case u.User != nil:
+		return badLink("carries a user name or password", nil)
+	case u.Hostname() == "":
+		return badLink("names no host", nil)
+	}
+	return nil
+}
+
+func badLink(why string, err error) *fault.Fault {
+	return fault.New(fault.Terminal, "the export link "+why, err).WithHint(allowHint)
+}
+
+// checkRedirect holds a redirect to the rules of the link itself.
+func (c *Client) checkRedirect(req *http.Request, via []*http.Request) error {
+	// the referrer would carry a signed link's query to another host
+	req.Header.Del("Referer")
+	if len(via) > c.opts.MaxRedirects {
+		return fault.New(fault.Terminal, fmt.Sprintf("the export link redirects more than %d times", c.opts.MaxRedirects), nil).
+			WithHint(allowHint)
+	}
+	if err := checkURL(req.URL); err != nil {
+		return fmt.Errorf("after a redirect: %w", err)
+	}
+	c.log.DebugContext(req.Context(), "export link redirected", "to", redacted(req.URL))
+	return nil
+}
+
+// redacted is a link as it may be logged: no query, no fragment, no user.
+func redacted(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
+// scrubbedError keeps the chain and drops what follows a question mark, where
+// signed links keep their secrets.
+type scrubbedError struct{ err error }
+
+func (e scrubbedError) Error() string {
+	var b strings.Builder
+	hiding := false
+	for _, r := range e.err.Error() {
+		switch {
+		case hiding && (r == ' ' || r == '"' || r == '\n'):
+			hiding = false
+		case r == '?' && !hiding:
+			hiding = true
+			b.WriteString("?…")
+		}
+		if !hiding {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func (e scrubbedError) Unwrap() error { return e.err }
+
+// scrub prepares an error of net/http for logs: url.Error quotes the whole link.
+func scrub(err error) error {
+	var ue *url.Error
+	for errors.As(err, &ue) {
+		err = ue.Err
+	}
+	return scrubbedError{err}
+}

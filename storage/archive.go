@@ -1,0 +1,243 @@
+// Package storage is the archive in S3: it carries a clip from its export link
+// to an object that is proven to be the clip, resumes what was cut, and keeps
+// the receipts and manifests beside the clips.
+//
+// # Keys
+//
+//	<prefix>/<project>/<export task>/clip-000-<slug>.mp4   a clip
+//	<prefix>/<project>/<export task>/clip-000-<slug>.jpg   its thumbnail
+//	<prefix>/<project>/<export task>/manifest.json         written last
+//	<prefix>/_receipts/<id>.json                           what was paid for
+//
+// # A transfer
+//
+// A small file is one PUT. A large one whose source has ranges and a validator
+// is fetched in parts, some at once, each put with UploadPart; any other is one
+// stream cut into parts. The bytes pass a proof in their order (hashes, length,
+// the container), and only what is proven is completed: nothing unproven ever
+// stands under a final key. After each part a small record goes to
+// [Checkpoints], so that another process can go on from what S3 holds.
+//
+// No body leaves without a checksum that S3 verifies. Memory is
+// [Options.PartsInFlight] times the part size for the whole Archive, whatever
+// the number and the size of the files.
+//
+// # What it needs
+//
+// The IAM actions s3:PutObject, s3:GetObject, s3:DeleteObject,
+// s3:AbortMultipartUpload and s3:ListMultipartUploadParts on the prefix,
+// s3:ListBucket and s3:ListBucketMultipartUploads on the bucket;
+// s3:PutObjectTagging and s3:GetObjectTagging where tags are wanted,
+// s3:GetLifecycleConfiguration for SelfTest.
+//
+// Every failure is a *fault.Fault. Those of S3 are of the class Retry, even a
+// denied access: an operator can mend it while the export waits.
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/clipferry/clipferry/internal/fetch"
+)
+
+// Limits and defaults of [Options].
+const (
+	DefaultPartSize        = 8 << 20
+	DefaultPartsInFlight   = 16
+	DefaultPartsPerFile    = 4
+	DefaultUploadTimeout   = 5 * time.Minute
+	DefaultCompleteTimeout = 15 * time.Minute
+	DefaultCacheControl    = "private, max-age=31536000, immutable"
+
+	minPartSize  = 5 << 20 // S3 refuses smaller parts, the last one apart
+	maxPartSize  = 5 << 30
+	maxParts     = 10_000
+	maxPrefixLen = 400 // bytes; leaves room for every name under the 1,024 of a key
+)
+
+// ErrContent marks a Fault that means: the link gave the wrong bytes. Nothing
+// was archived. It is the same error as fetch.ErrContent.
+var ErrContent = fetch.ErrContent
+
+// Source reads export links; *fetch.Client is one.
+type Source interface {
+	Open(ctx context.Context, link string, rg fetch.Range) (*fetch.Body, error)
+	// MaxSize is the largest file that Open reads, in bytes.
+	MaxSize() int64
+}
+
+// Checkpoints keeps one small record (up to 120 KB for the largest files) for
+// each transfer under way. A lost record costs a transfer from the start,
+// nothing else.
+type Checkpoints interface {
+	// Load returns nil when there is no record.
+	Load(ctx context.Context, key string) ([]byte, error)
+	Save(ctx context.Context, key string, b []byte) error
+	Delete(ctx context.Context, key string) error
+}
+
+// ChecksumMode is how bodies are protected on their way to S3.
+type ChecksumMode string
+
+const (
+	// ChecksumCRC32 sends a CRC32 with every part and of the whole object; S3
+	// verifies both and keeps the latter.
+	ChecksumCRC32 ChecksumMode = "crc32"
+	// ChecksumMD5 sends Content-MD5 with every part, for servers that refuse
+	// the x-amz-checksum headers. Slower.
+	ChecksumMD5 ChecksumMode = "md5"
+)
+
+// Options says where the archive is and how objects are written. Client,
+// Bucket and Source are required.
+type Options struct {
+	Client *s3.Client
+	Bucket string
+	// Prefix stands before every key, without slashes around it. Empty means none.
+	Prefix string
+	Source Source
+	// Checkpoints makes transfers resumable across processes; nil does without.
+	Checkpoints Checkpoints
+	Logger      *slog.Logger
+	Now         func() time.Time
+
+	// PartSize is the size of a part in bytes, at least 5 MiB. It grows where a
+	// file of the source's largest size would need more than 10,000 parts.
+	PartSize int64
+	// PartsInFlight bounds the parts held in memory by the whole Archive,
+	// PartsPerFile those of one file.
+	PartsInFlight int
+	PartsPerFile  int
+	// UploadTimeout bounds one attempt to put one part, CompleteTimeout the
+	// completion of a multipart upload, for which some servers copy the object.
+	UploadTimeout   time.Duration
+	CompleteTimeout time.Duration
+
+	Checksum ChecksumMode
+	Object   ObjectOptions
+}
+
+// ObjectOptions are the S3 attributes of every object written. All are optional.
+type ObjectOptions struct {
+	StorageClass string
+	// SSE is "AES256", "aws:kms" or "aws:kms:dsse"; KMSKeyID the key of the latter two.
+	SSE      string
+	KMSKeyID string
+	// Tags are set on clips and thumbnails.
+	Tags map[string]string
+	// ACL is a canned ACL. Leave it empty unless the bucket still uses ACLs.
+	ACL string
+	// LockMode is "GOVERNANCE" or "COMPLIANCE"; clips and thumbnails are then
+	// retained for LockFor after they were archived.
+	LockMode string
+	LockFor  time.Duration
+	// RequesterPays acknowledges the charges of a requester-pays bucket.
+	RequesterPays bool
+	// ExpectedBucketOwner is the account that must own the bucket.
+	ExpectedBucketOwner string
+	// CacheControl of clips and thumbnails.
+	CacheControl string
+}
+
+// Archive is the archive in one bucket. It is safe for concurrent use.
+type Archive struct {
+	s3      *s3.Client
+	opts    Options
+	log     *slog.Logger
+	now     func() time.Time
+	buffers *bufferPool
+	backoff backoff
+	// noConditional remembers that the server does not know If-None-Match.
+	noConditional atomic.Bool
+}
+
+// New returns an Archive. It contacts nobody; its errors are about o alone.
+func New(o Options) (*Archive, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	a := &Archive{s3: o.Client, opts: o, log: o.Logger, now: o.Now, backoff: defaultBackoff}
+	a.buffers = newBufferPool(int(a.partSize(o.Source.MaxSize())), o.PartsInFlight)
+	return a, nil
+}
+
+func (o Options) withDefaults() (Options, error) {
+	setDefault(&o.PartSize, DefaultPartSize)
+	setDefault(&o.PartsInFlight, DefaultPartsInFlight)
+	setDefault(&o.PartsPerFile, DefaultPartsPerFile)
+	setDefault(&o.UploadTimeout, DefaultUploadTimeout)
+	setDefault(&o.CompleteTimeout, DefaultCompleteTimeout)
+	setDefault(&o.Checksum, ChecksumCRC32)
+	setDefault(&o.Object.CacheControl, DefaultCacheControl)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Checkpoints == nil {
+		o.Checkpoints = noCheckpoints{}
+	}
+	o.Prefix = strings.Trim(o.Prefix, "/")
+	return o, o.validate()
+}
+
+func setDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+func (o Options) validate() error {
+	var errs []error
+	bad := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	bad(o.Client == nil, "client: required")
+	bad(o.Bucket == "", "bucket: required")
+	bad(o.Source == nil, "source: required")
+	bad(len(o.Prefix) > maxPrefixLen, "prefix: longer than %d bytes", maxPrefixLen)
+	bad(!safePrefix(o.Prefix), "prefix: %q holds an empty, dotted or unprintable part", o.Prefix)
+	bad(o.PartSize < minPartSize || o.PartSize > maxPartSize, "part size: %d is not within 5 MiB and 5 GiB", o.PartSize)
+	bad(o.PartsInFlight < 1, "parts in flight: must be at least 1")
+	bad(o.PartsPerFile < 1, "parts per file: must be at least 1")
+	bad(o.UploadTimeout < 0 || o.CompleteTimeout < 0, "timeouts: must not be negative")
+	bad(o.Checksum != ChecksumCRC32 && o.Checksum != ChecksumMD5, "checksum: %q is neither crc32 nor md5", o.Checksum)
+	bad(o.Object.LockMode != "" && o.Object.LockFor <= 0, "object lock: a mode needs a duration")
+	return errors.Join(errs...)
+}
+
+// owner is the bucket owner that every request expects, nil for any.
+func (a *Archive) owner() *string {
+	if a.opts.Object.ExpectedBucketOwner == "" {
+		return nil
+	}
+	return aws.String(a.opts.Object.ExpectedBucketOwner)
+}
+
+func (a *Archive) payer() types.RequestPayer {
+	if a.opts.Object.RequesterPays {
+		return types.RequestPayerRequester
+	}
+	return ""
+}
+
+type noCheckpoints struct{}
+
+func (noCheckpoints) Load(context.Context, string) ([]byte, error) { return nil, nil }
+func (noCheckpoints) Save(context.Context, string, []byte) error   { return nil }
+func (noCheckpoints) Delete(context.Context, string) error         { return nil }

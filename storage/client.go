@@ -1,0 +1,64 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// ClientOptions is what clipferry says of S3 itself; credentials, region,
+// endpoint, acceleration and FIPS come from the SDK's own environment variables
+// and profiles.
+type ClientOptions struct {
+	// PathStyle puts the bucket in the path instead of the host name.
+	PathStyle bool
+	// MaxAttempts bounds the attempts of one request, 0 for the default of 5.
+	// Parts are retried by the Archive itself.
+	MaxAttempts int
+}
+
+// NewClient returns an S3 client made for large bodies, with checksums only
+// where they were asked for: the Archive sets its own on every request.
+func NewClient(ctx context.Context, o ClientOptions) (*s3.Client, error) {
+	cfg, err := config.LoadDefaultConfig(ctx,
+		config.WithHTTPClient(httpClient()),
+		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
+		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("loading the AWS configuration: %w", err)
+	}
+	if cfg.Region == "" {
+		cfg.Region = "us-east-1" // what S3 look-alikes expect of a client that names none
+	}
+	attempts := o.MaxAttempts
+	if attempts <= 0 {
+		attempts = 5
+	}
+	return s3.NewFromConfig(cfg, func(so *s3.Options) {
+		so.UsePathStyle = o.PathStyle
+		so.Retryer = retry.NewStandard(func(ro *retry.StandardOptions) {
+			ro.MaxAttempts = attempts
+			ro.MaxBackoff = maxBackoffWait
+			// the SDK's token bucket would give up just when S3 is slow
+			ro.RateLimiter = ratelimit.None
+		})
+	}), nil
+}
+
+// httpClient is the SDK's own, with larger writes and enough idle connections
+// for every part in flight.
+func httpClient() *awshttp.BuildableClient {
+	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.MaxIdleConnsPerHost = 64
+		t.WriteBufferSize = 128 << 10
+		t.DisableCompression = true
+	})
+}

@@ -1,0 +1,100 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/clipferry/clipferry/internal/fault"
+)
+
+// confirm asks S3 for what was just written (or found taken) and believes in it
+// only if size and checksum are those of the proof; where S3 keeps no checksum
+// of the whole, the object is read again.
+func (m *mirror) confirm(ctx context.Context, key string, v verdict, found bool) (Object, error) {
+	a := m.a
+	st, exists, err := a.head(ctx, key)
+	if err != nil {
+		return Object{}, err
+	}
+	if !exists {
+		return Object{}, fault.New(fault.Retry, key+" is not there right after it was archived", nil)
+	}
+	if found && (st.size != v.size || (st.hasCRC && st.crc != v.crc)) {
+		// somebody else's, or another rendering of ours: it was proven before it was completed
+		return m.adopt(ctx, key, st, nil)
+	}
+	v.proofs = slices.Clone(v.proofs)
+	if !found {
+		v.proofs = append(v.proofs, ProofS3Parts)
+	}
+	wrong := st.size != v.size || (st.hasCRC && st.crc != v.crc)
+	if !wrong && !st.hasCRC {
+		_, sum, err := a.readBack(ctx, key, io.Discard)
+		if err != nil {
+			return Object{}, err
+		}
+		wrong = sum != v.sha256
+		v.proofs = append(v.proofs, ProofReadBack)
+	}
+	if wrong {
+		return Object{}, m.reject(ctx, key, st, v)
+	}
+	if st.hasCRC {
+		v.proofs = append(v.proofs, ProofS3Object)
+	}
+	v.proofs = append(v.proofs, ProofHead)
+	obj := m.object(key, st, v)
+	obj.Found = found
+	return obj, nil
+}
+
+// reject removes an object that S3 stored otherwise than it was sent, so that a
+// wrong file does not stand under a final key.
+func (m *mirror) reject(ctx context.Context, key string, st stat, v verdict) error {
+	f := fault.New(fault.Retry, fmt.Sprintf("S3 stored %s wrong: %d bytes instead of %d, or other ones", key, st.size, v.size), nil)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+	defer cancel()
+	if _, err := m.a.s3.DeleteObject(ctx, &s3.DeleteObjectInput{
+		Bucket: &m.a.opts.Bucket, Key: &key, ExpectedBucketOwner: m.a.owner(), RequestPayer: m.a.payer(),
+	}); err != nil {
+		f.Err = err
+		return f.WithHint("it could not be removed: remove it, then retry the export")
+	}
+	return f
+}
+
+func (m *mirror) object(key string, st stat, v verdict) Object {
+	obj := Object{
+		Key: key, Size: v.size, SHA256: v.sha256, ContentType: v.contentType, ETag: st.etag, Proofs: v.proofs,
+		Fetched: m.fetched, Resumed: m.resumed,
+	}
+	if v.contentType == "" {
+		obj.ContentType = st.contentType
+	}
+	if st.hasCRC {
+		obj.CRC32 = encodeCRC(st.crc)
+	}
+	obj.Refetched = max(0, m.read()-v.size)
+	return obj
+}
+
+// Stat says what stands under a key, as far as S3 knows without reading it;
+// false when nothing does.
+func (a *Archive) Stat(ctx context.Context, key string) (Object, bool, error) {
+	st, exists, err := a.head(ctx, key)
+	if err != nil || !exists {
+		return Object{}, false, err
+	}
+	obj := Object{Key: key, Size: st.size, SHA256: st.sha256, ContentType: st.contentType, ETag: st.etag}
+	if st.hasCRC {
+		obj.CRC32 = encodeCRC(st.crc)
+	}
+	if obj.SHA256 == "" {
+		obj.SHA256 = a.taggedHash(ctx, key)
+	}
+	return obj, true, nil
+}

@@ -1,0 +1,41 @@
+package storage
+
+import "bytes"
+
+// imageHeadLen is how many first bytes tell an image's format.
+const imageHeadLen = 16
+
+type format struct {
+	contentType string
+	ending      string // with its dot
+}
+
+// imageSignatures are the first bytes of the formats that thumbnails come in; a
+// zero byte in the mask matches anything.
+var imageSignatures = []struct {
+	format
+	head, mask []byte
+}{
+	{format{"image/jpeg", ".jpg"}, []byte("\xff\xd8\xff"), nil},
+	{format{"image/png", ".png"}, []byte("\x89PNG\r\n\x1a\n"), nil},
+	{format{"image/gif", ".gif"}, []byte("GIF8"), nil},
+	{format{"image/webp", ".webp"}, []byte("RIFF\x00\x00\x00\x00WEBP"), []byte("\xff\xff\xff\xff\x00\x00\x00\x00\xff\xff\xff\xff")},
+	{format{"image/avif", ".avif"}, []byte("\x00\x00\x00\x00ftypavif"), []byte("\x00\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff")},
+}
+
+// imageFormat tells an image by its first bytes.
+func imageFormat(head []byte) (format, bool) {
+	for _, s := range imageSignatures {
+		if len(head) < len(s.head) {
+			continue
+		}
+		got := bytes.Clone(head[:len(s.head)])
+		for i := range s.mask {
+			got[i] &= s.mask[i]
+		}
+		if bytes.Equal(got, s.head) {
+			return s.format, true
+		}
+	}
+	return format{}, false
+}

@@ -1,0 +1,105 @@
+package storage
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/fault"
+)
+
+// ManifestVersion is the schema that PutManifest writes.
+const ManifestVersion = 1
+
+// Manifest says what one export's folder holds. It is written last: a folder
+// with a manifest is complete.
+type Manifest struct {
+	Schema       int             `json:"schema"`
+	ID           string          `json:"id"`
+	ProjectID    string          `json:"project_id"`
+	ExportTaskID string          `json:"export_task_id"`
+	Request      json.RawMessage `json:"request"`
+	Answer       json.RawMessage `json:"answer"` // the provider's, in full
+	CostUsage    float64         `json:"cost_usage"`
+	CreatedAt    time.Time       `json:"created_at"`
+	ArchivedAt   time.Time       `json:"archived_at"`
+	Clips        []ManifestClip  `json:"clips"`
+	// Warnings are about the export as a whole.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// ManifestFile is one object of the folder.
+type ManifestFile struct {
+	Key         string    `json:"key"`
+	Size        int64     `json:"size"`
+	SHA256      string    `json:"sha256"`
+	CRC32       string    `json:"crc32,omitempty"`
+	ContentType string    `json:"content_type"`
+	ArchivedAt  time.Time `json:"archived_at"`
+	Proofs      []string  `json:"proofs"`
+}
+
+// ManifestClip is one clip: its file, what the provider said of it, and its
+// thumbnail or why there is none.
+type ManifestClip struct {
+	Idx int `json:"idx"`
+	ManifestFile
+	Title     string        `json:"title"`
+	Desc      string        `json:"desc"`
+	Tags      []string      `json:"tags"`
+	Score     float64       `json:"score"`
+	BeginMS   int64         `json:"begin_ms"`
+	EndMS     int64         `json:"end_ms"`
+	Thumbnail *ManifestFile `json:"thumbnail,omitempty"`
+	Warning   string        `json:"warning,omitempty"`
+}
+
+// FileOf is an archived object as the manifest lists it.
+func FileOf(o Object, archivedAt time.Time) ManifestFile {
+	return ManifestFile{
+		Key: o.Key, Size: o.Size, SHA256: o.SHA256, CRC32: o.CRC32, ContentType: o.ContentType,
+		ArchivedAt: archivedAt.UTC(), Proofs: o.Proofs,
+	}
+}
+
+// files are all objects that the manifest lists.
+func (m Manifest) files() []ManifestFile {
+	var fs []ManifestFile
+	for _, c := range m.Clips {
+		fs = append(fs, c.ManifestFile)
+		if c.Thumbnail != nil {
+			fs = append(fs, *c.Thumbnail)
+		}
+	}
+	return fs
+}
+
+// PutManifest writes the manifest, after asking S3 whether every object that it
+// lists stands there with its size; if one does not, nothing is written. It
+// returns the manifest's key. Writing the same manifest again changes nothing.
+func (a *Archive) PutManifest(ctx context.Context, m Manifest) (string, error) {
+	m.Schema = ManifestVersion
+	for _, f := range m.files() {
+		st, exists, err := a.head(ctx, f.Key)
+		if err != nil {
+			return "", err
+		}
+		if !exists || st.size != f.Size {
+			return "", fault.New(fault.Retry, fmt.Sprintf("%s does not stand in S3 with its %d bytes", f.Key, f.Size), nil)
+		}
+	}
+	key := a.ManifestKey(m.ProjectID, m.ExportTaskID)
+	return key, a.putDocument(ctx, key, m)
+}
+
+// ReadManifest reads the manifest under key; false when there is none.
+func (a *Archive) ReadManifest(ctx context.Context, key string) (Manifest, bool, error) {
+	var m Manifest
+	ok, err := a.getDocument(ctx, key, &m)
+	if err == nil && ok && m.Schema != ManifestVersion {
+		err = fault.New(fault.Terminal, fmt.Sprintf("%s has schema %d, not %d", key, m.Schema, ManifestVersion), nil).
+			WithHint("a newer clipferry wrote it")
+	}
+	return m, ok, err
+}

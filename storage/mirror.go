@@ -1,0 +1,281 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/fetch"
+)
+
+// maxRestarts is how often one Mirror begins again from the first byte: the
+// source changed, broke off without ranges, or S3 forgot the upload.
+const maxRestarts = 3
+
+// Job is one file to archive.
+type Job struct {
+	// Export is the id of the export that the file belongs to.
+	Export string
+	// Key is where the file shall stand. An Image's key has no ending: the one
+	// of the format that it turns out to have is added.
+	Key  string
+	Link string
+	Kind Kind
+	// Filename is what a download is called, in any script; empty for none.
+	Filename string
+	// Metadata is kept with the object, as far as S3 takes it.
+	Metadata map[string]string
+	// Deadline is when the transfer has lost its purpose; zero means never.
+	Deadline time.Time
+	// Progress hears how many bytes are in S3, of how many (-1 for unknown). It
+	// is called from several goroutines, never at once, and must not block.
+	Progress func(done, total int64)
+}
+
+// Object is a file that stands in S3, proven.
+type Object struct {
+	Key         string
+	Size        int64
+	SHA256      string // hex
+	CRC32       string // base64, as S3 has it; empty when not known
+	ContentType string
+	ETag        string
+	// Proofs name the checks that it has passed, for the manifest.
+	Proofs []string
+	// Fetched counts the bytes read from the link by this call, Resumed those
+	// that earlier calls had left in S3. Refetched is what all calls together
+	// read more than once.
+	Fetched, Resumed, Refetched int64
+	// Found says that the object stood there already and nothing was written.
+	Found bool
+}
+
+// Mirror carries a file from its link to its key and returns once it is proven
+// to stand there. Run again, even at the same time elsewhere, it finds what is
+// there, or goes on where an earlier run was cut; it never writes over an object.
+//
+// Faults are of the class LinkExpired (run it again with a fresh link, it goes
+// on), Terminal (somebody must act) or Retry; of these last, the ones that wrap
+// ErrContent mean that the link gave the wrong bytes.
+func (a *Archive) Mirror(ctx context.Context, job Job) (Object, error) {
+	if !job.Deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, job.Deadline, errors.New("the deadline has passed"))
+		defer cancel()
+	}
+	m := &mirror{a: a, job: job, log: a.log.With("key", job.Key)}
+	if job.Kind == Image {
+		return m.image(ctx)
+	}
+	return m.video(ctx)
+}
+
+// mirror is one call of Mirror.
+type mirror struct {
+	a          *Archive
+	job        Job
+	log        *slog.Logger
+	sequential bool // the source turned out to ignore ranges
+
+	mu      sync.Mutex // guards the counts and Progress
+	fetched int64      // read from the link by this call
+	earlier int64      // read from it by earlier calls, as far as they are known
+	resumed int64      // found in S3, left by earlier calls
+	stored  int64      // in S3 by now
+}
+
+func (m *mirror) addFetched(n int64) {
+	m.mu.Lock()
+	m.fetched += n
+	m.mu.Unlock()
+}
+
+// read is how many bytes all calls have read from links.
+func (m *mirror) read() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.earlier + m.fetched
+}
+
+func (m *mirror) addStored(n, total int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stored += n
+	if m.job.Progress != nil {
+		m.job.Progress(m.stored, total)
+	}
+}
+
+func (m *mirror) attributes(contentType, sha string) attributes {
+	own := map[string]string{metaExport: m.job.Export}
+	if sha != "" {
+		own[metaSHA256] = sha
+	}
+	return attributes{
+		contentType: contentType,
+		disposition: contentDisposition(m.job.Filename),
+		metadata:    metadata(own, m.job.Metadata),
+	}
+}
+
+// video archives a clip: looks first, then carries, as often as it makes sense.
+func (m *mirror) video(ctx context.Context) (Object, error) {
+	a, key := m.a, m.job.Key
+	for restarts := 0; ; restarts++ {
+		rec := a.loadRecord(ctx, key)
+		st, exists, err := a.head(ctx, key)
+		if err != nil {
+			return Object{}, err
+		}
+		if exists {
+			return m.adopt(ctx, key, st, rec)
+		}
+		obj, err := m.carry(ctx, rec)
+		if err == nil {
+			a.dropRecord(ctx, key)
+			return obj, nil
+		}
+		if !m.startsAnew(ctx, err) || restarts >= maxRestarts || ctx.Err() != nil {
+			return Object{}, m.outcome(ctx, err)
+		}
+		m.log.InfoContext(ctx, "transfer starts anew", "reason", err)
+		if !a.backoff.wait(ctx, restarts+1, nil) {
+			return Object{}, m.outcome(ctx, err)
+		}
+	}
+}
+
+// outcome is the fault that a failed carry means to the caller.
+func (m *mirror) outcome(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, errUploadGone):
+		return fault.New(fault.Retry, "S3 lost the upload of "+m.job.Key, err)
+	case errors.Is(err, errNoRanges):
+		return fault.New(fault.Retry, "the source answers ranges only sometimes", err)
+	}
+	var f *fault.Fault
+	if errors.As(err, &f) {
+		return err
+	}
+	return s3Fault(ctx, "archiving "+m.job.Key, err)
+}
+
+// startsAnew says whether err is one that another run from the first byte may
+// mend, and prepares for it.
+func (m *mirror) startsAnew(ctx context.Context, err error) bool {
+	switch {
+	case errors.Is(err, errNoRanges):
+		m.sequential = true
+	case errors.Is(err, fetch.ErrChanged), errors.Is(err, errUploadGone):
+	case errors.Is(err, errStreamCut):
+		return true // nothing was recorded
+	default:
+		return false
+	}
+	m.a.dropRecord(context.WithoutCancel(ctx), m.job.Key)
+	m.stored, m.resumed = 0, 0
+	return true
+}
+
+// carry makes one attempt, going on from rec where it can.
+func (m *mirror) carry(ctx context.Context, rec *record) (Object, error) {
+	if rec != nil && !m.sequential {
+		obj, err := m.resume(ctx, rec)
+		if !errors.Is(err, errNotResumable) {
+			return obj, err
+		}
+		m.log.InfoContext(ctx, "transfer starts anew", "reason", err)
+		m.a.abortUpload(ctx, m.job.Key, rec.Upload)
+		m.a.dropRecord(ctx, m.job.Key)
+	}
+	body, err := m.a.opts.Source.Open(ctx, m.job.Link, fetch.Range{From: 0, To: -1})
+	if err != nil {
+		return Object{}, err
+	}
+	defer func() { _ = body.Close() }()
+	if size := body.Info.Size; size >= 0 && size <= m.a.partSize(size) {
+		return m.small(ctx, body)
+	}
+	if m.sequential || !body.Info.Ranges || body.Info.Validator() == "" || body.Info.Size < 0 {
+		return m.stream(ctx, body)
+	}
+	return m.ranges(ctx, body)
+}
+
+// small carries a file that one buffer holds.
+func (m *mirror) small(ctx context.Context, body *fetch.Body) (Object, error) {
+	share := m.a.buffers.join(1)
+	defer share.leave()
+	buf, err := share.acquire(ctx)
+	if err != nil {
+		return Object{}, s3Fault(ctx, "waiting for memory", err)
+	}
+	defer share.release(buf)
+	b := buf[:body.Info.Size]
+	src := partSource{m: m, info: body.Info, first: body}
+	if err := src.read(ctx, 0, b); err != nil {
+		return Object{}, err
+	}
+	return m.putWhole(ctx, b, body.Info)
+}
+
+// putWhole proves and puts a file that is in memory whole.
+func (m *mirror) putWhole(ctx context.Context, b []byte, info fetch.Info) (Object, error) {
+	proof := newProof(m.job.Kind, info)
+	if err := proof.Write(b); err != nil {
+		return Object{}, err
+	}
+	v, err := proof.finish()
+	if err != nil {
+		return Object{}, err
+	}
+	key := m.job.Key
+	if f, ok := imageFormat(b); m.job.Kind == Image && ok {
+		key += f.ending
+	}
+	taken, err := m.a.putSmall(ctx, key, b, v, m.attributes(v.contentType, v.sha256))
+	if err != nil {
+		return Object{}, err
+	}
+	m.addStored(v.size, v.size)
+	return m.confirm(ctx, key, v, taken)
+}
+
+// image archives a thumbnail: small, never resumed, and named by what it is.
+func (m *mirror) image(ctx context.Context) (Object, error) {
+	body, err := m.a.opts.Source.Open(ctx, m.job.Link, fetch.Range{From: 0, To: -1})
+	if err != nil {
+		return Object{}, err
+	}
+	defer func() { _ = body.Close() }()
+	share := m.a.buffers.join(1)
+	defer share.leave()
+	buf, err := share.acquire(ctx)
+	if err != nil {
+		return Object{}, s3Fault(ctx, "waiting for memory", err)
+	}
+	defer share.release(buf)
+	src := partSource{m: m, info: body.Info, first: body}
+	if size := body.Info.Size; size > int64(len(buf)) {
+		return Object{}, contentFault(fmt.Sprintf("the image has %d bytes, more than %d", size, len(buf)), nil)
+	} else if size >= 0 {
+		buf = buf[:size]
+		if err := src.read(ctx, 0, buf); err != nil {
+			return Object{}, err
+		}
+		return m.putWhole(ctx, buf, body.Info)
+	}
+	n, err := src.fill(buf)
+	if err == nil {
+		return Object{}, contentFault(fmt.Sprintf("the image has more than %d bytes", len(buf)), nil)
+	}
+	if !errors.Is(err, io.EOF) {
+		return Object{}, err
+	}
+	return m.putWhole(ctx, buf[:n], body.Info)
+}

@@ -1,0 +1,206 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/clipferry/clipferry/internal/fault"
+)
+
+// maxPartAttempts bounds the attempts to put one part.
+const maxPartAttempts = 6
+
+// errUploadGone means that S3 no longer knows the upload; the key has been
+// looked at and is not there either.
+var errUploadGone = errors.New("the multipart upload is gone")
+
+func (a *Archive) createUpload(ctx context.Context, key string, at attributes) (string, error) {
+	o := a.opts.Object
+	in := &s3.CreateMultipartUploadInput{
+		Bucket: &a.opts.Bucket, Key: &key, ContentType: &at.contentType,
+		ContentDisposition: optional(at.disposition), CacheControl: optional(o.CacheControl),
+		Metadata: at.metadata, Tagging: tagging(o.Tags), ACL: types.ObjectCannedACL(o.ACL),
+		StorageClass: types.StorageClass(o.StorageClass), ServerSideEncryption: types.ServerSideEncryption(o.SSE),
+		SSEKMSKeyId: optional(o.KMSKeyID), ObjectLockMode: types.ObjectLockMode(o.LockMode), ObjectLockRetainUntilDate: a.lockUntil(),
+		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
+	}
+	if a.opts.Checksum == ChecksumCRC32 {
+		in.ChecksumAlgorithm, in.ChecksumType = types.ChecksumAlgorithmCrc32, types.ChecksumTypeFullObject
+	}
+	out, err := a.s3.CreateMultipartUpload(ctx, in)
+	if err != nil {
+		return "", s3Fault(ctx, "beginning the upload of "+key, err)
+	}
+	return aws.ToString(out.UploadId), nil
+}
+
+// uploadPart puts part n (from 0) and returns its ETag. It repeats what may
+// succeed; slower hears of every time that S3 asked for less.
+func (a *Archive) uploadPart(ctx context.Context, key, upload string, n int, body []byte, crc uint32, slower func()) (string, error) {
+	for attempt := 1; ; attempt++ {
+		etag, err := a.tryPart(ctx, key, upload, n, body, crc)
+		if err == nil {
+			return etag, nil
+		}
+		if isUploadGone(err) {
+			return "", errUploadGone
+		}
+		if isPushback(err) {
+			slower()
+		}
+		fatal := isFatal(err) || attempt >= maxPartAttempts
+		err = s3Fault(ctx, "uploading a part of "+key, err)
+		if fatal || !a.backoff.wait(ctx, attempt, err) {
+			return "", err
+		}
+	}
+}
+
+func (a *Archive) tryPart(ctx context.Context, key, upload string, n int, body []byte, crc uint32) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.opts.UploadTimeout)
+	defer cancel()
+	in := &s3.UploadPartInput{
+		Bucket: &a.opts.Bucket, Key: &key, UploadId: &upload, PartNumber: aws.Int32(int32(n + 1)),
+		Body: bytes.NewReader(body), ContentLength: aws.Int64(int64(len(body))),
+		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
+	}
+	if a.opts.Checksum == ChecksumMD5 {
+		in.ContentMD5 = contentMD5(body)
+	} else {
+		in.ChecksumAlgorithm, in.ChecksumCRC32 = types.ChecksumAlgorithmCrc32, aws.String(encodeCRC(crc))
+	}
+	out, err := a.s3.UploadPart(ctx, in, unsignedPayload, func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(out.ETag), nil
+}
+
+// listedPart is a part that S3 says it has.
+type listedPart struct {
+	size   int64
+	etag   string
+	crc    uint32
+	hasCRC bool
+}
+
+// is says whether the part is the one with this size and CRC, as far as S3
+// lists sums; tag is the sum of the ETag that we were given for it.
+func (p listedPart) is(size int64, crc, tag uint32) bool {
+	if p.size != size {
+		return false
+	}
+	if p.hasCRC {
+		return p.crc == crc
+	}
+	return tagSum(p.etag) == tag
+}
+
+// listParts returns what S3 holds of an upload, by part number from 0. An upload
+// that S3 does not know is errUploadGone.
+func (a *Archive) listParts(ctx context.Context, key, upload string) (map[int]listedPart, error) {
+	parts := map[int]listedPart{}
+	pages := s3.NewListPartsPaginator(a.s3, &s3.ListPartsInput{
+		Bucket: &a.opts.Bucket, Key: &key, UploadId: &upload,
+		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if isUploadGone(err) {
+			return nil, errUploadGone
+		}
+		if err != nil {
+			return nil, s3Fault(ctx, "listing the parts of "+key, err)
+		}
+		for _, p := range page.Parts {
+			crc, ok := decodeCRC(aws.ToString(p.ChecksumCRC32))
+			parts[int(aws.ToInt32(p.PartNumber))-1] = listedPart{
+				size: aws.ToInt64(p.Size), etag: aws.ToString(p.ETag), crc: crc, hasCRC: ok,
+			}
+		}
+	}
+	return parts, nil
+}
+
+// sentPart is a part as Complete has to name it.
+type sentPart struct {
+	etag string
+	crc  uint32
+}
+
+// completeUpload makes the parts an object, unless the key is taken. Errors
+// other than these are faults: errKeyTaken, errUploadGone, errConflict.
+func (a *Archive) completeUpload(ctx context.Context, key, upload string, parts []sentPart, v verdict) error {
+	ctx, cancel := context.WithTimeout(ctx, a.opts.CompleteTimeout)
+	defer cancel()
+	for {
+		in := a.completeInput(key, upload, parts, v)
+		conditional := in.IfNoneMatch != nil
+		_, err := a.s3.CompleteMultipartUpload(ctx, in)
+		switch {
+		case err == nil:
+			return nil
+		case isTaken(err):
+			return errKeyTaken
+		case isUploadGone(err), isConflict(err):
+			return errUploadGone
+		case isUnsupported(err) && conditional:
+			a.forgetConditional(ctx)
+			continue
+		}
+		return s3Fault(ctx, "completing "+key, err)
+	}
+}
+
+// errKeyTaken means that an object stands under the key already.
+var errKeyTaken = errors.New("the key is taken")
+
+func (a *Archive) completeInput(key, upload string, parts []sentPart, v verdict) *s3.CompleteMultipartUploadInput {
+	done := make([]types.CompletedPart, len(parts))
+	for i, p := range parts {
+		done[i] = types.CompletedPart{PartNumber: aws.Int32(int32(i + 1)), ETag: aws.String(p.etag)}
+		if a.opts.Checksum == ChecksumCRC32 {
+			done[i].ChecksumCRC32 = aws.String(encodeCRC(p.crc))
+		}
+	}
+	in := &s3.CompleteMultipartUploadInput{
+		Bucket: &a.opts.Bucket, Key: &key, UploadId: &upload,
+		MultipartUpload:     &types.CompletedMultipartUpload{Parts: slices.Clip(done)},
+		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
+	}
+	if a.opts.Checksum == ChecksumCRC32 {
+		in.ChecksumType, in.ChecksumCRC32 = types.ChecksumTypeFullObject, aws.String(encodeCRC(v.crc))
+		in.MpuObjectSize = aws.Int64(v.size)
+	}
+	if !a.noConditional.Load() {
+		in.IfNoneMatch = aws.String("*")
+	}
+	return in
+}
+
+// abortUpload frees the parts of an upload that will not be completed. It works
+// for a transfer that is being stopped, too. What it cannot do, AbortOrphans will.
+func (a *Archive) abortUpload(ctx context.Context, key, upload string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+	defer cancel()
+	if err := a.tryAbort(ctx, key, upload); err != nil {
+		a.log.WarnContext(ctx, "multipart upload not aborted", "key", key, "error", err)
+	}
+}
+
+func (a *Archive) tryAbort(ctx context.Context, key, upload string) error {
+	_, err := a.s3.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
+		Bucket: &a.opts.Bucket, Key: &key, UploadId: &upload,
+		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
+	})
+	if err == nil || isUploadGone(err) {
+		return nil
+	}
+	return fault.New(fault.Retry, "aborting an upload failed in S3", err)
+}

@@ -1,0 +1,227 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/clipferry/clipferry/internal/fault"
+)
+
+// Names of our own object metadata, and of the tag that carries the SHA-256 of
+// an object whose metadata had to be written before its last byte was known.
+const (
+	metaExport = "clipferry-export"
+	metaSHA256 = "clipferry-sha256"
+	tagSHA256  = "clipferry-sha256"
+)
+
+// stat is what S3 says of an object.
+type stat struct {
+	size        int64
+	etag        string
+	contentType string
+	crc         uint32
+	hasCRC      bool // of the whole object
+	export      string
+	sha256      string // from the metadata
+	modified    time.Time
+}
+
+// head asks S3 about a key; false when there is none.
+func (a *Archive) head(ctx context.Context, key string) (stat, bool, error) {
+	out, err := a.s3.HeadObject(ctx, &s3.HeadObjectInput{
+		Bucket: &a.opts.Bucket, Key: &key, ChecksumMode: types.ChecksumModeEnabled,
+		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
+	})
+	if isMissing(err) {
+		return stat{}, false, nil
+	}
+	if err != nil {
+		return stat{}, false, s3Fault(ctx, "looking at "+key, err)
+	}
+	st := stat{
+		size: aws.ToInt64(out.ContentLength), etag: aws.ToString(out.ETag),
+		contentType: aws.ToString(out.ContentType), modified: aws.ToTime(out.LastModified),
+		export: out.Metadata[metaExport], sha256: out.Metadata[metaSHA256],
+	}
+	if out.ChecksumType != types.ChecksumTypeComposite {
+		st.crc, st.hasCRC = decodeCRC(aws.ToString(out.ChecksumCRC32))
+	}
+	return st, true, nil
+}
+
+func encodeCRC(crc uint32) string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc))
+}
+
+func decodeCRC(s string) (uint32, bool) {
+	raw, err := base64.StdEncoding.DecodeString(s)
+	if err != nil || len(raw) != 4 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint32(raw), true
+}
+
+// attributes are what an object is written with.
+type attributes struct {
+	contentType string
+	disposition string
+	metadata    map[string]string
+}
+
+// tagging encodes tags as a query string, nil for none.
+func tagging(tags map[string]string) *string {
+	if len(tags) == 0 {
+		return nil
+	}
+	q := url.Values{}
+	for k, v := range tags {
+		q.Set(k, v)
+	}
+	return aws.String(strings.ReplaceAll(q.Encode(), "+", "%20"))
+}
+
+// lockUntil is the object-lock retention of something archived now.
+func (a *Archive) lockUntil() *time.Time {
+	if a.opts.Object.LockMode == "" {
+		return nil
+	}
+	return aws.Time(a.now().Add(a.opts.Object.LockFor).UTC())
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// putSmall writes a whole object in one request, never over another one.
+// It reports whether the key was taken.
+func (a *Archive) putSmall(ctx context.Context, key string, body []byte, v verdict, at attributes) (taken bool, err error) {
+	o := a.opts.Object
+	for {
+		in := &s3.PutObjectInput{
+			Bucket: &a.opts.Bucket, Key: &key, ContentType: &at.contentType,
+			ContentDisposition: optional(at.disposition), CacheControl: optional(o.CacheControl),
+			Metadata: at.metadata, Tagging: tagging(o.Tags), ACL: types.ObjectCannedACL(o.ACL),
+			StorageClass: types.StorageClass(o.StorageClass), ServerSideEncryption: types.ServerSideEncryption(o.SSE),
+			SSEKMSKeyId: optional(o.KMSKeyID), ObjectLockMode: types.ObjectLockMode(o.LockMode), ObjectLockRetainUntilDate: a.lockUntil(),
+		}
+		conditional := !a.noConditional.Load()
+		if conditional {
+			in.IfNoneMatch = aws.String("*")
+		}
+		_, err := a.put(ctx, in, body, v.crc)
+		switch {
+		case err == nil:
+			return false, nil
+		case isTaken(err):
+			return true, nil
+		case isUnsupported(err) && conditional:
+			a.forgetConditional(ctx)
+			continue
+		}
+		return false, s3Fault(ctx, "archiving "+key, err)
+	}
+}
+
+func (a *Archive) forgetConditional(ctx context.Context) {
+	if !a.noConditional.Swap(true) {
+		a.log.WarnContext(ctx, "this S3 server has no conditional writes: two workers at the same clip are told apart by looking only")
+	}
+}
+
+// put sends one PutObject with a checksum that the server verifies.
+func (a *Archive) put(ctx context.Context, in *s3.PutObjectInput, body []byte, crc uint32) (*s3.PutObjectOutput, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.opts.UploadTimeout)
+	defer cancel()
+	in.Body, in.ContentLength = bytes.NewReader(body), aws.Int64(int64(len(body)))
+	in.ExpectedBucketOwner, in.RequestPayer = a.owner(), a.payer()
+	if a.opts.Checksum == ChecksumMD5 {
+		in.ContentMD5 = contentMD5(body)
+	} else {
+		in.ChecksumAlgorithm, in.ChecksumCRC32 = types.ChecksumAlgorithmCrc32, aws.String(encodeCRC(crc))
+	}
+	return a.s3.PutObject(ctx, in, unsignedPayload)
+}
+
+func contentMD5(body []byte) *string {
+	sum := md5.Sum(body)
+	return aws.String(base64.StdEncoding.EncodeToString(sum[:]))
+}
+
+// unsignedPayload leaves the body out of the signature: its checksum, which is
+// part of the signed headers, protects it at a tenth of the cost.
+func unsignedPayload(o *s3.Options) {
+	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+	o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
+}
+
+// readBack reads an object whole and returns its SHA-256. For a video it checks
+// the container on the way.
+func (a *Archive) readBack(ctx context.Context, key string, into io.Writer) (size int64, sum string, err error) {
+	out, err := a.s3.GetObject(ctx, &s3.GetObjectInput{
+		Bucket: &a.opts.Bucket, Key: &key, ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
+	})
+	if err != nil {
+		return 0, "", s3Fault(ctx, "reading back "+key, err)
+	}
+	defer func() { _ = out.Body.Close() }()
+	sha := sha256.New()
+	size, err = io.CopyBuffer(io.MultiWriter(sha, into), out.Body, make([]byte, 128<<10))
+	if err != nil {
+		return 0, "", s3Fault(ctx, "reading back "+key, err)
+	}
+	if want := aws.ToInt64(out.ContentLength); size != want {
+		return 0, "", fault.New(fault.Retry, fmt.Sprintf("reading back %s ended after %d of %d bytes", key, size, want), nil)
+	}
+	return size, hex.EncodeToString(sha.Sum(nil)), nil
+}
+
+// tagHash writes the SHA-256 of an object that could not have it in its
+// metadata. The archive is whole without it, so a refusal is only told at debug level.
+func (a *Archive) tagHash(ctx context.Context, key, sum string) {
+	set := []types.Tag{{Key: aws.String(tagSHA256), Value: &sum}}
+	for k, v := range a.opts.Object.Tags {
+		set = append(set, types.Tag{Key: &k, Value: &v})
+	}
+	_, err := a.s3.PutObjectTagging(ctx, &s3.PutObjectTaggingInput{
+		Bucket: &a.opts.Bucket, Key: &key, Tagging: &types.Tagging{TagSet: set},
+		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
+	})
+	if err != nil {
+		a.log.DebugContext(ctx, "object not tagged with its SHA-256", "key", key, "error", err)
+	}
+}
+
+// taggedHash returns the SHA-256 that tagHash left, or "".
+func (a *Archive) taggedHash(ctx context.Context, key string) string {
+	out, err := a.s3.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{
+		Bucket: &a.opts.Bucket, Key: &key, ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
+	})
+	if err != nil {
+		return ""
+	}
+	for _, t := range out.TagSet {
+		if aws.ToString(t.Key) == tagSHA256 && len(aws.ToString(t.Value)) == 2*sha256.Size {
+			return *t.Value
+		}
+	}
+	return ""
+}

@@ -1,0 +1,24 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// Presign returns a link with which anybody can read the object for ttl, under
+// filename where that is not empty. The link is a secret. The object is not
+// looked at. Credentials that expire sooner end the link sooner.
+func (a *Archive) Presign(ctx context.Context, key, filename string, ttl time.Duration) (string, error) {
+	in := &s3.GetObjectInput{
+		Bucket: &a.opts.Bucket, Key: &key, ResponseContentDisposition: optional(contentDisposition(filename)),
+		RequestPayer: a.payer(), ExpectedBucketOwner: a.owner(),
+	}
+	req, err := s3.NewPresignClient(a.s3, s3.WithPresignExpires(ttl)).PresignGetObject(ctx, in)
+	if err != nil {
+		return "", fmt.Errorf("signing a link to %s: %w", key, err)
+	}
+	return req.URL, nil
+}

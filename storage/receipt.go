@@ -1,0 +1,152 @@
+package storage
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/clipferry/clipferry/internal/fault"
+)
+
+// ReceiptState is how far the export of a receipt is.
+type ReceiptState string
+
+const (
+	ReceiptOpen     ReceiptState = "open"
+	ReceiptDone     ReceiptState = "done"
+	ReceiptFailed   ReceiptState = "failed"
+	ReceiptExpired  ReceiptState = "expired"
+	ReceiptCanceled ReceiptState = "canceled"
+)
+
+// receiptReaders is how many receipts are read at once.
+const receiptReaders = 8
+
+// Receipt says that the provider has accepted an export, and so charged it. It
+// is what an export is recovered from when Redis is lost, and it is never
+// deleted: a closed one still tells that its id was paid for.
+type Receipt struct {
+	ID           string          `json:"id"`
+	ExportTaskID string          `json:"export_task_id"`
+	ProjectID    string          `json:"project_id"`
+	Account      string          `json:"account,omitempty"`
+	Request      json.RawMessage `json:"request,omitempty"`
+	Submitted    time.Time       `json:"submitted"`
+	Closed       *time.Time      `json:"closed,omitempty"`
+	State        ReceiptState    `json:"state"`
+	Manifest     string          `json:"manifest,omitempty"` // its key
+	// Earlier are export tasks that the same id was submitted as before.
+	Earlier []string `json:"earlier,omitempty"`
+}
+
+func (a *Archive) receiptKey(id string) string {
+	return a.key(receiptFolder, safeID(id)+".json")
+}
+
+// PutReceipt writes an open receipt. A receipt of the same export task that is
+// there already stays as it is, closed or not; one of another task of the same
+// id is replaced, and that task kept in Earlier.
+func (a *Archive) PutReceipt(ctx context.Context, r Receipt) error {
+	was, exists, err := a.Receipt(ctx, r.ID)
+	if err != nil {
+		return err
+	}
+	if exists {
+		if was.ExportTaskID == r.ExportTaskID {
+			return nil
+		}
+		r.Earlier = append(slices.Clone(was.Earlier), was.ExportTaskID)
+	}
+	if r.State == "" {
+		r.State = ReceiptOpen
+	}
+	return a.putDocument(ctx, a.receiptKey(r.ID), r)
+}
+
+// Receipt returns the receipt of an export id; false when there is none.
+func (a *Archive) Receipt(ctx context.Context, id string) (Receipt, bool, error) {
+	var r Receipt
+	ok, err := a.getDocument(ctx, a.receiptKey(id), &r)
+	return r, ok, err
+}
+
+// CloseReceipt marks the export as over. Without a receipt there is nothing to
+// close, and nothing happens. The manifest is its key, empty when there is none.
+func (a *Archive) CloseReceipt(ctx context.Context, id string, outcome ReceiptState, manifest string) error {
+	r, ok, err := a.Receipt(ctx, id)
+	if err != nil || !ok || (r.State == outcome && r.Manifest == manifest) {
+		return err
+	}
+	r.State, r.Manifest = outcome, manifest
+	r.Closed = aws.Time(a.now().UTC())
+	return a.putDocument(ctx, a.receiptKey(id), r)
+}
+
+// ReopenReceipt marks the export as open again, for one that is taken up once more.
+func (a *Archive) ReopenReceipt(ctx context.Context, id string) error {
+	r, ok, err := a.Receipt(ctx, id)
+	if err != nil || !ok || r.State == ReceiptOpen {
+		return err
+	}
+	r.State, r.Closed = ReceiptOpen, nil
+	return a.putDocument(ctx, a.receiptKey(id), r)
+}
+
+// Receipts yields all receipts, in no particular order, reading some ahead. A
+// receipt that cannot be read yields its fault and the next ones still come; a
+// listing that breaks off yields its fault last.
+func (a *Archive) Receipts(ctx context.Context) iter.Seq2[Receipt, error] {
+	return func(yield func(Receipt, error) bool) {
+		pages := s3.NewListObjectsV2Paginator(a.s3, &s3.ListObjectsV2Input{
+			Bucket: &a.opts.Bucket, Prefix: aws.String(a.key(receiptFolder) + "/"),
+			ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
+		})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				yield(Receipt{}, s3Fault(ctx, "listing the receipts", err))
+				return
+			}
+			var keys []string
+			for _, o := range page.Contents {
+				if key := aws.ToString(o.Key); strings.HasSuffix(key, ".json") {
+					keys = append(keys, key)
+				}
+			}
+			for chunk := range slices.Chunk(keys, receiptReaders) {
+				if !a.yieldReceipts(ctx, chunk, yield) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (a *Archive) yieldReceipts(ctx context.Context, keys []string, yield func(Receipt, error) bool) bool {
+	receipts, errs := make([]Receipt, len(keys)), make([]error, len(keys))
+	var g errgroup.Group
+	for i, key := range keys {
+		g.Go(func() error {
+			ok, err := a.getDocument(ctx, key, &receipts[i])
+			if err == nil && (!ok || receipts[i].ID == "") {
+				err = fault.New(fault.Terminal, key+" is not a receipt", nil)
+			}
+			errs[i] = err
+			return nil
+		})
+	}
+	_ = g.Wait() // each error is yielded with its receipt
+	for i := range keys {
+		if !yield(receipts[i], errs[i]) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,181 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/fetch"
+)
+
+// resume goes on with a transfer that an earlier process has begun. It returns
+// errNotResumable, having changed nothing, when that makes no sense.
+func (m *mirror) resume(ctx context.Context, rec *record) (Object, error) {
+	listed, err := m.a.listParts(ctx, m.job.Key, rec.Upload)
+	if errors.Is(err, errUploadGone) {
+		return Object{}, fmt.Errorf("%w: S3 no longer knows its upload", errNotResumable)
+	}
+	if err != nil {
+		return Object{}, err
+	}
+	t := &transfer{
+		m: m, layout: layout{size: rec.Size, part: rec.Part}, upload: rec.Upload,
+		from: rec.Parts, crcs: rec.CRCs, listed: listed, sent: map[int]sentPart{},
+	}
+	m.earlier = rec.Fetched
+	if int(rec.Part) > m.a.buffers.size {
+		return Object{}, fmt.Errorf("%w: its parts are larger than the buffers", errNotResumable)
+	}
+	if t.proof, err = resumeProof(rec.Proof, rec.Size); err != nil {
+		return Object{}, fmt.Errorf("%w: %w", errNotResumable, err)
+	}
+	t.accept(rec)
+	if err := t.reopen(ctx, rec); err != nil {
+		return Object{}, err
+	}
+	if t.first != nil {
+		defer func(b *fetch.Body) { _ = b.Close() }(t.first)
+	}
+	m.log.InfoContext(ctx, "transfer resumed", "parts", rec.Parts, "of", t.layout.count(), "lost", len(t.refill))
+	t.track = m.a.track(ctx, m.job.Key, *rec)
+	return t.finish(ctx)
+}
+
+// accept takes over the parts that S3 lists as they were sent.
+func (t *transfer) accept(rec *record) {
+	for n := range rec.Parts {
+		_, length := t.layout.span(n)
+		p, ok := t.listed[n]
+		if !ok || !p.is(length, rec.CRCs[n], rec.Tags[n]) {
+			t.refill = append(t.refill, n)
+			continue
+		}
+		t.sent[n] = sentPart{etag: p.etag, crc: rec.CRCs[n]}
+		t.m.resumed += length
+		t.m.addStored(length, rec.Size)
+	}
+}
+
+// reopen asks the link for the rest of the very file that the record is of.
+func (t *transfer) reopen(ctx context.Context, rec *record) error {
+	t.info = fetch.Info{Size: rec.Size, Ranges: true, ETag: rec.Validator}
+	if rec.Parts == t.layout.count() {
+		return nil // only to be completed; what S3 lost opens the link for itself
+	}
+	offset, _ := t.layout.span(rec.Parts)
+	body, err := t.m.a.opts.Source.Open(ctx, t.m.job.Link, fetch.Range{From: offset, To: -1, IfRange: rec.Validator})
+	switch {
+	case errors.Is(err, fetch.ErrChanged):
+		return fmt.Errorf("%w: %w", errNotResumable, err)
+	case err != nil:
+		return err
+	}
+	if err := (&partSource{m: t.m, info: t.info}).same(body, offset); err != nil {
+		_ = body.Close()
+		return fmt.Errorf("%w: %w", errNotResumable, err)
+	}
+	t.first = body
+	return nil
+}
+
+// adopt accepts an object that stands under the key, once it is known what it
+// holds: by our record, by the hash that we left with it, or by reading it.
+func (m *mirror) adopt(ctx context.Context, key string, st stat, rec *record) (Object, error) {
+	v := verdict{size: st.size, crc: st.crc, sha256: st.sha256, contentType: st.contentType}
+	switch {
+	case st.export == "":
+		return m.compare(ctx, key, st)
+	case v.sha256 != "":
+	case rec != nil && rec.SHA256 != "" && rec.Size == st.size && (!st.hasCRC || rec.Proof.CRC == st.crc):
+		v.sha256, v.proofs = rec.SHA256, rec.Proofs
+	default:
+		if v.sha256 = m.a.taggedHash(ctx, key); v.sha256 == "" {
+			return m.inspect(ctx, key, st)
+		}
+	}
+	return m.found(ctx, key, st, v), nil
+}
+
+// found is the Object of one that stood there already.
+func (m *mirror) found(ctx context.Context, key string, st stat, v verdict) Object {
+	m.a.dropRecord(ctx, m.job.Key)
+	obj := m.object(key, st, v)
+	obj.Found = true
+	return obj
+}
+
+// inspect reads one of our own objects, whose hash is known no more.
+func (m *mirror) inspect(ctx context.Context, key string, st stat) (Object, error) {
+	v, err := m.proveStored(ctx, key, st)
+	if err != nil {
+		return Object{}, err
+	}
+	return m.found(ctx, key, st, v), nil
+}
+
+// proveStored reads an object and proves it as a download would be.
+func (m *mirror) proveStored(ctx context.Context, key string, st stat) (verdict, error) {
+	p := newProof(m.job.Kind, fetch.Info{Size: st.size})
+	_, _, err := m.a.readBack(ctx, key, proofWriter{p})
+	if err != nil && !errors.Is(err, ErrContent) {
+		return verdict{}, err
+	}
+	v, ferr := p.finish()
+	err = errors.Join(err, ferr)
+	if err == nil && st.hasCRC && st.crc != v.crc {
+		err = contentFault("its checksum is wrong", nil)
+	}
+	if err != nil {
+		return verdict{}, fault.New(fault.Terminal, "the object under "+key+" is not the clip", err).
+			WithHint("remove it, then retry the export")
+	}
+	v.proofs = append(v.proofs, ProofReadBack)
+	return v, nil
+}
+
+type proofWriter struct{ p *proof }
+
+func (w proofWriter) Write(b []byte) (int, error) {
+	if err := w.p.Write(b); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// compare settles whether an object without our mark is the clip: the link is
+// read once more, and only the same bytes will do. Servers that forget metadata
+// lead here, and whoever writes into our folders.
+func (m *mirror) compare(ctx context.Context, key string, st stat) (Object, error) {
+	v, err := m.proveStored(ctx, key, st)
+	if err != nil {
+		return Object{}, err
+	}
+	body, err := m.a.opts.Source.Open(ctx, m.job.Link, fetch.Range{From: 0, To: -1})
+	if err != nil {
+		return Object{}, err
+	}
+	defer func() { _ = body.Close() }()
+	src := newProof(m.job.Kind, body.Info)
+	share := m.a.buffers.join(1)
+	defer share.leave()
+	buf, err := share.acquire(ctx)
+	if err != nil {
+		return Object{}, s3Fault(ctx, "waiting for memory", err)
+	}
+	defer share.release(buf)
+	if _, err := io.CopyBuffer(proofWriter{src}, body, buf); err != nil {
+		return Object{}, err
+	}
+	want, err := src.finish()
+	if err != nil {
+		return Object{}, err
+	}
+	if want.sha256 != v.sha256 {
+		return Object{}, fault.New(fault.Terminal, "another object than the clip stands under "+key, nil).
+			WithHint("move it away, then retry the export")
+	}
+	want.proofs = append(want.proofs, ProofReadBack)
+	return m.found(ctx, key, st, want), nil
+}

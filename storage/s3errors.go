@@ -1,0 +1,124 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+
+	"github.com/clipferry/clipferry/internal/fault"
+)
+
+// s3Hints say what an operator can do, by S3's error code.
+var s3Hints = map[string]string{
+	"NoSuchBucket":          "create the bucket or correct CLIPFERRY_S3_BUCKET",
+	"AccessDenied":          "grant the actions that docs/s3.md lists",
+	"Forbidden":             "grant the actions that docs/s3.md lists",
+	"InvalidAccessKeyId":    "check the AWS credentials",
+	"SignatureDoesNotMatch": "check the AWS credentials",
+	"ExpiredToken":          "renew the AWS credentials",
+	"RequestTimeTooSkewed":  "set this machine's clock",
+	"PermanentRedirect":     "set AWS_REGION to the bucket's region",
+	"InvalidRequest":        "check the S3 options; a server that refuses checksums needs the checksum mode md5",
+}
+
+// s3Fault is what a failed S3 call means: always Retry, since the export is paid
+// for and whatever is wrong can be mended.
+func s3Fault(ctx context.Context, doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var f *fault.Fault
+	if errors.As(err, &f) {
+		return err
+	}
+	if ctx.Err() != nil {
+		return fault.New(fault.Retry, doing+" was interrupted", context.Cause(ctx))
+	}
+	f = fault.New(fault.Retry, doing+" failed in S3", err)
+	if code := errorCode(err); code != "" {
+		f.Message = fmt.Sprintf("%s failed in S3 with %s", doing, code)
+		f.Hint = s3Hints[code]
+	}
+	f.RetryAfter = retryAfter(err)
+	return f
+}
+
+func errorCode(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode()
+	}
+	return ""
+}
+
+// httpStatus is the answer's status, 0 when there was none.
+func httpStatus(err error) int {
+	var re *awshttp.ResponseError
+	if errors.As(err, &re) {
+		return re.HTTPStatusCode()
+	}
+	return 0
+}
+
+func retryAfter(err error) time.Duration {
+	var re *awshttp.ResponseError
+	if !errors.As(err, &re) || re.Response == nil {
+		return 0
+	}
+	n, perr := strconv.Atoi(re.Response.Header.Get("Retry-After"))
+	if perr != nil || n < 0 {
+		return 0
+	}
+	return time.Duration(min(n, 3600)) * time.Second
+}
+
+// isMissing says that the key, bucket or upload asked for is not there.
+func isMissing(err error) bool {
+	switch errorCode(err) {
+	case "NotFound", "NoSuchKey":
+		return true
+	}
+	return false
+}
+
+// isUploadGone says that S3 does not know the upload: completed, aborted or
+// forgotten. Which one, only a look at the key tells.
+func isUploadGone(err error) bool { return errorCode(err) == "NoSuchUpload" }
+
+// isTaken says that a conditional write found the key taken.
+func isTaken(err error) bool {
+	return httpStatus(err) == http.StatusPreconditionFailed || errorCode(err) == "PreconditionFailed"
+}
+
+// isConflict says that a conditional write ran against another one.
+func isConflict(err error) bool {
+	return errorCode(err) == "ConditionalRequestConflict" ||
+		(httpStatus(err) == http.StatusConflict && errorCode(err) != "OperationAborted")
+}
+
+// isUnsupported says that the server does not know what was asked of it.
+func isUnsupported(err error) bool {
+	return httpStatus(err) == http.StatusNotImplemented || errorCode(err) == "NotImplemented"
+}
+
+// isPushback says that S3 asks for less.
+func isPushback(err error) bool {
+	switch httpStatus(err) {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return true
+	}
+	return errorCode(err) == "SlowDown"
+}
+
+// isFatal says that repeating the same part cannot help.
+func isFatal(err error) bool {
+	s := httpStatus(err)
+	return s >= 400 && s < 500 && s != http.StatusRequestTimeout && s != http.StatusTooManyRequests &&
+		errorCode(err) != "BadDigest" && errorCode(err) != "RequestTimeout" && errorCode(err) != "IncompleteBody"
+}

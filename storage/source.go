@@ -1,0 +1,124 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/fetch"
+)
+
+var (
+	// errNoRanges means that the source is the same but sends it whole.
+	errNoRanges = errors.New("the source ignores ranges")
+	// errStreamCut means that a source that cannot be resumed broke off.
+	errStreamCut = errors.New("the source broke off and cannot be resumed")
+)
+
+const (
+	// maxReadAttempts bounds the attempts to read one part in a row without a
+	// byte of progress, maxReadCuts those with some.
+	maxReadAttempts = 6
+	maxReadCuts     = 50
+)
+
+// partSource reads parts of one version of a file.
+type partSource struct {
+	m     *mirror
+	info  fetch.Info
+	first *fetch.Body // an answer that is open already, nil once it was used
+	// slower hears of every time that the source asked for less; may be nil.
+	slower func()
+}
+
+// ranged says whether a broken read can go on where it broke.
+func (s *partSource) ranged() bool {
+	return s.info.Ranges && s.info.Validator() != "" && s.info.Size >= 0
+}
+
+// read fills b with the bytes from offset on. It goes on where it was cut,
+// backs off, and gives up on what repeating cannot mend.
+func (s *partSource) read(ctx context.Context, offset int64, b []byte) error {
+	got, stuck := 0, 0
+	for cuts := 0; ; cuts++ {
+		n, err := s.readOnce(ctx, offset+int64(got), b[got:])
+		s.m.addFetched(int64(n))
+		if got += n; err == nil {
+			return nil
+		}
+		if !s.ranged() {
+			got = 0
+		}
+		if n > 0 {
+			stuck = 0
+		}
+		stuck++
+		if fault.RetryAfterOf(err) > 0 && s.slower != nil {
+			s.slower()
+		}
+		if !repeatable(err) || stuck >= maxReadAttempts || cuts >= maxReadCuts || !s.m.a.backoff.wait(ctx, stuck, err) {
+			return err
+		}
+	}
+}
+
+// repeatable says whether the same request may succeed; wrong content is left
+// to the caller, who may begin anew.
+func repeatable(err error) bool {
+	return fault.ClassOf(err) == fault.Retry && !errors.Is(err, ErrContent) && !errors.Is(err, errNoRanges)
+}
+
+func (s *partSource) readOnce(ctx context.Context, offset int64, b []byte) (int, error) {
+	body := s.first
+	s.first = nil
+	if body == nil {
+		rg := fetch.Range{From: offset, To: -1}
+		if s.ranged() {
+			rg = fetch.Range{From: offset, To: offset + int64(len(b)) - 1, IfRange: s.info.Validator()}
+		}
+		var err error
+		if body, err = s.m.a.opts.Source.Open(ctx, s.m.job.Link, rg); err != nil {
+			return 0, err
+		}
+	}
+	defer func() { _ = body.Close() }()
+	if err := s.same(body, offset); err != nil {
+		return 0, err
+	}
+	n, err := io.ReadFull(body, b)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fault.New(fault.Retry, "the export link ended early", io.ErrUnexpectedEOF)
+	}
+	return n, err
+}
+
+// same checks that an answer is of this version of the file and begins at offset.
+func (s *partSource) same(body *fetch.Body, offset int64) error {
+	was, is := s.info, body.Info
+	changed := is.Size != was.Size || (is.Validator() != "" && is.Validator() != was.Validator())
+	switch {
+	case changed && was.Validator() != "":
+		return contentFault("the source has changed", fetch.ErrChanged)
+	case changed:
+		return contentFault(fmt.Sprintf("the source announces %d bytes after %d", is.Size, was.Size), fetch.ErrChanged)
+	case body.From != offset:
+		return errNoRanges
+	}
+	return nil
+}
+
+// fill reads from an open answer until b is full (nil), the file is over
+// (io.EOF, with n bytes read), or it breaks off.
+func (s *partSource) fill(b []byte) (int, error) {
+	n, err := io.ReadFull(s.first, b)
+	s.m.addFetched(int64(n))
+	switch {
+	case err == nil:
+		return n, nil
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return n, io.EOF
+	}
+	return n, fault.New(fault.Retry, "the export link broke off", fmt.Errorf("%w: %w", errStreamCut, err))
+}

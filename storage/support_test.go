@@ -1,0 +1,124 @@
+package storage
+
+import (
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/s3test"
+)
+
+// box is one MP4 box.
+func box(kind string, payload []byte) []byte {
+	b := binary.BigEndian.AppendUint32(nil, uint32(8+len(payload)))
+	return append(append(b, kind...), payload...)
+}
+
+// clipOf is a valid MP4 file of exactly size bytes (at least 64); the same seed
+// gives the same bytes.
+func clipOf(size int, seed uint64) []byte {
+	b := box("ftyp", []byte("isom\x00\x00\x02\x00isomiso2"))
+	moov := box("moov", box("mvhd", nil))
+	payload := make([]byte, size-len(b)-len(moov)-8)
+	rng := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
+	_, _ = rng.Read(payload)
+	b = append(b, box("mdat", payload)...)
+	return append(b, moov...)
+}
+
+// memory is a Checkpoints in memory.
+type memory struct {
+	mu sync.Mutex
+	m  map[string][]byte
+}
+
+func newMemory() *memory { return &memory{m: map[string][]byte{}} }
+
+func (c *memory) Load(_ context.Context, key string) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.m[key], nil
+}
+
+func (c *memory) Save(_ context.Context, key string, b []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.m[key] = b
+	return nil
+}
+
+func (c *memory) Delete(_ context.Context, key string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.m, key)
+	return nil
+}
+
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+
+func newFetch(t testing.TB, change ...func(*fetch.Options)) *fetch.Client {
+	t.Helper()
+	o := fetch.Options{AllowedCIDRs: loopback, StallTimeout: 2 * time.Second, MaxSize: 1 << 36}
+	for _, c := range change {
+		c(&o)
+	}
+	c, err := fetch.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// newArchive is an Archive on a test server that retries fast.
+func newArchive(t testing.TB, srv *s3test.Server, change ...func(*Options)) *Archive {
+	t.Helper()
+	o := Options{
+		Client: srv.Client(), Bucket: s3test.Bucket, Prefix: "exports", Source: newFetch(t),
+		Checkpoints: newMemory(), PartSize: minPartSize,
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	a, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.backoff = backoff{first: time.Millisecond, max: 20 * time.Millisecond}
+	return a
+}
+
+// serveFile serves one file with ranges and a strong ETag.
+func serveFile(t testing.TB, b []byte) string {
+	t.Helper()
+	s := httptest.NewServer(newOrigin(b))
+	t.Cleanup(s.Close)
+	return s.URL + "/clip.mp4?signature=secret"
+}
+
+// origin serves one file and counts what it sends.
+type origin struct {
+	mu       sync.Mutex
+	body     []byte
+	etag     string
+	requests int
+}
+
+func newOrigin(b []byte) *origin { return &origin{body: b, etag: `"v1"`} }
+
+func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	o.mu.Lock()
+	b, etag := o.body, o.etag
+	o.requests++
+	o.mu.Unlock()
+	w.Header().Set("ETag", etag)
+	w.Header().Set("Content-Type", "video/mp4")
+	http.ServeContent(w, r, "", time.Time{}, readSeeker(b))
+}
