@@ -1,0 +1,108 @@
+// Package assembly builds the rooms of the program from the configuration: it
+// maps each variable to the option that it stands for. Both binaries use it, so
+// that what the development one shows is what the production one does.
+package assembly
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/worker"
+)
+
+// Ledger returns the ledger in the Redis.
+func Ledger(cfg *config.Config, rdb redis.UniversalClient) *ledger.Ledger {
+	return ledger.New(ledger.Options{Redis: rdb, Retention: cfg.LedgerRetention})
+}
+
+// Archive returns the archive in S3, and the client that reads links, which the
+// caller closes.
+func Archive(ctx context.Context, cfg *config.Config, l *ledger.Ledger, log *slog.Logger) (*storage.Archive, *fetch.Client, error) {
+	links, err := fetch.New(fetch.Options{
+		AllowedCIDRs: []netip.Prefix(cfg.LinkAllowedCIDRs),
+		MaxSize:      int64(cfg.LinkMaxBytes), UserAgent: UserAgent, Logger: log,
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("the client for export links: %w", err)
+	}
+	client, err := storage.NewClient(ctx, storage.ClientOptions{PathStyle: cfg.S3PathStyle})
+	if err != nil {
+		links.Close()
+		return nil, nil, err
+	}
+	archive, err := storage.New(storage.Options{
+		Client: client, Bucket: cfg.S3Bucket, Prefix: cfg.S3Prefix, Source: links,
+		Checkpoints: l.Checkpoints(), Logger: log,
+		PartSize: int64(cfg.S3PartSize), PartsInFlight: cfg.S3PartsInFlight, PartsPerFile: cfg.S3PartsPerFile,
+		Checksum: storage.ChecksumMode(cfg.S3Checksum),
+		Object: storage.ObjectOptions{
+			StorageClass: cfg.S3StorageClass, SSE: cfg.S3SSE, KMSKeyID: cfg.S3KMSKeyID, Tags: cfg.S3Tags,
+			ACL: cfg.S3ACL, LockMode: cfg.S3LockMode, LockFor: cfg.S3LockFor, RequesterPays: cfg.S3RequesterPays,
+			ExpectedBucketOwner: cfg.S3ExpectedBucketOwner, CacheControl: cfg.S3CacheControl,
+		},
+	})
+	if err != nil {
+		links.Close()
+		return nil, nil, fmt.Errorf("the archive: %w", err)
+	}
+	return archive, links, nil
+}
+
+// UserAgent is what clipferry calls itself.
+const UserAgent = "clipferry"
+
+// Accounts returns the provider's accounts with their budgets, and what closes them.
+func Accounts(cfg *config.Config, rdb redis.UniversalClient, log *slog.Logger) (map[string]worker.Account, func(), error) {
+	provider, err := wayin.New(wayin.Options{
+		BaseURL: cfg.APIBaseURL, Key: wayin.Secret(cfg.APIKey.Reveal()), UserAgent: UserAgent,
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("the provider's client: %w", err)
+	}
+	gate, err := budget.New(budget.Options{
+		Redis: rdb, Account: worker.DefaultAccount, Logger: log,
+		RequestsPerMinute: cfg.APIRequestsPerMinute, MaxActive: cfg.APIMaxActiveExports,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return map[string]worker.Account{worker.DefaultAccount: {Provider: provider, Gate: gate}}, gate.Close, nil
+}
+
+// Worker returns a worker, its archive, and what closes what it holds once it
+// has stopped.
+func Worker(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient, log *slog.Logger) (*worker.Worker, *storage.Archive, func(), error) {
+	l := Ledger(cfg, rdb)
+	archive, links, err := Archive(ctx, cfg, l, log)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	accounts, closeAccounts, err := Accounts(cfg, rdb, log)
+	if err != nil {
+		links.Close()
+		return nil, nil, nil, err
+	}
+	w, err := worker.New(worker.Options{
+		Redis: rdb, Ledger: l, Archive: archive, Accounts: accounts, Logger: log,
+		InDoubt: export.Policy(cfg.SubmitInDoubt), MirrorConcurrency: cfg.MirrorConcurrency,
+		ReadConcurrency: max(32, cfg.APIMaxActiveExports), ShutdownTimeout: cfg.ShutdownTimeout, Now: time.Now,
+	})
+	if err != nil {
+		closeAccounts()
+		links.Close()
+		return nil, nil, nil, err
+	}
+	return w, archive, func() { closeAccounts(); links.Close() }, nil
+}
