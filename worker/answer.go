@@ -20,6 +20,7 @@ func (w *Worker) recordSubmit(ctx context.Context, r *export.Record, turn *budge
 	if err == nil {
 		return w.accepted(ctx, r, turn, task)
 	}
+	w.watch.Faulted(ctx, export.StepSubmit, err)
 	kind, by := kindOf(err), r.IntentBy
 	why := fault.SentenceOf(err)
 	outcome := outcomeOf(err)

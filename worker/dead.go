@@ -25,8 +25,13 @@ func (w *Worker) malformed(ctx context.Context, taskID, id string, cause error) 
 	}
 	why := fmt.Sprintf("a task in the queue could not be understood (TaskID %.200q): %s; "+
 		"mend the producer and enqueue it again", taskID, fault.SentenceOf(cause))
-	if _, err := w.o.Ledger.Create(ctx, export.NewFailed(id, why, w.now())); err != nil {
+	failed := export.NewFailed(id, why, w.now())
+	created, err := w.o.Ledger.Create(ctx, failed)
+	if err != nil {
 		return err
+	}
+	if created {
+		w.watch.Changed(ctx, &export.Record{}, failed)
 	}
 	return fmt.Errorf("%w: %w", asynq.SkipRetry, cause)
 }
@@ -49,7 +54,7 @@ func (w *Worker) giveUp(ctx context.Context, taskID, typename string, payload []
 		return nil
 	}
 	w.log.Error("a step was given up", "export", id, "task", taskID, "why", why)
-	r, err = w.o.Ledger.Update(ctx, id, func(r *export.Record) error {
+	r, err = w.update(ctx, id, func(r *export.Record) error {
 		if !isDue(r, taskID) {
 			return export.ErrStale
 		}

@@ -95,7 +95,7 @@ func receiptOf(r *export.Record) storage.Receipt {
 // answer to a paid request, until Redis has taken it or the process ends.
 func (w *Worker) persist(ctx context.Context, id string, change func(*export.Record) error) (*export.Record, error) {
 	for n := 0; ; n++ {
-		r, err := w.o.Ledger.Update(ctx, id, change)
+		r, err := w.update(ctx, id, change)
 		if err == nil || settled(err) || ctx.Err() != nil {
 			return r, err
 		}

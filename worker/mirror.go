@@ -56,7 +56,9 @@ func mirrorDue(r *export.Record, m tasks.Mirror) bool {
 func (w *Worker) transfer(ctx context.Context, r *export.Record, c *export.Clip) error {
 	cut, cancel := w.untilStop(ctx)
 	defer cancel()
+	began := w.now()
 	object, err := w.o.Archive.Mirror(cut, w.clipJob(r, c))
+	w.watch.Transferred(ctx, Transfer{Clip: c.Idx, Bytes: object.Size, Took: w.now().Sub(began), Err: err})
 	if err != nil {
 		return w.transferFailed(ctx, r, c, err)
 	}
@@ -83,7 +85,7 @@ func (w *Worker) clipDone(ctx context.Context, r *export.Record, c *export.Clip,
 
 func (w *Worker) persistClip(ctx context.Context, id string, idx int, change func(*export.Record) error) (*export.Record, error) {
 	for n := 0; ; n++ {
-		r, err := w.o.Ledger.UpdateClip(ctx, id, idx, change)
+		r, err := w.updateClip(ctx, id, idx, change)
 		if err == nil || settled(err) || ctx.Err() != nil {
 			return r, err
 		}
@@ -155,6 +157,7 @@ func (w *Worker) transferFailed(ctx context.Context, r *export.Record, c *export
 	}
 	ctx, cancel := w.toTheEnd(ctx)
 	defer cancel()
+	w.watch.Faulted(ctx, export.StepMirror, err)
 	why := fault.SentenceOf(err)
 	badBody := errors.Is(err, storage.ErrContent)
 	w.log.Warn("a clip is not archived yet", "export", r.ID, "clip", c.Idx, "faults", c.Faults+1,

@@ -53,18 +53,25 @@ func (w *Worker) waitToRead(ctx context.Context, gate Gate, r *export.Record) (*
 	ctx, cancel := w.untilStop(ctx)
 	defer cancel()
 	request := budget.Request{
-		Export: r.ID, Kind: budget.Read, Since: r.SubmittedAt, Resolution: resolution(r), Clips: len(r.Wanted),
+		Export: r.ID, Kind: kindOfRead(r), Since: r.SubmittedAt, Resolution: resolution(r), Clips: len(r.Wanted),
 	}
-	if r.Read == export.ReadRefresh || r.Read == export.ReadMissing {
+	if request.Kind == budget.Refresh {
 		// A clip that is rendered and can't be fetched waits for nothing else:
 		// it is read within refreshWithin even while the budget is short.
-		request.Kind = budget.Refresh
 		request.Deadline = w.now().Add(2 * refreshWithin)
 		if !r.ExpireAt.IsZero() && r.ExpireAt.Before(request.Deadline) {
 			request.Deadline = r.ExpireAt
 		}
 	}
 	return gate.Wait(ctx, request)
+}
+
+// kindOfRead returns what the budget takes the current read for.
+func kindOfRead(r *export.Record) budget.Kind {
+	if r.Read == export.ReadRefresh || r.Read == export.ReadMissing {
+		return budget.Refresh
+	}
+	return budget.Read
 }
 
 // refreshWithin is how long a read for a fresh link may give way to others.
@@ -76,8 +83,10 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 	ctx, cancel := w.toTheEnd(ctx)
 	defer cancel()
 	request, cancelRequest := context.WithTimeout(ctx, postTimeout)
+	began := w.now()
 	task, err := account.Provider.Read(request, r.ExportTaskID)
 	cancelRequest()
+	w.requested(ctx, r, kindOfRead(r), turn, began, err)
 	if err != nil {
 		w.endTurn(ctx, turn, outcomeOf(err))
 		return w.readRefused(ctx, r, n, err)
@@ -122,6 +131,7 @@ func (w *Worker) nextRead(ctx context.Context, gate Gate, r *export.Record, task
 // readRefused records a read that failed. A refusal waits in the gate; other
 // failures wait here as well, ever longer.
 func (w *Worker) readRefused(ctx context.Context, r *export.Record, n int, err error) error {
+	w.watch.Faulted(ctx, export.StepPoll, err)
 	why := fault.SentenceOf(err)
 	switch kindOf(err) {
 	case wayin.NotFound:

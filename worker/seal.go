@@ -55,6 +55,7 @@ func (w *Worker) seal(ctx context.Context, t *asynq.Task) error {
 }
 
 func (w *Worker) sealFailed(ctx context.Context, r *export.Record, err error) error {
+	w.watch.Faulted(ctx, export.StepSeal, err)
 	why := fault.SentenceOf(err)
 	w.log.Warn("a manifest could not be written", "export", r.ID, "error", err)
 	next := w.now().Add(backoff(r.SealRound, time.Second, time.Minute))

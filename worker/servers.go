@@ -32,6 +32,7 @@ func (s server) start() error { return s.asynq.Start(s.handler) }
 // without standing in the way of reads, reads without that of transfers.
 func (w *Worker) servers() []server {
 	mux := asynq.NewServeMux()
+	mux.Use(w.watched)
 	mux.HandleFunc(tasks.TypeSubmit, w.submit)
 	mux.HandleFunc(tasks.TypePoll, w.poll)
 	mux.HandleFunc(tasks.TypeMirror, w.mirror)
@@ -84,6 +85,7 @@ func (w *Worker) failed(ctx context.Context, t *asynq.Task, err error) {
 	if putOff(err) {
 		return
 	}
+	w.watch.Faulted(ctx, kindOfTask(t.Type()), err)
 	id, _ := asynq.GetTaskID(ctx)
 	retried, _ := asynq.GetRetryCount(ctx)
 	limit, _ := asynq.GetMaxRetry(ctx)

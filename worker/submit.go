@@ -58,7 +58,7 @@ func (w *Worker) takeUp(ctx context.Context, taskID string, s tasks.Submit, head
 	r, err := w.o.Ledger.LoadHead(ctx, s.ID)
 	if errors.Is(err, ledger.ErrUnknown) && s.RequestGiven {
 		r = control.Newborn(s, w.now())
-		r.Trace = headers
+		r.Trace = w.traceOf(ctx, headers)
 		if taskID != tasks.SubmitTaskID(s.ID) {
 			// A bare producer left the TaskID to asynq: go on under one of ours,
 			// so that the sweeper knows whether the task exists.
@@ -237,8 +237,10 @@ func (w *Worker) intendAndSend(ctx context.Context, r *export.Record, lease *led
 		return w.intentFailed(ctx, r.ID, by, turn, err)
 	}
 	post, cancelPost := context.WithTimeout(ctx, postTimeout)
+	began := w.now()
 	task, err := account.Provider.Submit(post, sending.Request)
 	cancelPost()
+	w.requested(ctx, sending, budget.Submit, turn, began, err)
 	return w.recordSubmit(ctx, sending, turn, task, err)
 }
 

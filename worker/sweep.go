@@ -58,6 +58,17 @@ func (w *Worker) sweepOnce(ctx context.Context, orphans *time.Time) error {
 // back, deadlines are watched, slots follow the truth. Everything it mends
 // mends itself along the way as well; it is a net, not a crutch.
 func (w *Worker) Sweep(ctx context.Context) error {
+	began := w.now()
+	var open []Deadline
+	err := w.sweepAll(ctx, &open)
+	if ctx.Err() == nil {
+		w.watch.Swept(Swept{Took: w.now().Sub(began), Err: err, Open: open})
+	}
+	return err
+}
+
+// sweepAll adds the deadlines that it meets to open.
+func (w *Worker) sweepAll(ctx context.Context, open *[]Deadline) error {
 	ids, err := w.o.Ledger.Open(ctx)
 	if err != nil {
 		return err
@@ -67,7 +78,7 @@ func (w *Worker) Sweep(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err := w.sweepExport(ctx, id); err != nil {
+		if err := w.sweepExport(ctx, id, open); err != nil {
 			faults = append(faults, fmt.Errorf("sweep export %s: %w", id, err))
 		}
 	}
@@ -75,7 +86,7 @@ func (w *Worker) Sweep(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-func (w *Worker) sweepExport(ctx context.Context, id string) error {
+func (w *Worker) sweepExport(ctx context.Context, id string, open *[]Deadline) error {
 	r, err := w.o.Ledger.Load(ctx, id)
 	if errors.Is(err, ledger.ErrUnknown) {
 		return w.forgetUnborn(ctx, id)
@@ -85,6 +96,9 @@ func (w *Worker) sweepExport(ctx context.Context, id string) error {
 	}
 	if err := w.o.Ledger.Tidy(ctx, id); err != nil {
 		return err
+	}
+	if d, ok := deadline(r); ok {
+		*open = append(*open, d)
 	}
 	if overdue(r, w.now()) {
 		return w.expire(ctx, r, "its deadline passed before all was archived")

@@ -77,6 +77,7 @@ type Options struct {
 	Archive  Archive
 	Accounts map[string]Account // by name; [DefaultAccount] is needed
 	Notifier Notifier           // may be nil
+	Observer Observer           // may be nil
 	Logger   *slog.Logger
 
 	// InDoubt says what to do with a paid request whose answer was lost.
@@ -110,6 +111,7 @@ const (
 type Worker struct {
 	o        Options
 	log      *slog.Logger
+	watch    Observer
 	now      func() time.Time
 	dispatch *dispatch.Dispatcher
 	inspect  *asynq.Inspector
@@ -130,7 +132,7 @@ func New(o Options) (*Worker, error) {
 	o.setDefaults()
 	life, end := context.WithCancel(context.Background())
 	return &Worker{
-		o: o, log: o.Logger, now: o.Now, dispatch: dispatch.New(o.Redis),
+		o: o, log: o.Logger, watch: o.Observer, now: o.Now, dispatch: dispatch.New(o.Redis),
 		inspect:  asynq.NewInspectorFromRedisClient(o.Redis),
 		stopping: make(chan struct{}), life: life, endLife: end,
 	}, nil
@@ -142,6 +144,9 @@ func (o *Options) setDefaults() {
 	setDefault(&o.SubmitConcurrency, 2)
 	setDefault(&o.ReadConcurrency, 32)
 	setDefault(&o.ShutdownTimeout, 28*time.Second)
+	if o.Observer == nil {
+		o.Observer = blind{}
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
