@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"bytes"
 	"encoding/json"
 	"time"
 
@@ -92,11 +93,7 @@ func (d draft) task(opts []TaskOption) *asynq.Task {
 	for _, opt := range opts {
 		opt(&d)
 	}
-	payload, err := json.Marshal(d.payload)
-	if err != nil {
-		// Our own flat structs always marshal; a change that breaks this is a bug.
-		panic("tasks: " + err.Error())
-	}
+	payload := compact(d.payload)
 	asynqOpts := []asynq.Option{
 		asynq.TaskID(d.taskID), asynq.Queue(d.queue), asynq.MaxRetry(MaxRetry), asynq.Timeout(d.timeout),
 	}
@@ -104,6 +101,18 @@ func (d draft) task(opts []TaskOption) *asynq.Task {
 		asynqOpts = append(asynqOpts, asynq.ProcessAt(wholeSecond(d.at)))
 	}
 	return asynq.NewTaskWithHeaders(d.typename, payload, d.headers, asynqOpts...)
+}
+
+// compact is JSON as an operator reads it in Asynqmon, < and > as they are.
+func compact(v any) []byte {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		// Our own flat structs always encode; a change that breaks this is a bug.
+		panic("tasks: " + err.Error())
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n"))
 }
 
 // wholeSecond rounds up: asynq truncates due times to seconds and would

@@ -11,11 +11,11 @@ import (
 
 func TestPayloads(t *testing.T) {
 	for want, task := range map[string]*asynq.Task{
-		`export:submit {"project_id":"p","job_id":"a","priority":"low"}`: NewSubmit(Export{ProjectID: "p", JobID: "a", Priority: "low"}, "a"),
-		`export:submit {"id":"a","round":2}`:                             NewResubmit("a", 2, QueueFront, time.Time{}),
-		`export:poll {"id":"a","n":3}`:                                   NewPoll("a", 3, time.Time{}),
-		`export:mirror {"id":"a","idx":0,"round":1}`:                     NewMirror("a", 0, 1, QueueUrgent, time.Time{}),
-		`export:seal {"id":"a","round":1}`:                               NewSeal("a", 1),
+		`export:submit {"project_id":"<p>","job_id":"a","priority":"low"}`: NewSubmit(Export{ProjectID: "<p>", JobID: "a", Priority: "low"}, "a"),
+		`export:submit {"id":"a","round":2}`:                               NewResubmit("a", 2, QueueFront, time.Time{}),
+		`export:poll {"id":"a","n":3}`:                                     NewPoll("a", 3, time.Time{}),
+		`export:mirror {"id":"a","idx":0,"round":1}`:                       NewMirror("a", 0, 1, QueueUrgent, time.Time{}),
+		`export:seal {"id":"a","round":1}`:                                 NewSeal("a", 1),
 	} {
 		if got := task.Type() + " " + string(task.Payload()); got != want {
 			t.Errorf("got %s, want %s", got, want)

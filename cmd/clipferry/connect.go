@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/ledger"
+)
+
+// connection is what most commands work on.
+type connection struct {
+	cfg    *config.Config
+	rdb    redis.UniversalClient
+	ledger *ledger.Ledger
+	desk   *control.Desk
+}
+
+// connect reads the configuration and makes sure that Redis answers.
+func (c *console) connect(ctx context.Context, needs config.Needs) (*connection, error) {
+	cfg, err := config.Load(c.env, needs)
+	if err != nil {
+		return nil, err
+	}
+	rdb := cfg.Redis.NewClient()
+	if err := rdb.Ping(ctx).Err(); err != nil {
+		rdb.Close()
+		return nil, fmt.Errorf("Redis at %s does not answer: %w; see CLIPFERRY_REDIS_URL", cfg.Redis, err) //nolint:staticcheck // a name
+	}
+	l := ledger.New(ledger.Options{Redis: rdb, Retention: cfg.LedgerRetention})
+	return &connection{cfg: cfg, rdb: rdb, ledger: l, desk: control.New(rdb, l, time.Now)}, nil
+}
+
+// close drops the connections; what was written has been acknowledged already.
+func (c *connection) close() { _ = c.rdb.Close() }

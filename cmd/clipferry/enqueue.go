@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/pflag"
+
+	"github.com/clipferry/clipferry/tasks"
+)
+
+func enqueueCommand() command {
+	return command{
+		name: "enqueue", args: "[--file F | --project-id ID …]", summary: "put exports in the queue and print their ids",
+		details: `One export comes from flags named as the API's fields. With --file, each line of F
+(or of standard input, for -) is one JSON object: the request body of the API and,
+optionally, job_id, priority and notify. All lines are checked first; if any is wrong,
+nothing is enqueued.
+
+The same job_id again prints the same id and enqueues nothing.`,
+		flags: func(set *pflag.FlagSet) action {
+			e := &enqueue{set: set}
+			set.StringVarP(&e.file, "file", "f", "", "read exports from `F`, one JSON object a line; - is standard input")
+			set.BoolVarP(&e.wait, "wait", "w", false, "show progress until all are archived; fail if one is not")
+			defineFields(set)
+			return e.run
+		},
+	}
+}
+
+type enqueue struct {
+	set  *pflag.FlagSet
+	file string
+	wait bool
+}
+
+// batch is what is to be enqueued and where each export came from.
+type batch struct {
+	exports []tasks.Export
+	lines   []int // of the file, from 1; nil for an export from flags
+}
+
+func (e *enqueue) run(ctx context.Context, c *console, args []string) error {
+	b, err := e.read(ctx, c, args)
+	if err != nil {
+		return err
+	}
+	conn, err := c.connect(ctx, 0)
+	if err != nil {
+		return err
+	}
+	defer conn.close()
+	ids, err := tasks.NewClientFromRedis(conn.rdb).EnqueueAll(ctx, b.exports)
+	for _, id := range ids {
+		if _, err := fmt.Fprintln(c.stdout, id); err != nil {
+			return fmt.Errorf("print id %s: %w", id, err)
+		}
+	}
+	if err != nil {
+		return b.explain(c, ids, err)
+	}
+	if !e.wait {
+		return nil
+	}
+	return c.wait(ctx, conn.desk, ids)
+}
+
+func (e *enqueue) read(ctx context.Context, c *console, args []string) (*batch, error) {
+	if len(args) > 0 {
+		return nil, usagef("unexpected argument %q", args[0])
+	}
+	if !e.set.Changed("file") {
+		export, err := exportFromFlags(e.set)
+		if err != nil {
+			return nil, err
+		}
+		return &batch{exports: []tasks.Export{export}}, nil
+	}
+	if given := fieldsGiven(e.set); len(given) > 0 {
+		return nil, usagef("--file and --%s exclude each other", given[0])
+	}
+	return readFile(ctx, c, e.file)
+}
+
+// explain turns what EnqueueAll returned into something to act upon.
+func (b *batch) explain(c *console, ids []string, err error) error {
+	var wrong tasks.BatchError
+	if errors.As(err, &wrong) {
+		return b.inputError(wrong)
+	}
+	if len(ids) > 0 {
+		fmt.Fprintf(c.stderr, "%d of %d exports are in the queue, as printed; those without job_id must not be enqueued again\n", len(ids), len(b.exports))
+	}
+	return err
+}
+
+// inputError names each fault with its line.
+func (b *batch) inputError(wrong tasks.BatchError) error {
+	input := &inputError{}
+	for _, item := range wrong {
+		input.lines = append(input.lines, b.faults(item)...)
+	}
+	return input
+}
+
+func (b *batch) faults(item tasks.ItemError) []string {
+	where := ""
+	if b.lines != nil {
+		where = fmt.Sprintf("line %d: ", b.lines[item.Index])
+	}
+	return faultLines(where, item.Err)
+}
+
+// faultLines has one line for each fault in err.
+func faultLines(where string, err error) []string {
+	var faults tasks.Faults
+	if !errors.As(err, &faults) {
+		return []string{where + err.Error()}
+	}
+	lines := make([]string, len(faults))
+	for i, f := range faults {
+		lines[i] = where + f.Error()
+	}
+	return lines
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// fieldFlags are the flags of one export, in the order of the API's page.
+var fieldFlags = []struct {
+	field, usage string
+	define       func(set *pflag.FlagSet, name, usage string)
+}{
+	{"project_id", "the original AI Clipping or Find Moments task `ID`; required", text},
+	{"clip_indices", "clips to export, as `0,2`; left out, all of them", text},
+	{"target_lang", "`language` of the output; left out, that of the source", text},
+	{"resolution", "", text},
+	{"enable_caption", "add the animated caption", flag},
+	{"caption_display", "", text},
+	{"cc_style_tpl", "caption style `template` (default temp-7)", text},
+	{"enable_ai_hook", "add a generated text hook", flag},
+	{"ai_hook_script_style", "", text},
+	{"ai_hook_position", "", text},
+	{"ai_hook_keywords", "`keywords` that steer the hook's text", text},
+	{"ai_hook_text_duration", "how long the hook's text shows, in `milliseconds`", number},
+	{"enable_ai_reframe", "reframe to --ratio", flag},
+	{"ratio", "", text},
+	{"job_id", "your own idempotency `key`, which becomes the export's id", text},
+	{"priority", "", text},
+}
+
+func text(set *pflag.FlagSet, name, usage string)   { set.String(name, "", usage) }
+func flag(set *pflag.FlagSet, name, usage string)   { set.Bool(name, false, usage) }
+func number(set *pflag.FlagSet, name, usage string) { set.Int(name, 0, usage) }
+
+func flagName(field string) string { return strings.ReplaceAll(field, "_", "-") }
+
+func defineFields(set *pflag.FlagSet) {
+	defaults := tasks.Export{}.WithDefaults()
+	for _, f := range fieldFlags {
+		usage := f.usage
+		if usage == "" {
+			usage = "`VALUE`: " + strings.Join(tasks.Allowed(f.field), ", ")
+		}
+		if d := defaultOf(defaults, f.field); d != "" && f.usage == "" {
+			usage += fmt.Sprintf(" (default %s)", d)
+		}
+		f.define(set, flagName(f.field), usage)
+	}
+	for _, f := range notifyFlags {
+		text(set, notifyFlag(f.field), f.usage)
+	}
+}
+
+func defaultOf(e tasks.Export, field string) string {
+	switch field {
+	case "resolution":
+		return e.Resolution
+	case "caption_display":
+		return e.CaptionDisplay
+	case "ai_hook_script_style":
+		return e.AIHookScriptStyle
+	case "ai_hook_position":
+		return e.AIHookPosition
+	case "priority":
+		return tasks.PriorityNormal
+	}
+	return ""
+}
+
+// notifyFlags are the flags of the one field that is an object.
+var notifyFlags = []struct{ field, usage string }{
+	{"webhook", "`URL` to be called when the export has ended"},
+	{"task_type", "`TYPE` of an Asynq task to be enqueued when the export has ended"},
+	{"queue", "`QUEUE` of that task (default default)"},
+}
+
+func notifyFlag(field string) string { return flagName("notify_" + field) }
+
+// fieldsGiven lists the flags of the export that are on the command line.
+func fieldsGiven(set *pflag.FlagSet) []string {
+	var given []string
+	for _, f := range fieldFlags {
+		if name := flagName(f.field); set.Changed(name) {
+			given = append(given, name)
+		}
+	}
+	for _, f := range notifyFlags {
+		if name := notifyFlag(f.field); set.Changed(name) {
+			given = append(given, name)
+		}
+	}
+	return given
+}
+
+// exportFromFlags takes the way through JSON, so that flags and files have the
+// same rules, the same messages and the same notion of what was set.
+func exportFromFlags(set *pflag.FlagSet) (tasks.Export, error) {
+	if len(fieldsGiven(set)) == 0 {
+		return tasks.Export{}, usagef("give --project-id, or --file")
+	}
+	body := map[string]any{}
+	for _, f := range fieldFlags {
+		name := flagName(f.field)
+		if !set.Changed(name) {
+			continue
+		}
+		value, err := flagJSON(set.Lookup(name), f.field)
+		if err != nil {
+			return tasks.Export{}, err
+		}
+		body[f.field] = value
+	}
+	notify := map[string]string{}
+	for _, f := range notifyFlags {
+		if name := notifyFlag(f.field); set.Changed(name) {
+			notify[f.field] = set.Lookup(name).Value.String()
+		}
+	}
+	if len(notify) > 0 {
+		body["notify"] = notify
+	}
+	data, err := json.Marshal(body)
+	if err != nil {
+		return tasks.Export{}, usagef("%v", err)
+	}
+	e, err := tasks.ParseExport(data)
+	if err != nil {
+		return tasks.Export{}, &inputError{faultLines("", err)}
+	}
+	return e, nil
+}
+
+func flagJSON(f *pflag.Flag, field string) (json.RawMessage, error) {
+	value := f.Value.String()
+	switch {
+	case field == "clip_indices":
+		return indicesJSON(value)
+	case f.Value.Type() == "string":
+		quoted, err := json.Marshal(value)
+		return quoted, err
+	default: // bool and int are JSON as they stand
+		return json.RawMessage(value), nil
+	}
+}
+
+func indicesJSON(list string) (json.RawMessage, error) {
+	numbers := []json.RawMessage{}
+	for item := range strings.SplitSeq(list, ",") {
+		item = strings.TrimSpace(item)
+		if item == "" && list == "" {
+			break
+		}
+		if !json.Valid([]byte(item)) {
+			return nil, &inputError{[]string{fmt.Sprintf("clip_indices: must be whole numbers with commas between them, as 0,2, not %q", list)}}
+		}
+		numbers = append(numbers, json.RawMessage(item))
+	}
+	return json.Marshal(numbers)
+}

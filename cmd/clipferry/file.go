@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// readFile reads and checks all lines of a file, or of standard input for "-".
+// Its error is an [inputError] that names every fault.
+func readFile(ctx context.Context, c *console, name string) (*batch, error) {
+	lines, err := readLines(ctx, c, name)
+	if err != nil {
+		return nil, err
+	}
+	b := &batch{}
+	type fault struct {
+		line int
+		text string
+	}
+	var faults []fault
+	fail := func(line int, texts []string) {
+		for _, t := range texts {
+			faults = append(faults, fault{line, t})
+		}
+	}
+	for i, line := range lines {
+		if len(bytes.TrimSpace(line)) == 0 {
+			continue
+		}
+		e, err := tasks.ParseExport(line)
+		if err != nil {
+			fail(i+1, faultLines(fmt.Sprintf("line %d: ", i+1), err))
+			continue
+		}
+		b.exports = append(b.exports, e)
+		b.lines = append(b.lines, i+1)
+	}
+	var wrong tasks.BatchError
+	if errors.As(tasks.CheckAll(b.exports), &wrong) {
+		for _, item := range wrong {
+			fail(b.lines[item.Index], b.faults(item))
+		}
+	}
+	if len(faults) == 0 && len(b.exports) == 0 {
+		return nil, &inputError{[]string{"there is no export in " + shownName(name)}}
+	}
+	if len(faults) > 0 {
+		slices.SortStableFunc(faults, func(a, b fault) int { return cmp.Compare(a.line, b.line) })
+		input := &inputError{}
+		for _, f := range faults {
+			input.lines = append(input.lines, f.text)
+		}
+		return nil, input
+	}
+	return b, nil
+}
+
+func shownName(name string) string {
+	if name == "-" {
+		return "standard input"
+	}
+	return name
+}
+
+// readLines returns the lines without their ends. Reading happens aside, since
+// a terminal or a pipe that stays silent must not hold up an interruption.
+func readLines(ctx context.Context, c *console, name string) ([][]byte, error) {
+	source := c.stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, &inputError{[]string{err.Error()}}
+		}
+		defer f.Close()
+		source = f
+	}
+	type result struct {
+		lines [][]byte
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		lines, err := splitLines(source)
+		done <- result{lines, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case r := <-done:
+		if r.err != nil {
+			return nil, &inputError{[]string{fmt.Sprintf("read %s: %v", shownName(name), r.err)}}
+		}
+		return r.lines, nil
+	}
+}
+
+// byteOrderMark is what some editors put in front of UTF-8.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// splitLines keeps of a line that is too long only so much that ParseExport
+// refuses it as such: a file without line breaks must not fill the memory.
+func splitLines(r io.Reader) ([][]byte, error) {
+	in := bufio.NewReader(r)
+	var lines [][]byte
+	for {
+		var line []byte
+		for {
+			piece, err := in.ReadSlice('\n')
+			if keep := tasks.MaxPayload + 2 - len(line); keep > 0 {
+				line = append(line, piece[:min(keep, len(piece))]...)
+			}
+			if errors.Is(err, bufio.ErrBufferFull) {
+				continue
+			}
+			if err != nil && !errors.Is(err, io.EOF) {
+				return nil, err
+			}
+			if len(line) > 0 {
+				if len(lines) == 0 {
+					line = bytes.TrimPrefix(line, byteOrderMark)
+				}
+				lines = append(lines, bytes.TrimRight(line, "\r\n"))
+			}
+			if err != nil {
+				return lines, nil
+			}
+			break
+		}
+	}
+}

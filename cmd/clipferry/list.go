@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
+)
+
+func listCommand() command {
+	return command{
+		name: "list", args: "[--state S] [--project P] [--limit N] [--json]", summary: "list exports, newest first",
+		flags: func(set *pflag.FlagSet) action {
+			l := &list{}
+			set.StringVar(&l.state, "state", "", "only exports in state `S`: "+strings.Join(stateNames(), ", "))
+			set.StringVar(&l.project, "project", "", "only exports of project `P`")
+			set.IntVar(&l.limit, "limit", 50, "at most `N` exports")
+			set.BoolVar(&l.json, "json", false, "print one JSON object a line (without the clips)")
+			return l.run
+		},
+	}
+}
+
+type list struct {
+	state, project string
+	limit          int
+	json           bool
+}
+
+const maxList = 100_000
+
+func (l *list) run(ctx context.Context, c *console, args []string) error {
+	state := export.State(l.state)
+	switch {
+	case len(args) > 0:
+		return usagef("unexpected argument %q", args[0])
+	case l.state != "" && !state.Known():
+		return usagef("--state must be one of %s, not %q", strings.Join(stateNames(), ", "), l.state)
+	case l.limit < 1 || l.limit > maxList:
+		return usagef("--limit must be from 1 to %d, not %d", maxList, l.limit)
+	}
+	conn, err := c.connect(ctx, 0)
+	if err != nil {
+		return err
+	}
+	defer conn.close()
+	records, err := conn.desk.List(ctx, ledger.Filter{State: state, Project: l.project, Limit: l.limit})
+	if err != nil {
+		return err
+	}
+	if l.json {
+		return printViews(c, records)
+	}
+	ids := make([]string, len(records))
+	byID := make(map[string]*export.Record, len(records))
+	for i, r := range records {
+		ids[i], byID[r.ID] = r.ID, r
+	}
+	if len(records) == 0 {
+		fmt.Fprintln(c.stderr, "no exports")
+		return nil
+	}
+	_, err = fmt.Fprintln(c.stdout, strings.Join(overview(c, ids, byID), "\n"))
+	return err
+}
+
+func stateNames() []string {
+	var names []string
+	for _, s := range export.States() {
+		names = append(names, string(s))
+	}
+	return names
+}
+
+func printViews(c *console, records []*export.Record) error {
+	for _, r := range records {
+		line, err := jsonLine(r.View())
+		if err == nil {
+			_, err = io.WriteString(c.stdout, line)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

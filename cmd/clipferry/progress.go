@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+
+	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/export"
+)
+
+// wait shows the progress of the exports until each is final. It fails unless
+// all are archived.
+func (c *console) wait(ctx context.Context, desk *control.Desk, ids []string) error {
+	var show shower = &lines{c: c, last: map[string]string{}}
+	if c.lively() {
+		show = newBar(c, len(ids))
+	}
+	records := make(map[string]*export.Record, len(ids))
+	for {
+		open, err := refresh(ctx, desk, ids, records)
+		if err == nil {
+			show.update(ids, records)
+			if open == 0 {
+				break
+			}
+		} else if ctx.Err() == nil && !errors.Is(err, control.ErrUnknown) {
+			show.trouble(err) // a Redis that is away for a while ends no waiting
+		}
+		if err := pause(ctx, interval(open)); err != nil {
+			show.end()
+			fmt.Fprintln(c.stderr, "the exports go on; see `clipferry status`")
+			return err
+		}
+	}
+	show.end()
+	return c.reportEnds(ids, records)
+}
+
+// interval keeps the load on Redis small however many exports are watched.
+func interval(open int) time.Duration {
+	return max(500*time.Millisecond, time.Duration(open)*5*time.Millisecond)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// refresh reads the exports that are not final yet and counts them.
+func refresh(ctx context.Context, desk *control.Desk, ids []string, records map[string]*export.Record) (open int, err error) {
+	for _, id := range ids {
+		if r := records[id]; r != nil && r.State.Final() {
+			continue
+		}
+		r, err := desk.Get(ctx, id)
+		if err != nil {
+			return len(ids), err
+		}
+		records[id] = r
+		if !r.State.Final() {
+			open++
+		}
+	}
+	return open, nil
+}
+
+// reportEnds names the exports that did not end archived.
+func (c *console) reportEnds(ids []string, records map[string]*export.Record) error {
+	var failed error
+	for _, id := range ids {
+		r := records[id]
+		if r.State == export.Archived {
+			continue
+		}
+		failed = errReported
+		fmt.Fprintf(c.stderr, "%s %s: %s\n", id, r.State, printable(r.Error))
+	}
+	return failed
+}
+
+// shower shows progress in one way or another.
+type shower interface {
+	update(ids []string, records map[string]*export.Record)
+	trouble(err error)
+	end()
+}
+
+// lines writes one plain line for each change, for logs and pipes.
+type lines struct {
+	c    *console
+	last map[string]string
+}
+
+func (l *lines) update(ids []string, records map[string]*export.Record) {
+	for _, id := range ids {
+		if line := progressLine(records[id]); l.last[id] != line {
+			l.last[id] = line
+			fmt.Fprintf(l.c.stderr, "%s %s\n", id, line)
+		}
+	}
+}
+
+func (l *lines) trouble(err error) { fmt.Fprintf(l.c.stderr, "waiting: %v\n", err) }
+func (l *lines) end()              {}
+
+func progressLine(r *export.Record) string {
+	if r.ClipCount == 0 {
+		return string(r.State)
+	}
+	return fmt.Sprintf("%s, %d of %d clips archived", r.State, r.ArchivedCount, r.ClipCount)
+}
+
+// bar is one progress bar over all exports.
+type bar struct{ bar *progressbar.ProgressBar }
+
+// fullShare is what one export contributes to the bar.
+const fullShare = 1000
+
+func newBar(c *console, exports int) *bar {
+	return &bar{progressbar.NewOptions(exports*fullShare,
+		progressbar.OptionSetWriter(c.stderr),
+		progressbar.OptionSetWidth(30),
+		progressbar.OptionSetPredictTime(false),
+		progressbar.OptionSetElapsedTime(true),
+		progressbar.OptionEnableColorCodes(false),
+		progressbar.OptionClearOnFinish(),
+		progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerPadding: "░", BarStart: "", BarEnd: ""}),
+	)}
+}
+
+func (b *bar) update(ids []string, records map[string]*export.Record) {
+	total, counts := 0, map[export.State]int{}
+	archived, clips := 0, 0
+	for _, id := range ids {
+		r := records[id]
+		total += share(r)
+		counts[r.State]++
+		archived += r.ArchivedCount
+		clips += r.ClipCount
+	}
+	var parts []string
+	for _, s := range export.States() {
+		if counts[s] > 0 && len(ids) > 1 {
+			parts = append(parts, fmt.Sprintf("%d %s", counts[s], s))
+		} else if counts[s] > 0 {
+			parts = append(parts, string(s))
+		}
+	}
+	if clips > 0 {
+		parts = append(parts, fmt.Sprintf("%d/%d clips", archived, clips))
+	}
+	b.bar.Describe(strings.Join(parts, ", "))
+	_ = b.bar.Set(total) // a terminal that can't be written to needs no bar
+}
+
+func (b *bar) trouble(err error) { b.bar.Describe(cut(printable(err.Error()), 60)) }
+func (b *bar) end()              { _ = b.bar.Finish() }
+
+// share is how far an export has come, of fullShare. The provider tells no
+// progress of its own, so the steps count and, in the end, the clips.
+func share(r *export.Record) int {
+	const accepted = fullShare / 10
+	switch {
+	case r.State.Final():
+		return fullShare
+	case r.ClipCount > 0:
+		return accepted + (fullShare-accepted)*r.ArchivedCount/(r.ClipCount+1)
+	case r.State == export.Queued || r.State == export.Submitting:
+		return 0
+	default:
+		return accepted
+	}
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/export"
+)
+
+func statusCommand() command {
+	return command{
+		name: "status", args: "[--json] [--watch] ID…", summary: "show the state of exports",
+		details: `With --json, one object a line. An unknown id has the state "unknown" and makes
+the command fail. --watch shows every change until all exports are final.`,
+		flags: func(set *pflag.FlagSet) action {
+			s := &status{}
+			set.BoolVar(&s.json, "json", false, "print one JSON object a line")
+			set.BoolVar(&s.watch, "watch", false, "go on until all exports are final")
+			return s.run
+		},
+	}
+}
+
+type status struct{ json, watch bool }
+
+// unknownView is what is shown of an id that nobody knows.
+type unknownView struct {
+	ID    string `json:"id"`
+	State string `json:"state"`
+	Error string `json:"error"`
+}
+
+func newUnknown(id string) unknownView {
+	return unknownView{id, "unknown", "no export has this id; one that ended long ago is forgotten, but what it archived stays in S3"}
+}
+
+func (s *status) run(ctx context.Context, c *console, ids []string) error {
+	if len(ids) == 0 {
+		return usagef("give at least one id")
+	}
+	conn, err := c.connect(ctx, 0)
+	if err != nil {
+		return err
+	}
+	defer conn.close()
+	screen := &screen{c: c}
+	last := map[string]string{}
+	for {
+		records, err := lookUp(ctx, conn.desk, ids)
+		if err != nil && (!s.watch || ctx.Err() != nil) {
+			return err
+		}
+		if err == nil {
+			if err := s.show(c, screen, ids, records, last); err != nil {
+				return err
+			}
+			if !s.watch || allFinal(ids, records) {
+				return anyUnknown(c, ids, records, s.json)
+			}
+		}
+		if err := pause(ctx, interval(len(ids))); err != nil {
+			return err
+		}
+	}
+}
+
+// lookUp loads the exports; an id that nobody knows is missing from the result.
+func lookUp(ctx context.Context, desk *control.Desk, ids []string) (map[string]*export.Record, error) {
+	records := make(map[string]*export.Record, len(ids))
+	for _, id := range ids {
+		r, err := desk.Get(ctx, id)
+		switch {
+		case errors.Is(err, control.ErrUnknown):
+		case err != nil:
+			return nil, err
+		default:
+			records[id] = r
+		}
+	}
+	return records, nil
+}
+
+func (s *status) show(c *console, screen *screen, ids []string, records map[string]*export.Record, last map[string]string) error {
+	if s.watch && !s.json && c.lively() {
+		return screen.draw(overview(c, ids, records))
+	}
+	for _, id := range ids {
+		text, err := s.render(c, id, records[id])
+		if err != nil {
+			return err
+		}
+		if text == last[id] {
+			continue
+		}
+		last[id] = text
+		if _, err := io.WriteString(c.stdout, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// render returns the export as it is printed, with its line ends.
+func (s *status) render(c *console, id string, r *export.Record) (string, error) {
+	switch {
+	case s.json && r == nil:
+		return jsonLine(newUnknown(id))
+	case s.json:
+		return jsonLine(r.View())
+	case r == nil:
+		return "", nil // said once, at the end, on stderr
+	case s.watch:
+		return fmt.Sprintf("%s %s\n", r.ID, progressLine(r)), nil
+	default:
+		return strings.Join(details(c, r), "\n") + "\n", nil
+	}
+}
+
+// jsonLine returns v as one line of JSON, with <, > and & as they are.
+func jsonLine(v any) (string, error) {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return b.String(), err
+}
+
+func allFinal(ids []string, records map[string]*export.Record) bool {
+	for _, id := range ids {
+		if r := records[id]; r != nil && !r.State.Final() {
+			return false
+		}
+	}
+	return true
+}
+
+func anyUnknown(c *console, ids []string, records map[string]*export.Record, told bool) error {
+	var failed error
+	for _, id := range ids {
+		if records[id] != nil {
+			continue
+		}
+		failed = errReported
+		if !told {
+			fmt.Fprintf(c.stderr, "%s: unknown: %s\n", printable(id), newUnknown(id).Error)
+		}
+	}
+	return failed
+}
+
+// details is everything a person wants to know of one export.
+func details(c *console, r *export.Record) []string {
+	v := r.View()
+	out := []string{fmt.Sprintf("%s  %s", v.ID, c.colored(r.State, v.State))}
+	add := func(name, format string, args ...any) {
+		out = append(out, fmt.Sprintf("  %-9s %s", name, fmt.Sprintf(format, args...)))
+	}
+	if v.Error != "" {
+		add("error", "%s", printable(v.Error))
+	}
+	add("project", "%s", printable(v.ProjectID))
+	if v.ExportTaskID != "" {
+		add("task", "%s (%s, %d polls, %g units)", printable(v.ExportTaskID), printable(v.ProviderStatus), v.Polls, v.CostUsage)
+	}
+	if v.ExpireAt != nil {
+		add("expires", "%s (%s)", v.ExpireAt.Format(time.DateTime+" MST"), untilText(*v.ExpireAt))
+	}
+	add("created", "%s", v.CreatedAt.Format(time.DateTime+" MST"))
+	add("updated", "%s", v.UpdatedAt.Format(time.DateTime+" MST"))
+	if len(v.Clips) > 0 {
+		add("clips", "%d of %d archived", r.ArchivedCount, r.ClipCount)
+	}
+	for _, clip := range v.Clips {
+		out = append(out, clipLine(clip))
+	}
+	if v.Manifest != "" {
+		add("manifest", "%s", v.Manifest)
+	}
+	return out
+}
+
+func clipLine(clip export.ClipView) string {
+	line := fmt.Sprintf("    %3d %-9s", clip.Idx, clip.State)
+	switch {
+	case clip.Key != "":
+		line += fmt.Sprintf(" %10s  %s", size(clip.Size), clip.Key)
+	case clip.Error != "":
+		line += " " + printable(clip.Error)
+	default:
+		line += " " + cut(printable(clip.Title), 60)
+	}
+	return line
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/clipferry/clipferry/internal/export"
+)
+
+// cell is one field of a table; color is empty or an ANSI code.
+type cell struct{ text, color string }
+
+// table lays rows out in columns, each no wider than it needs; the last one
+// takes what is left of width. Zero width means no limit.
+func table(rows [][]cell, width int) []string {
+	var widths []int
+	for _, row := range rows {
+		for i, c := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(c.text))
+		}
+	}
+	out := make([]string, len(rows))
+	for n, row := range rows {
+		var b strings.Builder
+		used := 0
+		for i, c := range row {
+			text := c.text
+			if i == len(row)-1 {
+				if width > 0 {
+					text = cut(text, max(1, width-used-1))
+				}
+			} else {
+				text += strings.Repeat(" ", widths[i]-utf8.RuneCountInString(text)+2)
+			}
+			used += utf8.RuneCountInString(text)
+			b.WriteString(paint(text, c.color))
+		}
+		out[n] = strings.TrimRight(b.String(), " ")
+	}
+	return out
+}
+
+func paint(text, color string) string {
+	if color == "" {
+		return text
+	}
+	return "\x1b[" + color + "m" + text + "\x1b[0m"
+}
+
+// stateColors are ANSI codes: green is done, red needs somebody, yellow waits for somebody.
+var stateColors = map[export.State]string{
+	export.Archived: "32", export.Failed: "31", export.Expired: "31", export.Held: "33", export.Canceled: "90",
+	export.Submitting: "36", export.Rendering: "36", export.Mirroring: "36",
+}
+
+func (c *console) colored(s export.State, text string) string { return paint(text, c.color(s)) }
+
+func (c *console) color(s export.State) string {
+	if !c.colorful() {
+		return ""
+	}
+	return stateColors[s]
+}
+
+// overview is one row for each export.
+func overview(c *console, ids []string, records map[string]*export.Record) []string {
+	rows := [][]cell{{{text: "ID"}, {text: "STATE"}, {text: "CLIPS"}, {text: "EXPIRES"}, {text: "PROJECT"}, {text: "NOTE"}}}
+	for _, id := range ids {
+		r := records[id]
+		if r == nil {
+			rows = append(rows, []cell{{text: printable(id)}, {text: "unknown"}, {}, {}, {}, {}})
+			continue
+		}
+		rows = append(rows, c.row(r))
+	}
+	width := 0
+	if isTerminal(c.stdout) {
+		width = c.width()
+	}
+	return table(rows, width)
+}
+
+func (c *console) row(r *export.Record) []cell {
+	expires := "-"
+	if !r.ExpireAt.IsZero() && r.State != export.Archived {
+		expires = untilText(r.ExpireAt)
+	}
+	return []cell{
+		{text: r.ID},
+		{text: string(r.State), color: c.color(r.State)},
+		{text: clipCount(r)},
+		{text: expires},
+		{text: cut(printable(r.ProjectID), 30)},
+		{text: printable(r.Error)},
+	}
+}
+
+func clipCount(r *export.Record) string {
+	if r.ClipCount == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d/%d", r.ArchivedCount, r.ClipCount)
+}
+
+// untilText is the time to t in words, negative for one that has passed.
+func untilText(t time.Time) string {
+	d := time.Until(t)
+	if d < 0 {
+		return briefly(-d) + " ago"
+	}
+	return "in " + briefly(d)
+}
+
+func briefly(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%dd %dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh %dm", d/time.Hour, d%time.Hour/time.Minute)
+	case d >= time.Minute:
+		return fmt.Sprintf("%dm %ds", d/time.Minute, d%time.Minute/time.Second)
+	default:
+		return fmt.Sprintf("%ds", d/time.Second)
+	}
+}
+
+// size is a number of bytes for people.
+func size(n int64) string {
+	const step = 1000
+	if n < step {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, unit := float64(n)/step, 0
+	for value >= step && unit < 3 {
+		value /= step
+		unit++
+	}
+	return fmt.Sprintf("%.1f %s", value, []string{"kB", "MB", "GB", "TB"}[unit])
+}
+
+// screen redraws a block of lines in place.
+type screen struct {
+	c     *console
+	drawn int
+}
+
+func (s *screen) draw(lines []string) error {
+	var b strings.Builder
+	if s.drawn > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", s.drawn)
+	}
+	for _, line := range lines {
+		b.WriteString(line + "\n")
+	}
+	s.drawn = len(lines)
+	_, err := io.WriteString(s.c.stdout, b.String())
+	return err
+}
