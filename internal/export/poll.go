@@ -38,6 +38,7 @@ func (r *Record) Answer(now time.Time, n int, a Reading, nextPoll time.Time) err
 	}
 	r.UpdatedAt = now
 	r.Polls++
+	r.ReadAt = now
 	r.ReadFaults, r.Unknown = 0, 0
 	r.ProviderStatus = a.Status
 	r.Error = ""

@@ -76,6 +76,7 @@ type Record struct {
 	Step       int       `json:"step,omitempty"` // number of the current poll step
 	PollAt     time.Time `json:"poll_at,omitzero"`
 	Polls      int       `json:"polls,omitempty"`       // reads that were answered
+	ReadAt     time.Time `json:"read_at,omitzero"`      // when the last of these was
 	ReadFaults int       `json:"read_faults,omitempty"` // reads that failed since the last answer
 	Unknown    int       `json:"unknown,omitempty"`     // answers in a row that did not know the task
 	Misses     int       `json:"misses,omitempty"`      // reads at SUCCEEDED with links still missing
