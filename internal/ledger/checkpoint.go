@@ -23,7 +23,7 @@ func (l *Ledger) Checkpoints() *Checkpoints { return &Checkpoints{rdb: l.rdb} }
 
 func checkpointKey(object string) string {
 	sum := sha256.Sum256([]byte(object))
-	return "clipferry:{transfer:" + hex.EncodeToString(sum[:16]) + "}"
+	return "clipferry:{transfer:" + hex.EncodeToString(sum[:16]) + "}:checkpoint"
 }
 
 // Load returns the checkpoint of an object key, nil if there is none.

@@ -2,8 +2,10 @@ package ledger
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -19,12 +21,19 @@ const (
 	pageSize   = 200
 )
 
-// indexBirth runs before a record is stored.
-func (l *Ledger) indexBirth(ctx context.Context, r *export.Record) error {
-	z := member(r)
+var (
+	//go:embed place.lua
+	placeSource string
+
+	placeScript = redis.NewScript(placeSource)
+)
+
+// announce runs before a record is stored, in the version, that needs care and
+// did not before.
+func (l *Ledger) announce(ctx context.Context, r *export.Record, version int64) error {
 	_, err := l.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		p.ZAddNX(ctx, indexAll, z)
-		p.ZAddNX(ctx, indexOpen, z)
+		p.ZAddNX(ctx, indexAll, redis.Z{Score: created(r), Member: r.ID})
+		p.ZAddGT(ctx, indexOpen, redis.Z{Score: float64(version), Member: r.ID})
 		return nil
 	})
 	if err != nil {
@@ -33,33 +42,39 @@ func (l *Ledger) indexBirth(ctx context.Context, r *export.Record) error {
 	return nil
 }
 
-// indexMove runs after a record was stored in another state than before.
-func (l *Ledger) indexMove(ctx context.Context, r *export.Record, before export.State) error {
-	z := member(r)
-	_, err := l.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		if before != "" && before != r.State {
-			p.ZRem(ctx, indexState+string(before), r.ID)
-		}
-		p.ZAdd(ctx, indexState+string(r.State), z)
-		p.ZAddNX(ctx, indexAll, z)
+// place puts the record, as stored in the version, where it belongs. Of several
+// that do so at once the last looks again, so that the indexes end up right.
+func (l *Ledger) place(ctx context.Context, r *export.Record, version int64) error {
+	keys := []string{indexAll, indexOpen}
+	for _, s := range export.States() {
+		keys = append(keys, indexState+string(s))
+	}
+	for range maxSwaps {
+		care := 0
 		if r.NeedsCare() {
-			p.ZAddNX(ctx, indexOpen, z)
-		} else {
-			p.ZRem(ctx, indexOpen, r.ID)
+			care = 1
 		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("index export %s: %w", r.ID, err)
+		err := placeScript.Run(ctx, l.rdb, keys, r.ID, created(r), version, care,
+			1+slices.Index(keys, indexState+string(r.State))).Err()
+		if err != nil {
+			return fmt.Errorf("index export %s: %w", r.ID, err)
+		}
+		now, s, err := l.loadFields(ctx, r.ID, nil)
+		if errors.Is(err, ErrUnknown) || err == nil && s.version == version {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		r, version = now, s.version
 	}
-	return nil
+	return nil // whoever changed it so often places it
 }
 
-func member(r *export.Record) redis.Z {
-	return redis.Z{Score: float64(r.CreatedAt.UnixMilli()), Member: r.ID}
-}
+func created(r *export.Record) float64 { return float64(r.CreatedAt.UnixMilli()) }
 
-// Open returns the ids of all exports that the sweeper must look after, oldest first.
+// Open returns the ids of all exports that the sweeper must look after, and
+// perhaps of some that have just stopped needing it, see [Ledger.Tidy].
 func (l *Ledger) Open(ctx context.Context) ([]string, error) {
 	ids, err := l.rdb.ZRange(ctx, indexOpen, 0, -1).Result()
 	if err != nil {
@@ -71,30 +86,43 @@ func (l *Ledger) Open(ctx context.Context) ([]string, error) {
 // Tidy puts the indexes of one export right: what a crash between a record and
 // its indexes left behind.
 func (l *Ledger) Tidy(ctx context.Context, id string) error {
-	r, err := l.LoadHead(ctx, id)
+	r, s, err := l.overtake(ctx, id)
 	if errors.Is(err, ErrUnknown) {
-		return l.forget(ctx, id)
+		if err := l.forget(ctx, id); err != nil {
+			return err
+		}
+		r, s, err = l.loadFields(ctx, id, nil) // it may have been born between the two
+		if errors.Is(err, ErrUnknown) {
+			return nil
+		}
 	}
 	if err != nil {
 		return err
 	}
-	z := member(r)
-	_, err = l.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		for _, s := range export.States() {
-			if s != r.State {
-				p.ZRem(ctx, indexState+string(s), id)
-			}
+	return l.place(ctx, r, s.version)
+}
+
+// overtake loads a record for [Ledger.Tidy]. If one that needs no care was
+// announced for a version that it has not reached, because the writer died or
+// Redis lost its last moments, it moves the record past that version: a writer
+// that still is about to store it then has to announce it again.
+func (l *Ledger) overtake(ctx context.Context, id string) (*export.Record, snapshot, error) {
+	for {
+		r, s, err := l.loadFields(ctx, id, nil)
+		if err != nil || r.NeedsCare() {
+			return r, s, err
 		}
-		p.ZAdd(ctx, indexState+string(r.State), z)
-		if !r.NeedsCare() {
-			p.ZRem(ctx, indexOpen, id)
+		score, err := l.rdb.ZScore(ctx, indexOpen, id).Result()
+		if errors.Is(err, redis.Nil) || err == nil && int64(score) <= s.version {
+			return r, s, nil
 		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("tidy the indexes of %s: %w", id, err)
+		if err != nil {
+			return nil, snapshot{}, fmt.Errorf("look for export %s among the open ones: %w", id, err)
+		}
+		if _, err := l.store(ctx, r, s); err != nil && !errors.Is(err, errConflict) {
+			return nil, snapshot{}, err
+		}
 	}
-	return nil
 }
 
 func (l *Ledger) forget(ctx context.Context, id string) error {
@@ -115,35 +143,77 @@ func (l *Ledger) forget(ctx context.Context, id string) error {
 // Trim forgets index entries older than the retention whose record has gone,
 // at most limit of them.
 func (l *Ledger) Trim(ctx context.Context, now time.Time, limit int) (int, error) {
-	ids, err := l.rdb.ZRangeByScore(ctx, indexAll, &redis.ZRangeBy{
-		Min: "-inf", Max: strconv.FormatInt(now.Add(-l.retention).UnixMilli(), 10), Count: int64(limit),
-	}).Result()
-	if err != nil {
-		return 0, fmt.Errorf("list old exports: %w", err)
-	}
-	forgotten := 0
-	for _, id := range ids {
-		n, err := l.rdb.Exists(ctx, Key(id)).Result()
+	before := strconv.FormatInt(now.Add(-l.retention).UnixMilli(), 10)
+	forgotten, kept := 0, 0
+	for {
+		ids, err := l.rdb.ZRangeByScore(ctx, indexAll, &redis.ZRangeBy{
+			Min: "-inf", Max: before, Offset: int64(kept), Count: pageSize,
+		}).Result()
 		if err != nil {
-			return forgotten, fmt.Errorf("look for export %s: %w", id, err)
+			return forgotten, fmt.Errorf("list old exports: %w", err)
 		}
-		if n > 0 {
-			continue
+		for _, id := range ids {
+			n, err := l.rdb.Exists(ctx, Key(id)).Result()
+			if err != nil {
+				return forgotten, fmt.Errorf("look for export %s: %w", id, err)
+			}
+			if n > 0 {
+				kept++
+				continue
+			}
+			if forgotten == limit {
+				return forgotten, nil
+			}
+			if err := l.forget(ctx, id); err != nil {
+				return forgotten, err
+			}
+			forgotten++
 		}
-		if err := l.forget(ctx, id); err != nil {
-			return forgotten, err
+		if len(ids) < pageSize {
+			return forgotten, nil
 		}
-		forgotten++
 	}
-	return forgotten, nil
 }
 
 // Filter says which exports List returns.
 type Filter struct {
 	State   export.State // empty for all
 	Project string       // empty for all
-	Before  time.Time    // only exports created earlier, for the next page; zero for all
-	Limit   int          // at most so many; zero means 100
+	// Before and BeforeID are CreatedAt and ID of the last export of the page
+	// before, for the next one; zero for the first. Without BeforeID, exports
+	// of the same millisecond are left out.
+	Before   time.Time
+	BeforeID string
+	Limit    int // at most so many; zero means 100
+}
+
+// position is where a page begins in an index, which runs from the newest on
+// and within a millisecond by falling id.
+type position struct {
+	top string  // the newest score that may follow, as Redis spells a bound
+	ms  float64 // of the entry before; its id
+	id  string
+}
+
+func (p position) follows(z redis.Z) bool {
+	id, _ := z.Member.(string)
+	return p.id == "" || z.Score < p.ms || z.Score == p.ms && id < p.id
+}
+
+func after(ms float64, id string) position {
+	return position{top: strconv.FormatFloat(ms, 'f', -1, 64), ms: ms, id: id}
+}
+
+func (f Filter) start() position {
+	ms := f.Before.UnixMilli()
+	switch {
+	case f.Before.IsZero():
+		return position{top: "+inf"}
+	case f.BeforeID == "":
+		return position{top: "(" + strconv.FormatInt(ms, 10)}
+	default:
+		return after(float64(ms), f.BeforeID)
+	}
 }
 
 // List returns records, without their clips, newest first.
@@ -155,23 +225,27 @@ func (l *Ledger) List(ctx context.Context, f Filter) ([]*export.Record, error) {
 	if f.State != "" {
 		key = indexState + string(f.State)
 	}
-	top := "+inf"
-	if !f.Before.IsZero() {
-		top = "(" + strconv.FormatInt(f.Before.UnixMilli(), 10)
-	}
 	var found []*export.Record
-	for offset := 0; ; offset += pageSize {
-		ids, err := l.rdb.ZRevRangeByScore(ctx, key, &redis.ZRangeBy{
-			Min: "-inf", Max: top, Offset: int64(offset), Count: pageSize,
-		}).Result()
-		if err != nil {
-			return nil, fmt.Errorf("list exports: %w", err)
-		}
-		page, err := l.heads(ctx, ids)
+	at := f.start()
+	for {
+		entries, err := l.page(ctx, key, at)
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range page {
+		if len(entries) == 0 {
+			return found, nil
+		}
+		ids := make([]string, 0, len(entries))
+		for _, z := range entries {
+			id, _ := z.Member.(string)
+			ids = append(ids, id)
+			at = after(z.Score, id)
+		}
+		records, err := l.heads(ctx, ids)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range records {
 			if (f.State == "" || r.State == f.State) && (f.Project == "" || r.ProjectID == f.Project) {
 				found = append(found, r)
 			}
@@ -179,8 +253,26 @@ func (l *Ledger) List(ctx context.Context, f Filter) ([]*export.Record, error) {
 				return found, nil
 			}
 		}
-		if len(ids) < pageSize {
-			return found, nil
+	}
+}
+
+// page returns the entries of an index that follow the position, none at its
+// end. It counts from values, not from ranks, so that exports that come and go
+// meanwhile are neither listed twice nor hide others.
+func (l *Ledger) page(ctx context.Context, key string, at position) ([]redis.Z, error) {
+	for count := int64(pageSize); ; count *= 2 {
+		entries, err := l.rdb.ZRevRangeByScoreWithScores(ctx, key, &redis.ZRangeBy{
+			Min: "-inf", Max: at.top, Count: count,
+		}).Result()
+		if err != nil {
+			return nil, fmt.Errorf("list exports: %w", err)
+		}
+		full := int64(len(entries)) == count
+		for len(entries) > 0 && !at.follows(entries[0]) {
+			entries = entries[1:]
+		}
+		if len(entries) > 0 || !full {
+			return entries, nil
 		}
 	}
 }
@@ -203,7 +295,7 @@ func (l *Ledger) heads(ctx context.Context, ids []string) ([]*export.Record, err
 	}
 	records := make([]*export.Record, 0, len(ids))
 	for i, id := range ids {
-		r, _, err := decode(id, nil, replies[i].Val())
+		r, _, err := decode(id, replies[i].Val())
 		if errors.Is(err, ErrUnknown) {
 			continue
 		}

@@ -20,6 +20,7 @@ type Lease struct {
 	key   string
 	token string
 	ttl   time.Duration
+	until time.Time // it is ours at least so long, unless renewed
 }
 
 var (
@@ -44,10 +45,17 @@ func (l *Ledger) FleetLease(ctx context.Context, name string, ttl time.Duration)
 }
 
 func (l *Ledger) lease(ctx context.Context, key string, ttl time.Duration) (*Lease, error) {
-	ls := &Lease{l: l, key: key, token: uuid.NewString(), ttl: ttl}
+	ls := &Lease{l: l, key: key, token: uuid.NewString(), ttl: ttl, until: time.Now().Add(ttl)}
 	err := l.rdb.SetArgs(ctx, ls.key, ls.token, redis.SetArgs{Mode: "NX", TTL: ttl}).Err()
 	if errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("lease %s: %w", key, ErrLeased)
+		// It may be our own: a request whose reply was lost is sent again.
+		var holder string
+		if holder, err = l.rdb.Get(ctx, ls.key).Result(); holder == ls.token {
+			return ls, nil
+		}
+		if err == nil || errors.Is(err, redis.Nil) {
+			err = ErrLeased
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("lease %s: %w", key, err)
@@ -76,26 +84,27 @@ func (ls *Lease) Release(ctx context.Context) error {
 }
 
 // Keep renews the lease until ctx ends or it is lost; the returned context
-// ends with it.
+// ends with it, and not after Redis may have given the lease to somebody else.
+// The cancel function ends the renewing; it does not give the lease back.
 func (ls *Lease) Keep(ctx context.Context) (context.Context, context.CancelFunc) {
 	kept, cancel := context.WithCancelCause(ctx)
+	lost := time.AfterFunc(time.Until(ls.until), func() {
+		cancel(fmt.Errorf("lease %s was not renewed in time: %w", ls.key, ErrLeased))
+	})
 	go func() {
-		tick := time.NewTicker(ls.ttl / 3)
-		defer tick.Stop()
-		good := time.Now()
-		for {
-			select {
-			case <-kept.Done():
-				return
-			case <-tick.C:
-			}
+		defer lost.Stop()
+		wait := ls.ttl / 3
+		for sleep(kept, wait); kept.Err() == nil; sleep(kept, wait) {
+			asked := time.Now()
 			err := ls.Renew(kept)
 			switch {
 			case err == nil:
-				good = time.Now()
-			case errors.Is(err, ErrLeased), time.Since(good) > ls.ttl:
+				wait = ls.ttl / 3
+				lost.Reset(time.Until(asked.Add(ls.ttl)))
+			case errors.Is(err, ErrLeased):
 				cancel(err)
-				return
+			default:
+				wait = ls.ttl / 12
 			}
 		}
 	}()

@@ -11,11 +11,13 @@
 //	clipferry:{index}:all         sorted set: every export by creation
 //	clipferry:{index}:open        sorted set: exports that still need care
 //	clipferry:{index}:state:<s>   sorted set: exports in that state
-//	clipferry:{transfer:<hash>}   the checkpoint of one transfer
+//	clipferry:{transfer:<hash>}:checkpoint  how far one transfer got
 //
 // The indexes follow the records, they are not part of the swap: an export is
-// put into "open" before it is born and taken out after it ended, so that a
-// crash between the two leaves an entry too many and never one too few.
+// put into "open" before it needs care and taken out after it stopped needing
+// it, so that a crash between the two leaves an entry too many and never one
+// too few. Its score there is the version of the record that put it there: a
+// writer that comes late, on behalf of an older version, does not take it out.
 package ledger
 
 import (
@@ -25,8 +27,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -84,10 +86,15 @@ const (
 // Key is the Redis key of an export's record.
 func Key(id string) string { return "clipferry:{" + id + "}" }
 
-//go:embed swap.lua
-var swapSource string
+var (
+	//go:embed swap.lua
+	swapSource string
+	//go:embed load.lua
+	loadSource string
 
-var swapScript = redis.NewScript(swapSource)
+	swapScript = redis.NewScript(swapSource)
+	loadScript = redis.NewScript(loadSource)
+)
 
 // snapshot is a record as it was loaded, to tell what changed.
 type snapshot struct {
@@ -99,17 +106,18 @@ type snapshot struct {
 // Create stores a new record. It reports false, and changes nothing, if the
 // export is known already.
 func (l *Ledger) Create(ctx context.Context, r *export.Record) (bool, error) {
-	if err := l.indexBirth(ctx, r); err != nil {
+	if err := l.announce(ctx, r, 1); err != nil {
 		return false, err
 	}
-	err := l.store(ctx, r, snapshot{})
+	version, err := l.store(ctx, r, snapshot{})
 	if errors.Is(err, errConflict) {
-		return false, nil
+		return false, l.Tidy(ctx, r.ID)
 	}
 	if err != nil {
 		return false, err
 	}
-	return true, l.indexMove(ctx, r, "")
+	_ = l.place(ctx, r, version) // as in swap
+	return true, nil
 }
 
 // Load returns the record with all its clips, without the provider's answer.
@@ -119,18 +127,12 @@ func (l *Ledger) Load(ctx context.Context, id string) (*export.Record, error) {
 }
 
 func (l *Ledger) load(ctx context.Context, id string) (*export.Record, snapshot, error) {
-	// The answer may be large and only the seal reads it: ask for the names first.
-	fields, err := l.rdb.HKeys(ctx, Key(id)).Result()
+	// The answer may be large, and only the seal reads it.
+	values, err := loadScript.Run(ctx, l.rdb, []string{Key(id)}, fieldClip).Slice()
 	if err != nil {
 		return nil, snapshot{}, fmt.Errorf("load export %s: %w", id, err)
 	}
-	want := make([]string, 0, len(fields))
-	for _, f := range fields {
-		if strings.HasPrefix(f, fieldClip) {
-			want = append(want, f)
-		}
-	}
-	return l.loadFields(ctx, id, want)
+	return decode(id, values)
 }
 
 // LoadHead returns the record without its clips.
@@ -152,15 +154,17 @@ func (l *Ledger) loadFields(ctx context.Context, id string, clips []string) (*ex
 	if err != nil {
 		return nil, snapshot{}, fmt.Errorf("load export %s: %w", id, err)
 	}
-	return decode(id, clips, values)
+	return decode(id, values)
 }
 
-func decode(id string, clips []string, values []any) (*export.Record, snapshot, error) {
-	version, _ := values[0].(string)
-	doc, _ := values[1].(string)
-	if version == "" || doc == "" {
+// decode reads a record from its version, its document and its clips, as many
+// as were loaded; nil where there is none.
+func decode(id string, values []any) (*export.Record, snapshot, error) {
+	if len(values) < 2 || values[0] == nil || values[1] == nil {
 		return nil, snapshot{}, fmt.Errorf("%s: %w", id, ErrUnknown)
 	}
+	version, _ := values[0].(string)
+	doc, _ := values[1].(string)
 	s := snapshot{doc: doc, clips: map[int]string{}}
 	var err error
 	if s.version, err = strconv.ParseInt(version, 10, 64); err != nil {
@@ -170,14 +174,14 @@ func decode(id string, clips []string, values []any) (*export.Record, snapshot, 
 	if err := json.Unmarshal([]byte(doc), r); err != nil {
 		return nil, snapshot{}, fmt.Errorf("export %s: %w", id, err)
 	}
-	for i, name := range clips {
-		text, _ := values[2+i].(string)
+	for _, value := range values[2:] {
+		text, _ := value.(string)
 		if text == "" {
 			continue
 		}
 		c := &export.Clip{}
 		if err := json.Unmarshal([]byte(text), c); err != nil {
-			return nil, snapshot{}, fmt.Errorf("export %s, %s: %w", id, name, err)
+			return nil, snapshot{}, fmt.Errorf("export %s, a clip: %w", id, err)
 		}
 		r.Clips[c.Idx] = c
 		s.clips[c.Idx] = text
@@ -215,37 +219,62 @@ func (l *Ledger) UpdateClip(ctx context.Context, id string, idx int, change func
 type loader func(context.Context, string) (*export.Record, snapshot, error)
 
 func (l *Ledger) swap(ctx context.Context, id string, load loader, change func(*export.Record) error) (*export.Record, error) {
-	for range maxSwaps {
+	for try := range maxSwaps {
 		r, before, err := load(ctx, id)
 		if err != nil {
 			return nil, err
 		}
-		state := r.State
+		state, cared := r.State, r.NeedsCare()
 		if err := change(r); err != nil {
 			return r, err
 		}
-		err = l.store(ctx, r, before)
+		if !cared && r.NeedsCare() {
+			if err := l.announce(ctx, r, before.version+1); err != nil {
+				return nil, err
+			}
+		}
+		version, err := l.store(ctx, r, before)
 		if errors.Is(err, errConflict) {
+			yield(ctx, try)
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		if r.State != state || r.State.Final() { // a final one may have stopped needing care
-			err = l.indexMove(ctx, r, state)
+		if r.State != state || r.NeedsCare() != cared {
+			// The change stands: to call it failed for its index would have the
+			// caller do it twice. The export is among the open ones, so that
+			// whoever looks after these puts it right, see Tidy.
+			_ = l.place(ctx, r, version)
 		}
-		return r, err
+		return r, nil
 	}
 	return nil, fmt.Errorf("export %s: still contended after %d tries: %w", id, maxSwaps, errConflict)
 }
 
+// yield waits a little and at random after the nth conflict, so that many
+// writers of one record do not keep each other from it.
+func yield(ctx context.Context, n int) {
+	sleep(ctx, rand.N(time.Millisecond<<min(n, 5)))
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
 // store writes what changed since the snapshot, if the version still is the
-// snapshot's. Version 0 means that there must be no record.
-func (l *Ledger) store(ctx context.Context, r *export.Record, before snapshot) error {
+// snapshot's, and returns the new version. Version 0 means that there must be
+// no record.
+func (l *Ledger) store(ctx context.Context, r *export.Record, before snapshot) (int64, error) {
 	args := []any{before.version, l.ttl(r).Milliseconds(), uuid.NewString()}
 	doc, err := json.Marshal(r)
 	if err != nil {
-		return fmt.Errorf("encode export %s: %w", r.ID, err)
+		return 0, fmt.Errorf("encode export %s: %w", r.ID, err)
 	}
 	args = append(args, fieldDoc, doc)
 	if before.version == 0 {
@@ -257,7 +286,7 @@ func (l *Ledger) store(ctx context.Context, r *export.Record, before snapshot) e
 	for idx, c := range r.Clips {
 		text, err := json.Marshal(c)
 		if err != nil {
-			return fmt.Errorf("encode clip %d of export %s: %w", idx, r.ID, err)
+			return 0, fmt.Errorf("encode clip %d of export %s: %w", idx, r.ID, err)
 		}
 		if string(text) != before.clips[idx] {
 			args = append(args, clipField(idx), text)
@@ -274,22 +303,19 @@ func (l *Ledger) store(ctx context.Context, r *export.Record, before snapshot) e
 // runSwap sends the swap until it is answered, a few times: a lost reply must
 // not look like a rival's change, since the caller would then believe that its
 // own step was not recorded.
-func (l *Ledger) runSwap(ctx context.Context, id string, args []any) error {
+func (l *Ledger) runSwap(ctx context.Context, id string, args []any) (int64, error) {
 	wait := 50 * time.Millisecond
 	for try := 1; ; try++ {
 		version, err := swapScript.Run(ctx, l.rdb, []string{Key(id)}, args...).Int64()
 		switch {
 		case err == nil && version < 0:
-			return errConflict
+			return 0, errConflict
 		case err == nil:
-			return nil
+			return version, nil
 		case try == maxSends || ctx.Err() != nil:
-			return fmt.Errorf("store export %s: %w", id, err)
+			return 0, fmt.Errorf("store export %s: %w", id, err)
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
+		sleep(ctx, wait)
 		wait *= 2
 	}
 }

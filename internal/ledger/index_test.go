@@ -1,0 +1,459 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/export"
+)
+
+// open reports whether the export is among those that need care.
+func (e *env) open(t *testing.T, id string) bool {
+	t.Helper()
+	ids, err := e.Open(t.Context())
+	must(t, err)
+	return slices.Contains(ids, id)
+}
+
+// states lists the state indexes that the export is in.
+func (e *env) states(t *testing.T, id string) []export.State {
+	t.Helper()
+	var in []export.State
+	for _, s := range export.States() {
+		err := e.rdb.ZScore(t.Context(), indexState+string(s), id).Err()
+		if err == nil {
+			in = append(in, s)
+		} else if !errors.Is(err, redis.Nil) {
+			t.Fatal(err)
+		}
+	}
+	return in
+}
+
+// rightlyPlaced fails the test unless the indexes say what the record says.
+func (e *env) rightlyPlaced(t *testing.T, id string) {
+	t.Helper()
+	r := e.load(t, id)
+	if got := e.states(t, id); !slices.Equal(got, []export.State{r.State}) {
+		t.Errorf("%s is %s and indexed under %v", id, r.State, got)
+	}
+	if got := e.open(t, id); got != r.NeedsCare() {
+		t.Errorf("%s is %s: open %v, needs care %v", id, r.State, got, r.NeedsCare())
+	}
+	if e.rdb.ZScore(t.Context(), indexAll, id).Err() != nil {
+		t.Errorf("%s is not in the index of all", id)
+	}
+}
+
+func intend(r *export.Record) error { return r.Intend(noon, "w") }
+func fail(r *export.Record) error   { return r.Fail(noon, "x") }
+func retry(r *export.Record) error  { return r.Retry(noon, export.RetryOptions{}) }
+func closeReceipt(r *export.Record) error {
+	says, _ := r.ReceiptDue()
+	r.ReceiptWritten(says)
+	return nil
+}
+func reject(r *export.Record) error { return r.Reject(noon, "w", "no") }
+func cancel(r *export.Record) error { return r.Cancel(noon) }
+func seal(r *export.Record) error   { return r.Seal(noon, "m") }
+
+func testIndexesFollow(t *testing.T, e *env) {
+	e.create(t, "a")
+	e.rightlyPlaced(t, "a")
+	for _, change := range []func(*export.Record) error{
+		accept, cancel, closeReceipt, rendered(1), closeReceipt, retry, rendered(2), clipDone(0), clipDone(1),
+		seal, closeReceipt,
+	} {
+		e.update(t, "a", change)
+		e.rightlyPlaced(t, "a")
+	}
+	if e.open(t, "a") {
+		t.Error("an archived export with a closed receipt needs care")
+	}
+	e.create(t, "b")
+	for _, change := range []func(*export.Record) error{intend, reject, retry, intend, fail, retry} {
+		e.update(t, "b", change)
+		e.rightlyPlaced(t, "b")
+	}
+	if _, err := e.Create(t.Context(), export.NewFailed("c", "malformed", noon)); err != nil {
+		t.Fatal(err)
+	}
+	e.rightlyPlaced(t, "c")
+}
+
+// swapOnly changes the record as a worker does that dies before it has written
+// the indexes.
+func (e *env) swapOnly(t *testing.T, id string, change func(*export.Record) error) (*export.Record, int64) {
+	t.Helper()
+	r, before, err := e.Ledger.load(t.Context(), id)
+	must(t, err)
+	cared := r.NeedsCare()
+	must(t, change(r))
+	if !cared && r.NeedsCare() {
+		must(t, e.announce(t.Context(), r, before.version+1))
+	}
+	version, err := e.store(t.Context(), r, before)
+	must(t, err)
+	return r, version
+}
+
+func testCrashBetween(t *testing.T, e *env) {
+	ctx := t.Context()
+	// Born, and not in the index of its state.
+	r := newRecord("born")
+	must(t, e.announce(ctx, r, 1))
+	_, err := e.store(ctx, r, snapshot{})
+	must(t, err)
+	// Announced, and never born.
+	must(t, e.announce(ctx, newRecord("unborn"), 1))
+	// Ended, and still among the open ones.
+	e.create(t, "ended")
+	e.update(t, "ended", intend)
+	e.swapOnly(t, "ended", reject)
+	// Taken up again, and not moved.
+	e.create(t, "retried")
+	e.update(t, "retried", intend)
+	e.update(t, "retried", reject)
+	e.swapOnly(t, "retried", retry)
+
+	for _, id := range []string{"born", "unborn", "ended", "retried"} {
+		if !e.open(t, id) {
+			t.Errorf("%s is not among those to look after", id)
+		}
+		must(t, e.Tidy(ctx, id))
+		if id != "unborn" {
+			e.rightlyPlaced(t, id)
+		}
+	}
+	if e.open(t, "unborn") || e.rdb.ZScore(ctx, indexAll, "unborn").Err() == nil {
+		t.Error("the entry of an export that was never born stays")
+	}
+	if got, err := e.List(ctx, Filter{}); err != nil || len(got) != 3 {
+		t.Errorf("List: %d, %v", len(got), err)
+	}
+}
+
+// A worker that stood still between its record and its indexes must not undo
+// what others have done meanwhile: an open export that is in no index would be
+// looked after by nobody.
+func testLateIndexWriter(t *testing.T, e *env) {
+	ctx := t.Context()
+	e.create(t, "a")
+	e.update(t, "a", intend)
+	late, version := e.swapOnly(t, "a", reject)
+	e.update(t, "a", retry)
+	must(t, e.place(ctx, late, version))
+	e.rightlyPlaced(t, "a")
+
+	// The same between the announcement and the record of the retry.
+	e.update(t, "a", intend)
+	late, version = e.swapOnly(t, "a", reject)
+	r, before, err := e.Ledger.load(ctx, "a")
+	must(t, err)
+	must(t, retry(r))
+	must(t, e.announce(ctx, r, before.version+1))
+	must(t, e.place(ctx, late, version))
+	_, err = e.store(ctx, r, before) // and its worker dies
+	must(t, err)
+	if !e.open(t, "a") {
+		t.Fatal("an export that was taken up again is not among those to look after")
+	}
+	must(t, e.Tidy(ctx, "a"))
+	e.rightlyPlaced(t, "a")
+}
+
+// An announcement whose writer died goes away; one whose writer lives on, and
+// stores after all, has its entry.
+func testAnnouncedNotStored(t *testing.T, e *env) {
+	ctx := t.Context()
+	e.create(t, "a")
+	e.update(t, "a", intend)
+	e.update(t, "a", reject)
+	r, before, err := e.Ledger.load(ctx, "a")
+	must(t, err)
+	must(t, retry(r))
+	must(t, e.announce(ctx, r, before.version+1))
+	must(t, e.Tidy(ctx, "a"))
+	e.rightlyPlaced(t, "a")
+	if e.open(t, "a") {
+		t.Error("an announcement that nobody followed up stays")
+	}
+	if _, err := e.store(ctx, r, before); !errors.Is(err, errConflict) {
+		t.Errorf("the announced change is stored without an entry: %v", err)
+	}
+	// Redis lost its last moments: the entry is ahead of the record by far.
+	must(t, e.rdb.ZAdd(ctx, indexOpen, redis.Z{Score: float64(before.version + 20), Member: "a"}).Err())
+	must(t, e.Tidy(ctx, "a"))
+	e.rightlyPlaced(t, "a")
+}
+
+func testTidyWhileBorn(t *testing.T, e *env) {
+	for i := range 40 {
+		id := fmt.Sprint("born", i)
+		done := make(chan error)
+		go func() { done <- e.Tidy(t.Context(), id) }()
+		e.create(t, id)
+		must(t, <-done)
+		e.rightlyPlaced(t, id)
+	}
+}
+
+// Whatever is done to an export by several workers, of which some die between
+// record and index: it is never missing among the open ones while it needs
+// care, and one Tidy puts everything right.
+func testRandomCrashes(t *testing.T, e *env) {
+	ctx := t.Context()
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for n := range 12 {
+		id := fmt.Sprint("r", n)
+		e.create(t, id)
+		type write struct {
+			r       *export.Record
+			version int64
+		}
+		var late []write
+		for range 25 {
+			r := e.load(t, id)
+			change := pick(rnd, r)
+			if rnd.IntN(2) == 0 {
+				e.update(t, id, change)
+			} else {
+				r, version := e.swapOnly(t, id, change)
+				late = append(late, write{r, version})
+			}
+			if len(late) > 0 && rnd.IntN(2) == 0 {
+				i := rnd.IntN(len(late))
+				must(t, e.place(ctx, late[i].r, late[i].version))
+				late = slices.Delete(late, i, i+1)
+			}
+			if r := e.load(t, id); r.NeedsCare() && !e.open(t, id) {
+				t.Fatalf("%s is %s and not among those to look after", id, r.State)
+			}
+		}
+		must(t, e.Tidy(ctx, id))
+		e.rightlyPlaced(t, id)
+	}
+}
+
+func pick(rnd *rand.Rand, r *export.Record) func(*export.Record) error {
+	may := map[export.State][]func(*export.Record) error{
+		export.Queued:     {intend, intend, cancel, fail},
+		export.Submitting: {reject, reject, cancel, fail},
+		export.Failed:     {retry}, export.Canceled: {retry}, export.Held: {retry},
+	}[r.State]
+	return may[rnd.IntN(len(may))]
+}
+
+func testTrim(t *testing.T, e *env) {
+	ctx := t.Context()
+	old := noon.Add(-2 * DefaultRetention)
+	at := func(id string, created time.Time) {
+		r := newRecord(id)
+		r.CreatedAt = created
+		if _, err := e.Create(ctx, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range pageSize + 50 { // many that are old and still there
+		at(fmt.Sprintf("kept%03d", i), old)
+	}
+	for i := range 30 {
+		at(fmt.Sprint("gone", i), old.Add(time.Hour))
+		must(t, e.rdb.Del(ctx, Key(fmt.Sprint("gone", i))).Err())
+	}
+	at("young", noon)
+	must(t, e.rdb.Del(ctx, Key("young")).Err())
+	if n, err := e.Trim(ctx, noon, 20); n != 20 || err != nil {
+		t.Fatalf("Trim = %d, %v; want its limit of 20", n, err)
+	}
+	if n, err := e.Trim(ctx, noon, 20); n != 10 || err != nil {
+		t.Fatalf("the second Trim = %d, %v; want the other 10", n, err)
+	}
+	if n := e.rdb.ZCard(ctx, indexAll).Val(); n != pageSize+50+1 {
+		t.Errorf("%d entries are left, want %d", n, pageSize+50+1)
+	}
+	if n := e.rdb.ZCard(ctx, indexState+"queued").Val(); n != pageSize+50+1 {
+		t.Errorf("%d entries are left among the queued, want %d", n, pageSize+50+1)
+	}
+	if e.open(t, "gone0") {
+		t.Error("a trimmed export is still among the open ones")
+	}
+}
+
+func testList(t *testing.T, e *env) {
+	ctx := t.Context()
+	for i := range 10 {
+		r := newRecord(fmt.Sprint("e", i))
+		r.CreatedAt = noon.Add(time.Duration(i) * time.Second)
+		r.ProjectID = fmt.Sprint("p", i%2)
+		if _, err := e.Create(ctx, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, i := range []int{3, 4, 7} {
+		e.update(t, fmt.Sprint("e", i), accept)
+	}
+	must(t, e.rdb.Del(ctx, Key("e0")).Err()) // forgotten by Redis, not yet trimmed
+	e.swapOnly(t, "e7", fail)                // and one whose index is behind
+	for _, c := range []struct {
+		filter Filter
+		want   string
+	}{
+		{Filter{}, "[e9 e8 e7 e6 e5 e4 e3 e2 e1]"},
+		{Filter{Limit: 3}, "[e9 e8 e7]"},
+		{Filter{Project: "p1"}, "[e9 e7 e5 e3 e1]"},
+		{Filter{Project: "p1", Limit: 2}, "[e9 e7]"},
+		{Filter{State: export.Rendering}, "[e4 e3]"},
+		{Filter{State: export.Rendering, Project: "p0"}, "[e4]"},
+		{Filter{State: export.Archived}, "[]"},
+		{Filter{Before: noon.Add(3 * time.Second)}, "[e2 e1]"},
+		{Filter{Before: noon.Add(3 * time.Second), BeforeID: "e3"}, "[e2 e1]"},
+		{Filter{State: export.Queued, Before: noon.Add(9 * time.Second), Limit: 2}, "[e8 e6]"},
+		{Filter{Project: "none"}, "[]"},
+	} {
+		found, err := e.List(ctx, c.filter)
+		must(t, err)
+		if got := fmt.Sprint(ids(found)); got != c.want {
+			t.Errorf("List(%+v) = %s, want %s", c.filter, got, c.want)
+		}
+	}
+}
+
+func ids(records []*export.Record) []string {
+	ids := []string{}
+	for _, r := range records {
+		ids = append(ids, r.ID)
+	}
+	return ids
+}
+
+// Pages hold every export once, in order: also where a border falls between
+// exports of one millisecond, and while new ones come in.
+func testPages(t *testing.T, e *env) {
+	ctx := t.Context()
+	const n = 2*pageSize + 37
+	var want []string
+	p := e.rdb.Pipeline()
+	for i := range n {
+		r := newRecord(fmt.Sprintf("e%04d", i))
+		r.CreatedAt = noon.Add(time.Duration(i/(n-20)) * time.Millisecond) // all but the last few at once
+		if i%50 == 0 {
+			if _, err := e.Create(ctx, r); err != nil {
+				t.Fatal(err)
+			}
+		} else { // the same, faster
+			p.HSet(ctx, Key(r.ID), "ver", 1, "doc", asDoc(t, r))
+			p.ZAdd(ctx, indexAll, redis.Z{Score: created(r), Member: r.ID})
+		}
+		want = append(want, r.ID)
+	}
+	_, err := p.Exec(ctx)
+	must(t, err)
+	slices.Reverse(want)
+	all, err := e.List(ctx, Filter{Limit: n + 1})
+	must(t, err)
+	if got := ids(all); !slices.Equal(got, want) {
+		t.Fatalf("one list: %d of %d, or out of order", len(got), n)
+	}
+	for _, limit := range []int{33, pageSize} {
+		var got []string
+		f := Filter{Limit: limit}
+		for {
+			page, err := e.List(ctx, f)
+			must(t, err)
+			got = append(got, ids(page)...)
+			if len(page) < limit {
+				break
+			}
+			last := page[len(page)-1]
+			f.Before, f.BeforeID = last.CreatedAt, last.ID
+			fresh := newRecord(fmt.Sprintf("new%d-%04d", limit, len(got)))
+			fresh.CreatedAt = noon.Add(time.Hour)
+			if _, err := e.Create(ctx, fresh); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got = slices.DeleteFunc(got, func(id string) bool { return id[0] == 'n' }) // those of the round before
+		if !slices.Equal(got, want) {
+			t.Errorf("pages of %d: %d of %d, or out of order", limit, len(got), n)
+		}
+	}
+}
+
+func asDoc(t *testing.T, r *export.Record) string {
+	t.Helper()
+	r.Clips = nil
+	s := asJSON(t, r)
+	return s[:len(s)-len("null")]
+}
+
+func testCounts(t *testing.T, e *env) {
+	for i := range 7 {
+		e.create(t, fmt.Sprint("e", i))
+	}
+	for i := range 3 {
+		e.update(t, fmt.Sprint("e", i), accept)
+	}
+	e.update(t, "e0", fail)
+	got, err := e.Counts(t.Context())
+	must(t, err)
+	maps.DeleteFunc(got, func(_ export.State, n int64) bool { return n == 0 })
+	want := map[export.State]int64{export.Queued: 4, export.Rendering: 2, export.Failed: 1}
+	if !maps.Equal(got, want) {
+		t.Errorf("Counts = %v, want %v", got, want)
+	}
+}
+
+// without is a Redis that fails every script of the hash.
+type without string
+
+func (w without) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (w without) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (w without) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if args := cmd.Args(); len(args) > 1 && args[1] == string(w) {
+			err := errors.New("no answer")
+			cmd.SetErr(err)
+			return err
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// A change that stands is not called failed because its index could not be
+// written, and what needs care since is found all the same.
+func TestIndexFailureLeavesTheChange(t *testing.T) {
+	e := onMiniredis(t)
+	e.Ledger = New(Options{Redis: e.rdb})
+	e.create(t, "a")
+	e.update(t, "a", intend)
+	e.update(t, "a", reject)
+	if e.open(t, "a") {
+		t.Fatal("a rejected export needs care")
+	}
+	c := redis.NewClient(&redis.Options{Addr: e.rdb.(*redis.Client).Options().Addr})
+	t.Cleanup(func() { _ = c.Close() })
+	c.AddHook(without(placeScript.Hash()))
+	halved := &env{rdb: c, Ledger: New(Options{Redis: c})}
+	halved.update(t, "a", retry)
+	halved.create(t, "b")
+	for _, id := range []string{"a", "b"} {
+		if r := e.load(t, id); r.State != export.Queued || !e.open(t, id) {
+			t.Errorf("%s: %s, open %v", id, r.State, e.open(t, id))
+		}
+		must(t, e.Tidy(t.Context(), id))
+		e.rightlyPlaced(t, id)
+	}
+}

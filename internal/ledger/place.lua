@@ -1,0 +1,26 @@
+-- Puts an export where it belongs in the indexes.
+-- KEYS[1]  every export, KEYS[2] those that need care, KEYS[3…] one for each state
+-- ARGV[1]  id
+-- ARGV[2]  creation, milliseconds
+-- ARGV[3]  version of the record that this follows from
+-- ARGV[4]  1 if the export needs care
+-- ARGV[5]  which of KEYS is its state's
+redis.call('ZADD', KEYS[1], 'NX', ARGV[2], ARGV[1])
+for i = 3, #KEYS do
+  if i == tonumber(ARGV[5]) then
+    redis.call('ZADD', KEYS[i], ARGV[2], ARGV[1])
+  else
+    redis.call('ZREM', KEYS[i], ARGV[1])
+  end
+end
+-- Whoever comes late must not take away what a later version of the record put there.
+local version = tonumber(ARGV[3])
+local known = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or '0')
+if ARGV[4] == '1' then
+  if known < version then
+    redis.call('ZADD', KEYS[2], version, ARGV[1])
+  end
+elseif known <= version then
+  redis.call('ZREM', KEYS[2], ARGV[1])
+end
+return 1
