@@ -6,6 +6,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -75,6 +76,9 @@ func Newborn(s tasks.Submit, now time.Time) *export.Record {
 	r := export.New(s.ID, s.Request.Body(), s.Request.Digest(), s.Request.ProjectID, now)
 	r.Priority = s.Request.Priority
 	r.Wanted = s.Request.ClipIndices
+	if s.Request.Notify != nil {
+		r.Notify, _ = json.Marshal(s.Request.Notify) // three strings always marshal
+	}
 	return r
 }
 
