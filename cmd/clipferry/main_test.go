@@ -20,7 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"clipferry": main})
+	testscript.Main(m, map[string]func(){"clipferry": main, "stubborn": stubborn})
 }
 
 // TestScripts runs the program as a process, each script with a Redis of its own.

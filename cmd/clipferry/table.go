@@ -62,7 +62,7 @@ var stateColors = map[export.State]string{
 func (c *console) colored(s export.State, text string) string { return paint(text, c.color(s)) }
 
 func (c *console) color(s export.State) string {
-	if !c.colorful() {
+	if !c.lively() {
 		return ""
 	}
 	return stateColors[s]

@@ -16,15 +16,12 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// lively reports whether results go to a person who watches: then bars and
-// redrawn tables are of use. TERM=dumb can't move its cursor.
+// lively reports whether a person watches the results: then colors, bars and
+// redrawn tables are of use. NO_COLOR counts when it is set to anything, see
+// https://no-color.org; TERM=dumb can't move its cursor.
 func (c *console) lively() bool {
-	return isTerminal(c.stdout) && isTerminal(c.stderr) && c.getenv("TERM") != "dumb"
+	return isTerminal(c.stdout) && isTerminal(c.stderr) && c.getenv("TERM") != "dumb" && c.getenv("NO_COLOR") == ""
 }
-
-// colorful reports whether stdout may be colored. NO_COLOR counts when it is
-// set to anything, see https://no-color.org.
-func (c *console) colorful() bool { return c.lively() && c.getenv("NO_COLOR") == "" }
 
 func (c *console) getenv(name string) string {
 	value := ""

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/redistest"
+	"github.com/clipferry/clipferry/internal/s3test"
+	"github.com/clipferry/clipferry/storage"
+)
+
+// bench is a real Redis, a real S3 and the program as a process.
+type bench struct {
+	t       *testing.T
+	redis   *redistest.Server
+	s3      *s3test.Server
+	archive *storage.Archive
+	env     []string
+}
+
+func newBench(t *testing.T) *bench {
+	if testing.Short() {
+		t.Skip("needs a real Redis and a real S3 server")
+	}
+	b := &bench{t: t, redis: redistest.Start(t), s3: s3test.Start(t)}
+	b.env = append(b.s3.Env(),
+		"PATH="+os.Getenv("PATH"), "HOME="+t.TempDir(), "CLIPFERRY_REDIS_URL="+b.redis.URL(), "CLIPFERRY_API_KEY=k",
+		"CLIPFERRY_S3_BUCKET="+s3test.Bucket, "CLIPFERRY_S3_PATH_STYLE=true", "CLIPFERRY_HTTP_ADDR=")
+	links, err := fetch.New(fetch.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(links.Close)
+	b.archive, err = storage.New(storage.Options{Client: b.s3.Client(), Bucket: s3test.Bucket, Prefix: "exports", Source: links})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (b *bench) command(args ...string) *exec.Cmd {
+	cmd := exec.Command("clipferry", args...)
+	cmd.Env = b.env
+	return cmd
+}
+
+// clipferry runs the program to its end and wants an exit code.
+func (b *bench) clipferry(want int, args ...string) (stdout, stderr string) {
+	b.t.Helper()
+	cmd := b.command(args...)
+	var out, msg bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &msg
+	_ = cmd.Run()
+	if code := cmd.ProcessState.ExitCode(); code != want {
+		b.t.Errorf("clipferry %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), code, want, out.String(), msg.String())
+	}
+	return out.String(), msg.String()
+}
+
+func (b *bench) put(key string, body []byte) {
+	b.t.Helper()
+	bucket := s3test.Bucket
+	_, err := b.s3.Client().PutObject(b.t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: bytes.NewReader(body)})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// archived puts an export with one clip of that content into the bucket, as a
+// worker leaves it.
+func (b *bench) archived(ctx context.Context, id string, content []byte) (key string) {
+	b.t.Helper()
+	sum := sha256.Sum256(content)
+	key = b.archive.Folder("p", "task-"+id) + "/clip-000-x.mp4"
+	b.put(key, content)
+	manifest, err := b.archive.PutManifest(ctx, storage.Manifest{
+		ID: id, ProjectID: "p", ExportTaskID: "task-" + id, Clips: []storage.ManifestClip{{ManifestFile: storage.ManifestFile{
+			Key: key, Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:]),
+		}}},
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.accepted(ctx, id)
+	if err := b.archive.CloseReceipt(ctx, id, storage.ReceiptDone, manifest); err != nil {
+		b.t.Fatal(err)
+	}
+	return key
+}
+
+// accepted puts the receipt of an export that was paid for into the bucket.
+func (b *bench) accepted(ctx context.Context, id string) {
+	b.t.Helper()
+	err := b.archive.PutReceipt(ctx, storage.Receipt{
+		ID: id, ExportTaskID: "task-" + id, ProjectID: "p", Request: json.RawMessage(`{"project_id":"p"}`), Submitted: time.Now(),
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func TestVerify(t *testing.T) {
+	b := newBench(t)
+	b.archived(t.Context(), "good", []byte("the clip"))
+	changed := b.archived(t.Context(), "changed", []byte("the other clip"))
+	b.accepted(t.Context(), "open")
+	b.redis.Kill() // the archive speaks for itself
+
+	if out, _ := b.clipferry(exitDone, "verify", "good"); out != "good ok: 1 files, 8 B\n" {
+		t.Errorf("verify good: %s", out)
+	}
+	if out, _ := b.clipferry(exitDone, "verify", "--all"); !strings.Contains(out, "good ok") || !strings.Contains(out, "changed ok") || strings.Contains(out, "open") {
+		t.Errorf("verify --all: %s", out)
+	}
+	b.put(changed, []byte("the 0ther clip"))
+	out, _ := b.clipferry(exitFailed, "verify", "--all")
+	if !strings.Contains(out, "good ok") || !strings.Contains(out, "changed BAD "+changed+": its bytes have changed") {
+		t.Errorf("verify --all after a change: %s", out)
+	}
+	if out, _ := b.clipferry(exitFailed, "verify", "--json", "changed"); !strings.Contains(out, `"problem":"its bytes have changed`) {
+		t.Errorf("verify --json: %s", out)
+	}
+	if _, msg := b.clipferry(exitFailed, "verify", "nobody"); !strings.Contains(msg, "nobody: there is no receipt") {
+		t.Errorf("verify nobody: %s", msg)
+	}
+	if _, msg := b.clipferry(exitFailed, "verify", "open"); !strings.Contains(msg, "open: there is no manifest") {
+		t.Errorf("verify open: %s", msg)
+	}
+	b.clipferry(exitUsage, "verify")
+	b.clipferry(exitUsage, "verify", "--all", "good")
+}
+
+func TestRecover(t *testing.T) {
+	b := newBench(t)
+	b.archived(t.Context(), "over", []byte("the clip"))
+	b.accepted(t.Context(), "open")
+	if out, _ := b.clipferry(exitDone, "recover"); out != "rebuilt 1 exports; 0 are known already, 1 are over\n" {
+		t.Errorf("recover: %s", out)
+	}
+	if out, _ := b.clipferry(exitDone, "recover"); out != "rebuilt 0 exports; 1 are known already, 1 are over\n" {
+		t.Errorf("recover again: %s", out)
+	}
+	out, _ := b.clipferry(exitDone, "status", "--json", "open")
+	if !strings.Contains(out, `"state":"rendering"`) || !strings.Contains(out, `"export_task_id":"task-open"`) {
+		t.Errorf("status: %s", out)
+	}
+	b.env = append(b.env, "CLIPFERRY_S3_BUCKET=")
+	if _, msg := b.clipferry(exitConfig, "recover"); msg != "CLIPFERRY_S3_BUCKET: required\n" {
+		t.Errorf("without a bucket: %s", msg)
+	}
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// running is the program while it runs.
+type running struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	stdout *bufio.Reader
+	stderr *bufio.Reader
+	rest   *bytes.Buffer
+}
+
+func start(t *testing.T, cmd *exec.Cmd) *running {
+	t.Helper()
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	// A program that hangs must not hang the test.
+	watchdog := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	t.Cleanup(func() { watchdog.Stop() })
+	return &running{t, cmd, bufio.NewReader(stdout), bufio.NewReader(stderr), &bytes.Buffer{}}
+}
+
+// await reads lines until one contains text.
+func (r *running) await(from *bufio.Reader, text string) {
+	r.t.Helper()
+	for {
+		line, err := from.ReadString('\n')
+		r.rest.WriteString(line)
+		if strings.Contains(line, text) {
+			return
+		}
+		if err != nil {
+			r.t.Fatalf("ended without %q:\n%s", text, r.rest)
+		}
+	}
+}
+
+func (r *running) signal(s syscall.Signal) {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(s); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// ends waits for the end and wants the exit code; it returns what stderr still had.
+func (r *running) ends(code int) string {
+	r.t.Helper()
+	_, _ = io.Copy(io.Discard, r.stdout)
+	rest, _ := io.ReadAll(r.stderr)
+	_ = r.cmd.Wait()
+	if got := r.cmd.ProcessState.ExitCode(); got != code {
+		r.t.Errorf("exit code %d, want %d:\n%s%s", got, code, r.rest, rest)
+	}
+	return string(rest)
+}
+
+func TestWorkerStopsInOrder(t *testing.T) {
+	b := newBench(t)
+	b.env = append(b.env, "CLIPFERRY_API_BASE_URL=http://127.0.0.1:1")
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		r := start(t, b.command("worker"))
+		r.await(r.stderr, `"msg":"worker started"`)
+		r.signal(s)
+		if rest := r.ends(exitDone); !strings.Contains(rest, `"msg":"worker stopped"`) {
+			t.Errorf("after %v:\n%s", s, rest)
+		}
+	}
+	if _, msg := b.clipferry(exitUsage, "worker", "now"); !strings.Contains(msg, `unexpected argument "now"`) {
+		t.Errorf("an argument: %s", msg)
+	}
+	b.env = append(b.env, "CLIPFERRY_API_KEY=")
+	if _, msg := b.clipferry(exitConfig, "worker"); msg != "CLIPFERRY_API_KEY: required (or CLIPFERRY_API_KEY_FILE)\n" {
+		t.Errorf("without a key: %s", msg)
+	}
+}
+
+func TestInterruptedWaitLeavesTheExport(t *testing.T) {
+	b := newBench(t)
+	r := start(t, b.command("enqueue", "--project-id", "p", "--job-id", "a", "--wait"))
+	r.await(r.stdout, "a\n")
+	r.await(r.stderr, "a queued")
+	r.signal(syscall.SIGINT)
+	if rest := r.ends(exitInterrupted); rest != "the exports go on; see `clipferry status`\nclipferry enqueue: interrupted\n" {
+		t.Errorf("stderr: %s", rest)
+	}
+	if out, _ := b.clipferry(exitDone, "status", "--json", "a"); !strings.Contains(out, `"state":"queued"`) {
+		t.Errorf("status: %s", out)
+	}
+
+	r = start(t, b.command("status", "--watch", "a"))
+	r.await(r.stdout, "a queued")
+	r.signal(syscall.SIGTERM)
+	r.ends(exitInterrupted)
+}
+
+func TestInterruptedWhileReadingStandardInput(t *testing.T) {
+	b := newBench(t)
+	cmd := b.command("enqueue", "--file", "-")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	r := start(t, cmd)
+	if _, err := io.WriteString(stdin, `{"project_id":"p","job_id":"half"}`+"\n"); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond) // nothing tells from outside that it reads; too early would end it as well
+	r.signal(syscall.SIGINT)
+	r.ends(exitInterrupted)
+	b.clipferry(exitFailed, "status", "half")
+}
+
+// stubborn is a program that does not heed its context.
+func stubborn() {
+	interruptible(func(ctx context.Context) int {
+		fmt.Println("ready")
+		<-ctx.Done()
+		fmt.Println("first")
+		select {}
+	})
+}
+
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	r := start(t, exec.Command("stubborn"))
+	r.await(r.stdout, "ready")
+	r.signal(syscall.SIGTERM)
+	r.await(r.stdout, "first")
+	ended := make(chan struct{})
+	go func() {
+		_ = r.cmd.Wait()
+		close(ended)
+	}()
+	for alive := true; alive; {
+		_ = r.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+			alive = false
+		case <-time.After(50 * time.Millisecond): // the handling ends a moment after the context
+		}
+	}
+	status, ok := r.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if !ok || !status.Signaled() || status.Signal() != syscall.SIGTERM {
+		t.Errorf("ended by %v", r.cmd.ProcessState)
+	}
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// verdict says how a check ended.
+type verdict string
+
+const (
+	good verdict = "ok"
+	warn verdict = "warn"
+	bad  verdict = "FAIL"
+)
+
+// finding is the outcome of one check: what is, and what to do about it.
+type finding struct {
+	verdict verdict
+	text    string
+	hint    string
+}
+
+// Limits of what is called healthy.
+const (
+	leastRedis   = "6.2"
+	skewWarning  = time.Second
+	skewFailure  = 10 * time.Second
+	fullWarning  = 0.70 // of maxmemory; a full Redis refuses to hand out tasks, too
+	checkTimeout = 20 * time.Second
+)
+
+// examineRedis checks what the promises rest on: that nothing is evicted and
+// that what was acknowledged survives a restart. Each master of a cluster is asked.
+func examineRedis(ctx context.Context, rdb redis.UniversalClient) []finding {
+	cluster, ok := rdb.(*redis.ClusterClient)
+	if !ok {
+		return examineNode(ctx, rdb, "")
+	}
+	var mu sync.Mutex
+	var all []finding
+	err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+		found := examineNode(ctx, node, node.Options().Addr+": ")
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, found...)
+		return nil
+	})
+	if err != nil {
+		all = append(all, finding{bad, fmt.Sprintf("the cluster's masters can't all be asked: %v", err), ""})
+	}
+	return all
+}
+
+func examineNode(ctx context.Context, node redis.Cmdable, where string) []finding {
+	text, err := node.Info(ctx).Result()
+	if err != nil {
+		return []finding{{bad, fmt.Sprintf("%sINFO: %v", where, err), ""}}
+	}
+	info := parseInfo(text)
+	found := []finding{checkVersion(info), checkEviction(info), checkPersistence(info), checkMemory(info), checkSkew(ctx, node)}
+	for i := range found {
+		found[i].text = where + found[i].text
+	}
+	return found
+}
+
+// parseInfo reads the "name:value" lines of INFO.
+func parseInfo(text string) map[string]string {
+	info := map[string]string{}
+	lines := bufio.NewScanner(strings.NewReader(text))
+	for lines.Scan() {
+		if name, value, ok := strings.Cut(lines.Text(), ":"); ok {
+			info[name] = strings.TrimSpace(value)
+		}
+	}
+	return info
+}
+
+func checkVersion(info map[string]string) finding {
+	v := info["redis_version"]
+	switch {
+	case v == "":
+		return finding{warn, "does not tell its version", "it should be " + leastRedis + " or newer"}
+	case older(v, leastRedis):
+		return finding{bad, "version " + v, "upgrade to " + leastRedis + " or newer"}
+	}
+	return finding{good, "version " + v, ""}
+}
+
+// older compares dotted numbers; what isn't a number counts as 0.
+func older(a, b string) bool {
+	as, bs := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range bs {
+		x := 0
+		if i < len(as) {
+			x, _ = strconv.Atoi(as[i])
+		}
+		y, _ := strconv.Atoi(bs[i])
+		if x != y {
+			return x < y
+		}
+	}
+	return false
+}
+
+func checkEviction(info map[string]string) finding {
+	switch policy := info["maxmemory_policy"]; policy {
+	case "noeviction":
+		return finding{good, "maxmemory-policy noeviction", ""}
+	case "":
+		return finding{warn, "does not tell its maxmemory-policy", "make sure that it is noeviction: evicted tasks are lost exports"}
+	default:
+		return finding{bad, "maxmemory-policy " + policy, "set maxmemory-policy noeviction: evicted tasks are lost exports"}
+	}
+}
+
+func checkPersistence(info map[string]string) finding {
+	switch info["aof_enabled"] {
+	case "1":
+		if status := info["aof_last_write_status"]; status != "" && status != "ok" {
+			return finding{bad, "the append-only file can't be written: " + status, "look at Redis's log and its disk"}
+		}
+		return finding{good, "appendonly yes", ""}
+	case "0":
+		return finding{warn, "appendonly no", "set appendonly yes: a restart loses exports that are queued (clipferry recover brings back those that were paid for)"}
+	default:
+		return finding{warn, "does not tell whether it is persistent", "it should run with appendonly yes"}
+	}
+}
+
+func checkMemory(info map[string]string) finding {
+	used, _ := strconv.ParseFloat(info["used_memory"], 64)
+	limit, _ := strconv.ParseFloat(info["maxmemory"], 64)
+	if limit == 0 || used == 0 {
+		return finding{good, "no maxmemory", ""}
+	}
+	text := fmt.Sprintf("%.0f %% of maxmemory used", 100*used/limit)
+	if used/limit > fullWarning {
+		return finding{warn, text, "give it more memory: a full Redis stops all work"}
+	}
+	return finding{good, text, ""}
+}
+
+// checkSkew compares the clocks: due times are reckoned on ours, leases on Redis's.
+func checkSkew(ctx context.Context, node redis.Cmdable) finding {
+	before := time.Now()
+	theirs, err := node.Time(ctx).Result()
+	if err != nil {
+		return finding{warn, fmt.Sprintf("TIME: %v", err), ""}
+	}
+	ours := before.Add(time.Since(before) / 2)
+	skew := theirs.Sub(ours).Abs()
+	text := fmt.Sprintf("clocks differ by %v", skew.Round(time.Millisecond))
+	const hint = "synchronise the clocks (NTP)"
+	switch {
+	case skew > skewFailure:
+		return finding{bad, text, hint}
+	case skew > skewWarning:
+		return finding{warn, text, hint}
+	}
+	return finding{good, text, ""}
+}
