@@ -80,3 +80,15 @@ func TestMirror(t *testing.T) {
 		}
 	})
 }
+
+func TestSelfTest(t *testing.T) {
+	servers(t, func(t *testing.T, srv *s3test.Server) {
+		a := newArchive(t, srv)
+		for _, r := range a.SelfTest(t.Context()) {
+			t.Logf("%s: optional %v, %v (%s)", r.Name, r.Optional, r.Err, r.Note)
+			if r.Err != nil && !r.Optional {
+				t.Errorf("%s: %v", r.Name, r.Err)
+			}
+		}
+	})
+}

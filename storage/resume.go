@@ -95,6 +95,9 @@ func (m *mirror) adopt(ctx context.Context, key string, st stat, rec *record) (O
 			return m.inspect(ctx, key, st)
 		}
 	}
+	if v.proofs == nil {
+		v.proofs = []string{ProofEarlier}
+	}
 	return m.found(ctx, key, st, v), nil
 }
 

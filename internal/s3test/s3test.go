@@ -79,7 +79,7 @@ func StartWeak(t testing.TB) *Server {
 	bin := Rclone(t)
 	return start(t, "rclone", t.TempDir(), func(s *Server) *exec.Cmd {
 		c := exec.Command(bin, "serve", "s3", "--config", os.DevNull, "--addr", s.addr,
-			"--auth-key", AccessKey+","+SecretKey, "--dir-cache-time", "0s", s.Dir)
+			"--auth-key", AccessKey+","+SecretKey, s.Dir)
 		c.Env = withoutRclone(os.Environ())
 		return c
 	})
