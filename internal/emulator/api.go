@@ -1,0 +1,213 @@
+package emulator
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/clipferry/clipferry/tasks"
+)
+
+const (
+	// maxRequest bounds a submit's body, in bytes.
+	maxRequest = 1 << 20
+	// maxIndex bounds clip_indices, since every clip costs memory.
+	maxIndex = 100_000
+)
+
+// submit is POST /clips/export.
+func (s *Server) submit(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	var named struct {
+		ProjectID string `json:"project_id"`
+	}
+	// Whoever can't be understood has no project, and is told so below.
+	_ = json.Unmarshal(body, &named)
+	x := s.exchange(w, Request{Route: RouteSubmit, Project: named.ProjectID, Clip: -1, HTTP: r})
+	if x.before() {
+		return
+	}
+	if err != nil {
+		x.refuse(http.StatusBadRequest, "the body could not be read, or is too large")
+		return
+	}
+	t, refused := s.accept(r, body)
+	if refused != nil {
+		x.refuse(refused.status, refused.message)
+		return
+	}
+	defer s.noteLoss(t, x)
+	_, virtual := s.now()
+	x.answer(http.StatusOK, data(submitAnswer{t.id, t.name, t.status(virtual)}))
+}
+
+// noteLoss records whether the client may not have learned that the export was
+// accepted: because that was ordered, or because it left.
+func (s *Server) noteLoss(t *task, x *exchange) {
+	_, status := x.plan.get(FaultStatus)
+	code, coded := x.plan.get(FaultCode)
+	lost := status || coded && code.Code != "" && code.Code != "0" || x.r.Context().Err() != nil
+	for _, k := range []Kind{FaultLost, FaultBody, FaultMalformed, FaultTruncate, FaultHuge, FaultBomb} {
+		lost = lost || x.plan.has(k)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.lost = lost
+}
+
+// no is a refusal before it is written.
+type no struct {
+	status  int
+	message string
+}
+
+// accept creates the export, or says why not: first the key, then the rate, then
+// the request, then the exports at once, as a gateway in front of a service would.
+func (s *Server) accept(r *http.Request, body []byte) (*task, *no) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key, refused := s.admit(r)
+	if refused != nil {
+		return nil, refused
+	}
+	export, err := parse(body)
+	if err != nil {
+		s.counts.refused["invalid"]++
+		return nil, &no{http.StatusBadRequest, err.Error()}
+	}
+	_, virtual := s.now()
+	if limit := s.limits.MaxActive; limit > 0 && s.active(key, virtual) >= limit {
+		s.counts.refused["active"]++
+		return nil, &no{status: http.StatusTooManyRequests}
+	}
+	t := s.newTask(key, export, body)
+	s.tasks[t.id] = t
+	s.order = append(s.order, t)
+	return t, nil
+}
+
+// parse is where a request is held against the page.
+func parse(body []byte) (tasks.Export, error) {
+	e, err := tasks.ParseExport(body)
+	if err != nil {
+		return e, err
+	}
+	switch {
+	case e.JobID != "":
+		return e, errors.New("job_id: unknown field")
+	case e.Priority != "":
+		return e, errors.New("priority: unknown field")
+	case e.Notify != nil:
+		return e, errors.New("notify: unknown field")
+	case slices.ContainsFunc(e.ClipIndices, func(i int) bool { return i >= maxIndex }):
+		return e, errors.New("clip_indices: the project has no clip of this index")
+	}
+	return e, nil
+}
+
+// admit checks what every request of the API must have, and counts it. The caller
+// holds mu.
+func (s *Server) admit(r *http.Request) (key string, refused *no) {
+	key, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	known := len(s.opts.Keys) == 0 || slices.Contains(s.opts.Keys, key)
+	if !bearer || key == "" || !known || r.Header.Get("x-wayinvideo-api-version") != "v2" {
+		s.counts.refused["key"]++
+		return "", &no{status: http.StatusForbidden}
+	}
+	l := s.keys[key]
+	if l == nil {
+		l = &limiter{}
+		s.keys[key] = l
+	}
+	if _, virtual := s.now(); !l.allow(virtual, s.limits) {
+		s.counts.refused["rate"]++
+		return "", &no{status: http.StatusTooManyRequests}
+	}
+	return key, nil
+}
+
+// active counts the key's unfinished exports. The caller holds mu.
+func (s *Server) active(key string, virtual time.Time) (n int) {
+	for _, t := range s.order {
+		if t.key == key && t.active(virtual) {
+			n++
+		}
+	}
+	return n
+}
+
+// read is GET /clips/export/{taskId}.
+func (s *Server) read(w http.ResponseWriter, r *http.Request) {
+	req := Request{Route: RouteRead, Task: r.PathValue("taskId"), Clip: -1, HTTP: r}
+	_, virtual := s.now()
+	s.mu.Lock()
+	if t := s.tasks[req.Task]; t != nil {
+		req.Project, req.Status = t.project, t.status(virtual)
+	}
+	s.mu.Unlock()
+	x := s.exchange(w, req)
+	if x.before() {
+		return
+	}
+	body, refused := s.look(x, req.Task)
+	if refused != nil {
+		x.refuse(refused.status, refused.message)
+		return
+	}
+	x.answer(http.StatusOK, body)
+}
+
+// look makes the answer to a read.
+func (s *Server) look(x *exchange, id string) ([]byte, *no) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key, refused := s.admit(x.r)
+	if refused != nil {
+		return nil, refused
+	}
+	now, virtual := s.now()
+	t := s.tasks[id]
+	if t == nil || t.key != key || !now.Before(t.expires) {
+		return nil, &no{status: http.StatusNotFound}
+	}
+	base := s.base(x.r)
+	answer := answerOf(t, virtual, func(kind string, c rendered) string {
+		if f, ok := x.plan.get(FaultLink); ok && kind == kindClip && f.concerns(c.idx) {
+			return f.URL
+		}
+		if f, ok := x.plan.get(FaultNoLink); ok && kind == kindClip && f.concerns(c.idx) {
+			return ""
+		}
+		return s.link(base, kind, t, c.idx, now)
+	})
+	if f, ok := x.plan.get(FaultNoClip); ok {
+		answer.Clips = slices.DeleteFunc(answer.Clips, func(c clipAnswer) bool { return f.concerns(c.Idx) })
+	}
+	t.reads++
+	if !t.active(virtual) && t.seenEnded.IsZero() {
+		t.seenEnded = now
+	}
+	return data(answer), nil
+}
+
+// data is an answer in its outermost layer.
+func data(v any) []byte {
+	return encode(struct {
+		Data any `json:"data"`
+	}{v})
+}
+
+// elsewhere is every other path and method.
+func (s *Server) elsewhere(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{s: s, w: &recorder{ResponseWriter: w}, r: r}
+	x.refuse(http.StatusNotFound, "")
+}
+
+func (s *Server) wrongMethod(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{s: s, w: &recorder{ResponseWriter: w}, r: r}
+	x.refuse(http.StatusMethodNotAllowed, "")
+}
