@@ -1,0 +1,488 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+func TestAnExportGoesAllTheWay(t *testing.T) {
+	r := newRig(t)
+	r.provider.clips, r.provider.readsFor = 3, 3
+	r.work()
+	r.work() // a fleet of two
+	id := r.enqueue(tasks.Export{JobID: "order-1", ProjectID: "proj", Resolution: "HD_720"})
+	rec := r.awaitState(id, export.Archived)
+
+	if n := r.provider.submits(); n != 1 {
+		t.Errorf("submitted %d times", n)
+	}
+	if got := string(r.provider.accepted[0]); got != `{"project_id":"proj","resolution":"HD_720"}` {
+		t.Errorf("sent %s", got)
+	}
+	if len(rec.Clips) != 3 || rec.ExportTaskID != "task-1" || rec.CostUsage != 48 || rec.Polls != 3 {
+		t.Errorf("record: %+v", rec)
+	}
+	for idx, c := range rec.Clips {
+		r.archived(c, r.provider.file("task-1", idx))
+	}
+	m, found, err := r.archive.ReadManifest(t.Context(), rec.Manifest)
+	must(t, err)
+	if !found || len(m.Clips) != 3 || string(m.Answer) == "" || m.ID != id {
+		t.Errorf("manifest: %+v", m)
+	}
+	r.await(id, "closed", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptDone })
+	receipt, _, err := r.archive.Receipt(t.Context(), id)
+	must(t, err)
+	if receipt.State != storage.ReceiptDone || receipt.Manifest != rec.Manifest {
+		t.Errorf("receipt: %+v", receipt)
+	}
+	open, err := r.ledger.Open(t.Context())
+	must(t, err)
+	if len(open) != 0 {
+		t.Errorf("still in care: %v", open)
+	}
+}
+
+func TestPartialResultsAreMirroredAtOnce(t *testing.T) {
+	r := newRig(t)
+	r.provider.clips, r.provider.readsFor = 2, 1000 // never done: at read 500 the first clip is there
+	r.provider.read = func(n int, task *wayin.Task) error {
+		task.Clips = task.Clips[:0]
+		path := "/task-1/0.mp4"
+		r.provider.files[path] = film("task-1", 0, 9000)
+		task.Clips = append(task.Clips, wayin.Clip{Idx: 0, Title: "first", ExportLink: r.provider.cdn.URL + path})
+		return nil
+	}
+	r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "proj"})
+	rec := r.await(id, "one clip archived", func(rec *export.Record) bool { return rec.ArchivedCount == 1 })
+	if rec.State != export.Rendering {
+		t.Errorf("state %s", rec.State)
+	}
+}
+
+func TestASubmitThatIsRefusedForATimeIsTriedAgain(t *testing.T) {
+	for name, err := range map[string]error{
+		"not sent":    refusal(wayin.NotSent, fault.Retry, "no connection"),
+		"rate":        refusal(wayin.RateLimited, fault.Retry, "429"),
+		"unavailable": refusal(wayin.Unavailable, fault.Retry, "503"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			failed := false
+			r.provider.submit = func(int, json.RawMessage) error {
+				if !failed {
+					failed = true
+					return err
+				}
+				return nil
+			}
+			r.work()
+			id := r.enqueue(tasks.Export{ProjectID: "proj"})
+			rec := r.awaitState(id, export.Archived)
+			if rec.Attempts != 2 || r.provider.submits() != 1 || rec.Doubts != 0 {
+				t.Errorf("attempts %d, accepted %d, doubts %d", rec.Attempts, r.provider.submits(), rec.Doubts)
+			}
+		})
+	}
+}
+
+func TestASubmitThatIsRejectedFailsAndSaysWhy(t *testing.T) {
+	r := newRig(t)
+	r.provider.submit = func(int, json.RawMessage) error {
+		return refusal(wayin.Rejected, fault.Terminal, "the provider rejects the request: project unknown")
+	}
+	r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "nope"})
+	rec := r.awaitState(id, export.Failed)
+	if !strings.Contains(rec.Error, "project unknown") {
+		t.Errorf("error: %s", rec.Error)
+	}
+	slots, err := r.options.Accounts["default"].Gate.Slots(t.Context())
+	must(t, err)
+	if len(slots) != 0 {
+		t.Errorf("slots held: %v", slots)
+	}
+}
+
+func TestAnAnswerLostIsSettledByPolicy(t *testing.T) {
+	lost := refusal(wayin.InDoubt, fault.InDoubt, "the answer was lost")
+	for policy, c := range map[export.Policy]struct {
+		state   export.State
+		submits int
+	}{export.Resubmit: {export.Archived, 2}, export.Hold: {export.Held, 1}} {
+		t.Run(string(policy), func(t *testing.T) {
+			r := newRig(t)
+			r.options.InDoubt = policy
+			r.provider.submit = func(n int, _ json.RawMessage) error {
+				if n == 1 {
+					return lost
+				}
+				return nil
+			}
+			r.work()
+			id := r.enqueue(tasks.Export{ProjectID: "proj"})
+			rec := r.awaitState(id, c.state)
+			if r.provider.submits() != c.submits || rec.Doubts != 1 {
+				t.Errorf("sent %d times, %d doubts", r.provider.submits(), rec.Doubts)
+			}
+			if policy != export.Hold {
+				return
+			}
+			if !strings.Contains(rec.Error, "--submitted-as") {
+				t.Errorf("error does not say how to go on: %s", rec.Error)
+			}
+			_, err := r.desk.Retry(t.Context(), id, export.RetryOptions{SubmittedAs: "task-1"})
+			must(t, err)
+			if rec = r.awaitState(id, export.Archived); rec.ExportTaskID != "task-1" || r.provider.submits() != 1 {
+				t.Errorf("task %s after %d submits", rec.ExportTaskID, r.provider.submits())
+			}
+		})
+	}
+}
+
+func TestALinkThatDiedIsReplaced(t *testing.T) {
+	r := newRig(t)
+	r.provider.clips, r.provider.readsFor = 3, 1
+	r.provider.dead = map[string]bool{
+		"/task-1/0.mp4?signature=secret-0": true, "/task-1/2.mp4?signature=secret-0": true,
+	}
+	r.provider.read = func(n int, task *wayin.Task) error {
+		r.provider.generation = n // fresh links from the next read on
+		return nil
+	}
+	r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "proj"})
+	rec := r.awaitState(id, export.Archived)
+	if rec.Polls > 3 { // one, and one refresh for both clips; a second where they died apart
+		t.Errorf("%d reads", rec.Polls)
+	}
+	for idx, c := range rec.Clips {
+		r.archived(c, r.provider.file("task-1", idx))
+	}
+}
+
+func TestSucceededWithoutALinkIsReadAgain(t *testing.T) {
+	r := newRig(t)
+	r.provider.readsFor = 1
+	r.provider.read = func(n int, task *wayin.Task) error {
+		if n <= 2 {
+			task.Clips[1].ExportLink = ""
+		}
+		return nil
+	}
+	r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "proj"})
+	if rec := r.awaitState(id, export.Archived); rec.Polls != 3 {
+		t.Errorf("%d reads", rec.Polls)
+	}
+}
+
+func TestAFailedRenderFails(t *testing.T) {
+	r := newRig(t)
+	r.provider.read = func(_ int, task *wayin.Task) error {
+		task.Status, task.ErrorMessage, task.CostUsage = wayin.StatusFailed, "source video is gone", 0
+		return nil
+	}
+	r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "proj"})
+	rec := r.awaitState(id, export.Failed)
+	if !strings.Contains(rec.Error, "source video is gone") {
+		t.Errorf("error: %s", rec.Error)
+	}
+	r.provider.mu.Lock()
+	r.provider.read = nil
+	r.provider.mu.Unlock()
+	_, err := r.desk.Retry(t.Context(), id, export.RetryOptions{})
+	must(t, err)
+	r.awaitState(id, export.Archived)
+}
+
+func TestWhatIsNotTheClipIsNeverArchived(t *testing.T) {
+	for name, serve := range map[string]func(w http.ResponseWriter, file []byte){
+		"error page": func(w http.ResponseWriter, _ []byte) { _, _ = w.Write([]byte("<html>sorry</html>")) },
+		"cut short without a length": func(w http.ResponseWriter, file []byte) {
+			w.Header().Set("Transfer-Encoding", "chunked")
+			_, _ = w.Write(file[:len(file)/2])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.provider.clips, r.provider.readsFor = 1, 1
+			bad := true
+			r.provider.serve = func(w http.ResponseWriter, _ *http.Request, file []byte) bool {
+				r.provider.mu.Lock()
+				defer r.provider.mu.Unlock()
+				if bad {
+					serve(w, file)
+				}
+				return bad
+			}
+			r.work()
+			id := r.enqueue(tasks.Export{ProjectID: "proj"})
+			rec := r.await(id, "refused once", func(rec *export.Record) bool {
+				return rec.Clips[0] != nil && rec.Clips[0].BadBodies > 0
+			})
+			if rec.ArchivedCount != 0 || rec.Clips[0].Error == "" {
+				t.Errorf("clip: %+v", rec.Clips[0])
+			}
+			r.provider.mu.Lock()
+			bad = false
+			r.provider.mu.Unlock()
+			rec = r.awaitState(id, export.Archived)
+			r.archived(rec.Clips[0], r.provider.file("task-1", 0))
+		})
+	}
+}
+
+func TestCancelStopsBeforeTheMoneyIsSpent(t *testing.T) {
+	r := newRig(t)
+	id := r.enqueue(tasks.Export{JobID: "c", ProjectID: "proj"})
+	if rec, err := r.desk.Get(t.Context(), id); err != nil || rec.State != export.Queued {
+		t.Fatalf("before any worker: %v, %v", rec, err)
+	}
+	_, err := r.desk.Cancel(t.Context(), id)
+	must(t, err)
+	r.work()
+	other := r.enqueue(tasks.Export{ProjectID: "proj2"})
+	r.awaitState(other, export.Archived)
+	if rec := r.awaitState(id, export.Canceled); rec.Attempts != 0 || r.provider.submits() != 1 {
+		t.Errorf("attempts %d, submits %d", rec.Attempts, r.provider.submits())
+	}
+	_, err = r.desk.Retry(t.Context(), id, export.RetryOptions{})
+	must(t, err)
+	r.awaitState(id, export.Archived)
+}
+
+func TestARepeatedJobIDPaysOnce(t *testing.T) {
+	r := newRig(t)
+	r.work()
+	e := tasks.Export{JobID: "again", ProjectID: "proj"}
+	id := r.enqueue(e)
+	r.awaitState(id, export.Archived)
+	if again := r.enqueue(e); again != id {
+		t.Errorf("another id: %s", again)
+	}
+	e.ProjectID = "other"
+	if _, err := r.client.Enqueue(t.Context(), e); !errors.Is(err, tasks.ErrDifferentBody) {
+		t.Errorf("a different body: %v", err)
+	}
+	if r.provider.submits() != 1 {
+		t.Errorf("paid %d times", r.provider.submits())
+	}
+}
+
+func TestABareProducerNeedsOnlyAsynq(t *testing.T) {
+	r := newRig(t)
+	r.work()
+	bare := asynq.NewClientFromRedisClient(r.rdb)
+	info, err := bare.Enqueue(asynq.NewTask("export:submit", []byte(`{"project_id":"proj"}`)), asynq.Queue("clipferry-submit"))
+	must(t, err)
+	r.awaitState(info.ID, export.Archived)
+	_, err = bare.Enqueue(asynq.NewTask("export:submit", []byte(`{"project_id":"proj","job_id":"named"}`)), asynq.Queue("clipferry-submit"))
+	must(t, err)
+	r.awaitState("named", export.Archived)
+	if r.provider.submits() != 2 {
+		t.Errorf("paid %d times", r.provider.submits())
+	}
+}
+
+func TestMalformedTasksEndFailedAndBlockNobody(t *testing.T) {
+	r := newRig(t)
+	bare := asynq.NewClientFromRedisClient(r.rdb)
+	for i, payload := range []string{"", "null", "{", `{"project_id":5}`, strings.Repeat("[", 100_000), "\x00\xff"} {
+		_, err := bare.Enqueue(asynq.NewTask("export:submit", []byte(payload)), asynq.Queue("clipferry-submit"),
+			asynq.TaskID("submit:bad-"+string(rune('a'+i))))
+		must(t, err)
+	}
+	for _, task := range []*asynq.Task{
+		asynq.NewTask("export:poll", []byte("{}"), asynq.Queue("clipferry-poll")),
+		asynq.NewTask("export:mirror", []byte("garbage"), asynq.Queue("clipferry-mirror")),
+		asynq.NewTask("export:seal", nil, asynq.Queue("clipferry-seal")),
+		asynq.NewTask("no:such", nil, asynq.Queue("clipferry-seal"), asynq.MaxRetry(1)),
+	} {
+		_, err := bare.Enqueue(task)
+		must(t, err)
+	}
+	r.work()
+	good := r.enqueue(tasks.Export{ProjectID: "proj"})
+	r.awaitState(good, export.Archived)
+	for i := range 6 {
+		rec := r.awaitState("bad-"+string(rune('a'+i)), export.Failed)
+		if rec.Error == "" {
+			t.Errorf("no reason for %s", rec.ID)
+		}
+	}
+	failed, err := r.desk.List(t.Context(), ledger.Filter{State: export.Failed})
+	must(t, err)
+	if len(failed) < 6 {
+		t.Errorf("%d failed exports listed", len(failed))
+	}
+}
+
+func TestRedisGoneForGood(t *testing.T) {
+	r := newRig(t)
+	r.provider.readsFor = 1000
+	stop := r.work()
+	ids := make([]string, 4)
+	for i := range ids {
+		ids[i] = r.enqueue(tasks.Export{ProjectID: "proj"})
+		r.await(ids[i], "accepted with a receipt", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptOpen })
+	}
+	stop()
+	must(t, r.rdb.FlushAll(context.Background()).Err())
+	r.provider.mu.Lock()
+	r.provider.readsFor = 1
+	r.provider.mu.Unlock()
+	r.work()
+	for range 2 { // twice is as good as once
+		done, err := r.desk.Recover(t.Context(), r.archive)
+		must(t, err)
+		if done.Rebuilt+done.Known+done.Closed != 4 {
+			t.Errorf("recovered %+v", done)
+		}
+	}
+	for _, id := range ids {
+		r.awaitState(id, export.Archived)
+	}
+	if r.provider.submits() != 4 {
+		t.Errorf("paid %d times for 4 exports", r.provider.submits())
+	}
+}
+
+func TestAJobIDThatReturnsAfterALossOfRedisIsNotPaidAgain(t *testing.T) {
+	r := newRig(t)
+	r.work()
+	e := tasks.Export{JobID: "precious", ProjectID: "proj"}
+	first := r.awaitState(r.enqueue(e), export.Archived)
+	r.await("precious", "closed", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptDone })
+	must(t, r.rdb.FlushAll(context.Background()).Err())
+	rec := r.awaitState(r.enqueue(e), export.Archived)
+	if r.provider.submits() != 1 || rec.Manifest != first.Manifest || rec.ArchivedCount != first.ArchivedCount {
+		t.Errorf("paid %d times; manifest %s, clips %d", r.provider.submits(), rec.Manifest, rec.ArchivedCount)
+	}
+}
+
+func TestNoSecretIsInATaskOrInTheView(t *testing.T) {
+	r := newRig(t)
+	r.provider.readsFor = 1
+	r.provider.serve = func(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	}
+	r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "proj"})
+	rec := r.await(id, "in trouble", func(rec *export.Record) bool { return rec.Clips[0] != nil && rec.Clips[0].Faults > 0 })
+	text, _ := json.Marshal(rec.View())
+	inspector := asynq.NewInspectorFromRedisClient(r.rdb)
+	var all []*asynq.TaskInfo
+	for _, q := range tasks.Queues() {
+		for _, list := range []func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error){
+			inspector.ListScheduledTasks, inspector.ListPendingTasks, inspector.ListRetryTasks, inspector.ListActiveTasks,
+		} {
+			infos, _ := list(q)
+			all = append(all, infos...)
+		}
+	}
+	if len(all) == 0 {
+		t.Error("no task to look at")
+	}
+	for _, info := range all {
+		text = append(text, info.Payload...)
+		text = append(text, info.LastErr...)
+	}
+	if strings.Contains(string(text), "secret-") {
+		t.Errorf("a link's signature is visible: %s", text)
+	}
+}
+
+// sweepLease spaces the sweeps of a fleet.
+const sweepLease = "clipferry:{fleet}:lease:sweep"
+
+func TestATaskThatAsynqGaveUpIsRecorded(t *testing.T) {
+	r := newRig(t)
+	r.provider.readsFor = 1000
+	stop := r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "proj"})
+	r.awaitState(id, export.Rendering)
+	stop()
+	// What asynq does with a task whose worker died too often.
+	rec, err := r.ledger.Load(t.Context(), id)
+	must(t, err)
+	inspector := asynq.NewInspectorFromRedisClient(r.rdb)
+	taskID := tasks.PollTaskID(id, rec.Step)
+	if err := inspector.ArchiveTask(tasks.QueuePoll, taskID); err != nil {
+		t.Fatalf("archive %s: %v", taskID, err)
+	}
+	must(t, r.rdb.Del(t.Context(), sweepLease).Err()) // sweep at once
+	r.work()
+	rec = r.awaitState(id, export.Failed)
+	if !strings.Contains(rec.Error, "given up") {
+		t.Errorf("error: %s", rec.Error)
+	}
+	r.provider.mu.Lock()
+	r.provider.readsFor = 1
+	r.provider.mu.Unlock()
+	_, err = r.desk.Retry(t.Context(), id, export.RetryOptions{})
+	must(t, err)
+	r.awaitState(id, export.Archived)
+	if r.provider.submits() != 1 {
+		t.Errorf("paid %d times", r.provider.submits())
+	}
+}
+
+func TestTheSweeperBringsBackWhatIsMissing(t *testing.T) {
+	r := newRig(t)
+	r.provider.readsFor = 1000
+	stop := r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "proj"})
+	r.awaitState(id, export.Rendering)
+	stop()
+	keys, err := r.rdb.Keys(t.Context(), "asynq:*").Result()
+	must(t, err)
+	must(t, r.rdb.Del(t.Context(), slices.DeleteFunc(keys, func(k string) bool { return k == "asynq:queues" })...).Err())
+	must(t, r.rdb.Del(t.Context(), sweepLease).Err())
+	r.provider.mu.Lock()
+	r.provider.readsFor = 1
+	r.provider.mu.Unlock()
+	r.work() // sweeps at its start
+	r.awaitState(id, export.Archived)
+}
+
+func TestPastTheDeadlineWhatWasSavedIsNamed(t *testing.T) {
+	r := newRig(t)
+	r.provider.clips, r.provider.readsFor = 2, 1
+	r.provider.read = func(n int, task *wayin.Task) error {
+		task.ExpireAt = time.Now().Add(-time.Hour)
+		if n > 1 {
+			return refusal(wayin.NotFound, fault.Retry, "unknown task")
+		}
+		return nil
+	}
+	r.provider.dead = map[string]bool{"/task-1/1.mp4?signature=secret-0": true}
+	r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "proj"})
+	rec := r.awaitState(id, export.Expired)
+	r.await(id, "one clip saved", func(rec *export.Record) bool { return rec.ArchivedCount == 1 })
+	if !strings.Contains(rec.Error, "--pay-again") {
+		t.Errorf("error: %s", rec.Error)
+	}
+	if _, err := r.desk.Retry(t.Context(), id, export.RetryOptions{}); !errors.Is(err, export.ErrPaid) {
+		t.Errorf("retry without a word about money: %v", err)
+	}
+}

@@ -1,0 +1,282 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/redistest"
+	"github.com/clipferry/clipferry/internal/s3test"
+	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
+	"github.com/clipferry/clipferry/worker"
+)
+
+// rig is a fleet on a real Redis and a real S3 server, against a provider that
+// does what the test says.
+type rig struct {
+	t        *testing.T
+	redis    *redistest.Server
+	rdb      *redis.Client
+	s3       *s3test.Server
+	ledger   *ledger.Ledger
+	archive  *storage.Archive
+	desk     *control.Desk
+	client   *tasks.Client
+	provider *script
+	options  worker.Options // changed by a test before work
+}
+
+// newRig lets the test run beside others: most of its time is waiting.
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	t.Parallel()
+	r := &rig{t: t, redis: redistest.Start(t), s3: s3test.Start(t)}
+	r.rdb = r.redis.Client()
+	r.ledger = ledger.New(ledger.Options{Redis: r.rdb})
+	r.archive = newArchive(t, r.s3.Client(), r.ledger)
+	r.desk = control.New(r.rdb, r.ledger, time.Now)
+	r.client = tasks.NewClientFromRedis(r.rdb)
+	r.provider = newScript(t)
+	gate, err := budget.New(budget.Options{Redis: r.rdb, Account: worker.DefaultAccount, MaxActive: 5, Logger: quiet()})
+	must(t, err)
+	t.Cleanup(gate.Close)
+	r.options = worker.Options{
+		Redis: r.rdb, Ledger: r.ledger, Archive: r.archive, Logger: quiet(),
+		Accounts:        map[string]worker.Account{worker.DefaultAccount: {Provider: r.provider, Gate: gate}},
+		ShutdownTimeout: 10 * time.Second,
+	}
+	return r
+}
+
+func newArchive(t testing.TB, client *s3.Client, l *ledger.Ledger) *storage.Archive {
+	t.Helper()
+	links, err := fetch.New(fetch.Options{AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	must(t, err)
+	t.Cleanup(links.Close)
+	a, err := storage.New(storage.Options{
+		Client: client, Bucket: s3test.Bucket, Prefix: "exports", Source: links, Checkpoints: l.Checkpoints(), Logger: quiet(),
+	})
+	must(t, err)
+	return a
+}
+
+// quiet is the log of a test: errors are asserted on, not read.
+func quiet() *slog.Logger {
+	if os.Getenv("CLIPFERRY_TEST_LOG") != "" {
+		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// work runs a worker until stop is called or the test ends.
+func (r *rig) work() (stop func()) {
+	r.t.Helper()
+	w, err := worker.New(r.options)
+	must(r.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			r.t.Errorf("worker: %v", err)
+		}
+	})
+	r.t.Cleanup(stop)
+	return stop
+}
+
+func (r *rig) enqueue(e tasks.Export) string {
+	r.t.Helper()
+	id, err := r.client.Enqueue(r.t.Context(), e)
+	must(r.t, err)
+	return id
+}
+
+// await waits until the export satisfies the condition.
+func (r *rig) await(id, what string, ok func(*export.Record) bool) *export.Record {
+	r.t.Helper()
+	deadline := time.Now().Add(60 * time.Second)
+	var last *export.Record
+	for time.Now().Before(deadline) {
+		rec, err := r.desk.Get(r.t.Context(), id)
+		if err == nil {
+			if last = rec; ok(rec) {
+				return rec
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	text, _ := json.Marshal(last)
+	r.t.Fatalf("export %s: not %s within a minute: %s", id, what, text)
+	return nil
+}
+
+func (r *rig) awaitState(id string, s export.State) *export.Record {
+	r.t.Helper()
+	return r.await(id, string(s), func(rec *export.Record) bool { return rec.State == s })
+}
+
+// archived asserts that the clip's object is the file, byte for byte.
+func (r *rig) archived(c *export.Clip, want []byte) {
+	r.t.Helper()
+	got, err := os.ReadFile(filepath.Join(r.s3.Dir, s3test.Bucket, c.Object.Key))
+	must(r.t, err)
+	if string(got) != string(want) {
+		r.t.Errorf("clip %d: %d bytes archived differ from the %d of its source", c.Idx, len(got), len(want))
+	}
+}
+
+// script is the provider as a test tells it to be: each export renders in reads
+// reads, and hooks may take over any call.
+type script struct {
+	t   *testing.T
+	cdn *httptest.Server
+
+	mu         sync.Mutex
+	accepted   []json.RawMessage // bodies of the accepted submits, in order
+	reads      map[string]int    // by task
+	files      map[string][]byte // by path of the CDN
+	dead       map[string]bool   // paths that answer 403
+	generation int
+
+	clips    int                                     // clips of an export, 2 when zero
+	readsFor int                                     // reads until it succeeds, 2 when zero
+	submit   func(n int, body json.RawMessage) error // n counts from 1
+	read     func(n int, task *wayin.Task) error     // may change the answer
+	serve    func(w http.ResponseWriter, r *http.Request, file []byte) bool
+}
+
+func newScript(t *testing.T) *script {
+	s := &script{t: t, reads: map[string]int{}, files: map[string][]byte{}, dead: map[string]bool{}, clips: 2, readsFor: 2}
+	s.cdn = httptest.NewServer(http.HandlerFunc(s.serveFile))
+	t.Cleanup(s.cdn.Close)
+	return s
+}
+
+func (s *script) serveFile(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	file, ok, dead, hook := s.files[r.URL.Path], s.files[r.URL.Path] != nil, s.dead[r.URL.RequestURI()], s.serve
+	s.mu.Unlock()
+	switch {
+	case !ok:
+		http.NotFound(w, r)
+	case dead:
+		w.WriteHeader(http.StatusForbidden)
+	case hook != nil && hook(w, r, file):
+	default:
+		w.Header().Set("ETag", fmt.Sprintf("%q", r.URL.Path))
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(string(file)))
+	}
+}
+
+// Submit accepts an export unless the test's hook says otherwise.
+func (s *script) Submit(_ context.Context, body json.RawMessage) (wayin.Task, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.accepted) + 1
+	s.accepted = append(s.accepted, body)
+	if s.submit != nil {
+		if err := s.submit(n, body); err != nil {
+			if wayin.KindOf(err) != wayin.InDoubt {
+				s.accepted = s.accepted[:n-1]
+			}
+			return wayin.Task{}, err
+		}
+	}
+	return wayin.Task{ExportTaskID: fmt.Sprintf("task-%d", n), Name: "scripted", Status: wayin.StatusCreated}, nil
+}
+
+// Read answers with one more clip at each read.
+func (s *script) Read(_ context.Context, id string) (wayin.Task, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reads[id]++
+	n := s.reads[id]
+	task := wayin.Task{
+		ExportTaskID: id, Status: wayin.StatusOngoing, ExpireAt: time.Now().Add(72 * time.Hour), CostUsage: 48,
+		Raw: json.RawMessage(fmt.Sprintf(`{"export_task_id":%q,"reads":%d}`, id, n)),
+	}
+	ready := s.clips * n / s.readsFor
+	if n >= s.readsFor {
+		ready, task.Status = s.clips, wayin.StatusSucceeded
+	}
+	for idx := range ready {
+		path := fmt.Sprintf("/%s/%d.mp4", id, idx)
+		if s.files[path] == nil {
+			s.files[path] = film(id, idx, 70_000)
+		}
+		task.Clips = append(task.Clips, wayin.Clip{
+			Idx: idx, Title: fmt.Sprintf("Clip Nº %d", idx), BeginMS: 0, EndMS: 30_000, Tags: []string{"a"},
+			ExportLink: fmt.Sprintf("%s%s?signature=secret-%d", s.cdn.URL, path, s.generation),
+		})
+	}
+	if s.read != nil {
+		if err := s.read(n, &task); err != nil {
+			return wayin.Task{}, err
+		}
+	}
+	return task, nil
+}
+
+func (s *script) submits() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.accepted)
+}
+
+func (s *script) file(task string, idx int) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.files[fmt.Sprintf("/%s/%d.mp4", task, idx)]
+}
+
+// refusal is what the provider's client returns for a failure of that kind.
+func refusal(kind wayin.Kind, class fault.Class, message string) error {
+	return fault.New(class, message, &wayin.Error{Kind: kind, Op: "test", Message: message})
+}
+
+// film is a structurally whole MP4 of about that size, different for each name.
+func film(name string, idx, size int) []byte {
+	noise := rand.NewChaCha8([32]byte([]byte(fmt.Sprintf("%-32.32s", fmt.Sprintf("%d-%s", idx, name)))))
+	box := func(kind string, n int) []byte {
+		b := make([]byte, 8+n)
+		binary.BigEndian.PutUint32(b, uint32(len(b)))
+		copy(b[4:], kind)
+		_, _ = io.ReadFull(noise, b[8:])
+		return b
+	}
+	ftyp := append([]byte{0, 0, 0, 20}, "ftypisom\x00\x00\x02\x00isom"...)
+	return append(append(ftyp, box("moov", 600)...), box("mdat", size)...)
+}
