@@ -19,7 +19,7 @@ func (r *Record) Expire(now time.Time, why string) error {
 	}
 	r.UpdatedAt = now
 	r.Read = ReadNone
-	if !r.over() {
+	if r.accepted() && !r.over() {
 		r.FinishedAt = now
 	}
 	if r.State == Canceled {
@@ -222,14 +222,18 @@ func (r *Record) resume(now time.Time) {
 }
 
 // Restore records that the export was archived before its record was lost:
-// task, manifest and clips as the manifest names them.
+// task, manifest and clips as the manifest names them. Like Accept it is
+// [ErrStale] for a task that was given up.
 func (r *Record) Restore(now time.Time, taskID, manifest string, clips []Clip) error {
 	if err := r.may(EvRestore); err != nil {
 		return err
 	}
+	if slices.Contains(r.Previous, taskID) {
+		return fmt.Errorf("task %s was given up for a new paid export: %w", taskID, ErrStale)
+	}
 	r.State, r.Error, r.UpdatedAt = Archived, "", now
 	r.ExportTaskID, r.Manifest, r.Receipt = taskID, manifest, ReceiptDone
-	r.FinishedAt, r.Read = now, ReadNone
+	r.FinishedAt, r.Outcome, r.Read = now, RenderSucceeded, ReadNone
 	for i := range clips {
 		c := clips[i]
 		c.State = ClipArchived

@@ -1,0 +1,146 @@
+package export
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// In every state, every event either is refused and changes nothing, or leads
+// to one of the states that the machine lists; and every transition that the
+// machine lists does happen.
+func TestEveryStateAndEvent(t *testing.T) {
+	type transition struct {
+		from State
+		by   Event
+		to   State
+	}
+	seen := map[transition]bool{}
+	refused := map[transition]bool{}
+	for seed := range uint64(30) {
+		w := &walker{pick: rand.New(rand.NewPCG(seed, 7)).IntN, now: noon}
+		r := w.start()
+		for range 60 {
+			for _, a := range w.all(r) {
+				after := clone(r)
+				err := a.do(after)
+				switch {
+				case err != nil && !equal(after, r):
+					t.Fatalf("%s while %s was refused (%v) and yet changed the record\n%+v\n%+v", a.name, r.State, err, r, after)
+				case !Allowed(r.State, a.event):
+					if !errors.Is(err, ErrNotNow) {
+						t.Fatalf("%s while %s: %v, want ErrNotNow", a.name, r.State, err)
+					}
+					refused[transition{r.State, a.event, ""}] = true
+				case err == nil:
+					by := a.event
+					for _, e := range a.more {
+						if !slices.Contains(next[r.State][by], after.State) {
+							by = e
+						}
+					}
+					if !slices.Contains(next[r.State][by], after.State) {
+						t.Fatalf("%s while %s led to %s, which is not listed", a.name, r.State, after.State)
+					}
+					seen[transition{r.State, by, after.State}] = true
+				}
+			}
+			_ = w.next(r).do(r)
+		}
+	}
+	for _, from := range States() {
+		for _, by := range Events() {
+			for _, to := range next[from][by] {
+				if !seen[transition{from, by, to}] {
+					t.Errorf("%s while %s is said to lead to %s and never did", by, from, to)
+				}
+			}
+			if !Allowed(from, by) && !refused[transition{from, by, ""}] {
+				t.Errorf("%s while %s was never tried", by, from)
+			}
+		}
+	}
+}
+
+func TestStatesAndEventsAreListed(t *testing.T) {
+	if len(next) != len(States()) {
+		t.Errorf("the machine has %d states, %d are listed", len(next), len(States()))
+	}
+	for from, events := range next {
+		if !slices.Contains(States(), from) || !from.Known() {
+			t.Errorf("%s is not listed", from)
+		}
+		for by, to := range events {
+			if !slices.Contains(Events(), by) {
+				t.Errorf("event %s is not listed", by)
+			}
+			if from.Final() && by != EvRetry && by != EvAccept && slices.ContainsFunc(to, func(s State) bool { return s != from }) {
+				t.Errorf("%s leaves the final state %s", by, from)
+			}
+		}
+	}
+	if State("nonsense").Known() || State("").Known() {
+		t.Error("a word of no meaning is taken for a state")
+	}
+}
+
+// TestWalks holds random lives of an export to what must always be true.
+func TestWalks(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := &walker{now: noon, pick: func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "pick") }}
+		walk(t, w, rapid.IntRange(1, 60).Draw(t, "steps"))
+	})
+}
+
+// TestManyWalks is TestWalks for more and longer lives, without shrinking; for
+// very many with TEST_DEEP set.
+func TestManyWalks(t *testing.T) {
+	walks := uint64(150)
+	if os.Getenv("TEST_DEEP") != "" {
+		walks = 50_000
+	}
+	for seed := range walks {
+		walk(t, &walker{pick: rand.New(rand.NewPCG(seed, 11)).IntN, now: noon}, 80)
+	}
+}
+
+type fataler interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+func walk(t fataler, w *walker, steps int) {
+	t.Helper()
+	r := w.start()
+	h := newHistory()
+	var lived []string
+	for range steps {
+		a := w.next(r)
+		before := clone(r)
+		err := a.do(r)
+		fault := h.check(before, r, a, err)
+		if err == nil {
+			lived = append(lived, fmt.Sprintf("%s → %s", a.name, r.State))
+		}
+		if fault == "" && err == nil {
+			fault = wayOn(r, w.now)
+		}
+		if fault != "" {
+			t.Fatalf("%s\nafter %q (%v)\nbefore %+v\nafter  %+v\nclips before %s\nclips after  %s",
+				fault, lived, err, before, r, clipsOf(before), clipsOf(r))
+		}
+	}
+}
+
+func clipsOf(r *Record) string {
+	s := ""
+	for idx, c := range r.Clips {
+		s += fmt.Sprintf(" %d:%s/%d", idx, c.State, c.Round)
+	}
+	return s
+}
