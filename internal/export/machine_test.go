@@ -22,7 +22,7 @@ func TestEveryStateAndEvent(t *testing.T) {
 	}
 	seen := map[transition]bool{}
 	refused := map[transition]bool{}
-	for seed := range uint64(30) {
+	for seed := range uint64(60) {
 		w := &walker{pick: rand.New(rand.NewPCG(seed, 7)).IntN, now: noon}
 		r := w.start()
 		for range 60 {
