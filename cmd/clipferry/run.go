@@ -47,7 +47,7 @@ type command struct {
 // commands is in the order of the help text.
 func commands() []command {
 	return []command{
-		enqueueCommand(), statusCommand(), listCommand(), cancelCommand(), retryCommand(), verifyCommand(), recoverCommand(),
+		enqueueCommand(), statusCommand(), listCommand(), cancelCommand(), retryCommand(), verifyCommand(), recoverCommand(), doctorCommand(),
 		workerCommand(),
 	}
 }

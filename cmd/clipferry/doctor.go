@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/pflag"
+
+	"github.com/clipferry/clipferry/cmd/internal/assembly"
+	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/storage"
+)
+
+func doctorCommand() command {
+	return command{
+		name: "doctor", summary: "check configuration, Redis, S3, the provider's key and the clocks",
+		details: `One line a check, and what to do about each fault. It fails if one check does.
+The provider's key is checked with one status read, which costs nothing but
+counts as one of the requests a minute.`,
+		flags: func(*pflag.FlagSet) action { return runDoctor },
+	}
+}
+
+func runDoctor(ctx context.Context, c *console, args []string) error {
+	if len(args) > 0 {
+		return usagef("unexpected argument %q", args[0])
+	}
+	d := &doctor{c: c}
+	cfg, err := config.Load(c.env, config.NeedsAPI|config.NeedsS3)
+	var faults config.Faults
+	switch {
+	case errors.As(err, &faults):
+		for _, f := range faults {
+			d.tell("configuration", finding{bad, f.Error(), ""})
+		}
+		return errReported // nothing else can be checked without it
+	case err != nil:
+		return err
+	}
+	d.tell("configuration", finding{good, "every variable is right", ""})
+	rdb := cfg.Redis.NewClient()
+	defer rdb.Close()
+	d.redis(ctx, cfg, rdb)
+	d.s3(ctx, cfg, rdb)
+	d.provider(ctx, cfg)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return d.failed
+}
+
+// doctor tells findings and remembers whether one is bad.
+type doctor struct {
+	c      *console
+	failed error
+}
+
+func (d *doctor) tell(what string, f finding) {
+	color := map[verdict]string{good: "32", warn: "33", bad: "31"}[f.verdict]
+	if !d.c.lively() {
+		color = ""
+	}
+	line := fmt.Sprintf("%s %s: %s", paint(fmt.Sprintf("%-4s", f.verdict), color), what, printable(f.text))
+	if f.hint != "" {
+		line += "; " + printable(f.hint)
+	}
+	fmt.Fprintln(d.c.stdout, line)
+	if f.verdict == bad {
+		d.failed = errReported
+	}
+}
+
+func (d *doctor) redis(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	if err := rdb.Ping(ctx).Err(); err != nil {
+		d.tell("Redis", finding{bad, fmt.Sprintf("%s does not answer: %v", cfg.Redis, err), "see CLIPFERRY_REDIS_URL"})
+		return
+	}
+	d.tell("Redis", finding{good, fmt.Sprintf("%s answers", cfg.Redis), ""})
+	for _, f := range examineRedis(ctx, rdb) {
+		d.tell("Redis", f)
+	}
+	d.fleet(rdb)
+}
+
+// fleet tells whether anybody works, and which queues an operator has stopped.
+func (d *doctor) fleet(rdb redis.UniversalClient) {
+	inspector := asynq.NewInspectorFromRedisClient(rdb)
+	servers, err := inspector.Servers()
+	switch {
+	case err != nil:
+		d.tell("fleet", finding{bad, err.Error(), ""})
+		return
+	case len(servers) == 0:
+		d.tell("fleet", finding{warn, "no worker is running", "start `clipferry worker`"})
+	default:
+		workers := map[string]bool{}
+		for _, s := range servers {
+			workers[fmt.Sprintf("%s/%d", s.Host, s.PID)] = true
+		}
+		d.tell("fleet", finding{good, fmt.Sprintf("workers running: %d", len(workers)), ""})
+	}
+	queues, err := inspector.Queues()
+	if err != nil {
+		d.tell("fleet", finding{bad, err.Error(), ""})
+		return
+	}
+	for _, q := range queues {
+		info, err := inspector.GetQueueInfo(q)
+		switch {
+		case err != nil:
+			d.tell("fleet", finding{bad, err.Error(), ""})
+		case info.Paused:
+			d.tell("fleet", finding{warn, "queue " + q + " is paused", "resume it in Asynqmon"})
+		}
+	}
+}
+
+func (d *doctor) s3(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) {
+	archive, links, err := assembly.Archive(ctx, cfg, ledger.New(ledger.Options{Redis: rdb}), d.c.logger(cfg))
+	if err != nil {
+		d.tell("S3", finding{bad, err.Error(), ""})
+		return
+	}
+	defer links.Close()
+	for _, f := range examineS3(ctx, archive) {
+		d.tell("S3", f)
+	}
+}
+
+// probeTask is a task that no provider has.
+const probeTask = "clipferry-doctor"
+
+func (d *doctor) provider(ctx context.Context, cfg *config.Config) {
+	client, err := wayin.New(wayin.Options{
+		BaseURL: cfg.APIBaseURL, Key: wayin.Secret(cfg.APIKey.Reveal()), UserAgent: assembly.UserAgent,
+	})
+	if err != nil {
+		d.tell("provider", finding{bad, err.Error(), ""})
+		return
+	}
+	defer client.Close()
+	_, err = client.Read(ctx, probeTask)
+	d.tell("provider", judgeKey(cfg.APIBaseURL, err))
+}
+
+// judgeKey says what the answer to a read of a task that doesn't exist means
+// for the key: any answer but "forbidden" has let it in.
+func judgeKey(address string, err error) finding {
+	switch wayin.KindOf(err) {
+	case wayin.NotFound, wayin.Rejected:
+		return finding{good, address + " accepts the key", ""}
+	case wayin.RateLimited:
+		return finding{good, address + " accepts the key (and is at its limit of requests just now)", ""}
+	case wayin.Forbidden:
+		return finding{bad, address + " refuses the key", "see CLIPFERRY_API_KEY"}
+	}
+	if err == nil {
+		return finding{good, address + " accepts the key", ""}
+	}
+	return finding{bad, fault.SentenceOf(err), "see CLIPFERRY_API_BASE_URL"}
+}
+
+// examineS3 tries everything that the archive needs of the bucket.
+func examineS3(ctx context.Context, archive *storage.Archive) []finding {
+	ctx, cancel := context.WithTimeout(ctx, s3CheckTimeout)
+	defer cancel()
+	var found []finding
+	for _, r := range archive.SelfTest(ctx) {
+		f := finding{good, r.Name, r.Note}
+		if r.Err != nil {
+			f = finding{bad, r.Name + ": " + fault.SentenceOf(r.Err), r.Note}
+		}
+		if r.Err != nil && r.Optional {
+			f.verdict = warn
+		}
+		found = append(found, f)
+	}
+	return found
+}
+
+// s3CheckTimeout leaves room for the retries of a bucket that is slow.
+const s3CheckTimeout = time.Minute

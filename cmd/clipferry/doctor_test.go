@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/redistest"
+)
+
+// provider answers every status read with one status and counts the reads.
+func provider(t *testing.T, status int) (address string, reads *int) {
+	reads = new(int)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer k" || r.Method != http.MethodGet {
+			t.Errorf("%s with %q", r.Method, r.Header.Get("Authorization"))
+		}
+		*reads++
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(`{"status":` + http.StatusText(status) + `}`))
+	}))
+	t.Cleanup(s.Close)
+	return s.URL, reads
+}
+
+func TestDoctor(t *testing.T) {
+	b := newBench(t)
+	address, reads := provider(t, http.StatusNotFound)
+	b.env = append(b.env, "CLIPFERRY_API_BASE_URL="+address)
+	out, _ := b.clipferry(exitDone, "doctor")
+	for _, want := range []string{
+		"ok   configuration: every variable is right\n", "ok   Redis: " + b.redis.URL() + " answers\n", "ok   Redis: version ",
+		"ok   Redis: maxmemory-policy noeviction\n", "ok   Redis: appendonly yes\n", "ok   Redis: clocks differ by ",
+		"warn fleet: no worker is running; start `clipferry worker`\n", "ok   S3: put\n", "ok   S3: get\n", "ok   S3: multipart\n",
+		"ok   S3: delete\n", "ok   provider: " + address + " accepts the key\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no line %q in\n%s", want, out)
+		}
+	}
+	if *reads != 1 {
+		t.Errorf("%d requests to the provider, want 1", *reads)
+	}
+	b.clipferry(exitUsage, "doctor", "please")
+}
+
+func TestDoctorFindsFaults(t *testing.T) {
+	b := newBench(t)
+	address, _ := provider(t, http.StatusForbidden)
+	lossy := redistest.Start(t, redistest.Config("maxmemory-policy", "allkeys-lru"), redistest.Config("appendonly", "no"))
+	b.env = append(b.env, "CLIPFERRY_API_BASE_URL="+address, "CLIPFERRY_REDIS_URL="+lossy.URL(), "CLIPFERRY_S3_BUCKET=nowhere")
+	out, _ := b.clipferry(exitFailed, "doctor")
+	for _, want := range []string{
+		"FAIL Redis: maxmemory-policy allkeys-lru; set maxmemory-policy noeviction", "warn Redis: appendonly no; set appendonly yes",
+		"FAIL S3: bucket: ", "FAIL provider: " + address + " refuses the key; see CLIPFERRY_API_KEY\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no line %q in\n%s", want, out)
+		}
+	}
+
+	b.env = append(b.env, "CLIPFERRY_REDIS_URL=redis://:hunter2@127.0.0.1:1", "CLIPFERRY_API_BASE_URL=http://127.0.0.1:1")
+	out, _ = b.clipferry(exitFailed, "doctor")
+	if !strings.Contains(out, "FAIL Redis: redis://127.0.0.1:1 does not answer: ") || !strings.Contains(out, "FAIL provider: ") || strings.Contains(out, "hunter2") {
+		t.Errorf("nobody there:\n%s", out)
+	}
+
+	b.env = append(b.env, "CLIPFERRY_S3_BUCKET=", "CLIPFERRY_LOG_LEVEL=loud")
+	out, _ = b.clipferry(exitFailed, "doctor")
+	want := "FAIL configuration: CLIPFERRY_S3_BUCKET: required\n" +
+		"FAIL configuration: CLIPFERRY_LOG_LEVEL: must be debug, info, warn or error, not \"loud\"\n"
+	if out != want {
+		t.Errorf("got  %s\nwant %s", out, want)
+	}
+}
+
+func TestExamineRedisOnACluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a real Redis")
+	}
+	cluster := redistest.StartCluster(t, 3, redistest.Config("maxmemory-policy", "allkeys-lru"))
+	found := examineRedis(t.Context(), cluster.Client())
+	faults := 0
+	for _, f := range found {
+		if f.verdict == bad && strings.Contains(f.text, "allkeys-lru") {
+			faults++
+		}
+	}
+	if faults != 3 {
+		t.Errorf("%d of 3 masters are found at fault: %+v", faults, found)
+	}
+}
+
+func TestExamineRedisThatTellsLittle(t *testing.T) {
+	m := miniredis.RunT(t)
+	rdb := redis.NewClient(&redis.Options{Addr: m.Addr()})
+	defer rdb.Close()
+	for _, f := range examineRedis(t.Context(), rdb) {
+		if f.verdict == bad {
+			t.Errorf("what is not known is no fault: %+v", f)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if found := examineRedis(ctx, rdb); len(found) != 1 || found[0].verdict != bad {
+		t.Errorf("no answer: %+v", found)
+	}
+}
+
+func TestRedisChecks(t *testing.T) {
+	for _, c := range []struct {
+		check func(map[string]string) finding
+		info  string
+		want  verdict
+	}{
+		{checkVersion, "redis_version:7.0.15\r\n", good},
+		{checkVersion, "redis_version:6.2.0", good},
+		{checkVersion, "redis_version:6.0.16", bad},
+		{checkVersion, "redis_version:10.0", good},
+		{checkVersion, "", warn},
+		{checkEviction, "maxmemory_policy:volatile-lru", bad},
+		{checkEviction, "", warn},
+		{checkPersistence, "aof_enabled:1\naof_last_write_status:err", bad},
+		{checkPersistence, "", warn},
+		{checkMemory, "used_memory:71\nmaxmemory:100", warn},
+		{checkMemory, "used_memory:69\nmaxmemory:100", good},
+		{checkMemory, "used_memory:69\nmaxmemory:0", good},
+	} {
+		if got := c.check(parseInfo(c.info)); got.verdict != c.want || got.text == "" || (c.want != good) != (got.hint != "") {
+			t.Errorf("%q: %+v, want %s", c.info, got, c.want)
+		}
+	}
+}
+
+func TestJudgeKey(t *testing.T) {
+	if f := judgeKey("https://x", errors.New("boom")); f.verdict != bad || f.text != "boom" {
+		t.Errorf("%+v", f)
+	}
+	if f := judgeKey("https://x", nil); f.verdict != good {
+		t.Errorf("%+v", f)
+	}
+}
