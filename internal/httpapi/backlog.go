@@ -1,0 +1,78 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// Backlog returns a function for [Options.Waiting]: it counts the exports that
+// wait in the submit queues, through a pool that stays the caller's to close.
+func Backlog(rdb redis.UniversalClient) func(context.Context) (int, error) {
+	inspector := asynq.NewInspectorFromRedisClient(rdb)
+	return func(ctx context.Context) (int, error) {
+		there, err := inspector.Queues()
+		if err != nil {
+			return 0, fmt.Errorf("list the queues: %w", err)
+		}
+		waiting := 0
+		for _, queue := range append([]string{tasks.QueueFront}, tasks.SubmitQueues()...) {
+			if err := ctx.Err(); err != nil { // the inspector takes no context
+				return 0, err
+			}
+			if !slices.Contains(there, queue) {
+				continue // nothing was ever put in it
+			}
+			info, err := inspector.GetQueueInfo(queue)
+			if err != nil {
+				return 0, fmt.Errorf("count what waits in %s: %w", queue, err)
+			}
+			waiting += info.Pending + info.Scheduled
+		}
+		return waiting, nil
+	}
+}
+
+// backlogAge is how old a count may be. A few exports too many do no harm; a
+// count for each of them would.
+const backlogAge = time.Second
+
+// backlogCache is the last count.
+type backlogCache struct {
+	mu      sync.Mutex
+	at      time.Time
+	waiting int
+}
+
+// checkWaiting refuses an export while too many wait. An unknown number refuses
+// nothing: the queue itself will say what is wrong.
+func (a *API) checkWaiting(ctx context.Context) error {
+	if a.o.MaxWaiting == 0 {
+		return nil
+	}
+	a.waiting.mu.Lock()
+	defer a.waiting.mu.Unlock()
+	if now := a.now(); now.Sub(a.waiting.at) >= backlogAge {
+		n, err := a.o.Waiting(ctx)
+		if err != nil {
+			a.log.WarnContext(ctx, "the waiting exports could not be counted", "error", err)
+			return nil
+		}
+		a.waiting.at, a.waiting.waiting = now, n
+	}
+	if a.waiting.waiting >= a.o.MaxWaiting {
+		return &failure{
+			status: http.StatusTooManyRequests, retryAfter: 30 * time.Second,
+			message: fmt.Sprintf("%d exports wait already, and CLIPFERRY_HTTP_MAX_WAITING is %d; try again later", a.waiting.waiting, a.o.MaxWaiting),
+		}
+	}
+	return nil
+}

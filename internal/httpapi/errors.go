@@ -1,0 +1,107 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// failure is an answer other than a good one.
+type failure struct {
+	status     int
+	message    string
+	retryAfter time.Duration
+	// err is what we know and the client need not; it is logged.
+	err error
+}
+
+func (f *failure) Error() string {
+	if f.err != nil {
+		return f.message + ": " + f.err.Error()
+	}
+	return f.message
+}
+
+func (f *failure) Unwrap() error { return f.err }
+
+func fail(status int, message string) *failure { return &failure{status: status, message: message} }
+
+// errorBody is the provider's error shape.
+type errorBody struct {
+	Timestamp string `json:"timestamp"`
+	Status    int    `json:"status"`
+	Error     string `json:"error"`
+	Path      string `json:"path"`
+	Message   string `json:"message"`
+}
+
+// timestampLayout is the provider's: 2026-03-10T15:52:01.610+00:00.
+const timestampLayout = "2006-01-02T15:04:05.000-07:00"
+
+// fail answers with an error, and logs those that are ours.
+func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
+	f := asFailure(err)
+	switch {
+	case r.Context().Err() != nil && errors.Is(err, context.Canceled):
+		return // nobody listens any more
+	case f.status >= http.StatusInternalServerError:
+		a.log.ErrorContext(r.Context(), "request failed", "method", shownMethod(r.Method), "route", r.Pattern, "status", f.status, "error", f)
+	default:
+		a.log.DebugContext(r.Context(), "request refused", "method", shownMethod(r.Method), "route", r.Pattern, "status", f.status, "error", f)
+	}
+	if f.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(f.retryAfter.Seconds())))
+	}
+	writeJSON(w, f.status, errorBody{
+		Timestamp: a.now().UTC().Format(timestampLayout), Status: f.status,
+		Error: http.StatusText(f.status), Path: r.URL.Path, Message: f.message,
+	})
+}
+
+// asFailure says what an error means to the client.
+func asFailure(err error) *failure {
+	var f *failure
+	var faults tasks.Faults
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.As(err, &faults):
+		return &failure{status: http.StatusBadRequest, message: faults.Error(), err: err}
+	case errors.Is(err, control.ErrUnknown):
+		return fail(http.StatusNotFound, "no such export")
+	case errors.Is(err, export.ErrNotNow), errors.Is(err, export.ErrStale), errors.Is(err, export.ErrPaid):
+		return &failure{status: http.StatusConflict, message: err.Error()}
+	default:
+		return &failure{
+			status: http.StatusServiceUnavailable, message: "clipferry cannot answer at the moment; try again",
+			retryAfter: 5 * time.Second, err: err,
+		}
+	}
+}
+
+// envelope is the provider's shape of a good answer.
+type envelope struct {
+	Data any `json:"data"`
+}
+
+func writeData(w http.ResponseWriter, data any) error {
+	writeJSON(w, http.StatusOK, envelope{data})
+	return nil
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(body) // our own structs marshal; a client that has gone is not our fault
+}

@@ -1,0 +1,237 @@
+// Package httpapi is clipferry as HTTP shows it: the provider's own Clips
+// Export API in front of the queue, a few additions to it, and what operators
+// need (health, metrics, Asynqmon, an index page). It is one [http.Handler]
+// from [New]; [Server] runs it.
+//
+//	POST /api/v2/clips/export               the provider's submit
+//	GET  /api/v2/clips/export/{id}          the provider's status read
+//	POST /api/v2/clips/export/{id}/cancel   stop an export
+//	POST /api/v2/clips/export/{id}/retry    take a final one up again
+//	GET  /api/v2/clips/exports              list, newest first
+//	GET  /api/v2/clips/exports/{id}         one export, as `clipferry status --json` shows it
+//	GET  /api/openapi.json                  all of the above, as OpenAPI 3.1
+//	GET  /clips/{signature}/{key...}        an archived file: 302 to a fresh link of S3's
+//	GET  /healthz, /readyz, /metrics        for probes and Prometheus
+//	GET  /monitor/                          Asynqmon
+//
+// A program written for the provider changes its base URL and its key. So the
+// first two paths keep the provider's requests, answers, statuses and error
+// shapes; what is ours stands on paths of its own. The export_task_id that we
+// hand out is our export's id. The package spends none of the provider's
+// budget: it reads the ledger and adds to the queue.
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// Exports is what may be asked of exports; *control.Desk is one.
+type Exports interface {
+	Get(ctx context.Context, id string) (*export.Record, error)
+	Cancel(ctx context.Context, id string) (*export.Record, error)
+	Retry(ctx context.Context, id string, o export.RetryOptions) (*export.Record, error)
+	List(ctx context.Context, f ledger.Filter) ([]*export.Record, error)
+}
+
+// Queue takes exports; *tasks.Client is one.
+type Queue interface {
+	Enqueue(ctx context.Context, e tasks.Export) (string, error)
+}
+
+// Presigner makes links to archived files; *storage.Archive is one.
+type Presigner interface {
+	Presign(ctx context.Context, key, filename string, ttl time.Duration) (string, error)
+}
+
+// The defaults of [Options].
+const (
+	DefaultLinkTTL = 15 * time.Minute
+	// requestTimeout bounds what one API request may cost.
+	requestTimeout = 20 * time.Second
+)
+
+// Options configures the handler. Only Logger is needed by all of it; the API
+// also needs Exports, Queue and Archive, and is off without Keys.
+type Options struct {
+	Exports Exports
+	Queue   Queue
+	Archive Presigner
+	Logger  *slog.Logger
+
+	// Keys are the bearer keys of the API. A name may stand for several
+	// secrets while they are rotated. None: the API answers 403 and says so.
+	Keys []Key
+	// PublicURL is what the links that we hand out start with, such as
+	// https://clips.example.com; empty takes it from each request.
+	PublicURL string
+	// LinkSecrets sign the links: the first signs, all are accepted. They must be
+	// the same on all servers. None: keys are derived from the secrets of Keys,
+	// so that a link dies when the secret that signed it is removed.
+	LinkSecrets []string
+	// LinkTTL is how long a link of S3's that we redirect to can be used; 15
+	// minutes when zero. A download that has begun is not cut by it.
+	LinkTTL time.Duration
+	// Retention is how long a finished export is remembered, as the ledger has
+	// it; [ledger.DefaultRetention] when zero. It makes expire_at.
+	Retention time.Duration
+	// MaxWaiting refuses further exports with 429 while Waiting reports that
+	// many or more; zero never does.
+	MaxWaiting int
+	// Waiting counts the exports that wait in the submit queues, see [Backlog].
+	Waiting func(ctx context.Context) (int, error)
+	// Webhooks says that webhooks can be signed and are delivered. Otherwise an
+	// export that asks for one is refused.
+	Webhooks bool
+
+	// Checks make /readyz.
+	Checks []Check
+	// Metrics is /metrics; nil is 404.
+	Metrics http.Handler
+	Monitor Monitor
+
+	// Version is shown on the index page.
+	Version string
+	// Now is the clock; time.Now when nil.
+	Now func() time.Time
+}
+
+// API is the handler. Make one with [New].
+type API struct {
+	o        Options
+	log      *slog.Logger
+	now      func() time.Time
+	keys     keyring
+	links    *linker
+	ready    *readiness
+	mux      *http.ServeMux
+	waiting  backlogCache
+	draining atomic.Bool
+}
+
+// New returns the handler. Its errors name every option that is wrong, and
+// never a secret.
+func New(o Options) (*API, error) {
+	o.setDefaults()
+	links, linkErr := newLinker(o)
+	keys, keyErr := newKeyring(o.Keys)
+	if err := errors.Join(o.validate(), linkErr, keyErr, o.Monitor.validate()); err != nil {
+		return nil, fmt.Errorf("httpapi: %w", err)
+	}
+	a := &API{o: o, log: o.Logger, now: o.Now, keys: keys, links: links, mux: http.NewServeMux()}
+	a.ready = newReadiness(o.Checks, o.Now, a.draining.Load)
+	a.routes()
+	return a, nil
+}
+
+func (o *Options) setDefaults() {
+	if o.LinkTTL == 0 {
+		o.LinkTTL = DefaultLinkTTL
+	}
+	if o.Retention == 0 {
+		o.Retention = ledger.DefaultRetention
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	o.PublicURL = strings.TrimSuffix(o.PublicURL, "/")
+}
+
+func (o *Options) validate() error {
+	var errs []error
+	bad := func(wrong bool, text string) {
+		if wrong {
+			errs = append(errs, errors.New(text))
+		}
+	}
+	bad(o.Logger == nil, "logger: required")
+	bad(len(o.Keys) > 0 && (o.Exports == nil || o.Queue == nil || o.Archive == nil),
+		"exports, queue, archive: required where there are keys")
+	bad(o.LinkTTL < time.Second || o.LinkTTL > 7*24*time.Hour, "link TTL: must be from 1 s to 7 days, S3's limit")
+	bad(o.Retention < 0, "retention: must not be negative")
+	bad(o.MaxWaiting < 0, "max waiting: must not be negative")
+	bad(o.MaxWaiting > 0 && o.Waiting == nil, "waiting: required with max waiting")
+	if o.PublicURL != "" {
+		u, err := url.Parse(o.PublicURL)
+		bad(err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "",
+			"public URL: must be http:// or https:// with a host, without a user, query or fragment")
+	}
+	return errors.Join(errs...)
+}
+
+// Drain makes /readyz answer 503 from now on, so that nobody sends new requests.
+func (a *API) Drain() { a.draining.Store(true) }
+
+// ServeHTTP serves one request.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	a.mux.ServeHTTP(w, r)
+}
+
+// handler is an API handler; the error it returns becomes the answer.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+func (a *API) routes() {
+	a.route("POST", "/api/v2/clips/export", a.authorized(versioned(a.submit)))
+	a.route("GET", "/api/v2/clips/export/{id}", a.authorized(versioned(a.read)))
+	a.route("POST", "/api/v2/clips/export/{id}/cancel", a.authorized(a.cancel))
+	a.route("POST", "/api/v2/clips/export/{id}/retry", a.authorized(a.retry))
+	a.route("GET", "/api/v2/clips/exports", a.authorized(a.list))
+	a.route("GET", "/api/v2/clips/exports/{id}", a.authorized(a.view))
+	a.route("GET", "/api/openapi.json", serveOpenAPI)
+	a.route("", "/api/", func(_ http.ResponseWriter, r *http.Request) error {
+		return fail(http.StatusNotFound, "there is nothing at this path; see /api/openapi.json")
+	})
+	a.route("GET", "/clips/{signature}/{key...}", a.redirect)
+	a.route("GET", "/healthz", serveAlive)
+	a.route("GET", "/readyz", a.ready.serve)
+	if a.o.Metrics != nil {
+		a.mux.Handle("/metrics", a.o.Metrics)
+	}
+	a.mux.Handle("/monitor/", a.o.Monitor.handler(a.log))
+	a.route("GET", "/{$}", a.index)
+}
+
+// route registers a handler for one method, any if it is empty. A HEAD counts
+// as a GET: net/http leaves its body out.
+func (a *API) route(method, path string, h handler) {
+	a.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		got := r.Method
+		if got == http.MethodHead && path != clipPath {
+			got = http.MethodGet
+		}
+		if method != "" && got != method {
+			w.Header().Set("Allow", method)
+			a.fail(w, r, fail(http.StatusMethodNotAllowed, "only "+method+" is possible here, not "+shownMethod(r.Method)))
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		defer cancel()
+		if err := h(w, r.WithContext(ctx)); err != nil {
+			a.fail(w, r, err)
+		}
+	})
+}
+
+// shownMethod is a method as a message has it: it is the client's own text.
+func shownMethod(m string) string {
+	if len(m) > 20 {
+		return m[:20] + "…"
+	}
+	return m
+}

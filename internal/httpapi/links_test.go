@@ -1,0 +1,148 @@
+package httpapi
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/export"
+)
+
+// archived returns the id of an export with one archived clip, and the path of its link.
+func (f *fixture) archived() (id, path string) {
+	f.t.Helper()
+	id = f.submit(`{"project_id":"proj_1"}`)
+	f.takeUp(id)
+	f.change(id, func(r *export.Record, now time.Time) error { return r.Accept(now, "t", "", "CREATED") })
+	f.answer(id, "ONGOING", providerClips(true, 1))
+	f.archive(id, 0)
+	return id, strings.TrimPrefix(f.read(id).Clips[0].ExportLink, f.URL)
+}
+
+func TestALinkRedirects(t *testing.T) {
+	f := newFixture(t)
+	_, path := f.archived()
+	got := f.call("GET", path, "", "Authorization", "", versionHeader, "")
+	if got.status != 302 || !strings.HasPrefix(got.header.Get("Location"), f.bucket.URL+"/exports/proj_1/task_1/clip-000-") {
+		t.Fatalf("%d %v", got.status, got.header)
+	}
+	if got.header.Get("Cache-Control") != "no-store" || got.header.Get("Referrer-Policy") != "no-referrer" {
+		t.Errorf("%v", got.header)
+	}
+	if got := f.call("HEAD", path, ""); got.status != 405 || got.header.Get("Allow") != "GET" {
+		t.Errorf("HEAD: %d: a link of S3's is signed for GET alone", got.status)
+	}
+	f.bucket.err = errors.New("no credentials for AKIAEXAMPLE")
+	if got := f.call("GET", path, ""); got.status != 503 || strings.Contains(got.body, "AKIA") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
+func TestALinkCannotBeMadeUp(t *testing.T) {
+	f := newFixture(t)
+	_, path := f.archived()
+	parts := strings.SplitN(path, "/", 4) // "", clips, signature, key
+	other := parts[2][:len(parts[2])-1] + map[bool]string{true: "B", false: "A"}[parts[2][21] == 'A']
+	for what, made := range map[string]string{
+		"another key":         "/clips/" + parts[2] + "/exports/proj_1/task_1/clip-001.mp4",
+		"another signature":   "/clips/" + other + "/" + parts[3],
+		"an empty signature":  "/clips//" + parts[3],
+		"no key":              "/clips/" + parts[2] + "/",
+		"an encoded slash":    "/clips/" + parts[2] + "/" + strings.Replace(parts[3], "proj_1/", "proj_1%2f..%2f", 1),
+		"a longer signature":  "/clips/" + parts[2] + "A/" + parts[3],
+		"a receipt, signed":   f.api.links.path("exports/_receipts/x.json"),
+		"a manifest, signed":  f.api.links.path("exports/p/t/manifest.json"),
+		"another file signed": f.api.links.path("backups/clip-/dump.sql"),
+	} {
+		if got := f.call("GET", made, ""); got.status == 302 || got.header.Get("Location") != "" && got.status != 301 && got.status != 307 {
+			t.Errorf("%s: %d %s", what, got.status, got.header.Get("Location"))
+		}
+	}
+}
+
+// TestLinksOutliveRotation: a link works as long as the secret that signed it is
+// among the configured ones, on every server and after every restart.
+func TestLinksOutliveRotation(t *testing.T) {
+	const key = "exports/p/t/clip-000.mp4"
+	old, fresh := "an-old-secret-of-length", "a-fresh-secret-of-length"
+	server := func(o Options) *linker {
+		l, err := newLinker(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	works := func(made, used *linker) bool {
+		signature := strings.Split(made.path(key), "/")[2]
+		return used.signed(key, signature)
+	}
+	byKeys := func(secrets ...string) Options {
+		var o Options
+		for i, s := range secrets {
+			o.Keys = append(o.Keys, Key{fmt.Sprintf("k%d", i), s})
+		}
+		return o
+	}
+	for what, c := range map[string]struct {
+		made, used Options
+		want       bool
+	}{
+		"restart, secrets":  {Options{LinkSecrets: []string{old}}, Options{LinkSecrets: []string{old}}, true},
+		"rotation, secrets": {Options{LinkSecrets: []string{old}}, Options{LinkSecrets: []string{fresh, old}}, true},
+		"removed, secrets":  {Options{LinkSecrets: []string{old}}, Options{LinkSecrets: []string{fresh}}, false},
+		"restart, keys":     {byKeys(old), byKeys(old), true},
+		"rotation, keys":    {byKeys(old), byKeys(fresh, old), true},
+		"removed, keys":     {byKeys(old), byKeys(fresh), false},
+		"secrets hide keys": {byKeys(old), Options{Keys: byKeys(old).Keys, LinkSecrets: []string{fresh}}, false},
+	} {
+		if works(server(c.made), server(c.used)) != c.want {
+			t.Errorf("%s: not %v", what, c.want)
+		}
+	}
+}
+
+func TestTheBaseOfLinks(t *testing.T) {
+	r := httptest.NewRequest("GET", "http://10.0.0.7:8080/x", nil)
+	if got := (&linker{}).base(r); got != "http://10.0.0.7:8080" {
+		t.Error(got)
+	}
+	r = httptest.NewRequest("GET", "https://clips.example.com/x", nil)
+	if got := (&linker{}).base(r); got != "https://clips.example.com" {
+		t.Error(got)
+	}
+	if got := (&linker{publicURL: "https://p"}).base(r); got != "https://p" {
+		t.Error(got)
+	}
+}
+
+func TestWrongOptionsAreAllNamed(t *testing.T) {
+	_, err := New(Options{
+		Keys:      []Key{{"a b", "short"}, {"web", secret}, {"again", secret}, {"utf", "ünprintable-secret"}},
+		PublicURL: "https://user@host", LinkTTL: 8 * 24 * time.Hour, MaxWaiting: 1, Retention: -1,
+		Monitor: Monitor{Username: "ops", Writable: true}, LinkSecrets: []string{"short"},
+	})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{
+		"logger: required", "exports, queue, archive: required", "public URL", "link TTL", "waiting: required", "retention",
+		"key 1: its name", "key 3 (again): its secret is given twice", "key 4 (utf): its secret must be printable", "monitor: a user name needs a password",
+		"link secret 1: must have at least 16",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("not named: %s", want)
+		}
+	}
+	if strings.Contains(err.Error(), secret) || strings.Contains(err.Error(), "short") {
+		t.Errorf("a secret is in %v", err)
+	}
+	for _, shown := range []string{fmt.Sprint(Key{"web", secret}), fmt.Sprintf("%+v", []Key{{"web", secret}}), fmt.Sprintf("%#v", Key{"web", secret}), slog.AnyValue(Key{"web", secret}).Resolve().String()} {
+		if strings.Contains(shown, secret) {
+			t.Errorf("shown as %s", shown)
+		}
+	}
+}

@@ -1,0 +1,237 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/nearest"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// idOf returns the export's id in the path. What can't be one is not looked for.
+func idOf(r *http.Request) (string, error) {
+	id := r.PathValue("id")
+	if !tasks.ValidID(id) {
+		return "", control.ErrUnknown
+	}
+	return id, nil
+}
+
+// view is GET /api/v2/clips/exports/{id}.
+func (a *API) view(w http.ResponseWriter, r *http.Request) error {
+	id, err := idOf(r)
+	if err != nil {
+		return err
+	}
+	record, err := a.o.Exports.Get(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return writeData(w, record.View())
+}
+
+// cancel is POST /api/v2/clips/export/{id}/cancel.
+func (a *API) cancel(w http.ResponseWriter, r *http.Request) error {
+	id, err := idOf(r)
+	if err != nil {
+		return err
+	}
+	record, err := a.o.Exports.Cancel(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	a.log.InfoContext(r.Context(), "export canceled", "export", record.ID, "client", clientOf(r.Context()))
+	return writeData(w, record.View())
+}
+
+// retryBody is what may be said with a retry; see [export.RetryOptions].
+type retryBody struct {
+	SubmittedAs string `json:"submitted_as"`
+	PayAgain    bool   `json:"pay_again"`
+}
+
+// retry is POST /api/v2/clips/export/{id}/retry.
+func (a *API) retry(w http.ResponseWriter, r *http.Request) error {
+	id, err := idOf(r)
+	if err != nil {
+		return err
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	var said retryBody
+	if len(bytes.TrimSpace(body)) > 0 {
+		dec := json.NewDecoder(bytes.NewReader(body))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(&said); err != nil {
+			return fail(http.StatusBadRequest, wrongRetry(err))
+		}
+		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+			return fail(http.StatusBadRequest, "not valid JSON: something follows the object")
+		}
+	}
+	record, err := a.o.Exports.Retry(r.Context(), id, export.RetryOptions{
+		SubmittedAs: said.SubmittedAs, PayAgain: said.PayAgain,
+	})
+	switch {
+	case errors.Is(err, export.ErrPaid):
+		return &failure{status: http.StatusConflict, err: err, message: "going on needs a second paid export: " + err.Error() +
+			`; say {"pay_again": true} for it`}
+	case err != nil:
+		return err
+	}
+	a.log.InfoContext(r.Context(), "export taken up again", "export", record.ID, "client", clientOf(r.Context()), "pay_again", said.PayAgain)
+	return writeData(w, record.View())
+}
+
+func wrongRetry(err error) string {
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &kind) && kind.Field != "" {
+		return kind.Field + ": must be " + map[string]string{"bool": "true or false", "string": "a string"}[kind.Type.String()] + ", not a " + kind.Value
+	}
+	return "the body must be empty or hold submitted_as and pay_again: " + strings.TrimPrefix(err.Error(), "json: ")
+}
+
+// page is the answer to a list.
+type page struct {
+	Exports []listed `json:"exports"`
+	// NextCursor asks for the next page; empty on the last one.
+	NextCursor string `json:"next_cursor"`
+}
+
+// listed is an export in a list: its view, with the clips only counted.
+type listed struct {
+	export.View
+	Clips         *struct{} `json:"clips,omitempty"` // hides View.Clips, which a list does not load
+	ClipCount     int       `json:"clip_count"`
+	ArchivedCount int       `json:"archived_count"`
+}
+
+// list is GET /api/v2/clips/exports.
+func (a *API) list(w http.ResponseWriter, r *http.Request) error {
+	filter, err := parseFilter(r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	limit := filter.Limit
+	filter.Limit++ // one more says whether there is a next page
+	found, err := a.o.Exports.List(r.Context(), filter)
+	if err != nil {
+		return err
+	}
+	out := page{Exports: []listed{}}
+	if len(found) > limit {
+		found = found[:limit]
+		out.NextCursor = cursorAfter(found[limit-1])
+	}
+	for _, record := range found {
+		out.Exports = append(out.Exports, listed{
+			View: record.View(), ClipCount: record.ClipCount, ArchivedCount: record.ArchivedCount,
+		})
+	}
+	return writeData(w, out)
+}
+
+const (
+	defaultPage = 100
+	maxPage     = 500
+)
+
+var listParameters = []string{"state", "project_id", "limit", "cursor"}
+
+// parseFilter reads a list's query and names everything that is wrong with it.
+func parseFilter(query string) (ledger.Filter, error) {
+	f := ledger.Filter{Limit: defaultPage}
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return f, fail(http.StatusBadRequest, "the query is not valid")
+	}
+	var faults tasks.Faults
+	bad := func(name, message string) { faults = append(faults, tasks.Fault{Field: name, Message: message}) }
+	names := make([]string, 0, len(values))
+	for name := range values {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		value := values[name][0]
+		switch {
+		case !slices.Contains(listParameters, name):
+			bad(shortName(name), unknownParameter(name))
+		case len(values[name]) > 1:
+			bad(name, "given more than once")
+		case value == "":
+			bad(name, "must not be empty; leave it out for all")
+		case name == "state" && !export.State(value).Known():
+			bad(name, "must be one of "+stateNames())
+		case name == "state":
+			f.State = export.State(value)
+		case name == "project_id":
+			f.Project = value
+		case name == "limit":
+			n, err := strconv.Atoi(value)
+			if err != nil || n < 1 || n > maxPage {
+				bad(name, "must be a whole number from 1 to "+strconv.Itoa(maxPage))
+			}
+			f.Limit = n
+		case name == "cursor":
+			if f.Before, f.BeforeID, err = parseCursor(value); err != nil {
+				bad(name, err.Error())
+			}
+		}
+	}
+	if len(faults) > 0 {
+		return f, faults
+	}
+	return f, nil
+}
+
+func unknownParameter(name string) string {
+	if meant := nearest.Name(name, listParameters); meant != "" {
+		return "unknown parameter; did you mean " + meant + "?"
+	}
+	return "unknown parameter; there are " + strings.Join(listParameters, ", ")
+}
+
+func stateNames() string {
+	states := export.States()
+	names := make([]string, len(states))
+	for i, s := range states {
+		names[i] = string(s)
+	}
+	return strings.Join(names, ", ")
+}
+
+// cursorAfter is where the page after the record begins.
+func cursorAfter(r *export.Record) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(r.CreatedAt.UnixMilli(), 10) + "/" + r.ID))
+}
+
+func parseCursor(cursor string) (before time.Time, id string, err error) {
+	bad := errors.New("must be a next_cursor of an earlier answer")
+	raw, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil {
+		return time.Time{}, "", bad
+	}
+	millis, id, _ := strings.Cut(string(raw), "/")
+	n, err := strconv.ParseInt(millis, 10, 64)
+	if err != nil || n <= 0 || n > 1<<52 || !tasks.ValidID(id) {
+		return time.Time{}, "", bad
+	}
+	return time.UnixMilli(n), id, nil
+}
+
+var _ Exports = (*control.Desk)(nil)

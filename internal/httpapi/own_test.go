@@ -1,0 +1,109 @@
+package httpapi
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/export"
+)
+
+func TestListPages(t *testing.T) {
+	f := newFixture(t)
+	want := map[string]bool{}
+	for i := range 7 {
+		id := f.submit(fmt.Sprintf(`{"project_id":"p%d"}`, i%2))
+		f.takeUp(id) // all within the same millisecond
+		want[id] = true
+		_ = f.rdb.Del(t.Context(), "asynq:{clipferry-submit}:pending") // taken up for good
+	}
+	query := "?limit=3"
+	for pages := 1; ; pages++ {
+		var got page
+		f.call("GET", "/api/v2/clips/exports"+query, "").data(t, &got)
+		for _, e := range got.Exports {
+			if !want[e.ID] {
+				t.Errorf("%s is there twice, or nobody ordered it", e.ID)
+			}
+			delete(want, e.ID)
+		}
+		query = "?limit=3&cursor=" + got.NextCursor
+		if got.NextCursor == "" {
+			if pages != 3 {
+				t.Errorf("%d pages", pages)
+			}
+			break
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("not listed: %v", want)
+	}
+	var of page
+	f.call("GET", "/api/v2/clips/exports?project_id=p1&state=queued", "").data(t, &of)
+	if len(of.Exports) != 3 || of.Exports[0].ProjectID != "p1" {
+		t.Errorf("%+v", of)
+	}
+	if raw := f.call("GET", "/api/v2/clips/exports?state=archived", "").body; strings.TrimSpace(raw) != `{"data":{"exports":[],"next_cursor":""}}` {
+		t.Error(raw)
+	}
+}
+
+func TestCancelAndRetry(t *testing.T) {
+	f := newFixture(t)
+	id := f.submit(`{"project_id":"p"}`)
+	var v export.View
+	f.call("POST", "/api/v2/clips/export/"+id+"/cancel", "").data(t, &v)
+	if v.State != "canceled" {
+		t.Errorf("%+v", v)
+	}
+	f.call("POST", "/api/v2/clips/export/"+id+"/cancel", "").data(t, &v) // twice is once
+	if got := f.read(id); got.Status != statusFailed || got.ErrorMessage != "canceled at 2026-04-07T12:00:00Z" {
+		t.Errorf("%+v", got)
+	}
+	f.call("POST", "/api/v2/clips/export/"+id+"/retry", "").data(t, &v)
+	if v.State != "queued" {
+		t.Errorf("%+v", v)
+	}
+	f.call("GET", "/api/v2/clips/exports/"+id, "").data(t, &v)
+	if v.ID != id || v.State != "queued" {
+		t.Errorf("%+v", v)
+	}
+	if got := f.call("POST", "/api/v2/clips/export/"+id+"/retry", ""); got.status != 409 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
+func TestARetryDoesNotPayTwiceUnasked(t *testing.T) {
+	f := newFixture(t)
+	id := f.submit(`{"project_id":"p"}`)
+	f.takeUp(id)
+	f.change(id, func(r *export.Record, now time.Time) error { return r.Accept(now, "task_1", "", "CREATED") })
+	f.answer(id, "FAILED", nil)
+	got := f.call("POST", "/api/v2/clips/export/"+id+"/retry", `{}`)
+	if got.status != 409 || !strings.Contains(got.message(t), `{"pay_again": true}`) {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	var v export.View
+	f.call("POST", "/api/v2/clips/export/"+id+"/retry", `{"pay_again":true}`).data(t, &v)
+	if v.State != "queued" {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestAHeldExportIsFoundByHand(t *testing.T) {
+	f := newFixture(t)
+	id := f.submit(`{"project_id":"p"}`)
+	f.takeUp(id)
+	f.change(id, func(r *export.Record, now time.Time) error {
+		if err := r.Intend(now, "run"); err != nil {
+			return err
+		}
+		return r.Lose(now, "run", export.Hold, "the answer was lost")
+	})
+	var v export.View
+	f.call("POST", "/api/v2/clips/export/"+id+"/retry", `{"submitted_as":"task_9"}`).data(t, &v)
+	if v.State != "rendering" || v.ExportTaskID != "task_9" {
+		t.Errorf("%+v", v)
+	}
+}

@@ -1,0 +1,123 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// submitted is the provider's answer to a submit. It is the same for the same
+// export, however far that is by now.
+type submitted struct {
+	ExportTaskID string `json:"export_task_id"`
+	Name         string `json:"name"`
+	Status       string `json:"status"`
+}
+
+// submit is POST /api/v2/clips/export.
+func (a *API) submit(w http.ResponseWriter, r *http.Request) error {
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	body, ignored := dropUnknown(body)
+	if len(ignored) > 0 {
+		a.log.DebugContext(r.Context(), "unknown fields ignored, as the provider does", "client", clientOf(r.Context()), "fields", ignored)
+	}
+	e, err := tasks.ParseExport(body)
+	if err != nil {
+		return err
+	}
+	if e.Notify != nil && e.Notify.Webhook != "" && !a.o.Webhooks {
+		return tasks.Faults{{Field: "notify", Message: "webhooks are off here: no signing secret is configured (CLIPFERRY_WEBHOOK_SECRETS)"}}
+	}
+	if err := takeIdempotencyKey(r, &e); err != nil {
+		return err
+	}
+	if err := a.checkWaiting(r.Context()); err != nil {
+		return err
+	}
+	id, err := a.enqueue(r.Context(), e)
+	if err != nil {
+		return err
+	}
+	a.log.InfoContext(r.Context(), "export taken in", "export", id, "project_id", e.ProjectID, "client", clientOf(r.Context()))
+	return writeData(w, submitted{ExportTaskID: id, Name: nameOf(e.ProjectID), Status: statusCreated})
+}
+
+// nameOf is the name of an export while the provider has not given it one.
+func nameOf(project string) string { return "export of " + project }
+
+// readBody returns a request's JSON, at most [tasks.MaxPayload] bytes of it.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if given := r.Header.Get("Content-Type"); given != "" {
+		kind, params, err := mime.ParseMediaType(given)
+		if err != nil || kind != "application/json" {
+			return nil, fail(http.StatusUnsupportedMediaType, "the body must be JSON, with Content-Type: application/json")
+		}
+		if c := params["charset"]; c != "" && !isUTF8(c) {
+			return nil, fail(http.StatusUnsupportedMediaType, "the body must be UTF-8")
+		}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, tasks.MaxPayload))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, fail(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is too large: at most %d bytes", large.Limit))
+	case err != nil:
+		return nil, &failure{status: http.StatusBadRequest, message: "the body could not be read", err: err}
+	}
+	return body, nil
+}
+
+func isUTF8(charset string) bool {
+	switch charset {
+	case "utf-8", "UTF-8", "utf8", "UTF8":
+		return true
+	}
+	return false
+}
+
+// The pauses before an enqueue is tried again.
+var enqueuePauses = []time.Duration{100 * time.Millisecond, 500 * time.Millisecond}
+
+// enqueue puts the export in the queue. It always has an id first, so that a
+// Redis whose answer was lost can be asked again without a second export.
+func (a *API) enqueue(ctx context.Context, e tasks.Export) (string, error) {
+	if e.JobID == "" {
+		e.JobID = tasks.NewID()
+	}
+	for try := 0; ; try++ {
+		id, err := a.o.Queue.Enqueue(ctx, e)
+		var faults tasks.Faults
+		switch {
+		case err == nil:
+			return id, nil
+		case errors.As(err, &faults):
+			return "", err
+		case errors.Is(err, tasks.ErrDifferentBody):
+			return "", &failure{
+				status: http.StatusUnprocessableEntity, err: err,
+				message: "this Idempotency-Key (or job_id) already stands for an export with a different body",
+			}
+		case try == len(enqueuePauses) || ctx.Err() != nil:
+			return "", &failure{
+				status: http.StatusServiceUnavailable, retryAfter: 5 * time.Second, err: err,
+				message: "the queue does not answer, so the export may be taken in or not; send it again with the same " +
+					"Idempotency-Key, which never makes two of it",
+			}
+		}
+		pause := time.NewTimer(enqueuePauses[try])
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+		}
+	}
+}
