@@ -58,7 +58,9 @@ func (w *Worker) transfer(ctx context.Context, r *export.Record, c *export.Clip)
 	defer cancel()
 	began := w.now()
 	object, err := w.o.Archive.Mirror(cut, w.clipJob(r, c))
-	w.watch.Transferred(ctx, Transfer{Clip: c.Idx, Bytes: object.Size, Took: w.now().Sub(began), Err: err})
+	w.watch.Transferred(ctx, Transfer{
+		Clip: c.Idx, Bytes: object.Size, Fetched: object.Fetched, Took: w.now().Sub(began), Err: err,
+	})
 	if err != nil {
 		return w.transferFailed(ctx, r, c, err)
 	}

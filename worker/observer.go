@@ -69,8 +69,11 @@ type Request struct {
 type Transfer struct {
 	Clip  int
 	Bytes int64 // of the proven object, 0 after a failure
-	Took  time.Duration
-	Err   error
+	// Fetched are those that this attempt read from the link: fewer than Bytes if
+	// it went on where an earlier one was cut.
+	Fetched int64
+	Took    time.Duration
+	Err     error
 }
 
 // Swept is what a sweep found.

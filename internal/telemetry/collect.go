@@ -1,0 +1,259 @@
+package telemetry
+
+import (
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/pace"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+const (
+	// freshFor is how often one process reads a source at most.
+	freshFor = 10 * time.Second
+	// scrapeWait is how long a scrape waits for a source.
+	scrapeWait = 3 * time.Second
+)
+
+// Ledger knows how many exports are in which state.
+type Ledger interface {
+	Counts(ctx context.Context) (map[export.State]int64, error)
+}
+
+// Queues knows how full the queues are; *asynq.Inspector does.
+type Queues interface {
+	Queues() ([]string, error)
+	GetQueueInfo(queue string) (*asynq.QueueInfo, error)
+}
+
+// Budget knows how an account's budget stands; *budget.Gate does.
+type Budget interface {
+	Status(ctx context.Context) (budget.Status, error)
+}
+
+// Sources are where the truth about the fleet is. Those that are nil are not
+// shown.
+type Sources struct {
+	Ledger  Ledger
+	Queues  Queues
+	Budgets map[string]Budget // by account
+	Redis   RedisInfo
+	// Ready says whether this process is: what /readyz answers.
+	Ready func() bool
+}
+
+// Watch adds the fleet's truth to the metrics. Call it once.
+func (t *Telemetry) Watch(s Sources) {
+	c := &collector{t: t, ready: s.Ready}
+	if s.Ledger != nil {
+		c.add("ledger", read(t, s.Ledger.Counts, c.exports))
+	}
+	if s.Queues != nil {
+		c.add("queues", read(t, queueInfos(s.Queues), c.queues))
+	}
+	if len(s.Budgets) > 0 {
+		c.add("budget", read(t, budgetStatuses(s.Budgets), c.budgets))
+	}
+	if s.Redis != nil {
+		c.add("redis", read(t, s.Redis.read, c.redis))
+	}
+	t.registry.MustRegister(c)
+}
+
+// collector reads the sources when Prometheus asks.
+type collector struct {
+	t       *Telemetry
+	ready   func() bool
+	sources []source
+}
+
+type source struct {
+	name    string
+	collect func(chan<- prometheus.Metric) error
+}
+
+func (c *collector) add(name string, collect func(chan<- prometheus.Metric) error) {
+	c.sources = append(c.sources, source{name, collect})
+}
+
+// read returns a function that shows what is loaded, through a cache.
+func read[T any](t *Telemetry, load func(context.Context) (T, error), show func(chan<- prometheus.Metric, T)) func(chan<- prometheus.Metric) error {
+	cache := &cached[T]{load: load, fresh: freshFor, timeout: scrapeWait, now: t.now}
+	return func(out chan<- prometheus.Metric) error {
+		value, err := cache.get()
+		if err == nil {
+			show(out, value)
+		}
+		return err
+	}
+}
+
+// Describe sends nothing: which series there are depends on what is found.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect reads all sources at once, so that the slowest one bounds the scrape.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	if c.ready != nil {
+		gauge(out, descReady, flag(c.ready()))
+	}
+	done := make(chan struct{}, len(c.sources))
+	for _, s := range c.sources {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			err := s.collect(out)
+			if err != nil {
+				c.t.log.Warn("metrics of the fleet can't be read", "source", s.name, "error", err)
+			}
+			gauge(out, descSourceUp, flag(err == nil), s.name)
+		}()
+	}
+	for range c.sources {
+		<-done
+	}
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("clipferry_"+name, help, labels, nil)
+}
+
+func gauge(out chan<- prometheus.Metric, d *prometheus.Desc, value float64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+}
+
+func flag(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// The fleet's truth. Each process reports the same: take the maximum.
+var (
+	descReady    = desc("ready", "Whether this process is ready, as /readyz says.")
+	descSourceUp = desc("source_up", "Whether this process could read a source of the fleet's metrics.", "source")
+
+	descExports = desc("exports", "Exports in the ledger by state; those that no worker has taken up yet are in the submit queues.", "state")
+
+	descQueueTasks  = desc("queue_tasks", "Tasks in a queue by asynq's state; archived are dead letters.", "queue", "state")
+	descQueueOldest = desc("queue_oldest_seconds", "Age of the oldest task that is due and not begun, 0 without one.", "queue")
+	descQueuePaused = desc("queue_paused", "Whether a person has paused the queue.", "queue")
+
+	descCredits    = desc("budget_credits", "Requests that could go to the provider back to back now; absent without a limit.", "account")
+	descRate       = desc("budget_requests_per_minute", "The provider's request limit, as configured and as believed to be ours at the moment; 0 is none.", "account", "limit")
+	descSlots      = desc("budget_slots", "The provider's limit of running exports, as configured and as believed to be ours at the moment; 0 is none.", "account", "limit")
+	descSlotsUsed  = desc("budget_slots_used", "Slots held by exports.", "account")
+	descSlotsDoubt = desc("budget_slots_in_doubt", "Slots kept for exports whose submit's answer was lost.", "account")
+	descWaiting    = desc("budget_waiting", "Handlers of the fleet that wait for a turn.", "account", "kind")
+	descInFlight   = desc("budget_in_flight", "Requests of the fleet that are in flight.", "account", "kind")
+	descHalted     = desc("budget_halted", "Whether spending is halted: forbidden, the provider refuses the key; down, it doesn't answer.", "account", "reason")
+	descLag        = desc("budget_detection_lag_seconds", "Mean estimated time from a render's end to the read that saw it, over recent exports of the fleet.", "account")
+	descRender     = desc("budget_render_seconds", "Mean render duration over recent exports of the fleet, real and as it was predicted.", "account", "which")
+	descCrashed    = desc("budget_crashed_total", "Requests whose holder died before it said how they ended.", "account")
+)
+
+func (c *collector) exports(out chan<- prometheus.Metric, counts map[export.State]int64) {
+	for _, state := range export.States() {
+		gauge(out, descExports, float64(counts[state]), string(state))
+	}
+}
+
+// queueInfos reads the queues that exist; asynq makes one with its first task.
+func queueInfos(q Queues) func(context.Context) (map[string]*asynq.QueueInfo, error) {
+	return func(ctx context.Context) (map[string]*asynq.QueueInfo, error) {
+		known, err := q.Queues()
+		if err != nil {
+			return nil, err
+		}
+		infos := map[string]*asynq.QueueInfo{}
+		for _, name := range tasks.Queues() {
+			infos[name] = &asynq.QueueInfo{}
+			if !slices.Contains(known, name) {
+				continue
+			}
+			if err := ctx.Err(); err != nil { // the inspector takes no context
+				return nil, err
+			}
+			if infos[name], err = q.GetQueueInfo(name); err != nil {
+				return nil, err
+			}
+		}
+		return infos, nil
+	}
+}
+
+func (c *collector) queues(out chan<- prometheus.Metric, infos map[string]*asynq.QueueInfo) {
+	for name, info := range infos {
+		for _, s := range []struct {
+			state string
+			tasks int
+		}{
+			{"pending", info.Pending},
+			{"active", info.Active},
+			{"scheduled", info.Scheduled},
+			{"retry", info.Retry},
+			{"archived", info.Archived},
+		} {
+			gauge(out, descQueueTasks, float64(s.tasks), name, s.state)
+		}
+		gauge(out, descQueueOldest, info.Latency.Seconds(), name)
+		gauge(out, descQueuePaused, flag(info.Paused), name)
+	}
+}
+
+// budgetStatuses asks every account's gate. One that can't be read spoils the
+// source: half a picture of the money is none.
+func budgetStatuses(budgets map[string]Budget) func(context.Context) (map[string]budget.Status, error) {
+	return func(ctx context.Context) (map[string]budget.Status, error) {
+		all := map[string]budget.Status{}
+		for name, b := range budgets {
+			st, err := b.Status(ctx)
+			if err != nil {
+				return nil, err
+			}
+			all[name] = st
+		}
+		return all, nil
+	}
+}
+
+func (c *collector) budgets(out chan<- prometheus.Metric, all map[string]budget.Status) {
+	for account, st := range all {
+		showBudget(out, account, st)
+	}
+}
+
+func showBudget(out chan<- prometheus.Metric, account string, st budget.Status) {
+	if !math.IsInf(st.Credit, 0) {
+		gauge(out, descCredits, st.Credit, account)
+	}
+	gauge(out, descRate, float64(st.RequestsPerMinute), account, "configured")
+	gauge(out, descRate, st.Rate, account, "believed")
+	gauge(out, descSlots, float64(st.MaxActive), account, "configured")
+	gauge(out, descSlots, float64(st.Slots), account, "believed")
+	gauge(out, descSlotsUsed, float64(len(st.Held)), account)
+	doubtful := 0
+	for _, slot := range st.Held {
+		if slot.InDoubt {
+			doubtful++
+		}
+	}
+	gauge(out, descSlotsDoubt, float64(doubtful), account)
+	for _, kind := range pace.Kinds {
+		gauge(out, descWaiting, float64(st.Waiting[kind]), account, kind.String())
+		gauge(out, descInFlight, float64(st.InFlight[kind]), account, kind.String())
+	}
+	for _, reason := range []string{pace.HaltForbidden, pace.HaltDown} {
+		gauge(out, descHalted, flag(st.Halted == reason), account, reason)
+	}
+	gauge(out, descLag, st.Lag.Seconds(), account)
+	gauge(out, descRender, st.Duration.Seconds(), account, "real")
+	gauge(out, descRender, st.Predicted.Seconds(), account, "predicted")
+	out <- prometheus.MustNewConstMetric(descCrashed, prometheus.CounterValue, float64(st.Crashed), account)
+}

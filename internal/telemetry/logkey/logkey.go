@@ -1,0 +1,47 @@
+// Package logkey names the keys of structured log lines, so that a search for
+// one export, one account or one clip finds every line of every package that
+// speaks of it. It is only names: no logger, no dependency.
+//
+// Three rules go with them. A value is never a secret (an export link is scheme,
+// host and path at most; keys never). An error's text stands under [Error], its
+// class under [Class]. A duration is logged as a time.Duration and a size as a
+// number of bytes.
+package logkey
+
+// What a line is about.
+const (
+	Export       = "export"         // our id of an export
+	ExportTaskID = "export_task_id" // the provider's id of it
+	ProjectID    = "project_id"
+	Account      = "account"
+	Clip         = "clip"  // index of a clip
+	Clips        = "clips" // how many
+	State        = "state"
+	Attempt      = "attempt"
+	Key          = "key"      // of an object in S3
+	Manifest     = "manifest" // key of a manifest
+	Size         = "size"     // bytes of one object
+	Bytes        = "bytes"    // bytes of several
+	ExpireAt     = "expire_at"
+)
+
+// Where in the machinery it happened.
+const (
+	Task     = "task" // asynq's TaskID
+	Type     = "type" // asynq's task type
+	Queue    = "queue"
+	Server   = "server" // which of a worker's asynq servers
+	Source   = "source" // what metrics are read from
+	Addr     = "addr"
+	Version  = "version"
+	Duration = "duration"
+)
+
+// What went wrong.
+const (
+	Error   = "error"
+	Class   = "class" // of a fault, see package fault
+	Why     = "why"   // a sentence for the operator
+	Warning = "warning"
+	Count   = "count"
+)

@@ -1,0 +1,131 @@
+// Package telemetry shows a fleet at work: Prometheus metrics and OpenTelemetry
+// traces. It watches and never decides: nothing of clipferry depends on it, and
+// when Redis or a collector is slow it is the picture that suffers.
+//
+// There are two kinds of metrics, and they add up differently.
+//
+//   - What happened in this process: counters and histograms, kept by the
+//     [worker.Observer] that [Telemetry] is, by a hook on the Redis client and by
+//     a middleware of the S3 client. Over the fleet they are summed.
+//   - What is true of the whole fleet, because it stands in Redis: exports by
+//     state, queues, budgets, Redis itself. Every process reports the same, so
+//     over the fleet the maximum is taken, never the sum. It is read when
+//     Prometheus asks, at most once in ten seconds, and left out (not repeated)
+//     when it can't be had; clipferry_source_up says so.
+//
+// Labels are bounded: states, kinds, queues, classes, names of accounts. Ids,
+// links, keys and error texts are never labels. They are in the logs (package
+// logkey names the keys) and, but for secrets, in traces.
+//
+// It is not for logging, nor for what an operator sees of one export (package
+// control).
+package telemetry
+
+import (
+	"log/slog"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/clipferry/clipferry/worker"
+)
+
+// Options configures a Telemetry. All of it is optional.
+type Options struct {
+	// Version is the program's, for clipferry_build_info.
+	Version string
+	// Accounts are the names of the configured provider accounts, the only
+	// values that the label account takes; worker.DefaultAccount when empty.
+	Accounts []string
+	// Tracing makes spans; nil makes none.
+	Tracing *Tracing
+	Logger  *slog.Logger
+	// Now is the clock; time.Now when nil.
+	Now func() time.Time
+}
+
+// Telemetry holds the metrics of one process and makes its spans. It is safe
+// for concurrent use.
+type Telemetry struct {
+	registry *prometheus.Registry
+	tracing  *Tracing
+	log      *slog.Logger
+	now      func() time.Time
+	accounts map[string]bool
+	deadlines
+	instruments
+}
+
+var _ worker.Observer = (*Telemetry)(nil)
+
+// New returns a Telemetry with a registry of its own.
+func New(o Options) *Telemetry {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if len(o.Accounts) == 0 {
+		o.Accounts = []string{worker.DefaultAccount}
+	}
+	t := &Telemetry{
+		registry: prometheus.NewRegistry(), tracing: o.Tracing, log: o.Logger, now: o.Now,
+		accounts: map[string]bool{}, deadlines: deadlines{now: o.Now}, instruments: newInstruments(),
+	}
+	for _, name := range o.Accounts {
+		t.accounts[name] = true
+	}
+	t.instruments.start(o.Accounts)
+	t.registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		buildInfo(o.Version), &t.deadlines,
+	)
+	t.registry.MustRegister(t.instruments.all()...)
+	return t
+}
+
+func buildInfo(version string) prometheus.Collector {
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "clipferry_build_info", Help: "Always 1; the labels say what runs.",
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
+	})
+	info.Set(1)
+	return info
+}
+
+// Registry is where the metrics are; others may add theirs.
+func (t *Telemetry) Registry() *prometheus.Registry { return t.registry }
+
+// Handler answers Prometheus. What can't be read is left out of the answer, the
+// rest is there.
+func (t *Telemetry) Handler() http.Handler {
+	return promhttp.InstrumentMetricHandler(t.registry, promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{
+		ErrorLog:            errorLog{t.log},
+		ErrorHandling:       promhttp.ContinueOnError,
+		MaxRequestsInFlight: 4,
+		Timeout:             9 * time.Second, // under Prometheus's own ten
+		EnableOpenMetrics:   true,
+	}))
+}
+
+// errorLog passes what promhttp has to say on to slog.
+type errorLog struct{ log *slog.Logger }
+
+func (l errorLog) Println(v ...any) { l.log.Warn("metrics are not complete", "error", v) }
+
+// account returns the value of the label account for an export's account.
+func (t *Telemetry) account(name string) string {
+	switch {
+	case name == "":
+		return worker.DefaultAccount
+	case t.accounts[name]:
+		return name
+	default:
+		return "other"
+	}
+}
