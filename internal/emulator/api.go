@@ -20,7 +20,7 @@ const (
 )
 
 // submit is POST /clips/export.
-func (s *Server) submit(w http.ResponseWriter, r *http.Request) {
+func (s *Server) submit(w *recorder, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	var named struct {
 		ProjectID string `json:"project_id"`
@@ -40,7 +40,8 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) {
 		x.refuse(refused.status, refused.message)
 		return
 	}
-	defer s.noteLoss(t, x)
+	s.noteLoss(t, x)
+	defer s.noteLoss(t, x) // by then the client may have left
 	_, virtual := s.now()
 	x.answer(http.StatusOK, data(submitAnswer{t.id, t.name, t.status(virtual)}))
 }
@@ -141,7 +142,7 @@ func (s *Server) active(key string, virtual time.Time) (n int) {
 }
 
 // read is GET /clips/export/{taskId}.
-func (s *Server) read(w http.ResponseWriter, r *http.Request) {
+func (s *Server) read(w *recorder, r *http.Request) {
 	req := Request{Route: RouteRead, Task: r.PathValue("taskId"), Clip: -1, HTTP: r}
 	_, virtual := s.now()
 	s.mu.Lock()
@@ -202,12 +203,12 @@ func data(v any) []byte {
 }
 
 // elsewhere is every other path and method.
-func (s *Server) elsewhere(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{s: s, w: &recorder{ResponseWriter: w}, r: r}
+func (s *Server) elsewhere(w *recorder, r *http.Request) {
+	x := &exchange{s: s, w: w, r: r}
 	x.refuse(http.StatusNotFound, "")
 }
 
-func (s *Server) wrongMethod(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{s: s, w: &recorder{ResponseWriter: w}, r: r}
+func (s *Server) wrongMethod(w *recorder, r *http.Request) {
+	x := &exchange{s: s, w: w, r: r}
 	x.refuse(http.StatusMethodNotAllowed, "")
 }

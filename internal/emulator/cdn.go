@@ -10,7 +10,7 @@ import (
 )
 
 // serveClip is GET and HEAD /cdn/export/{task}/{file}.
-func (s *Server) serveClip(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serveClip(w *recorder, r *http.Request) {
 	x, t, c, ok := s.follow(w, r, RouteClip, ".mp4")
 	if !ok {
 		return
@@ -32,7 +32,7 @@ func (s *Server) serveClip(w http.ResponseWriter, r *http.Request) {
 }
 
 // serveThumbnail is GET and HEAD /cdn/thumb/{task}/{file}.
-func (s *Server) serveThumbnail(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serveThumbnail(w *recorder, r *http.Request) {
 	x, t, c, ok := s.follow(w, r, RouteThumbnail, ".jpg")
 	if !ok {
 		return
@@ -47,7 +47,7 @@ func (s *Server) serveThumbnail(w http.ResponseWriter, r *http.Request) {
 }
 
 // follow finds what a link leads to; ok is false if the answer has been given.
-func (s *Server) follow(w http.ResponseWriter, r *http.Request, route, ending string) (x *exchange, t *task, c rendered, ok bool) {
+func (s *Server) follow(w *recorder, r *http.Request, route, ending string) (x *exchange, t *task, c rendered, ok bool) {
 	now, virtual := s.now()
 	number, named := strings.CutPrefix(strings.TrimSuffix(r.PathValue("file"), ending), "clip_")
 	idx, err := strconv.Atoi(number)

@@ -22,12 +22,8 @@ type exchange struct {
 	plan plan
 }
 
-func (s *Server) exchange(w http.ResponseWriter, req Request) *exchange {
-	rec, ok := w.(*recorder)
-	if !ok {
-		rec = &recorder{ResponseWriter: w}
-	}
-	return &exchange{s, rec, req.HTTP, s.plan(req)}
+func (s *Server) exchange(w *recorder, req Request) *exchange {
+	return &exchange{s, w, req.HTTP, s.plan(req)}
 }
 
 // before does what goes wrong before anything is done, and reports whether that

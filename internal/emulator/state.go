@@ -20,19 +20,32 @@ func newCounts() counts {
 	return counts{map[string]map[string]int{}, map[string]int{"key": 0, "rate": 0, "active": 0, "invalid": 0}}
 }
 
-// recorder remembers how a request was answered.
+// recorder counts how a request was answered, before the client can see it.
 type recorder struct {
 	http.ResponseWriter
+	s      *Server
+	route  string
 	status string
 }
 
+// note counts the request, the first time that it is called. The caller doesn't
+// hold mu.
 func (w *recorder) note(status string) {
-	if w.status == "" {
-		w.status = status
+	if w.status != "" {
+		return
 	}
+	w.status = status
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	by := w.s.counts.requests[w.route]
+	if by == nil {
+		by = map[string]int{}
+		w.s.counts.requests[w.route] = by
+	}
+	by[status]++
 }
 
-// WriteHeader remembers the first final status.
+// WriteHeader counts the first final status.
 func (w *recorder) WriteHeader(status int) {
 	if status >= 200 {
 		w.note(strconv.Itoa(status))
@@ -49,20 +62,12 @@ func (w *recorder) Write(b []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// counted counts the requests of a route by how they were answered; "none" if the
-// client never got an answer.
-func (s *Server) counted(route string, h http.HandlerFunc) http.HandlerFunc {
+// counted counts the requests of a route by how they were answered: "none" if the
+// client left before.
+func (s *Server) counted(route string, h func(*recorder, *http.Request)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		rec := &recorder{ResponseWriter: w}
-		defer func() {
-			rec.note("none")
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			if s.counts.requests[route] == nil {
-				s.counts.requests[route] = map[string]int{}
-			}
-			s.counts.requests[route][rec.status]++
-		}()
+		rec := &recorder{ResponseWriter: w, s: s, route: route}
+		defer rec.note("none")
 		h(rec, r)
 	}
 }
