@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/clipferry/clipferry/cmd/internal/assembly"
+	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/emulator"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+const (
+	// demoSpeed makes a render of minutes one of seconds.
+	demoSpeed = 12
+	bucket    = "clips"
+)
+
+// demoLimits don't limit requests: with 15 a minute nobody would see clips
+// arrive one after another in so short a time.
+var demoLimits = emulator.Limits{MaxActive: 5}
+
+// samples are three projects with different settings.
+func samples() []tasks.Export {
+	return []tasks.Export{
+		{JobID: "interview", ProjectID: "interview~clips=4", Resolution: "HD_720", EnableCaption: true, CaptionDisplay: "both"},
+		{JobID: "keynote", ProjectID: "keynote~clips=6", ClipIndices: []int{0, 2, 5}, EnableAIReframe: true, Ratio: "RATIO_9_16"},
+		{JobID: "podcast", ProjectID: "podcast~clips=3", EnableAIHook: true, AIHookScriptStyle: "humorous", AIHookPosition: "end"},
+	}
+}
+
+// demo is the whole of clipferry in one program.
+func demo(ctx context.Context, args, env []string, stdout, stderr io.Writer) error {
+	set := pflag.NewFlagSet("clipferry-dev", pflag.ContinueOnError)
+	dir := set.String("dir", "clipferry-archive", "`DIR` for the archive; what is there stays")
+	keep := set.Bool("serve", false, "keep everything up after the samples, for a browser or your own programs")
+	if err := parse(set, args, stdout, helpText); err != nil {
+		return err
+	}
+	house, err := open(ctx, *dir, env, stderr)
+	if err != nil {
+		return err
+	}
+	defer house.close()
+	records, err := house.exportSamples(ctx, newScreen(stderr, env))
+	if err != nil {
+		return err
+	}
+	if err := house.printFiles(records, stdout); err != nil {
+		return err
+	}
+	house.printNext(stderr, *keep)
+	if *keep {
+		<-ctx.Done()
+	}
+	return nil
+}
+
+// house is everything that runs.
+type house struct {
+	objects  string // directory of the bucket
+	provider string
+	s3       string
+	http     string
+	cfg      *config.Config
+	client   *tasks.Client
+	desk     *control.Desk
+	closers  []func()
+}
+
+func (h *house) close() {
+	for i := len(h.closers) - 1; i >= 0; i-- {
+		h.closers[i]()
+	}
+}
+
+// open starts the provider, Redis, S3 and a worker. Each run starts with an
+// empty queue and an archive folder of its own below dir.
+func open(ctx context.Context, dir string, env []string, stderr io.Writer) (_ *house, err error) {
+	run := filepath.Join(dir, time.Now().Format("2006-01-02-150405"))
+	if run, err = filepath.Abs(run); err != nil {
+		return nil, fmt.Errorf("the archive's directory: %w", err)
+	}
+	h := &house{objects: filepath.Join(run, bucket)}
+	defer func() {
+		if err != nil {
+			h.close()
+		}
+	}()
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	h.closers = append(h.closers, end)
+	if err := os.MkdirAll(run, 0o755); err != nil {
+		return nil, fmt.Errorf("the archive's directory: %w", err)
+	}
+	fmt.Fprintln(stderr, "Starting the emulated provider, an embedded Redis, an embedded S3 server and a worker.")
+	redisURL, err := startRedis(life)
+	if err != nil {
+		return nil, err
+	}
+	limits := emulator.DocumentedLimits()
+	limits.RequestsPerMinute = 600
+	limits.RequestsPerMinute = 0
+	server, err := emulator.New(emulator.Options{
+		Limits: demoLimits, Speed: demoSpeed, Seed: 1,
+		Render: emulator.Render{Median: 150 * time.Second, Sigma: 0.2},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if h.provider, _, err = serve(life, "127.0.0.1:0", server); err != nil {
+		return nil, err
+	}
+	endpoint, stopS3, err := startS3(ctx, run, bucket)
+	if err != nil {
+		return nil, err
+	}
+	h.s3 = endpoint
+	h.closers = append(h.closers, stopS3)
+	return h, h.startWorker(life, env, redisURL)
+}
+
+// startWorker runs a worker configured as the production program would be.
+func (h *house) startWorker(life context.Context, env []string, redisURL string) error {
+	cfg, err := config.Load([]string{
+		"CLIPFERRY_REDIS_URL=" + redisURL, "CLIPFERRY_API_BASE_URL=" + h.provider, "CLIPFERRY_API_KEY=dev-key",
+		"CLIPFERRY_API_REQUESTS_PER_MINUTE=" + strconv.Itoa(demoLimits.RequestsPerMinute),
+		"CLIPFERRY_API_MAX_ACTIVE_EXPORTS=" + strconv.Itoa(demoLimits.MaxActive),
+		"CLIPFERRY_S3_BUCKET=" + bucket, "CLIPFERRY_S3_PATH_STYLE=true", "CLIPFERRY_LINK_ALLOWED_CIDRS=127.0.0.0/8",
+	}, config.NeedsAPI|config.NeedsS3)
+	if err != nil {
+		return err
+	}
+	h.cfg = cfg
+	rdb := cfg.Redis.NewClient()
+	h.closers = append(h.closers, func() { _ = rdb.Close() })
+	log := slog.New(slog.DiscardHandler)
+	if set(env, "CLIPFERRY_DEV_LOG") {
+		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	w, _, closeAll, err := assembly.Worker(life, cfg, rdb, log)
+	if err != nil {
+		return err
+	}
+	h.closers = append(h.closers, closeAll)
+	ctx, stop := context.WithCancel(life)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := w.Run(ctx); err != nil {
+			log.Error("worker", "error", err)
+		}
+	}()
+	h.closers = append(h.closers, func() { stop(); <-done })
+	h.client = tasks.NewClientFromRedis(rdb)
+	h.desk = control.New(rdb, assembly.Ledger(cfg, rdb), time.Now)
+	return nil
+}
+
+// exportSamples enqueues the samples and shows them until all have ended.
+func (h *house) exportSamples(ctx context.Context, screen *screen) ([]*export.Record, error) {
+	var ids []string
+	for _, e := range samples() {
+		id, err := h.client.Enqueue(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		records, open := make([]*export.Record, len(ids)), 0
+		for i, id := range ids {
+			r, err := h.desk.Get(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			records[i] = r
+			if !r.State.Final() {
+				open++
+			}
+		}
+		screen.show(records)
+		if open == 0 {
+			return records, allArchived(records)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+func allArchived(records []*export.Record) error {
+	var faults []error
+	for _, r := range records {
+		if r.State != export.Archived {
+			faults = append(faults, fmt.Errorf("%s is %s: %s", r.ID, r.State, r.Error))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// printFiles prints the path of each archived file, one a line.
+func (h *house) printFiles(records []*export.Record, stdout io.Writer) error {
+	for _, r := range records {
+		folder := filepath.Join(h.objects, filepath.FromSlash(filepath.Dir(r.Manifest)))
+		entries, err := os.ReadDir(folder)
+		if err != nil {
+			return fmt.Errorf("list what was archived: %w", err)
+		}
+		for _, e := range entries {
+			fmt.Fprintln(stdout, filepath.Join(folder, e.Name()))
+		}
+	}
+	return nil
+}
+
+func (h *house) printNext(w io.Writer, keep bool) {
+	fmt.Fprint(w, "\nEvery file above was proven on its way. What to try next:\n"+
+		"  play a clip, and read the manifest.json beside it\n")
+	if !keep {
+		fmt.Fprint(w, "  clipferry-dev --serve            keep everything up, for a browser and for your own programs\n"+
+			"  clipferry-dev provider           the emulated provider alone\n")
+		return
+	}
+	fmt.Fprintf(w, "  %s/_emulator/    the emulated provider: what it does and how to make it misbehave\n"+
+		"In another shell, with the variables below, use clipferry itself (enqueue, status, list, retry …):\n"+
+		"  export CLIPFERRY_REDIS_URL=%s\n"+
+		"  clipferry enqueue --project-id my-project~clips=8 --wait\n"+
+		"Stop with Ctrl-C.\n", h.provider, h.cfg.RedisURL.Reveal())
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/spf13/pflag"
+
+	"github.com/clipferry/clipferry/internal/embeds3"
+	"github.com/clipferry/clipferry/storage"
+)
+
+// serveS3Command is the hidden subcommand that runs the S3 server: it changes
+// the working directory of its process, so it gets one of its own.
+const serveS3Command = "serve-s3"
+
+// The credentials of the embedded S3 server, which listens on loopback only.
+const (
+	accessKey = "clipferry-dev"
+	secretKey = "clipferry-dev-secret"
+)
+
+// startRedis runs an embedded Redis until ctx ends, and returns its URL.
+func startRedis(ctx context.Context) (string, error) {
+	m := miniredis.NewMiniRedis()
+	if err := m.StartAddr("127.0.0.1:0"); err != nil {
+		return "", fmt.Errorf("start the embedded Redis: %w", err)
+	}
+	go func() {
+		// miniredis lets keys age only when it is told to.
+		const step = 100 * time.Millisecond
+		tick := time.NewTicker(step)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				m.Close()
+				return
+			case <-tick.C:
+				m.FastForward(step)
+			}
+		}
+	}()
+	return "redis://" + m.Addr() + "/0", nil
+}
+
+// serveS3 runs the embedded S3 server until its standard input ends, which it
+// does with the program that started it, however that ends.
+func serveS3(ctx context.Context, args, _ []string, stdin io.Reader) error {
+	set := pflag.NewFlagSet(serveS3Command, pflag.ContinueOnError)
+	addr := set.String("addr", "", "host:port")
+	dir := set.String("dir", "", "directory of the buckets")
+	if err := parse(set, args, io.Discard, "%s"); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		_, _ = io.Copy(io.Discard, stdin)
+		cancel()
+	}()
+	return embeds3.Serve(ctx, embeds3.Options{Addr: *addr, Dir: *dir, AccessKey: accessKey, SecretKey: secretKey})
+}
+
+// startS3 runs the S3 server over dir in a process of its own, makes the
+// bucket, and returns the endpoint. The AWS SDK of this process is pointed at it.
+func startS3(ctx context.Context, dir, bucket string) (endpoint string, stop func(), err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", nil, fmt.Errorf("start the embedded S3 server: %w", err)
+	}
+	addr, err := freeAddr()
+	if err != nil {
+		return "", nil, err
+	}
+	cmd := exec.Command(self, serveS3Command, "--addr", addr, "--dir", dir)
+	life, err := cmd.StdinPipe()
+	if err != nil {
+		return "", nil, fmt.Errorf("start the embedded S3 server: %w", err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		return "", nil, fmt.Errorf("start the embedded S3 server: %w", err)
+	}
+	stop = func() {
+		_ = life.Close()
+		_ = cmd.Wait()
+	}
+	endpoint = "http://" + addr
+	for name, value := range s3Environment(endpoint) {
+		if err := os.Setenv(name, value); err != nil {
+			stop()
+			return "", nil, fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	if err := makeBucket(ctx, bucket); err != nil {
+		stop()
+		return "", nil, err
+	}
+	return endpoint, stop, nil
+}
+
+func s3Environment(endpoint string) map[string]string {
+	return map[string]string{
+		"AWS_ENDPOINT_URL_S3": endpoint, "AWS_REGION": "us-east-1",
+		"AWS_ACCESS_KEY_ID": accessKey, "AWS_SECRET_ACCESS_KEY": secretKey,
+		"AWS_SESSION_TOKEN": "", "AWS_PROFILE": "", "AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull,
+	}
+}
+
+// makeBucket waits for the server and creates the bucket if it is not there.
+func makeBucket(ctx context.Context, bucket string) error {
+	client, err := storage.NewClient(ctx, storage.ClientOptions{PathStyle: true, MaxAttempts: 1})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	for {
+		if _, err = client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: aws.String(bucket)}); err == nil {
+			return nil
+		}
+		if _, err = client.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(bucket)}); err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the embedded S3 server does not answer: %w", errors.Join(ctx.Err(), err))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// freeAddr returns a loopback address that nobody listens on.
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
