@@ -50,8 +50,7 @@ func (s *Server) submit(w *recorder, r *http.Request) {
 // accepted: because that was ordered, or because it left.
 func (s *Server) noteLoss(t *task, x *exchange) {
 	_, status := x.plan.get(FaultStatus)
-	code, coded := x.plan.get(FaultCode)
-	lost := status || coded && code.Code != "" && code.Code != "0" || x.r.Context().Err() != nil
+	lost := status || x.r.Context().Err() != nil
 	for _, k := range []Kind{FaultLost, FaultBody, FaultMalformed, FaultTruncate, FaultHuge, FaultBomb} {
 		lost = lost || x.plan.has(k)
 	}

@@ -1,7 +1,6 @@
 package emulator
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/binary"
@@ -10,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 //go:generate sh media/make.sh
@@ -73,27 +73,26 @@ func (s *Server) content(t *task, c rendered, version int) *Content {
 		video = samples[defaultRatio]
 	}
 	said := encode(label{t.id, t.project, c.idx, version, t.export.Body()})
-	var head bytes.Buffer
-	head.Write(video)
-	binary.Write(&head, binary.BigEndian, uint32(8+16+len(said))) //nolint:errcheck // into memory
-	head.WriteString("uuid")
-	head.Write(labelID[:])
-	head.Write(said)
+	head := slices.Clone(video)
+	head = binary.BigEndian.AppendUint32(head, uint32(8+len(labelID)+len(said)))
+	head = append(head, "uuid"...)
+	head = append(head, labelID[:]...)
+	head = append(head, said...)
+	least := int64(len(head) + boxHeader)
 	size := c.Size
 	if size == 0 {
 		size = s.opts.ClipSize
 	}
-	chance := newChance(s.opts.Seed, "content", t.id, c.idx, version)
 	if size == 0 {
-		size = int64(head.Len()+boxHeader) + int64(newChance(s.opts.Seed, "size", t.id, c.idx).below(64<<10))
+		size = least + int64(newChance(s.opts.Seed, "size", t.id, c.idx).below(64<<10))
 	}
-	size = min(max(size, int64(head.Len()+boxHeader)), maxClipSize)
-	padding := size - int64(head.Len())
+	size = min(max(size, least), maxClipSize)
+	padding := size - int64(len(head))
 	// A size of 1 in the first four bytes means that the real one follows the type.
-	binary.Write(&head, binary.BigEndian, uint32(1)) //nolint:errcheck // into memory
-	head.WriteString("free")
-	binary.Write(&head, binary.BigEndian, uint64(padding)) //nolint:errcheck // into memory
-	return &Content{head: head.Bytes(), size: size, noise: chance.next()}
+	head = binary.BigEndian.AppendUint32(head, 1)
+	head = append(head, "free"...)
+	head = binary.BigEndian.AppendUint64(head, uint64(padding))
+	return &Content{head: head, size: size, noise: newChance(s.opts.Seed, "content", t.id, c.idx, version).next()}
 }
 
 // Size is the file's length in bytes.

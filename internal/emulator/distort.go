@@ -2,17 +2,20 @@ package emulator
 
 import "strings"
 
+// refuses reports whether a FaultCode says that nothing was done.
+func (f Fault) refuses() bool { return f.Code != "" && f.Code != "0" }
+
 // envelope wraps an answer the way some of the provider's pages show it.
 func envelope(f Fault, body []byte) []byte {
 	code, message := f.Code, f.Message
 	if code == "" {
 		code = "0"
 	}
-	if code == "0" && message == "" {
+	if !f.refuses() && message == "" {
 		message = "Succeed"
 	}
 	data := `"data":null`
-	if code == "0" && len(body) > 2 && body[0] == '{' {
+	if !f.refuses() && len(body) > 2 && body[0] == '{' {
 		data = string(body[1 : len(body)-1])
 	}
 	return []byte(`{"code":` + string(encode(code)) + "," + data + `,"message":` + string(encode(message)) + "}")

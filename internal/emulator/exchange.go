@@ -52,6 +52,10 @@ func (x *exchange) before() (over bool) {
 		x.w.WriteHeader(status)
 		return true
 	}
+	if f, ok := x.plan.get(FaultCode); ok && f.refuses() {
+		x.send(http.StatusOK, "application/json", envelope(f, nil))
+		return true
+	}
 	if x.plan.has(FaultErrorPage) {
 		x.send(http.StatusOK, "text/html; charset=utf-8", []byte("<!doctype html>\n<title>Oops</title>\n<h1>Something went wrong</h1>\n"))
 		return true

@@ -58,7 +58,7 @@ const (
 	// FaultStrings writes numbers as strings.
 	FaultStrings Kind = "strings"
 	// FaultCode wraps the answer into an envelope with Code ("0" if empty) and Message;
-	// with another code there is no data.
+	// with another code there is no data, and nothing is done.
 	FaultCode Kind = "code"
 	// FaultNoLink leaves out export_link of Clip (of all if nil) in reads that say SUCCEEDED.
 	FaultNoLink Kind = "no_link"

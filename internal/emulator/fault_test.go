@@ -98,6 +98,9 @@ func TestFaults(t *testing.T) {
 		{"another code", Fault{Kind: FaultCode, Code: "1001", Message: `no "units"`}, reading, 0, func(a answered, _ error, _ []byte) bool {
 			return a.body == `{"code":"1001","data":null,"message":"no \"units\""}`
 		}},
+		{"another code for a submit", Fault{Kind: FaultCode, Code: "1001"}, submitting, 0, func(a answered, _ error, _ []byte) bool {
+			return a.status == 200 && a.body == `{"code":"1001","data":null,"message":""}`
+		}},
 		{"no link", Fault{Kind: FaultNoLink, Clip: &one}, reading, 0, func(a answered, _ error, _ []byte) bool {
 			return strings.Count(a.body, `"export_link"`) == 1 && strings.Count(a.body, `"idx"`) == 2
 		}},

@@ -42,7 +42,8 @@ type Options struct {
 	// PublicURL is what links begin with, such as "http://127.0.0.1:8090"; if empty,
 	// the address that the read was sent to.
 	PublicURL string
-	// Project describes the project of an id; SampleProject if nil.
+	// Project describes the project of an id; SampleProject if nil. It must be pure,
+	// and not call the Server.
 	Project func(id string) Project
 	// ClipSize is the size of a clip in bytes when its project doesn't say, up to
 	// 50 GB; if zero, some tens of KB that differ from clip to clip.

@@ -36,7 +36,7 @@ func (c *Client) submitted(ans *answer) (Task, *Error) {
 
 func (c *Client) doubt(ans *answer, message string) *Error {
 	e := &Error{Kind: InDoubt, Op: opSubmit, Status: ans.status, Message: message}
-	if ans.lost != nil {
+	if ans.lost != nil && !errors.Is(ans.lost, errBodyTooLarge) { // which message says
 		e.Err = c.redact(ans.lost)
 	}
 	return e
