@@ -159,6 +159,19 @@ func (c *Config) validateRest(faults *Faults) {
 	if err := checkAddr(c.HTTPAddr); err != nil {
 		faults.add("CLIPFERRY_HTTP_ADDR", err.Error())
 	}
+	if c.HTTPPublicURL != "" {
+		if err := checkBaseURL(c.HTTPPublicURL); err != nil {
+			faults.add("CLIPFERRY_HTTP_PUBLIC_URL", err.Error())
+		}
+	}
+	const longestLink = 7 * 24 * time.Hour // S3's own limit
+	if c.HTTPLinkTTL < time.Second || c.HTTPLinkTTL > longestLink {
+		faults.add("CLIPFERRY_HTTP_LINK_TTL", "must be between 1s and 168h")
+	}
+	between(faults, "CLIPFERRY_HTTP_MAX_WAITING", c.HTTPMaxWaiting, 0, 1_000_000_000)
+	if c.MonitorWritable && c.MonitorAuth.User == "" {
+		faults.add("CLIPFERRY_MONITOR_WRITABLE", "needs CLIPFERRY_MONITOR_AUTH")
+	}
 	oneOf(faults, "CLIPFERRY_LOG_FORMAT", c.LogFormat, "", "json", "text")
 }
 

@@ -48,7 +48,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		enqueueCommand(), statusCommand(), listCommand(), cancelCommand(), retryCommand(), verifyCommand(), recoverCommand(), doctorCommand(),
-		workerCommand(),
+		workerCommand(), serveCommand(), healthCommand(),
 	}
 }
 

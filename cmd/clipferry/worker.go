@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/clipferry/clipferry/cmd/internal/assembly"
 	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/worker"
 )
 
 func workerCommand() command {
@@ -41,21 +45,59 @@ func runWorker(ctx context.Context, c *console, args []string) error {
 	if len(args) > 0 {
 		return usagef("unexpected argument %q", args[0])
 	}
-	conn, err := c.connect(ctx, config.NeedsAPI|config.NeedsS3)
+	f, err := c.openFront(ctx, config.NeedsAPI|config.NeedsS3)
 	if err != nil {
 		return err
 	}
-	defer conn.close()
-	log := c.logger(conn.cfg)
-	for _, f := range examineRedis(ctx, conn.rdb) {
-		if f.verdict != good {
-			log.Warn("Redis: "+f.text, "hint", f.hint)
+	defer f.close()
+	for _, found := range examineRedis(ctx, f.conn.rdb) {
+		if found.verdict != good {
+			f.log.Warn("Redis: "+found.text, "hint", found.hint)
 		}
 	}
-	w, _, closeAll, err := assembly.Worker(ctx, conn.cfg, conn.rdb, log)
+	accounts, closeAccounts, err := assembly.Accounts(f.conn.cfg, f.conn.rdb, f.log)
 	if err != nil {
 		return err
 	}
-	defer closeAll()
-	return w.Run(ctx)
+	defer closeAccounts()
+	w, err := assembly.NewWorker(f.conn.cfg, worker.Options{
+		Redis: f.conn.rdb, Ledger: f.conn.ledger, Archive: f.archive, Accounts: accounts, Observer: f.telemetry, Logger: f.log,
+	})
+	if err != nil {
+		return err
+	}
+	server, err := f.listen(ctx, accounts)
+	if err != nil {
+		return err
+	}
+	return workAndServe(ctx, w, server, f.log)
 }
+
+// workAndServe runs the worker and, where there is one, the server, which goes
+// on while the worker drains so that probes see it do so. If the server fails
+// the worker stops in order, too.
+func workAndServe(ctx context.Context, w *worker.Worker, server *assembly.Server, log *slog.Logger) error {
+	if server == nil {
+		return w.Run(ctx)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(ctx, server.Drain)()
+	serving, endServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer endServing()
+	served := make(chan error, 1)
+	go func() {
+		err := server.Serve(serving)
+		if err != nil {
+			log.Error("the HTTP server failed; the worker stops", "error", err)
+			stop()
+		}
+		served <- err
+	}()
+	err := w.Run(ctx)
+	endServing()
+	return errors.Join(err, <-served)
+}
+
+// flushTimeout is how long the last spans may take to reach their collector.
+const flushTimeout = 2 * time.Second

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/config"
@@ -28,8 +29,8 @@ func Ledger(cfg *config.Config, rdb redis.UniversalClient) *ledger.Ledger {
 }
 
 // Archive returns the archive in S3, and the client that reads links, which the
-// caller closes.
-func Archive(ctx context.Context, cfg *config.Config, l *ledger.Ledger, log *slog.Logger) (*storage.Archive, *fetch.Client, error) {
+// caller closes. The options are added to those of the S3 client.
+func Archive(ctx context.Context, cfg *config.Config, l *ledger.Ledger, log *slog.Logger, opts ...func(*s3.Options)) (*storage.Archive, *fetch.Client, error) {
 	links, err := fetch.New(fetch.Options{
 		AllowedCIDRs: []netip.Prefix(cfg.LinkAllowedCIDRs),
 		MaxSize:      int64(cfg.LinkMaxBytes), UserAgent: UserAgent, Logger: log,
@@ -43,7 +44,7 @@ func Archive(ctx context.Context, cfg *config.Config, l *ledger.Ledger, log *slo
 		return nil, nil, err
 	}
 	archive, err := storage.New(storage.Options{
-		Client: client, Bucket: cfg.S3Bucket, Prefix: cfg.S3Prefix, Source: links,
+		Client: s3.New(client.Options(), opts...), Bucket: cfg.S3Bucket, Prefix: cfg.S3Prefix, Source: links,
 		Checkpoints: l.Checkpoints(), Logger: log,
 		PartSize: int64(cfg.S3PartSize), PartsInFlight: cfg.S3PartsInFlight, PartsPerFile: cfg.S3PartsPerFile,
 		Checksum: storage.ChecksumMode(cfg.S3Checksum),
@@ -94,15 +95,22 @@ func Worker(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient, 
 		links.Close()
 		return nil, nil, nil, err
 	}
-	w, err := worker.New(worker.Options{
-		Redis: rdb, Ledger: l, Archive: archive, Accounts: accounts, Logger: log,
-		InDoubt: export.Policy(cfg.SubmitInDoubt), MirrorConcurrency: cfg.MirrorConcurrency,
-		ReadConcurrency: max(32, cfg.APIMaxActiveExports), ShutdownTimeout: cfg.ShutdownTimeout, Now: time.Now,
-	})
+	w, err := NewWorker(cfg, worker.Options{Redis: rdb, Ledger: l, Archive: archive, Accounts: accounts, Logger: log})
 	if err != nil {
 		closeAccounts()
 		links.Close()
 		return nil, nil, nil, err
 	}
 	return w, archive, func() { closeAccounts(); links.Close() }, nil
+}
+
+// NewWorker returns a worker of the rooms in o, with the rest of its options
+// from the configuration.
+func NewWorker(cfg *config.Config, o worker.Options) (*worker.Worker, error) {
+	o.InDoubt = export.Policy(cfg.SubmitInDoubt)
+	o.MirrorConcurrency = cfg.MirrorConcurrency
+	o.ReadConcurrency = max(32, cfg.APIMaxActiveExports)
+	o.ShutdownTimeout = cfg.ShutdownTimeout
+	o.Now = time.Now
+	return worker.New(o)
 }

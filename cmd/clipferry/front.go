@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/clipferry/clipferry/cmd/internal/assembly"
+	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/telemetry"
+	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/worker"
+)
+
+// front is what `worker` and `serve` have in common: everything but the work.
+type front struct {
+	conn      *connection
+	log       *slog.Logger
+	archive   *storage.Archive
+	telemetry *telemetry.Telemetry
+	tracing   *telemetry.Tracing
+	closeAll  []func()
+}
+
+// openFront connects to Redis and S3, with everything watched.
+func (c *console) openFront(ctx context.Context, needs config.Needs) (*front, error) {
+	conn, err := c.connect(ctx, needs)
+	if err != nil {
+		return nil, err
+	}
+	f := &front{conn: conn, log: c.logger(conn.cfg), closeAll: []func(){conn.close}}
+	if f.tracing, err = telemetry.NewTracing(ctx, telemetry.TracingOptions{Version: version, Logger: f.log}); err != nil {
+		f.close()
+		return nil, err
+	}
+	f.closeAll = append(f.closeAll, f.flush)
+	f.telemetry = telemetry.New(telemetry.Options{Version: version, Tracing: f.tracing, Logger: f.log})
+	conn.rdb.AddHook(f.telemetry.RedisHook())
+	watch := func(o *s3.Options) { o.APIOptions = append(o.APIOptions, f.telemetry.S3) }
+	archive, links, err := assembly.Archive(ctx, conn.cfg, conn.ledger, f.log, watch)
+	if err != nil {
+		f.close()
+		return nil, err
+	}
+	f.archive = archive
+	f.closeAll = append(f.closeAll, links.Close)
+	return f, nil
+}
+
+// flush sends the last spans. The command's own context may be over by then.
+func (f *front) flush() {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	if err := f.tracing.Shutdown(ctx); err != nil {
+		f.log.Warn("the last spans were lost", "error", err)
+	}
+}
+
+// close ends what was opened, in the opposite order.
+func (f *front) close() {
+	for i := len(f.closeAll) - 1; i >= 0; i-- {
+		f.closeAll[i]()
+	}
+}
+
+// listen opens the HTTP server; nil where it is switched off.
+func (f *front) listen(ctx context.Context, accounts map[string]worker.Account) (*assembly.Server, error) {
+	return assembly.Listen(ctx, f.conn.cfg, assembly.Front{
+		Redis: f.conn.rdb, Ledger: f.conn.ledger, Archive: f.archive, Accounts: accounts,
+		Telemetry: f.telemetry, Tracing: f.tracing, Logger: f.log, Version: version,
+	})
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/clipferry/clipferry/internal/s3test"
+)
+
+const httpSecret = "a-secret-of-the-shop"
+
+// ask sends one request and returns the status and the body.
+func (b *bench) ask(method, url, body string) (int, string) {
+	b.t.Helper()
+	req, err := http.NewRequestWithContext(b.t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+httpSecret)
+	req.Header.Set("x-wayinvideo-api-version", "v2")
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return resp.StatusCode, string(answer)
+}
+
+func TestServe(t *testing.T) {
+	b := newBench(t)
+	addr := s3test.FreeAddr(t)
+	b.env = append(b.env, "CLIPFERRY_HTTP_ADDR="+addr, "CLIPFERRY_API_KEY=", "CLIPFERRY_HTTP_API_KEYS=shop:"+httpSecret)
+	b.clipferry(exitFailed, "health")
+	r := start(t, b.command("serve"))
+	r.await(r.stderr, `"msg":"HTTP server started"`)
+	if out, _ := b.clipferry(exitDone, "health"); out != "ok\n" {
+		t.Errorf("health: %s", out)
+	}
+	b.clipferry(exitDone, "health", "--ready")
+
+	status, body := b.ask("POST", "http://"+addr+"/api/v2/clips/export", `{"project_id":"p"}`)
+	var answer struct {
+		Data struct {
+			ID string `json:"export_task_id"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal([]byte(body), &answer); err != nil || status != http.StatusOK || answer.Data.ID == "" {
+		t.Fatalf("submit: %d %s", status, body)
+	}
+	if out, _ := b.clipferry(exitDone, "status", "--json", answer.Data.ID); !strings.Contains(out, `"state":"queued"`) {
+		t.Errorf("status: %s", out)
+	}
+	if status, body := b.ask("GET", "http://"+addr+"/metrics", ""); status != http.StatusOK || !strings.Contains(body, "clipferry_build_info") || !strings.Contains(body, `queue="clipferry-submit"`) {
+		t.Errorf("metrics: %d %s", status, body)
+	}
+	if status, body := b.ask("GET", "http://"+addr+"/monitor/", ""); status != http.StatusOK || !strings.Contains(body, "<html") {
+		t.Errorf("monitor: %d %s", status, body)
+	}
+	r.signal(syscall.SIGTERM)
+	r.ends(exitDone)
+
+	b.env = append(b.env, "CLIPFERRY_HTTP_ADDR=")
+	for _, args := range [][]string{{"serve"}, {"health"}} {
+		if _, msg := b.clipferry(exitConfig, args...); !strings.HasPrefix(msg, "CLIPFERRY_HTTP_ADDR: empty") {
+			t.Errorf("%v without an address: %s", args, msg)
+		}
+	}
+	b.clipferry(exitUsage, "serve", "it")
+	b.clipferry(exitUsage, "health", "well")
+}
+
+func TestWorkerServes(t *testing.T) {
+	b := newBench(t)
+	addr := s3test.FreeAddr(t)
+	b.env = append(b.env, "CLIPFERRY_HTTP_ADDR="+addr, "CLIPFERRY_API_BASE_URL=http://127.0.0.1:1")
+	r := start(t, b.command("worker"))
+	r.await(r.stderr, `"msg":"worker started"`)
+	b.clipferry(exitDone, "health", "--ready")
+	if status, body := b.ask("GET", "http://"+addr+"/metrics", ""); status != http.StatusOK || !strings.Contains(body, `account="default"`) {
+		t.Errorf("metrics: %d %s", status, body)
+	}
+	if _, msg := b.clipferry(exitFailed, "worker"); !strings.Contains(msg, "listen on CLIPFERRY_HTTP_ADDR: ") {
+		t.Errorf("a second worker on the same address: %s", msg)
+	}
+	r.signal(syscall.SIGTERM)
+	if rest := r.ends(exitDone); !strings.Contains(rest, `"msg":"HTTP server stopped"`) {
+		t.Errorf("stderr: %s", rest)
+	}
+}
+
+func TestReachable(t *testing.T) {
+	for addr, want := range map[string]string{
+		":8080": "127.0.0.1:8080", "0.0.0.0:8080": "127.0.0.1:8080", "[::]:8080": "127.0.0.1:8080",
+		"10.0.0.1:8080": "10.0.0.1:8080", "localhost:80": "localhost:80",
+	} {
+		if got := reachable(addr); got != want {
+			t.Errorf("%s is asked at %s, want %s", addr, got, want)
+		}
+	}
+}

@@ -1,0 +1,140 @@
+package assembly
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/httpapi"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/telemetry"
+	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
+	"github.com/clipferry/clipferry/worker"
+)
+
+// Front is what the HTTP server shows. Accounts is nil where no worker runs.
+type Front struct {
+	Redis     redis.UniversalClient
+	Ledger    *ledger.Ledger
+	Archive   *storage.Archive
+	Accounts  map[string]worker.Account
+	Telemetry *telemetry.Telemetry
+	Tracing   *telemetry.Tracing
+	Logger    *slog.Logger
+	Version   string
+}
+
+// Server is the operations server and HTTP API on its address.
+type Server struct {
+	listener net.Listener
+	server   *httpapi.Server
+	api      *httpapi.API
+}
+
+// Listen opens the configured address, so that one that is taken is known
+// before any work begins. It returns nil where the server is switched off.
+func Listen(ctx context.Context, cfg *config.Config, f Front) (*Server, error) {
+	if cfg.HTTPAddr == "" {
+		return nil, nil
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTPAddr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on CLIPFERRY_HTTP_ADDR: %w", err)
+	}
+	api, err := f.api(cfg, isLoopback(l.Addr()))
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return &Server{
+		listener: l, api: api,
+		server: &httpapi.Server{Handler: f.Tracing.Handler(api), Logger: f.Logger, OnStop: api.Drain, StopTimeout: 2 * time.Second},
+	}, nil
+}
+
+// Drain makes /readyz say that nothing new should come.
+func (s *Server) Drain() { s.api.Drain() }
+
+// Serve serves until ctx ends.
+func (s *Server) Serve(ctx context.Context) error { return s.server.Serve(ctx, s.listener) }
+
+func isLoopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
+	o := httpapi.Options{
+		Exports: control.New(f.Redis, f.Ledger, time.Now), Archive: f.Archive, Logger: f.Logger,
+		Queue:     tasks.NewClientFromRedis(f.Redis, tasks.WithTraceHeaders(f.Tracing.Headers)),
+		PublicURL: cfg.HTTPPublicURL, LinkTTL: cfg.HTTPLinkTTL, Retention: cfg.LedgerRetention,
+		MaxWaiting: cfg.HTTPMaxWaiting, Waiting: httpapi.Backlog(f.Redis),
+		Checks: f.checks(), Metrics: f.metrics(), Version: f.Version,
+		Monitor: httpapi.Monitor{
+			Redis: f.Redis, Username: cfg.MonitorAuth.User, Password: cfg.MonitorAuth.Password.Reveal(),
+			Writable: cfg.MonitorWritable, Loopback: loopback,
+		},
+	}
+	for _, k := range cfg.HTTPAPIKeys {
+		o.Keys = append(o.Keys, httpapi.Key{Name: k.Name, Secret: k.Secret.Reveal()})
+	}
+	for _, s := range cfg.HTTPLinkSecrets {
+		o.LinkSecrets = append(o.LinkSecrets, s.Reveal())
+	}
+	return httpapi.New(o)
+}
+
+// checks are the conditions of being ready. What is wrong is shown to whoever
+// asks, so Redis's own words, which name its address, are left out.
+func (f Front) checks() []httpapi.Check {
+	checks := []httpapi.Check{
+		{Name: "redis", Run: func(ctx context.Context) error {
+			if f.Redis.Ping(ctx).Err() != nil {
+				return errors.New("Redis does not answer") //nolint:staticcheck // a name
+			}
+			return nil
+		}},
+		{Name: "s3", Timeout: 5 * time.Second, Run: f.Archive.Check},
+	}
+	for name, gate := range f.budgets() {
+		checks = append(checks, httpapi.Check{Name: "provider " + name, Run: func(ctx context.Context) error {
+			status, err := gate.Status(ctx)
+			switch {
+			case err != nil:
+				return errors.New("the budget can't be read")
+			case status.Halted == "forbidden":
+				return errors.New("the provider refuses the API key; nothing is spent until it accepts it again")
+			}
+			return nil
+		}})
+	}
+	return checks
+}
+
+func (f Front) budgets() map[string]telemetry.Budget {
+	gates := map[string]telemetry.Budget{}
+	for name, account := range f.Accounts {
+		if gate, ok := account.Gate.(*budget.Gate); ok {
+			gates[name] = gate
+		}
+	}
+	return gates
+}
+
+func (f Front) metrics() http.Handler {
+	f.Telemetry.Watch(telemetry.Sources{
+		Ledger: f.Ledger, Queues: asynq.NewInspectorFromRedisClient(f.Redis), Budgets: f.budgets(),
+		Redis: telemetry.ReadRedis(f.Redis),
+	})
+	return f.Telemetry.Handler()
+}
