@@ -28,6 +28,10 @@ type server struct {
 
 func (s server) start() error { return s.asynq.Start(s.handler) }
 
+// notifyConcurrency is how many webhooks one worker calls at once. A receiver
+// that hangs costs one of them 15 s, and never a step of an export.
+const notifyConcurrency = 8
+
 // servers returns the worker's asynq servers: submits wait for their turn
 // without standing in the way of reads, reads without that of transfers.
 func (w *Worker) servers() []server {
@@ -37,7 +41,7 @@ func (w *Worker) servers() []server {
 	mux.HandleFunc(tasks.TypePoll, w.poll)
 	mux.HandleFunc(tasks.TypeMirror, w.mirror)
 	mux.HandleFunc(tasks.TypeSeal, w.seal)
-	return []server{
+	servers := []server{
 		w.server("submit", mux, w.o.SubmitConcurrency, map[string]int{
 			tasks.QueueFront: 64, tasks.QueueSubmitHigh: 16, tasks.QueueSubmit: 4, tasks.QueueSubmitLow: 1,
 		}),
@@ -46,6 +50,11 @@ func (w *Worker) servers() []server {
 			tasks.QueueUrgent: 8, tasks.QueueSeal: 4, tasks.QueueMirror: 1,
 		}),
 	}
+	if h, ok := w.o.Notifier.(asynq.Handler); ok {
+		mux.Handle(tasks.TypeNotify, h)
+		servers = append(servers, w.server("notify", mux, notifyConcurrency, map[string]int{tasks.QueueNotify: 1}))
+	}
+	return servers
 }
 
 func (w *Worker) server(name string, handler asynq.Handler, concurrency int, queues map[string]int) server {

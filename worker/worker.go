@@ -66,6 +66,7 @@ type Account struct {
 
 // Notifier is told when an export has reached a final state. It is called at
 // least once, possibly more often, and keeps its own retries.
+// One that is an asynq.Handler as well is given [tasks.TypeNotify].
 type Notifier interface {
 	Ended(ctx context.Context, r *export.Record) error
 }
