@@ -34,10 +34,17 @@ var demoLimits = emulator.Limits{MaxActive: 5}
 // samples are three projects with different settings.
 func samples() []tasks.Export {
 	return []tasks.Export{
-		{JobID: "interview", ProjectID: "interview~clips=4", Resolution: "HD_720", EnableCaption: true, CaptionDisplay: "both"},
-		{JobID: "keynote", ProjectID: "keynote~clips=6", ClipIndices: []int{0, 2, 5}, EnableAIReframe: true, Ratio: "RATIO_9_16"},
-		{JobID: "podcast", ProjectID: "podcast~clips=3", EnableAIHook: true, AIHookScriptStyle: "humorous", AIHookPosition: "end"},
+		{JobID: "interview", ProjectID: "interview", Resolution: "HD_720", EnableCaption: true, CaptionDisplay: "both"},
+		{JobID: "keynote", ProjectID: "keynote", ClipIndices: []int{0, 2, 5}, EnableAIReframe: true, Ratio: "RATIO_9_16"},
+		{JobID: "podcast", ProjectID: "podcast", EnableAIHook: true, AIHookScriptStyle: "humorous", AIHookPosition: "end"},
 	}
+}
+
+// sampleProject keeps the samples short.
+func sampleProject(id string) emulator.Project {
+	p := emulator.SampleProject(1, id)
+	p.Clips = min(p.Clips, 6)
+	return p
 }
 
 // demo is the whole of clipferry in one program.
@@ -113,7 +120,7 @@ func open(ctx context.Context, dir string, env []string, stderr io.Writer) (_ *h
 	limits.RequestsPerMinute = 0
 	server, err := emulator.New(emulator.Options{
 		Limits: demoLimits, Speed: demoSpeed, Seed: 1,
-		Render: emulator.Render{Median: 150 * time.Second, Sigma: 0.2},
+		Render: emulator.Render{Median: 150 * time.Second, Sigma: 0.2}, Project: sampleProject,
 	})
 	if err != nil {
 		return nil, err
