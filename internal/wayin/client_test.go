@@ -172,6 +172,22 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
+// A gateway that doesn't know the API for a while must not fail what waits.
+func TestNotFoundOfAGateway(t *testing.T) {
+	for body, want := range map[string]struct{ submit, read Kind }{
+		`<html><h1>404 Not Found</h1>`:        {Unavailable, Unavailable},
+		`404 page not found`:                  {Unavailable, Unavailable},
+		` {"status":404,"error":"Not Found"}`: {Rejected, NotFound},
+		``:                                    {Rejected, NotFound},
+	} {
+		c := serve(t, answering(404, body))
+		_, err := c.Submit(t.Context(), json.RawMessage(`{}`))
+		wantKind(t, err, want.submit)
+		_, err = c.Read(t.Context(), "id")
+		wantKind(t, err, want.read)
+	}
+}
+
 func TestRefusalSaysWhatTheProviderSaid(t *testing.T) {
 	long := strings.Repeat("x", 5000)
 	for _, tc := range []struct{ name, body, want string }{

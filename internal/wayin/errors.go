@@ -1,6 +1,7 @@
 package wayin
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -25,12 +26,13 @@ const (
 	RateLimited Kind = "rate_limited"
 	// Forbidden is a 401 or 403: the key, or the version header, is not accepted.
 	Forbidden Kind = "forbidden"
-	// NotFound is a 404 or 410 on a read: the task is unknown, or forgotten.
+	// NotFound is the API's 404 or 410 on a read: the task is unknown, or forgotten.
 	NotFound Kind = "not_found"
 	// Rejected is any other 4xx, or a submit answered with an error code: the
 	// request itself is refused and will be again.
 	Rejected Kind = "rejected"
-	// Unavailable is a 5xx, a redirect, or a read without an answer.
+	// Unavailable is a 5xx, a redirect, a "not found" that isn't the API's own, or a
+	// read without an answer.
 	Unavailable Kind = "unavailable"
 	// Malformed is an answer to a read that can't be understood.
 	Malformed Kind = "malformed"
@@ -164,12 +166,18 @@ func (c *Client) lostAnswer(op string, err error, unsent bool) *Error {
 	return e
 }
 
-// refusal is the failure that a status other than 2xx means. The status alone
-// decides, so that a body which is lost or lies changes nothing.
+// refusal is the failure that a status other than 2xx means. The status decides,
+// so that a body which is lost changes nothing; but a page of HTML that says "not
+// found" is from a gateway (being reconfigured, or at a wrong address), not from
+// the API, and must fail no export.
 func (c *Client) refusal(op string, resp *http.Response, body []byte) *Error {
 	e := &Error{
 		Kind: kindOfStatus(op, resp.StatusCode), Op: op, Status: resp.StatusCode,
 		Message: c.messageIn(body), RetryAfter: retryAfter(resp.Header, time.Now()),
+	}
+	if (e.Kind == Rejected || e.Kind == NotFound) && foreign(resp.StatusCode, body) {
+		e.Kind = Unavailable
+		e.Message = fmt.Sprintf("something that is not the API answers %d; if it lasts, check CLIPFERRY_API_BASE_URL", resp.StatusCode)
 	}
 	if resp.StatusCode < 400 {
 		e.Message = "it answers with a redirect, which is not followed; set CLIPFERRY_API_BASE_URL to the address it now has"
@@ -178,6 +186,16 @@ func (c *Client) refusal(op string, resp *http.Response, body []byte) *Error {
 		}
 	}
 	return e
+}
+
+// foreign reports whether the answer that a path doesn't exist is not the API's own.
+func foreign(status int, body []byte) bool {
+	switch status {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone:
+		body = bytes.TrimSpace(body)
+		return len(body) > 0 && body[0] != '{'
+	}
+	return false
 }
 
 // kindOfStatus classes a status other than 2xx. A gateway's 502 or 504 says that
