@@ -1,0 +1,54 @@
+package notify
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/export"
+)
+
+// eventTypes are the states that are told, and by what name.
+var eventTypes = map[export.State]string{
+	export.Archived: "export.archived",
+	export.Failed:   "export.failed",
+	export.Expired:  "export.expired",
+	export.Held:     "export.held",
+}
+
+// event is what a receiver gets. Its form is part of the outside contract.
+type event struct {
+	// ID is the same every time the event is told.
+	ID   string `json:"id"`
+	Type string `json:"type"`
+	// Timestamp is when the export ended.
+	Timestamp time.Time `json:"timestamp"`
+	// Data is the export as `clipferry status --json` shows it: no link, no secret.
+	Data export.View `json:"data"`
+}
+
+func newEvent(r *export.Record) event {
+	return event{ID: eventID(r), Type: eventTypes[r.State], Timestamp: r.UpdatedAt.UTC(), Data: r.View()}
+}
+
+// eventID names one end of an export. An export that was taken up again and ends
+// again has a new one: every retry moves one of the three numbers on, and nothing
+// else does while it is final.
+func eventID(r *export.Record) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "clipferry event\x00%s\x00%s\x00%d.%d.%d", r.ID, r.State, r.Round, r.Step, r.SealRound))
+	return "evt_" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:16]))
+}
+
+// encode returns the bytes that are signed and sent.
+func (e event) encode() (json.RawMessage, error) {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	if err := enc.Encode(e); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+}

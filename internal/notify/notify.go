@@ -1,0 +1,202 @@
+// Package notify tells producers when their exports have ended: by a signed
+// webhook (Standard Webhooks), or by a task of the producer's own type in the
+// producer's own queue, whichever the request asked for ([tasks.Notify]).
+//
+// There is an event for each time that an export becomes archived, failed,
+// expired or held; none for canceled, which somebody asked for. It is told at
+// least once, after the manifest stands where there is one. Every telling of an
+// event has the same id and the same bytes, so that a receiver can drop the
+// second. It is not for logs, metrics or alerts.
+//
+//	Ended ──► export:notify, notify:<event>:0 in clipferry-notify ──POST──► 2xx: done
+//	             ▲                                                   └─► else: notify:<event>:<n+1>, scheduled
+//	             └── up to 11 times within a day, then archived in Asynq, to be run again by hand
+//	Ended ──► a task of the producer's, its TaskID the event's id
+//
+// The address of a webhook often holds a token. It stays in the ledger: no task
+// carries it, no log and no error shows more of it than the host.
+//
+//	clipferry:{<export>}:told   the last event that was put on its way
+package notify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// Ledger is where exports are looked up; *ledger.Ledger is one.
+type Ledger interface {
+	Load(ctx context.Context, id string) (*export.Record, error)
+	LoadHead(ctx context.Context, id string) (*export.Record, error)
+}
+
+// Outcome is what became of one call of a webhook, or of one task.
+type Outcome string
+
+// The outcomes, for metrics.
+const (
+	Delivered Outcome = "delivered"
+	PutOff    Outcome = "put_off"  // it failed and will be tried again
+	GaveUp    Outcome = "gave_up"  // it failed for the last time, or the receiver said 410 Gone
+	Unsigned  Outcome = "unsigned" // no signing secret is configured: not sent
+)
+
+// Options configures a Notifier.
+type Options struct {
+	Redis  redis.UniversalClient
+	Ledger Ledger
+	Logger *slog.Logger
+	// Secrets sign webhooks: whsec_ and the base64 of 24 to 64 random bytes. A
+	// webhook carries a signature by each, so that receivers can change from one
+	// to the next. None: webhooks are not sent; tasks are.
+	Secrets []string
+	// AllowedCIDRs are ranges that webhooks may lead to besides public addresses
+	// on ports 80 and 443; in them every port is open as well.
+	AllowedCIDRs []netip.Prefix
+	// Retention is how long it is remembered that an event was told;
+	// [ledger.DefaultRetention] when zero.
+	Retention time.Duration
+	// Observe hears of every outcome; may be nil.
+	Observe func(Outcome)
+	// Now is the clock; time.Now when nil.
+	Now func() time.Time
+}
+
+// Notifier tells of ends. It is the worker's Notifier, and the asynq.Handler of
+// [tasks.TypeNotify]. It is safe for concurrent use.
+type Notifier struct {
+	o       Options
+	log     *slog.Logger
+	now     func() time.Time
+	queue   *asynq.Client
+	secrets []secret
+	http    *http.Client
+}
+
+// New returns a Notifier. Redis stays the caller's to close.
+func New(o Options) (*Notifier, error) {
+	if o.Redis == nil || o.Ledger == nil || o.Logger == nil {
+		return nil, errors.New("notify: Redis, Ledger and Logger are needed")
+	}
+	if o.Retention == 0 {
+		o.Retention = ledger.DefaultRetention
+	}
+	if o.Observe == nil {
+		o.Observe = func(Outcome) {}
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	secrets, err := parseSecrets(o.Secrets)
+	if err != nil {
+		return nil, fmt.Errorf("notify: %w", err)
+	}
+	return &Notifier{
+		o: o, log: o.Logger, now: o.Now, queue: asynq.NewClientFromRedisClient(o.Redis),
+		secrets: secrets, http: newHTTPClient(o.AllowedCIDRs),
+	}, nil
+}
+
+// Close drops idle connections.
+func (n *Notifier) Close() { n.http.CloseIdleConnections() }
+
+// Ended puts the event of the record's end on its way, unless that has been
+// done or nobody wants to know. Its errors are those of Redis.
+func (n *Notifier) Ended(ctx context.Context, r *export.Record) error {
+	if len(r.Notify) == 0 || eventTypes[r.State] == "" {
+		return nil
+	}
+	told, err := n.o.Redis.Get(ctx, toldKey(r.ID)).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return fmt.Errorf("look whether the end of export %s was told: %w", r.ID, err)
+	}
+	if told == eventID(r) {
+		return nil
+	}
+	r, err = n.whole(ctx, r)
+	if err != nil {
+		return err
+	}
+	if eventTypes[r.State] == "" {
+		return nil // taken up again meanwhile
+	}
+	if err := n.send(ctx, r); err != nil {
+		return err
+	}
+	if err := n.o.Redis.Set(ctx, toldKey(r.ID), eventID(r), n.o.Retention).Err(); err != nil {
+		return fmt.Errorf("record that the end of export %s was told: %w", r.ID, err)
+	}
+	return nil
+}
+
+func toldKey(id string) string { return tasks.LedgerKey(id) + ":told" }
+
+// whole returns the record with all its clips: the caller's may hold just the
+// one that its step was about.
+func (n *Notifier) whole(ctx context.Context, r *export.Record) (*export.Record, error) {
+	if len(r.Clips) == r.ClipCount {
+		return r, nil
+	}
+	full, err := n.o.Ledger.Load(ctx, r.ID)
+	if errors.Is(err, ledger.ErrUnknown) {
+		return r, nil
+	}
+	return full, err
+}
+
+// send enqueues what the producer asked for. Of a task that exists already there
+// is no second one.
+func (n *Notifier) send(ctx context.Context, r *export.Record) error {
+	var to tasks.Notify
+	if err := json.Unmarshal(r.Notify, &to); err != nil {
+		n.log.ErrorContext(ctx, "who is to be told of an export's end can't be read", "export", r.ID, "error", err)
+		return nil
+	}
+	if to.Webhook != "" && len(n.secrets) == 0 {
+		n.log.ErrorContext(ctx, "a webhook is not sent: no signing secret is configured (CLIPFERRY_WEBHOOK_SECRETS)", "export", r.ID)
+		n.o.Observe(Unsigned)
+		return nil
+	}
+	event := newEvent(r)
+	body, err := event.encode()
+	if err != nil {
+		return fmt.Errorf("encode the event of export %s: %w", r.ID, err)
+	}
+	task := ownTask(to, event, body, r.Trace)
+	if to.Webhook != "" {
+		if task, err = webhookTask(call{ID: r.ID, Event: body}, event.ID, r.Trace); err != nil {
+			return err
+		}
+	}
+	_, err = n.queue.EnqueueContext(ctx, task)
+	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
+		return fmt.Errorf("enqueue the event of export %s: %w", r.ID, err)
+	}
+	n.log.InfoContext(ctx, "the end of an export is told", "export", r.ID, "event", event.ID, "type", event.Type, "task_type", task.Type())
+	if to.Webhook == "" {
+		n.o.Observe(Delivered)
+	}
+	return nil
+}
+
+// ownTask is the task of a producer that asked for one.
+func ownTask(to tasks.Notify, e event, body json.RawMessage, trace map[string]string) *asynq.Task {
+	queue := to.Queue
+	if queue == "" {
+		queue = tasks.DefaultNotifyQueue
+	}
+	return asynq.NewTaskWithHeaders(to.TaskType, body, trace, asynq.TaskID(e.ID), asynq.Queue(queue))
+}
