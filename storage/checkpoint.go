@@ -124,7 +124,9 @@ func (a *Archive) track(ctx context.Context, key string, rec record) *tracker {
 	t := &tracker{
 		a: a, key: key, rec: rec, done: map[int]donePart{},
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
+		unsaved: true, // so that the upload is known before its first part
 	}
+	t.signal()
 	go t.run(context.WithoutCancel(ctx))
 	return t
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"io"
 	"net/http"
@@ -13,6 +14,11 @@ import (
 )
 
 func readSeeker(b []byte) io.ReadSeeker { return bytes.NewReader(b) }
+
+func base64SHA(b []byte) string {
+	s := sha256.Sum256(b)
+	return base64.StdEncoding.EncodeToString(s[:])
+}
 
 func sum(b []byte) string {
 	s := sha256.Sum256(b)

@@ -3,6 +3,7 @@ package storage
 import (
 	"maps"
 	"mime"
+	"path"
 	"slices"
 	"strings"
 	"unicode"
@@ -39,7 +40,11 @@ func contentDisposition(name string) string {
 // cleanFilename drops what a file name must not have: path separators, control
 // and format characters (among them those that turn the direction of text).
 func cleanFilename(name string) string {
-	name = strings.Map(func(r rune) rune {
+	ending := path.Ext(name)
+	if len(ending) > 6 {
+		ending = ""
+	}
+	stem := strings.Map(func(r rune) rune {
 		switch {
 		case r == '/' || r == '\\' || r == ':':
 			return '-'
@@ -49,16 +54,12 @@ func cleanFilename(name string) string {
 			return ' '
 		}
 		return r
-	}, strings.ToValidUTF8(clip(name, 4*maxFilename), ""))
-	name = strings.Trim(name, ". ")
-	if len(name) <= maxFilename {
-		return name
+	}, strings.ToValidUTF8(clip(strings.TrimSuffix(name, ending), 4*maxFilename), ""))
+	stem = strings.TrimLeft(clip(stem, maxFilename-len(ending)), ". ")
+	if !isToken(strings.ToLower(ending)) {
+		ending = ""
 	}
-	ending := ""
-	if i := strings.LastIndexByte(name, '.'); i > 0 && len(name)-i <= 6 {
-		ending = name[i:]
-	}
-	return strings.TrimRight(clip(name, maxFilename-len(ending)), ". ") + ending
+	return strings.Trim(stem+ending, ". ")
 }
 
 // percentEncode is the ext-value encoding of RFC 8187.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -173,7 +172,7 @@ func (m *mirror) startsAnew(ctx context.Context, err error) bool {
 		m.sequential = true
 	case errors.Is(err, fetch.ErrChanged), errors.Is(err, errUploadGone):
 	case errors.Is(err, errStreamCut):
-		return true // nothing was recorded
+		return fault.ClassOf(err) == fault.Retry // and nothing was recorded
 	default:
 		return false
 	}
@@ -192,6 +191,7 @@ func (m *mirror) carry(ctx context.Context, rec *record) (Object, error) {
 		m.log.InfoContext(ctx, "transfer starts anew", "reason", err)
 		m.a.abortUpload(ctx, m.job.Key, rec.Upload)
 		m.a.dropRecord(ctx, m.job.Key)
+		m.stored, m.resumed = 0, 0
 	}
 	body, err := m.a.opts.Source.Open(ctx, m.job.Link, fetch.Range{From: 0, To: -1})
 	if err != nil {
@@ -270,12 +270,12 @@ func (m *mirror) image(ctx context.Context) (Object, error) {
 		}
 		return m.putWhole(ctx, buf, body.Info)
 	}
-	n, err := src.fill(buf)
-	if err == nil {
-		return Object{}, contentFault(fmt.Sprintf("the image has more than %d bytes", len(buf)), nil)
-	}
-	if !errors.Is(err, io.EOF) {
+	n, over, err := src.fill(buf)
+	if err != nil {
 		return Object{}, err
+	}
+	if !over {
+		return Object{}, contentFault(fmt.Sprintf("the image has more than %d bytes", len(buf)), nil)
 	}
 	return m.putWhole(ctx, buf[:n], body.Info)
 }

@@ -88,7 +88,7 @@ func (s *partSource) readOnce(ctx context.Context, offset int64, b []byte) (int,
 		return 0, err
 	}
 	n, err := io.ReadFull(body, b)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if isCleanEnd(err) {
 		err = fault.New(fault.Retry, "the export link ended early", io.ErrUnexpectedEOF)
 	}
 	return n, err
@@ -109,16 +109,22 @@ func (s *partSource) same(body *fetch.Body, offset int64) error {
 	return nil
 }
 
-// fill reads from an open answer until b is full (nil), the file is over
-// (io.EOF, with n bytes read), or it breaks off.
-func (s *partSource) fill(b []byte) (int, error) {
-	n, err := io.ReadFull(s.first, b)
+// isCleanEnd says that io.ReadFull met an end that the reader meant. A reader that
+// broke off may wrap io.ErrUnexpectedEOF too, which is not the same.
+func isCleanEnd(err error) bool {
+	return err == io.EOF || err == io.ErrUnexpectedEOF //nolint:errorlint // see above
+}
+
+// fill reads from an open answer until b is full or the file is over. An answer
+// that breaks off is an error that wraps errStreamCut.
+func (s *partSource) fill(b []byte) (n int, over bool, err error) {
+	n, err = io.ReadFull(s.first, b)
 	s.m.addFetched(int64(n))
 	switch {
 	case err == nil:
-		return n, nil
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return n, io.EOF
+		return n, false, nil
+	case isCleanEnd(err):
+		return n, true, nil
 	}
-	return n, fault.New(fault.Retry, "the export link broke off", fmt.Errorf("%w: %w", errStreamCut, err))
+	return n, false, fault.New(fault.ClassOf(err), fault.SentenceOf(err), fmt.Errorf("%w: %w", errStreamCut, err))
 }

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -35,8 +36,9 @@ func clipOf(size int, seed uint64) []byte {
 
 // memory is a Checkpoints in memory.
 type memory struct {
-	mu sync.Mutex
-	m  map[string][]byte
+	mu    sync.Mutex
+	m     map[string][]byte
+	saved func(*record) // hears of every save, may be nil
 }
 
 func newMemory() *memory { return &memory{m: map[string][]byte{}} }
@@ -51,6 +53,9 @@ func (c *memory) Save(_ context.Context, key string, b []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.m[key] = b
+	if rec, err := parseRecord(b); err == nil && c.saved != nil {
+		c.saved(rec)
+	}
 	return nil
 }
 
@@ -121,4 +126,13 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("ETag", etag)
 	w.Header().Set("Content-Type", "video/mp4")
 	http.ServeContent(w, r, "", time.Time{}, readSeeker(b))
+}
+
+// limited is a Source that only knows its largest size.
+type limited int64
+
+func (l limited) MaxSize() int64 { return int64(l) }
+
+func (limited) Open(context.Context, string, fetch.Range) (*fetch.Body, error) {
+	return nil, errors.New("not a real source")
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"sync"
 	"time"
 
@@ -74,10 +73,10 @@ func (m *mirror) stream(ctx context.Context, body *fetch.Body) (Object, error) {
 	}
 	part := m.a.partSize(body.Info.Size)
 	src := partSource{m: m, info: body.Info, first: body}
-	n, err := src.fill(buf[:part])
-	if err != nil {
+	n, over, err := src.fill(buf[:part])
+	if err != nil || over {
 		defer share.release(buf)
-		if !errors.Is(err, io.EOF) {
+		if err != nil {
 			return Object{}, err
 		}
 		return m.putWhole(ctx, buf[:n], body.Info)
@@ -199,18 +198,13 @@ func (p *part) load(ctx context.Context) (more bool, err error) {
 		return true, nil
 	}
 	src := partSource{m: t.m, info: t.info, first: t.first}
-	n, err := src.fill(p.buf[:t.layout.part])
-	if errors.Is(err, io.EOF) {
-		err = nil
-	} else if err == nil {
-		more = true
-	}
+	n, over, err := src.fill(p.buf[:t.layout.part])
 	if err != nil || n == 0 {
 		t.share.release(p.buf)
 		return false, err
 	}
 	p.b = p.buf[:n]
-	return more, nil
+	return !over, nil
 }
 
 // send reads the part (unless a stream has), then puts and proves it at once.

@@ -163,8 +163,9 @@ func (c *Client) Open(ctx context.Context, link string, rg Range) (*Body, error)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
+		err = requestFault(ctx, u, err)
 		cancel(nil)
-		return nil, requestFault(ctx, u, err)
+		return nil, err
 	}
 	body, err := c.accept(resp, rg)
 	if err != nil {

@@ -39,11 +39,10 @@ func parseDigests(h http.Header, whole bool) []Digest {
 	structured(h.Values("Repr-Digest"), func(alg, b64 string) { add("repr-digest", alg, b64) })
 	pairs(h.Values("Digest"), func(alg, b64 string) { add("digest", alg, b64) })
 	pairs(h.Values("X-Goog-Hash"), func(alg, b64 string) { add("x-goog-hash", alg, b64) })
-	amazon := map[string]string{"Crc32": "crc32", "Crc32c": "crc32c", "Crc64nvme": "crc64nvme", "Sha256": "sha-256"}
-	composite := strings.EqualFold(h.Get("X-Amz-Checksum-Type"), "COMPOSITE")
-	for name, alg := range amazon {
-		if !composite {
-			add("x-amz-checksum-"+strings.ToLower(name), alg, h.Get("X-Amz-Checksum-"+name))
+	if !strings.EqualFold(h.Get("X-Amz-Checksum-Type"), "COMPOSITE") {
+		for _, alg := range []string{"crc32", "crc32c", "crc64nvme", "sha-256"} {
+			name := "x-amz-checksum-" + strings.ReplaceAll(alg, "-", "")
+			add(name, alg, h.Get(name))
 		}
 	}
 	if sum := amazonMD5(h); sum != nil {

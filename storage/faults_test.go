@@ -1,0 +1,435 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/s3test"
+)
+
+// misbehave is a source that does what do says with request n (from 1), and
+// serves its file honestly where do returns false.
+type misbehave struct {
+	*origin
+	do func(n int, o *origin, w http.ResponseWriter, r *http.Request) bool
+	n  int
+	mu sync.Mutex
+}
+
+func (m *misbehave) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	m.mu.Lock()
+	m.n++
+	n := m.n
+	m.mu.Unlock()
+	if !m.do(n, m.origin, w, r) {
+		m.origin.ServeHTTP(w, r)
+	}
+}
+
+// cutter lets a number of body bytes through, then does as it is told.
+type cutter struct {
+	http.ResponseWriter
+	left int
+	then func()
+}
+
+func (c *cutter) Write(b []byte) (int, error) {
+	if len(b) > c.left {
+		n, _ := c.ResponseWriter.Write(b[:c.left])
+		_ = http.NewResponseController(c.ResponseWriter).Flush()
+		c.left = 0
+		c.then()
+		return n, io.ErrClosedPipe
+	}
+	c.left -= len(b)
+	return c.ResponseWriter.Write(b)
+}
+
+func reset() { panic(http.ErrAbortHandler) }
+
+type sourceFault struct {
+	name string
+	do   func(n int, o *origin, w http.ResponseWriter, r *http.Request) bool
+	// want is the class of the error, "" for success; content says that it wraps ErrContent.
+	want    fault.Class
+	content bool
+}
+
+const tooMuch = 1 << 20
+
+// cutAt cuts the first requests, each after so many bytes.
+func cutAt(times, after int) func(int, *origin, http.ResponseWriter, *http.Request) bool {
+	return func(n int, o *origin, w http.ResponseWriter, r *http.Request) bool {
+		if n > times {
+			return false
+		}
+		o.ServeHTTP(&cutter{w, after, reset}, r)
+		return true
+	}
+}
+
+// answer sends a file without ranges or validator.
+func answer(w http.ResponseWriter, b []byte, length int) {
+	if length >= 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(length))
+	}
+	_, _ = w.Write(b)
+}
+
+func sourceFaults() []sourceFault {
+	whole := func(length func(b []byte) int, body func(b []byte) []byte) func(int, *origin, http.ResponseWriter, *http.Request) bool {
+		return func(_ int, o *origin, w http.ResponseWriter, _ *http.Request) bool {
+			answer(w, body(o.body), length(o.body))
+			return true
+		}
+	}
+	same := func(b []byte) []byte { return b }
+	size := func(b []byte) int { return len(b) }
+	unknown := func([]byte) int { return -1 }
+	late := func(do func(n int, o *origin, w http.ResponseWriter, r *http.Request)) func(int, *origin, http.ResponseWriter, *http.Request) bool {
+		return func(n int, o *origin, w http.ResponseWriter, r *http.Request) bool {
+			if n < 3 {
+				return false
+			}
+			do(n, o, w, r)
+			return true
+		}
+	}
+	return []sourceFault{
+		{name: "honest", do: cutAt(0, 0)},
+		{name: "cut in the first part", do: cutAt(1, 1000)},
+		{name: "cut at a part boundary", do: cutAt(1, minPartSize)},
+		{name: "cut again and again", do: cutAt(7, 700_000)},
+		{name: "cut before the first byte, for ever", do: cutAt(1<<30, 0), want: fault.Retry},
+		{name: "stall", do: func(n int, o *origin, w http.ResponseWriter, r *http.Request) bool {
+			if n != 2 {
+				return false
+			}
+			o.ServeHTTP(&cutter{w, 5000, func() { <-r.Context().Done() }}, r)
+			return true
+		}},
+		{name: "503 now and then", do: func(n int, _ *origin, w http.ResponseWriter, _ *http.Request) bool {
+			if n%2 == 0 {
+				w.WriteHeader(503)
+			}
+			return n%2 == 0
+		}},
+		{name: "429 for long", do: func(_ int, _ *origin, w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("Retry-After", "600")
+			w.WriteHeader(429)
+			return true
+		}, want: fault.Retry},
+		{name: "403 midway", do: late(func(_ int, _ *origin, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }), want: fault.LinkExpired},
+		{name: "404 at once", do: func(_ int, _ *origin, w http.ResponseWriter, _ *http.Request) bool {
+			w.WriteHeader(404)
+			return true
+		}, want: fault.LinkExpired},
+		{name: "206 of another range", do: late(func(_ int, o *origin, w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("ETag", o.etag)
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/%d", minPartSize-1, len(o.body)))
+			w.WriteHeader(206)
+			_, _ = w.Write(o.body[:minPartSize])
+		}), want: fault.Retry, content: true},
+		{name: "206 of another size", do: late(func(_ int, o *origin, w http.ResponseWriter, r *http.Request) {
+			o2 := newOrigin(o.body[:len(o.body)-1])
+			o2.ServeHTTP(w, r)
+		}), want: fault.Retry, content: true},
+		{name: "ranges only at first", do: late(func(_ int, o *origin, w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("ETag", o.etag)
+			answer(w, o.body, len(o.body))
+		})},
+		{name: "no ranges", do: whole(size, same)},
+		{name: "no length", do: whole(unknown, same)},
+		{name: "no length, cut cleanly", do: whole(unknown, func(b []byte) []byte { return b[:len(b)-5] }), want: fault.Retry, content: true},
+		{name: "no length, cut in the first part", do: whole(unknown, func(b []byte) []byte { return b[:1000] }), want: fault.Retry, content: true},
+		{name: "no length, more than the clip", do: whole(unknown, func(b []byte) []byte { return append(bytes.Clone(b), "trailing rubbish"...) }), want: fault.Retry, content: true},
+		{name: "announced shorter", do: whole(func(b []byte) int { return len(b) - 100 }, func(b []byte) []byte { return b[:len(b)-100] }), want: fault.Retry, content: true},
+		{name: "announced longer", do: whole(func(b []byte) int { return len(b) + 100 }, same), want: fault.Retry},
+		{name: "error page with 200", do: func(_ int, _ *origin, w http.ResponseWriter, _ *http.Request) bool {
+			_, _ = w.Write([]byte("<html>" + strings.Repeat("expired ", 100)))
+			return true
+		}, want: fault.Retry, content: true},
+		{name: "large error page", do: func(_ int, _ *origin, w http.ResponseWriter, r *http.Request) bool {
+			w.Header().Set("ETag", `"page"`)
+			http.ServeContent(w, r, "", time.Time{}, strings.NewReader(strings.Repeat("<html>", 2<<20)))
+			return true
+		}, want: fault.Retry, content: true},
+		{name: "gzip", do: func(_ int, o *origin, w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("Content-Encoding", "gzip")
+			answer(w, o.body, len(o.body))
+			return true
+		}, want: fault.Retry, content: true},
+		{name: "wrong digest", do: func(_ int, o *origin, w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("Content-MD5", "XrY7u+Ae7tCTyyK7j1rNww==")
+			answer(w, o.body, len(o.body))
+			return true
+		}, want: fault.Retry, content: true},
+		{name: "flipped bit, told by its digest", do: func(_ int, o *origin, w http.ResponseWriter, r *http.Request) bool {
+			w.Header().Set("Digest", "sha-256="+base64SHA(o.body))
+			b := bytes.Clone(o.body)
+			b[len(b)/2] ^= 1
+			w.Header().Set("ETag", o.etag)
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(b))
+			return true
+		}, want: fault.Retry, content: true},
+		{name: "right digest", do: func(_ int, o *origin, w http.ResponseWriter, r *http.Request) bool {
+			w.Header().Set("Digest", "sha-256="+base64SHA(o.body))
+			o.ServeHTTP(w, r)
+			return true
+		}},
+		{name: "changes midway", do: func(n int, o *origin, _ http.ResponseWriter, _ *http.Request) bool {
+			if n == 3 {
+				o.mu.Lock()
+				o.body, o.etag = clipOf(len(o.body), 77), `"v2"`
+				o.mu.Unlock()
+			}
+			return false
+		}},
+		{name: "changes with every request", do: func(n int, o *origin, _ http.ResponseWriter, _ *http.Request) bool {
+			o.mu.Lock()
+			o.body, o.etag = bytes.Clone(o.body), fmt.Sprintf(`"v%d"`, n)
+			o.body[len(o.body)/2]++
+			o.mu.Unlock()
+			return false
+		}, want: fault.Retry, content: true},
+	}
+}
+
+// Whatever the source does, what is completed is the source, and nothing else is
+// completed; a transfer that failed leaves nothing behind but what it can resume from.
+func TestSourceFaults(t *testing.T) {
+	srv := s3test.Start(t)
+	for i, f := range sourceFaults() {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			o := newOrigin(clipOf(2*minPartSize+tooMuch, uint64(i)))
+			hs := httptest.NewServer(&misbehave{origin: o, do: f.do})
+			defer hs.Close()
+			hs.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+			store := newMemory()
+			a := newArchive(t, srv, func(o *Options) {
+				o.Checkpoints = store
+				o.Source = newFetch(t, func(fo *fetch.Options) { fo.StallTimeout = 300 * time.Millisecond })
+			})
+			job := Job{Export: "e", Key: a.Folder("p", fmt.Sprint(i)) + "clip-000.mp4", Link: hs.URL}
+			obj, err := a.Mirror(t.Context(), job)
+			_, exists, herr := a.head(t.Context(), job.Key)
+			if herr != nil {
+				t.Fatal(herr)
+			}
+			if f.want == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := stored(t, a, job.Key); !bytes.Equal(got, o.body) || obj.SHA256 != sum(o.body) {
+					t.Errorf("the object is not the source: %d bytes", len(got))
+				}
+				return
+			}
+			if err == nil || fault.ClassOf(err) != f.want || errors.Is(err, ErrContent) != f.content {
+				t.Errorf("got %v", err)
+			}
+			if exists {
+				t.Error("something was completed")
+			}
+			if f.content && len(store.m) > 0 {
+				t.Error("wrong content left a checkpoint")
+			}
+			// the next run, with an honest link, ends well
+			honest := httptest.NewServer(o)
+			defer honest.Close()
+			job.Link = honest.URL
+			if obj, err = a.Mirror(t.Context(), job); err != nil || obj.SHA256 != sum(o.body) {
+				t.Errorf("afterwards: %+v, %v", obj, err)
+			}
+		})
+	}
+}
+
+// s3Proxy stands between us and S3. It keeps the Host, which is signed.
+type s3Proxy struct {
+	proxy *httputil.ReverseProxy
+	// do may answer request n (from 1) of its kind instead; see kindOf.
+	do   func(kind string, n int, w http.ResponseWriter, r *http.Request, pass func(http.ResponseWriter)) bool
+	mu   sync.Mutex
+	seen map[string]int
+}
+
+func newS3Proxy(t *testing.T, srv *s3test.Server, do func(string, int, http.ResponseWriter, *http.Request, func(http.ResponseWriter)) bool) string {
+	t.Helper()
+	target, err := url.Parse(srv.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &s3Proxy{do: do, seen: map[string]int{}, proxy: &httputil.ReverseProxy{
+		Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host },
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0),
+	}}
+	hs := httptest.NewServer(p)
+	hs.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	t.Cleanup(hs.Close)
+	return hs.URL
+}
+
+func kindOf(r *http.Request) string {
+	q := r.URL.Query()
+	switch {
+	case r.Method == "HEAD":
+		return "head"
+	case r.Method == "POST" && q.Has("uploads"):
+		return "create"
+	case r.Method == "POST":
+		return "complete"
+	case r.Method == "PUT" && q.Has("partNumber"):
+		return "part"
+	case r.Method == "PUT" && q.Has("tagging"):
+		return "tag"
+	case r.Method == "PUT":
+		return "put"
+	case r.Method == "DELETE":
+		return "abort"
+	case q.Has("uploadId"):
+		return "list"
+	}
+	return "get"
+}
+
+func (p *s3Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	kind := kindOf(r)
+	p.mu.Lock()
+	p.seen[kind]++
+	n := p.seen[kind]
+	p.mu.Unlock()
+	pass := func(w http.ResponseWriter) { p.proxy.ServeHTTP(w, r) }
+	if !p.do(kind, n, w, r, pass) {
+		pass(w)
+	}
+}
+
+func s3Error(w http.ResponseWriter, status int, code string) {
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, "<Error><Code>%s</Code><Message>m</Message></Error>", code)
+}
+
+// Whatever happens on the way to S3, the same holds; and every fault here is one
+// that a transfer must survive.
+func TestS3Faults(t *testing.T) {
+	type do = func(kind string, n int, w http.ResponseWriter, r *http.Request, pass func(http.ResponseWriter)) bool
+	failing := func(kind string, times int, fail func(w http.ResponseWriter, r *http.Request, pass func(http.ResponseWriter))) do {
+		return func(k string, n int, w http.ResponseWriter, r *http.Request, pass func(http.ResponseWriter)) bool {
+			if k != kind || n > times {
+				return false
+			}
+			fail(w, r, pass)
+			return true
+		}
+	}
+	status := func(code int, name string) func(http.ResponseWriter, *http.Request, func(http.ResponseWriter)) {
+		return func(w http.ResponseWriter, _ *http.Request, _ func(http.ResponseWriter)) { s3Error(w, code, name) }
+	}
+	// the deed is done, its answer is lost
+	lost := func(_ http.ResponseWriter, _ *http.Request, pass func(http.ResponseWriter)) {
+		pass(httptest.NewRecorder())
+		reset()
+	}
+	// half a body arrives
+	half := func(_ http.ResponseWriter, r *http.Request, _ func(http.ResponseWriter)) {
+		_, _ = io.CopyN(io.Discard, r.Body, 100_000)
+		reset()
+	}
+	// the body is changed on the way
+	corrupt := func(w http.ResponseWriter, r *http.Request, pass func(http.ResponseWriter)) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			reset()
+		}
+		b[len(b)/2] ^= 1
+		r.Body = io.NopCloser(bytes.NewReader(b))
+		pass(w)
+	}
+	srv := s3test.Start(t)
+	for name, c := range map[string]struct {
+		size int
+		do   do
+	}{
+		"part 503":             {2*minPartSize + 5, failing("part", 3, status(503, "SlowDown"))},
+		"part 500":             {2*minPartSize + 5, failing("part", 2, status(500, "InternalError"))},
+		"part answer lost":     {2*minPartSize + 5, failing("part", 2, lost)},
+		"part cut":             {2*minPartSize + 5, failing("part", 2, half)},
+		"part corrupted":       {2*minPartSize + 5, failing("part", 2, corrupt)},
+		"create answer lost":   {2*minPartSize + 5, failing("create", 1, lost)},
+		"complete answer lost": {2*minPartSize + 5, failing("complete", 1, lost)},
+		"complete 500":         {2*minPartSize + 5, failing("complete", 1, status(500, "InternalError"))},
+		"complete 409":         {2*minPartSize + 5, failing("complete", 1, status(409, "ConditionalRequestConflict"))},
+		"complete: no upload":  {2*minPartSize + 5, failing("complete", 1, status(404, "NoSuchUpload"))},
+		"part: no upload":      {2*minPartSize + 5, failing("part", 1, status(404, "NoSuchUpload"))},
+		"no conditions, parts": {2*minPartSize + 5, failing("complete", 1, status(501, "NotImplemented"))},
+		"no conditions, put":   {5000, failing("put", 1, status(501, "NotImplemented"))},
+		"put 503":              {5000, failing("put", 2, status(503, "SlowDown"))},
+		"put answer lost":      {5000, failing("put", 1, lost)},
+		"put corrupted":        {5000, failing("put", 1, corrupt)},
+		"no tags":              {2*minPartSize + 5, failing("tag", 1<<30, status(501, "NotImplemented"))},
+		"head 500":             {5000, failing("head", 1, status(500, "InternalError"))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			clip := clipOf(c.size, uint64(len(name)))
+			proxied := newS3Proxy(t, srv, c.do)
+			a := newArchive(t, srv, func(o *Options) { o.Client = srv.ClientAt(proxied) })
+			job := Job{Export: "e", Key: a.Folder("p", name) + "clip-000.mp4", Link: serveFile(t, clip)}
+			var obj Object
+			var err error
+			for range 3 { // a fault that is handed up is retried by whoever schedules
+				if obj, err = a.Mirror(t.Context(), job); fault.ClassOf(err) != fault.Retry || err == nil {
+					break
+				}
+				t.Log(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := stored(t, a, job.Key); !bytes.Equal(got, clip) || obj.SHA256 != sum(clip) {
+				t.Errorf("the object is not the clip: %d bytes", len(got))
+			}
+		})
+	}
+}
+
+// A server that stores something else than it was sent is found out.
+func TestS3StoresWrong(t *testing.T) {
+	srv := s3test.Start(t)
+	proxied := newS3Proxy(t, srv, func(kind string, _ int, _ http.ResponseWriter, r *http.Request, _ func(http.ResponseWriter)) bool {
+		if kind == "put" {
+			b, _ := io.ReadAll(r.Body)
+			b[len(b)/2] ^= 1
+			r.Body = io.NopCloser(bytes.NewReader(b))
+			r.Header.Del("X-Amz-Checksum-Crc32") // and does not look
+		}
+		return false
+	})
+	// an unsigned header can go missing unnoticed only on a server that checks no signatures
+	a := newArchive(t, srv, func(o *Options) { o.Client = srv.ClientAt(proxied) })
+	key := a.Folder("p", "wrong") + "clip-000.mp4"
+	_, err := a.Mirror(t.Context(), Job{Export: "e", Key: key, Link: serveFile(t, clipOf(5000, 1))})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	if _, exists, err := a.head(context.Background(), key); err != nil || exists {
+		t.Errorf("a wrong object stands there: %v %v", exists, err)
+	}
+}

@@ -1,0 +1,369 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/s3test"
+)
+
+// onDisk is a Checkpoints that outlives its process.
+type onDisk string
+
+func (d onDisk) path(key string) string {
+	return filepath.Join(string(d), hex.EncodeToString([]byte(key)))
+}
+
+func (d onDisk) Load(_ context.Context, key string) ([]byte, error) {
+	b, err := os.ReadFile(d.path(key))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return b, err
+}
+
+func (d onDisk) Save(_ context.Context, key string, b []byte) error {
+	tmp := d.path(key) + ".tmp"
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, d.path(key))
+}
+
+func (d onDisk) Delete(_ context.Context, key string) error {
+	if err := os.Remove(d.path(key)); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// mirrorSpec is what a process that will be killed is told.
+type mirrorSpec struct {
+	Link, Key, Checkpoints string
+	PartSize               int64
+}
+
+func (m mirrorSpec) archive(client *s3.Client) (*Archive, error) {
+	src, err := fetch.New(fetch.Options{AllowedCIDRs: loopback})
+	if err != nil {
+		return nil, err
+	}
+	return New(Options{
+		Client: client, Bucket: s3test.Bucket, Source: src,
+		Checkpoints: onDisk(m.Checkpoints), PartSize: m.PartSize,
+	})
+}
+
+func mirrorChild() error {
+	var spec mirrorSpec
+	if err := json.Unmarshal([]byte(os.Getenv("CLIPFERRY_MIRROR_SPEC")), &spec); err != nil {
+		return err
+	}
+	client, err := NewClient(context.Background(), ClientOptions{PathStyle: true})
+	if err != nil {
+		return err
+	}
+	a, err := spec.archive(client)
+	if err != nil {
+		return err
+	}
+	_, err = a.Mirror(context.Background(), Job{Export: "e", Key: spec.Key, Link: spec.Link})
+	return err
+}
+
+// killMidway runs Mirror in a process and kills it once its checkpoint tells of so many parts.
+func killMidway(t testing.TB, srv *s3test.Server, spec *mirrorSpec, origin http.Handler, parts int) {
+	t.Helper()
+	hs := httptest.NewServer(origin)
+	t.Cleanup(hs.Close)
+	spec.Link = hs.URL + "/0.mp4"
+	b, err := json.Marshal(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), append(srv.Env(), childEnv+"=mirror", "CLIPFERRY_MIRROR_SPEC="+string(b))...)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-exited:
+			t.Fatalf("the process ended before it was killed: %v", err)
+		case <-tick.C:
+		}
+		b, _ := onDisk(spec.Checkpoints).Load(t.Context(), spec.Key)
+		if rec, err := parseRecord(b); err == nil && rec.Parts >= parts {
+			break
+		}
+	}
+	_ = cmd.Process.Kill()
+	<-exited
+}
+
+// A worker that is killed midway costs no more than the parts in flight, on a
+// server that lists checksums and on one that does not.
+func TestResumeAfterKill(t *testing.T) {
+	const parts = 10
+	servers(t, func(t *testing.T, srv *s3test.Server) {
+		clip := clipOf(parts*minPartSize, 3)
+		spec := mirrorSpec{Key: "killed.mp4", Checkpoints: t.TempDir(), PartSize: minPartSize}
+		killMidway(t, srv, &spec, newOrigin(clip), parts-4)
+		a, err := spec.archive(srv.Client())
+		if err != nil {
+			t.Fatal(err)
+		}
+		obj, err := a.Mirror(t.Context(), Job{Export: "e", Key: spec.Key, Link: spec.Link})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if obj.SHA256 != sum(clip) || !bytes.Equal(stored(t, a, spec.Key), clip) {
+			t.Error("the object is not the clip")
+		}
+		// what was not recorded was in flight; the kill itself takes a moment
+		if obj.Resumed < (parts-4)*minPartSize || obj.Fetched != int64(len(clip))-obj.Resumed {
+			t.Errorf("fetched %d of %d bytes, found %d", obj.Fetched, len(clip), obj.Resumed)
+		}
+		noUploads(t, srv)
+	})
+}
+
+// The S3 server dies as well: one keeps its uploads, the other forgets them and
+// everything begins anew; both end with the clip.
+func TestResumeAfterServerRestart(t *testing.T) {
+	servers(t, func(t *testing.T, srv *s3test.Server) {
+		clip := clipOf(6*minPartSize, 4)
+		spec := mirrorSpec{Key: "killed.mp4", Checkpoints: t.TempDir(), PartSize: minPartSize}
+		killMidway(t, srv, &spec, newOrigin(clip), 3)
+		srv.Kill()
+		srv.Restart(t)
+		a, err := spec.archive(srv.Client())
+		if err != nil {
+			t.Fatal(err)
+		}
+		obj, err := a.Mirror(t.Context(), Job{Export: "e", Key: spec.Key, Link: spec.Link})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if obj.SHA256 != sum(clip) || !bytes.Equal(stored(t, a, spec.Key), clip) {
+			t.Error("the object is not the clip")
+		}
+		if resumed := obj.Resumed > 0; resumed != (srv.Name == "versitygw") {
+			t.Errorf("%d bytes were found", obj.Resumed)
+		}
+	})
+}
+
+// noUploads checks that nothing unfinished is left.
+func noUploads(t *testing.T, srv *s3test.Server) {
+	t.Helper()
+	out, err := srv.Client().ListMultipartUploads(t.Context(), &s3.ListMultipartUploadsInput{Bucket: aws.String(s3test.Bucket)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, u := range out.Uploads {
+		t.Errorf("unfinished: %s", aws.ToString(u.Key))
+	}
+}
+
+// interrupted runs a transfer that is stopped, as at SIGTERM, once so many parts
+// are recorded.
+func interrupted(t *testing.T, a *Archive, store *memory, job Job, parts int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	store.saved = func(rec *record) {
+		if rec.Parts >= parts {
+			cancel()
+		}
+	}
+	if obj, err := a.Mirror(ctx, job); err == nil || fault.ClassOf(err) != fault.Retry {
+		t.Fatalf("not interrupted: %+v, %v", obj, err)
+	}
+	store.saved = nil
+}
+
+// What may have become of a transfer between two runs.
+func TestResumeCases(t *testing.T) {
+	srv := s3test.Start(t)
+	const size = 6 * minPartSize
+	abort := func(t *testing.T, a *Archive, key string, store *memory) {
+		rec := loaded(t, store, key)
+		if err := a.tryAbort(t.Context(), key, rec.Upload); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		between func(t *testing.T, a *Archive, key string, o *origin, store *memory)
+		resumes bool
+	}{
+		"nothing": {func(*testing.T, *Archive, string, *origin, *memory) {}, true},
+		"a part was lost": {func(t *testing.T, a *Archive, key string, _ *origin, store *memory) {
+			removePart(t, srv, loaded(t, store, key).Upload, 1)
+		}, true},
+		"the source changed": {func(_ *testing.T, _ *Archive, _ string, o *origin, _ *memory) {
+			o.mu.Lock()
+			o.body, o.etag = clipOf(size, 99), `"v2"`
+			o.mu.Unlock()
+		}, false},
+		"the source grew": {func(_ *testing.T, _ *Archive, _ string, o *origin, _ *memory) {
+			o.mu.Lock()
+			o.body = clipOf(size+5, 99)
+			o.mu.Unlock()
+		}, false},
+		"the source lost its tag": {func(_ *testing.T, _ *Archive, _ string, o *origin, _ *memory) {
+			o.mu.Lock()
+			o.etag = `W/"v1"`
+			o.mu.Unlock()
+		}, false},
+		"the upload was aborted": {func(t *testing.T, a *Archive, key string, _ *origin, store *memory) { abort(t, a, key, store) }, false},
+		"the record is rubbish": {func(t *testing.T, _ *Archive, key string, _ *origin, store *memory) {
+			_ = store.Save(t.Context(), key, []byte(`{"v":1,"upload":"x"}`))
+		}, false},
+		"the record lies": {func(t *testing.T, _ *Archive, key string, _ *origin, store *memory) {
+			rec := loaded(t, store, key)
+			rec.CRCs[0]++
+			b, err := json.Marshal(rec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = store.Save(t.Context(), key, b)
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := newMemory()
+			a := newArchive(t, srv, func(o *Options) { o.Checkpoints = store })
+			o := newOrigin(clipOf(size, 5))
+			hs := httptest.NewServer(o)
+			defer hs.Close()
+			job := Job{Export: "e", Key: a.Folder("p", name) + "clip-000.mp4", Link: hs.URL}
+			interrupted(t, a, store, job, 2)
+			c.between(t, a, job.Key, o, store)
+			obj, err := a.Mirror(t.Context(), job)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if obj.SHA256 != sum(o.body) || !bytes.Equal(stored(t, a, job.Key), o.body) {
+				t.Error("the object is not the clip")
+			}
+			if (obj.Resumed > 0) != c.resumes {
+				t.Errorf("found %d bytes", obj.Resumed)
+			}
+			if _, left := store.m[job.Key]; left {
+				t.Error("a checkpoint is left")
+			}
+		})
+	}
+}
+
+func loaded(t *testing.T, store *memory, key string) *record {
+	t.Helper()
+	b, _ := store.Load(t.Context(), key)
+	rec, err := parseRecord(b)
+	if err != nil {
+		t.Fatalf("%v: %s", err, b)
+	}
+	if rec.Parts < 2 {
+		t.Fatalf("only %d parts were recorded", rec.Parts)
+	}
+	return rec
+}
+
+// removePart takes a part away behind versitygw's back.
+func removePart(t *testing.T, srv *s3test.Server, upload string, number int) {
+	t.Helper()
+	var found bool
+	err := filepath.WalkDir(srv.Dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.Name() == fmt.Sprint(number) && filepath.Base(filepath.Dir(path)) == upload {
+			found = true
+			return os.Remove(path)
+		}
+		return err
+	})
+	if err != nil || !found {
+		t.Fatalf("part %d of %s: found %v, %v", number, upload, found, err)
+	}
+}
+
+// Workers that carry the same clip at the same time end with one object and one truth.
+func TestTwoWorkers(t *testing.T) {
+	srv := s3test.Start(t)
+	for _, size := range []int{50_000, 3 * minPartSize} {
+		clip := clipOf(size, 6)
+		link := serveFile(t, clip)
+		store := newMemory()
+		objs, errs := make([]Object, 4), make([]error, 4)
+		var wg sync.WaitGroup
+		for i := range objs {
+			a := newArchive(t, srv, func(o *Options) { o.Checkpoints = store })
+			wg.Go(func() {
+				objs[i], errs[i] = a.Mirror(t.Context(), Job{Export: "e", Key: fmt.Sprintf("same-%d.mp4", size), Link: link})
+			})
+		}
+		wg.Wait()
+		for i := range objs {
+			if errs[i] != nil || objs[i].SHA256 != sum(clip) || objs[i].Size != int64(size) {
+				t.Errorf("%d: %+v, %v", size, objs[i], errs[i])
+			}
+		}
+	}
+	noUploads(t, srv)
+}
+
+// An object without our mark is only taken for the clip if it has its bytes.
+func TestForeignObject(t *testing.T) {
+	srv := s3test.Start(t)
+	a := newArchive(t, srv)
+	clip := clipOf(50_000, 8)
+	link := serveFile(t, clip)
+	for key, body := range map[string][]byte{"same.mp4": clip, "other.mp4": clipOf(50_000, 9), "page.mp4": []byte("<html>")} {
+		_, err := srv.Client().PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(s3test.Bucket), Key: &key, Body: bytes.NewReader(body)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		obj, err := a.Mirror(t.Context(), Job{Export: "e", Key: key, Link: link})
+		if same := key == "same.mp4"; same != (err == nil && obj.Found && obj.SHA256 == sum(clip)) {
+			t.Errorf("%s: %+v, %v", key, obj, err)
+		}
+		if err != nil && fault.ClassOf(err) != fault.Terminal {
+			t.Errorf("%s: %v", key, err)
+		}
+		if !bytes.Equal(stored(t, a, key), body) {
+			t.Errorf("%s was written over", key)
+		}
+	}
+}
+
+func TestDeadline(t *testing.T) {
+	srv := s3test.Start(t)
+	a := newArchive(t, srv)
+	hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer hs.Close()
+	_, err := a.Mirror(t.Context(), Job{Key: "late.mp4", Link: hs.URL, Deadline: time.Now().Add(100 * time.Millisecond)})
+	if fault.ClassOf(err) != fault.Retry || err == nil {
+		t.Errorf("got %v", err)
+	}
+}
