@@ -53,7 +53,7 @@ func (w *Worker) recordSubmit(ctx context.Context, r *export.Record, turn *budge
 // waiting for the other: whichever survives tells the tale.
 func (w *Worker) accepted(ctx context.Context, r *export.Record, turn *budget.Turn, task wayin.Task) error {
 	w.log.Info("export accepted", "export", r.ID, "project_id", r.ProjectID, "export_task_id", task.ExportTaskID)
-	now := w.now()
+	now, seen := w.now(), r.Receipts
 	paid := receiptOf(r)
 	paid.ExportTaskID, paid.Submitted = task.ExportTaskID, now
 
@@ -77,9 +77,7 @@ func (w *Worker) accepted(ctx context.Context, r *export.Record, turn *budget.Tu
 	}
 	if inS3 == nil {
 		accepted, err = w.persist(ctx, r.ID, func(r *export.Record) error {
-			if r.ExportTaskID == task.ExportTaskID && r.Receipt == "" {
-				r.ReceiptWritten(export.ReceiptOpen)
-			}
+			r.ReceiptPut(task.ExportTaskID, seen, export.ReceiptOpen)
 			return nil
 		})
 		if err != nil {

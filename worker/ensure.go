@@ -53,9 +53,7 @@ func (w *Worker) keepReceipt(ctx context.Context, r *export.Record) {
 	err := w.writeReceipt(ctx, r, says)
 	if err == nil {
 		_, err = w.o.Ledger.UpdateClip(ctx, r.ID, noClip, func(now *export.Record) error {
-			if now.ExportTaskID == r.ExportTaskID {
-				now.ReceiptWritten(says)
-			}
+			now.ReceiptPut(r.ExportTaskID, r.Receipts, says)
 			return nil
 		})
 	}

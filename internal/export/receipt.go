@@ -35,8 +35,21 @@ func (r *Record) ReceiptDue() (says string, due bool) {
 	return says, says != r.Receipt
 }
 
-// ReceiptWritten records what the receipt in S3 says now.
+// ReceiptWritten records what the receipt in S3 says, as it was read there.
 func (r *Record) ReceiptWritten(says string) { r.Receipt = says }
+
+// ReceiptPut records that the task's receipt was written, by somebody who had
+// loaded the record when its Receipts were seen. If others have written it
+// since, nobody knows whose word stands in S3; unless all said the same, it is
+// due again.
+func (r *Record) ReceiptPut(task string, seen int, says string) {
+	same := r.ExportTaskID == task && (r.Receipts == seen || r.Receipt == says)
+	if !same {
+		says = ""
+	}
+	r.Receipt = says
+	r.Receipts++
+}
 
 // NeedsCare reports whether something still has to be done for the export: it
 // is not final, or it is read until its slot is free, or its receipt is due.

@@ -70,7 +70,8 @@ type Record struct {
 	FinishedAt     time.Time `json:"finished_at,omitzero"` // when a read saw the render's end
 	ExpireAt       time.Time `json:"expire_at,omitzero"`
 	CostUsage      float64   `json:"cost_usage,omitempty"`
-	Receipt        string    `json:"receipt,omitempty"` // what the receipt in S3 says, see [Record.ReceiptDue]
+	Receipt        string    `json:"receipt,omitempty"`  // what the receipt in S3 says, see [Record.ReceiptDue]
+	Receipts       int       `json:"receipts,omitempty"` // times the receipt was written
 
 	Read       Reason    `json:"read,omitempty"` // why the current poll step is wanted
 	Step       int       `json:"step,omitempty"` // number of the current poll step

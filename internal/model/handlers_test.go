@@ -1,0 +1,466 @@
+package model
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/clipferry/clipferry/internal/export"
+)
+
+var errUnknown = errors.New("no record")
+
+// place is where in a handler a worker is: what it does next.
+type place string
+
+const (
+	idle place = ""
+
+	takeUp   place = "take up"  // submit: find or make the record
+	lease    place = "lease"    // submit: one run at a time
+	reload   place = "reload"   // submit: load again, under the lease
+	adopt    place = "adopt"    // submit: look for a receipt
+	settle   place = "settle"   // submit: a request of a dead worker is in doubt
+	accepted place = "adopted"  // submit: the receipt's task is recorded
+	intend   place = "intend"   // submit: write the intent ahead
+	post     place = "post"     // submit: the paid request goes out
+	answered place = "answered" // submit: it was taken; ledger and receipt
+	mark     place = "mark"     // submit: the receipt is known to stand
+	lose     place = "lose"     // submit: the answer did not come
+	putBack  place = "put back" // submit: it was refused
+	reject   place = "reject"   // submit: it never will be taken
+	load     place = "load"     // poll, mirror, seal: is the step due?
+	read     place = "read"     // poll: the request
+	merge    place = "merge"    // poll: its answer is recorded
+	transfer place = "transfer" // mirror
+	outcome  place = "outcome"  // mirror: what came of it is recorded
+	manifest place = "manifest" // seal
+	seal     place = "seal"     // seal: recorded
+	desk     place = "desk"     // what a person asks for is recorded
+	loadAll  place = "load all" // a step that came late looks what is due
+	ensure   place = "ensure"   // every due task exists
+	receipts place = "receipts" // the receipt says what it must
+	noted    place = "noted"    // … and is known to
+	leave    place = "leave"    // the lease goes back, the task is done
+	retreat  place = "retreat"  // the task is to come again
+	rescue   place = "rescue"   // recover: rebuild from the receipt
+	born     place = "born"     // recover: the record that it found
+)
+
+// edge is one thing that may happen.
+type edge struct {
+	name  string
+	fault bool // a fault, or a person's doing: not part of a fair run
+	to    *world
+}
+
+// starts maps a task to where its handler begins.
+func begin(s step) place {
+	switch s.kind {
+	case string(export.StepSubmit):
+		return takeUp
+	case "cancel", "retry", "pay", "fail":
+		return desk
+	case "sweep":
+		return loadAll
+	case "recover":
+		return rescue
+	default:
+		return load
+	}
+}
+
+// run does the next effect of a worker and returns all that may come of it.
+func (w *world) run(i int) []edge {
+	var edges []edge
+	p := &w.procs[i]
+	name := fmt.Sprintf("%d %s %s", i, p.on.id(), p.at)
+	// then adds an outcome.
+	then := func(how string, fault bool, f func(w *world, p *proc)) {
+		c := w.clone()
+		f(c, &c.procs[i])
+		if how != "" {
+			how = ": " + how
+		}
+		edges = append(edges, edge{name + how, fault, c})
+	}
+	switch p.at {
+	case takeUp, lease, reload, adopt, settle, accepted, intend:
+		then("", false, (*world).beforePost)
+	case post:
+		w.posts(then)
+	case answered:
+		w.answeredBy(p, then)
+	case read:
+		w.reads(p, then)
+	case transfer:
+		w.transfers(p, then)
+	case leave:
+		then("", false, func(w *world, p *proc) { w.leaveWith(p, true) })
+		if w.left.ackLost > 0 && w.queue[p.on] == active {
+			then("ack lost", true, func(w *world, p *proc) { w.left.ackLost--; w.leaveWith(p, false) })
+		}
+	default:
+		then("", false, (*world).afterwards)
+	}
+	return edges
+}
+
+// beforePost is the submit handler up to the paid request.
+func (w *world) beforePost(p *proc) {
+	switch p.at {
+	case takeUp:
+		if w.rec == nil && p.on.n == 0 {
+			w.rec = freeze(newborn())
+		}
+		w.goDue(p, submitDue, lease)
+	case lease:
+		if w.leased {
+			p.at = retreat
+			return
+		}
+		w.leased, w.mourned, p.holds, p.at = true, false, true, reload
+	case reload:
+		w.goDue(p, submitDue, adopt)
+	case adopt:
+		switch {
+		case w.receipt.task != "" && !slices.Contains(p.snap.Previous, w.receipt.task):
+			p.answer, p.outcome, p.at = w.receipt.task, w.receipt.says, accepted
+		case p.snap.State == export.Submitting:
+			p.at = settle
+		default:
+			p.at = intend
+		}
+	case accepted:
+		says := p.outcome
+		w.record(p, func(r *export.Record) error {
+			if says == export.ReceiptDone && w.manifest == p.answer {
+				return r.Restore(noon, p.answer, "manifest", w.restored())
+			}
+			if err := r.Accept(noon, p.answer, "", ""); err != nil {
+				return err
+			}
+			r.ReceiptWritten(says)
+			return nil
+		}, leave)
+	case settle:
+		by := p.snap.IntentBy
+		w.record(p, func(r *export.Record) error { return r.Lose(noon, by, w.policy, "dead") }, leave)
+	case intend:
+		if !p.holds { // the lease was lost while it waited: renewing fails
+			p.at = retreat
+			return
+		}
+		w.tokens++
+		p.token = fmt.Sprint("token", w.tokens)
+		w.record(p, func(r *export.Record) error { return r.Intend(noon, p.token) }, loadAll)
+		if p.at == ensure {
+			p.at, p.seen = post, p.snap.Receipts
+		}
+	}
+}
+
+// record carries out a change; what the record refuses is settled, and the
+// handler goes to the place for that.
+func (w *world) record(p *proc, change func(*export.Record) error, refused place) {
+	r, err := w.swap(change)
+	if err != nil {
+		p.at = refused
+		return
+	}
+	p.snap, p.at, p.due = r, ensure, 0
+}
+
+// goDue loads the record and goes on if the step is the current one.
+func (w *world) goDue(p *proc, due func(*record, step) bool, on place) {
+	p.snap, p.at = w.rec, on
+	if w.rec == nil || !due(w.rec, p.on) {
+		p.at = loadAll
+	}
+}
+
+func submitDue(r *record, s step) bool {
+	return (r.State == export.Queued || r.State == export.Submitting) && r.Round == s.n
+}
+
+func stepDue(r *record, s step) bool {
+	switch export.Kind(s.kind) {
+	case export.StepPoll:
+		return r.Read != export.ReadNone && r.Step == s.n
+	case export.StepMirror:
+		c := r.Clips[s.clip]
+		return (r.State == export.Rendering || r.State == export.Mirroring) &&
+			c != nil && c.State == export.ClipReady && c.Round == s.n
+	default:
+		return r.Sealable() && r.SealRound == s.n
+	}
+}
+
+type outcomes func(how string, fault bool, f func(*world, *proc))
+
+// posts sends the paid request.
+func (w *world) posts(then outcomes) {
+	take := func(w *world) string {
+		task := fmt.Sprint("task", len(w.charges)+1)
+		w.charges = append(w.charges, task)
+		return task
+	}
+	then("taken", false, func(w *world, p *proc) { p.answer, p.at = take(w), answered })
+	if w.left.answerLost > 0 {
+		then("taken, answer lost", true, func(w *world, p *proc) {
+			w.left.answerLost--
+			take(w)
+			w.lost++
+			p.at = lose
+		})
+		then("not taken, answer lost", true, func(w *world, p *proc) { w.left.answerLost--; p.at = lose })
+	}
+	if w.left.refused > 0 {
+		then("refused", true, func(w *world, p *proc) { w.left.refused--; p.at = putBack })
+	}
+	if w.left.rejected > 0 {
+		then("rejected", true, func(w *world, p *proc) { w.left.rejected--; p.at = reject })
+	}
+}
+
+// answeredBy records an answer in the ledger and in S3, in either order.
+func (w *world) answeredBy(p *proc, then outcomes) {
+	if !p.inLedger {
+		then("ledger", false, func(w *world, p *proc) {
+			task := p.answer
+			accept := func(r *export.Record) error { return r.Accept(noon, task, "n", "CREATED") }
+			r, err := w.swap(accept)
+			if errors.Is(err, errUnknown) { // Redis lost everything in between
+				anew := thaw(p.snap)
+				err = accept(anew)
+				r = freeze(anew)
+				w.rec = r
+			}
+			p.inLedger, p.snap, p.resumes = true, r, err == nil
+			p.done()
+		})
+	}
+	if !p.inS3 {
+		then("S3", false, func(w *world, p *proc) {
+			w.receipt = receipt{p.answer, export.ReceiptOpen}
+			p.inS3 = true
+			p.done()
+		})
+	}
+}
+
+func (p *proc) done() {
+	switch {
+	case !p.inLedger || !p.inS3:
+	case p.resumes:
+		p.at = mark
+	default:
+		p.at = leave
+	}
+}
+
+// reads is the status read.
+func (w *world) reads(p *proc, then outcomes) {
+	go2merge := func(how string) func(w *world, p *proc) {
+		return func(w *world, p *proc) { p.outcome, p.at = how, merge }
+	}
+	then("succeeded", false, go2merge("succeeded"))
+	if p.snap.Outcome != "" {
+		return // it was over once and stays so
+	}
+	if w.left.ongoing > 0 {
+		then("ongoing", true, func(w *world, p *proc) { w.left.ongoing--; go2merge("ongoing")(w, p) })
+	}
+	if w.left.renderFailed > 0 {
+		then("failed", true, func(w *world, p *proc) { w.left.renderFailed--; go2merge("failed")(w, p) })
+	}
+}
+
+// transfers carries a clip.
+func (w *world) transfers(p *proc, then outcomes) {
+	then("carried", false, func(w *world, p *proc) {
+		task := p.snap.ExportTaskID
+		if w.objects[task] == nil {
+			w.objects[task] = make([]bool, w.clips)
+		}
+		w.objects[task][p.on.clip] = true
+		p.outcome, p.at = "done", outcome
+	})
+	if w.left.deadLink > 0 {
+		then("dead link", true, func(w *world, p *proc) { w.left.deadLink--; p.outcome, p.at = "stale", outcome })
+	}
+	if w.left.transfer > 0 {
+		then("cut", true, func(w *world, p *proc) { w.left.transfer--; p.outcome, p.at = "retry", outcome })
+	}
+}
+
+// afterwards is every place with one outcome, from the paid request on.
+func (w *world) afterwards(p *proc) {
+	s := p.on
+	switch p.at {
+	case mark:
+		task, seen := p.answer, p.seen
+		w.record(p, func(r *export.Record) error {
+			r.ReceiptPut(task, seen, export.ReceiptOpen)
+			return nil
+		}, leave)
+	case lose:
+		by := p.token
+		w.record(p, func(r *export.Record) error { return r.Lose(noon, by, w.policy, "lost") }, leave)
+	case putBack:
+		by := p.token
+		w.record(p, func(r *export.Record) error { return r.PutBack(noon, by, noon, "refused") }, leave)
+	case reject:
+		by := p.token
+		w.record(p, func(r *export.Record) error { return r.Reject(noon, by, "rejected") }, leave)
+	case load:
+		w.goDue(p, stepDue, map[export.Kind]place{
+			export.StepPoll: read, export.StepMirror: transfer, export.StepSeal: manifest,
+		}[export.Kind(s.kind)])
+	case merge:
+		w.record(p, func(r *export.Record) error { return r.Answer(noon, s.n, w.reading(p.outcome, s.n), noon) }, loadAll)
+	case outcome:
+		w.record(p, func(r *export.Record) error { return p.ofTransfer(r) }, leave)
+	case manifest:
+		w.manifest, p.at = p.snap.ExportTaskID, seal
+	case seal:
+		w.record(p, func(r *export.Record) error { return r.Seal(noon, "manifest") }, loadAll)
+	case desk:
+		w.record(p, func(r *export.Record) error { return w.ask(r, s.kind) }, leave)
+	case rescue, born:
+		w.recover(p)
+	case loadAll:
+		p.snap, p.at, p.due = w.rec, ensure, 0
+		if w.rec == nil {
+			p.at = leave
+		}
+	case ensure:
+		if due := export.Due(p.snap.Record); p.due < len(due) {
+			w.enqueue(stepOf(due[p.due]))
+			p.due++
+			return
+		}
+		p.at = leave
+		if _, due := p.snap.ReceiptDue(); due && s.kind != "recover" && begin(s) != desk {
+			p.at = receipts
+		}
+	case receipts:
+		says, _ := p.snap.ReceiptDue()
+		if p.snap.Receipt == "" {
+			w.receipt.task = p.snap.ExportTaskID
+		}
+		w.receipt.says = says
+		p.at = noted
+	case noted:
+		says, _ := p.snap.ReceiptDue()
+		task, seen := p.snap.ExportTaskID, p.snap.Receipts
+		w.record(p, func(r *export.Record) error {
+			r.ReceiptPut(task, seen, says)
+			return nil
+		}, leave)
+		p.at = leave
+	case retreat:
+		w.giveBack(p)
+		if _, there := w.queue[s]; there {
+			w.queue[s] = pending
+		}
+		*p = proc{}
+	}
+}
+
+func (p *proc) ofTransfer(r *export.Record) error {
+	idx, n := p.on.clip, p.on.n
+	switch p.outcome {
+	case "done":
+		return r.ClipDone(noon, idx, n, export.Object{Key: p.snap.ExportTaskID}, nil, "")
+	case "stale":
+		return r.ClipStale(noon, idx, n, p.snap.Clips[idx].Link, "dead")
+	default:
+		return r.ClipRetry(noon, idx, n, "cut", false, noon)
+	}
+}
+
+// ask is what a person may want of an export.
+func (w *world) ask(r *export.Record, what string) error {
+	switch what {
+	case "cancel":
+		return r.Cancel(noon)
+	case "fail": // asynq gave its current step up
+		return r.Fail(noon, "given up")
+	case "retry":
+		if r.State == export.Held {
+			w.allowed++ // "it is not there", and that may be wrong
+		}
+		return r.Retry(noon, export.RetryOptions{})
+	default:
+		before := r.ExportTaskID
+		err := r.Retry(noon, export.RetryOptions{PayAgain: true})
+		if before != "" && r.ExportTaskID == "" {
+			w.allowed++
+		}
+		return err
+	}
+}
+
+// recover rebuilds a lost record from the receipt.
+func (w *world) recover(p *proc) {
+	if p.at == rescue {
+		if w.receipt.task == "" || w.receipt.says != export.ReceiptOpen {
+			p.at = leave
+			return
+		}
+		p.answer, p.at = w.receipt.task, born
+		return
+	}
+	if w.rec == nil {
+		r := newborn()
+		r.State, r.Attempts = export.Submitting, 1
+		if err := r.Accept(noon, p.answer, "", ""); err != nil {
+			panic(err)
+		}
+		r.Receipt = export.ReceiptOpen
+		w.rec = freeze(r)
+	}
+	p.snap, p.at, p.due = w.rec, ensure, 0
+}
+
+func (w *world) giveBack(p *proc) {
+	if p.holds {
+		w.leased, w.mourned = false, false
+	}
+}
+
+func (w *world) leaveWith(p *proc, acked bool) {
+	w.giveBack(p)
+	if acked {
+		delete(w.queue, p.on)
+	} else {
+		w.queue[p.on] = orphan
+	}
+	*p = proc{}
+}
+
+func newborn() *export.Record {
+	r := export.New("x", []byte(`{}`), "d", "p", noon)
+	return r
+}
+
+func (w *world) reading(how string, n int) export.Reading {
+	a := export.Reading{Status: how, Succeeded: how == "succeeded", Failed: how == "failed", CostUsage: 48}
+	ready := w.clips
+	if how == "ongoing" {
+		ready = 1
+	}
+	for idx := range ready {
+		a.Clips = append(a.Clips, export.Clip{Idx: idx, Link: fmt.Sprint("link", n)})
+	}
+	return a
+}
+
+func (w *world) restored() []export.Clip {
+	all := make([]export.Clip, w.clips)
+	for idx := range all {
+		all[idx].Idx = idx
+	}
+	return all
+}
