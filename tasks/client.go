@@ -137,19 +137,27 @@ func (c *Client) known(ctx context.Context, e Export) (bool, error) {
 // digestInLedger returns the digest that the record has under the id. It is
 // empty where the id was used up by a task that was malformed.
 func (c *Client) digestInLedger(ctx context.Context, id string) (string, bool, error) {
-	digest, err := c.rdb.HGet(ctx, LedgerKey(id), LedgerDigest).Result()
-	if errors.Is(err, redis.Nil) {
-		return "", false, nil
-	}
-	if err != nil {
+	var digest *redis.StringCmd
+	var exists *redis.IntCmd
+	_, err := c.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		digest = p.HGet(ctx, LedgerKey(id), LedgerDigest)
+		exists = p.Exists(ctx, LedgerKey(id))
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
 		return "", false, fmt.Errorf("look up export %s: %w", id, err)
 	}
-	return digest, true, nil
+	return digest.Val(), exists.Val() > 0, nil
 }
 
-// digestInQueue returns the digest of the request that waits under the id.
+// digestInQueue returns the digest of the request that waits under the id,
+// empty where it is malformed.
 func (c *Client) digestInQueue(ctx context.Context, id string) (string, bool, error) {
 	e, ok, err := c.Queued(ctx, id)
+	var malformed Faults
+	if errors.As(err, &malformed) {
+		return "", true, nil
+	}
 	if err != nil || !ok {
 		return "", false, err
 	}
@@ -157,7 +165,8 @@ func (c *Client) digestInQueue(ctx context.Context, id string) (string, bool, er
 }
 
 // Queued returns the request of an export whose first task is still in a submit
-// queue: waiting, or taken up by a worker and not yet finished with.
+// queue: waiting, or taken up by a worker and not yet finished with. A request
+// that is malformed is a [Faults].
 func (c *Client) Queued(ctx context.Context, id string) (Export, bool, error) {
 	for _, queue := range SubmitQueues() {
 		if err := ctx.Err(); err != nil { // the inspector takes no context

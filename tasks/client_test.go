@@ -3,11 +3,7 @@ package tasks
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
-	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,7 +11,8 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/hibiken/asynq"
-	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/redistest"
 )
 
 // onBothRedis runs the test against miniredis and a real redis-server.
@@ -24,40 +21,8 @@ func onBothRedis(t *testing.T, test func(t *testing.T, address string)) {
 		test(t, "redis://"+miniredis.RunT(t).Addr())
 	})
 	t.Run("redis-server", func(t *testing.T) {
-		test(t, startRedis(t))
+		test(t, redistest.Start(t).URL())
 	})
-}
-
-// startRedis runs a redis-server of the test's own on a free port.
-func startRedis(t *testing.T) string {
-	t.Helper()
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		t.Skip("redis-server is not installed")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	cmd := exec.Command(path, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	address := fmt.Sprintf("redis://127.0.0.1:%d", port)
-	rdb := redis.NewClient(&redis.Options{Addr: strings.TrimPrefix(address, "redis://")})
-	defer rdb.Close()
-	for deadline := time.Now().Add(10 * time.Second); rdb.Ping(t.Context()).Err() != nil; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("redis-server did not come up")
-		}
-	}
-	return address
 }
 
 func newTestClient(t *testing.T, address string, opts ...Option) *Client {
@@ -168,22 +133,25 @@ func TestBareAsynqProducerMeetsTheClient(t *testing.T) {
 	}
 }
 
-// TestJobIDThatAMalformedTaskUsedUp: its record has no digest, and nobody may
-// be told that a good request was accepted under it.
+// TestJobIDThatAMalformedTaskUsedUp: nobody may be told that a good request was
+// accepted under it.
 func TestJobIDThatAMalformedTaskUsedUp(t *testing.T) {
 	c := newTestClient(t, "redis://"+miniredis.RunT(t).Addr())
-	if err := c.rdb.HSet(t.Context(), LedgerKey("bad"), LedgerDigest, "").Err(); err != nil {
+	if err := c.rdb.HSet(t.Context(), LedgerKey("taken-up"), "doc", "a record without a digest").Err(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Enqueue(t.Context(), Export{ProjectID: "p", JobID: "bad"}); !errors.Is(err, ErrDifferentBody) {
-		t.Errorf("error %v", err)
-	}
-	task := asynq.NewTask(TypeSubmit, []byte("nonsense"), asynq.TaskID("submit:worse"), asynq.Queue(QueueSubmit))
+	task := asynq.NewTask(TypeSubmit, []byte("nonsense"), asynq.TaskID("submit:queued"), asynq.Queue(QueueSubmit))
 	if _, err := c.queue.Enqueue(task); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Enqueue(t.Context(), Export{ProjectID: "p", JobID: "worse"}); err == nil || !strings.Contains(err.Error(), "malformed") {
-		t.Errorf("error %v", err)
+	for _, id := range []string{"taken-up", "queued"} {
+		if _, err := c.Enqueue(t.Context(), Export{ProjectID: "p", JobID: id}); !errors.Is(err, ErrDifferentBody) {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	var faults Faults
+	if _, _, err := c.Queued(t.Context(), "queued"); !errors.As(err, &faults) {
+		t.Errorf("queued: %v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -122,21 +123,28 @@ func progressLine(r *export.Record) string {
 }
 
 // bar is one progress bar over all exports.
-type bar struct{ bar *progressbar.ProgressBar }
+type bar struct {
+	bar  *progressbar.ProgressBar
+	best map[string]int // the share shown of each export: a bar doesn't go back
+	out  io.Writer
+}
 
 // fullShare is what one export contributes to the bar.
 const fullShare = 1000
 
 func newBar(c *console, exports int) *bar {
-	return &bar{progressbar.NewOptions(exports*fullShare,
-		progressbar.OptionSetWriter(c.stderr),
-		progressbar.OptionSetWidth(30),
-		progressbar.OptionSetPredictTime(false),
-		progressbar.OptionSetElapsedTime(true),
-		progressbar.OptionEnableColorCodes(false),
-		progressbar.OptionClearOnFinish(),
-		progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerPadding: "░", BarStart: "", BarEnd: ""}),
-	)}
+	return &bar{
+		out: c.stderr, best: map[string]int{},
+		bar: progressbar.NewOptions(
+			exports*fullShare,
+			progressbar.OptionSetWriter(c.stderr),
+			progressbar.OptionSetWidth(30),
+			progressbar.OptionSetPredictTime(false),
+			progressbar.OptionSetElapsedTime(true),
+			progressbar.OptionEnableColorCodes(false),
+			progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerPadding: "░", BarStart: "", BarEnd: ""}),
+		),
+	}
 }
 
 func (b *bar) update(ids []string, records map[string]*export.Record) {
@@ -144,10 +152,11 @@ func (b *bar) update(ids []string, records map[string]*export.Record) {
 	archived, clips := 0, 0
 	for _, id := range ids {
 		r := records[id]
-		total += share(r)
+		b.best[id] = max(b.best[id], share(r))
+		total += b.best[id]
 		counts[r.State]++
 		archived += r.ArchivedCount
-		clips += r.ClipCount
+		clips += clipTotal(r)
 	}
 	var parts []string
 	for _, s := range export.States() {
@@ -160,12 +169,19 @@ func (b *bar) update(ids []string, records map[string]*export.Record) {
 	if clips > 0 {
 		parts = append(parts, fmt.Sprintf("%d/%d clips", archived, clips))
 	}
-	b.bar.Describe(strings.Join(parts, ", "))
 	_ = b.bar.Set(total) // a terminal that can't be written to needs no bar
+	b.bar.Describe(strings.Join(parts, ", "))
 }
 
+// clipTotal is how many clips the export will have, as far as that is known:
+// the provider names them one by one.
+func clipTotal(r *export.Record) int { return max(r.ClipCount, len(r.Wanted)) }
+
 func (b *bar) trouble(err error) { b.bar.Describe(cut(printable(err.Error()), 60)) }
-func (b *bar) end()              { _ = b.bar.Finish() }
+func (b *bar) end() {
+	_ = b.bar.Exit()
+	fmt.Fprintln(b.out)
+}
 
 // share is how far an export has come, of fullShare. The provider tells no
 // progress of its own, so the steps count and, in the end, the clips.
@@ -174,8 +190,8 @@ func share(r *export.Record) int {
 	switch {
 	case r.State.Final():
 		return fullShare
-	case r.ClipCount > 0:
-		return accepted + (fullShare-accepted)*r.ArchivedCount/(r.ClipCount+1)
+	case clipTotal(r) > 0 && r.State != export.Queued && r.State != export.Submitting:
+		return accepted + (fullShare-accepted)*r.ArchivedCount/(clipTotal(r)+1)
 	case r.State == export.Queued || r.State == export.Submitting:
 		return 0
 	default:

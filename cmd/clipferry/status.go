@@ -166,7 +166,9 @@ func details(c *console, r *export.Record) []string {
 	if v.Error != "" {
 		add("error", "%s", printable(v.Error))
 	}
-	add("project", "%s", printable(v.ProjectID))
+	if v.ProjectID != "" {
+		add("project", "%s", printable(v.ProjectID))
+	}
 	if v.ExportTaskID != "" {
 		add("task", "%s (%s, %d polls, %g units)", printable(v.ExportTaskID), printable(v.ProviderStatus), v.Polls, v.CostUsage)
 	}
