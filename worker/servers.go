@@ -42,27 +42,32 @@ func (w *Worker) servers() []server {
 	mux.HandleFunc(tasks.TypeMirror, w.mirror)
 	mux.HandleFunc(tasks.TypeSeal, w.seal)
 	servers := []server{
-		w.server("submit", mux, w.o.SubmitConcurrency, map[string]int{
+		w.server("submit", mux, w.o.SubmitConcurrency, time.Second, map[string]int{
 			tasks.QueueFront: 64, tasks.QueueSubmitHigh: 16, tasks.QueueSubmit: 4, tasks.QueueSubmitLow: 1,
 		}),
-		w.server("poll", mux, w.o.ReadConcurrency, map[string]int{tasks.QueuePoll: 1}),
-		w.server("mirror", mux, w.o.MirrorConcurrency, map[string]int{
+		w.server("poll", mux, w.o.ReadConcurrency, 250*time.Millisecond, map[string]int{tasks.QueuePoll: 1}),
+		w.server("mirror", mux, w.o.MirrorConcurrency, 500*time.Millisecond, map[string]int{
 			tasks.QueueUrgent: 8, tasks.QueueSeal: 4, tasks.QueueMirror: 1,
 		}),
 	}
 	if h, ok := w.o.Notifier.(asynq.Handler); ok {
 		mux.Handle(tasks.TypeNotify, h)
-		servers = append(servers, w.server("notify", mux, notifyConcurrency, map[string]int{tasks.QueueNotify: 1}))
+		servers = append(servers, w.server("notify", mux, notifyConcurrency, time.Second, map[string]int{tasks.QueueNotify: 1}))
 	}
 	return servers
 }
 
-func (w *Worker) server(name string, handler asynq.Handler, concurrency int, queues map[string]int) server {
+// server makes one asynq server. look is how often it looks for new tasks, and
+// half as often for tasks that have come due: each look costs Redis a few
+// commands for each queue, busy or not, so that a worker at rest is kept under
+// a hundred a second. An export that waits for its slot waits in a handler
+// already, so nothing depends on a quick look but reads.
+func (w *Worker) server(name string, handler asynq.Handler, concurrency int, look time.Duration, queues map[string]int) server {
 	return server{name: name, handler: handler, asynq: asynq.NewServerFromRedisClient(w.o.Redis, asynq.Config{
 		Concurrency:              concurrency,
 		Queues:                   queues,
-		TaskCheckInterval:        250 * time.Millisecond,
-		DelayedTaskCheckInterval: 500 * time.Millisecond,
+		TaskCheckInterval:        look,
+		DelayedTaskCheckInterval: 2 * look,
 		ShutdownTimeout:          w.o.ShutdownTimeout,
 		// What is only put off burns no retry.
 		IsFailure:      func(err error) bool { return !putOff(err) },
