@@ -65,6 +65,9 @@ type Config struct {
 	HTTPLinkTTL     time.Duration `envconfig:"CLIPFERRY_HTTP_LINK_TTL" default:"15m" desc:"how long an S3 link that one of those is redirected to can be used"`
 	HTTPMaxWaiting  int           `envconfig:"CLIPFERRY_HTTP_MAX_WAITING" default:"0" desc:"the HTTP API answers 429 while so many exports wait; 0 = never"`
 
+	WebhookSecrets      WebhookSecrets `envconfig:"CLIPFERRY_WEBHOOK_SECRETS" desc:"what signs webhooks: whsec_ and base64, several with commas while they are rotated; empty = no webhooks are sent"`
+	WebhookAllowedCIDRs Prefixes       `envconfig:"CLIPFERRY_WEBHOOK_ALLOWED_CIDRS" desc:"private ranges that webhooks may lead to; a listed range frees the port too"`
+
 	MonitorAuth     Credentials `envconfig:"CLIPFERRY_MONITOR_AUTH" desc:"user:password for Asynqmon at /monitor/; without it only a browser on the same machine gets in"`
 	MonitorWritable bool        `envconfig:"CLIPFERRY_MONITOR_WRITABLE" default:"false" desc:"let Asynqmon change queues and tasks; needs CLIPFERRY_MONITOR_AUTH"`
 

@@ -73,6 +73,8 @@ var everyKey = map[string]string{
 	"CLIPFERRY_HTTP_LINK_SECRETS":        "hunter2hunter2hunter2",
 	"CLIPFERRY_HTTP_LINK_TTL":            "1h",
 	"CLIPFERRY_HTTP_MAX_WAITING":         "1000",
+	"CLIPFERRY_WEBHOOK_SECRETS":          "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg==",
+	"CLIPFERRY_WEBHOOK_ALLOWED_CIDRS":    "10.0.0.0/8",
 	"CLIPFERRY_MONITOR_AUTH":             "ops:hunter2:x",
 	"CLIPFERRY_MONITOR_WRITABLE":         "true",
 	"CLIPFERRY_LOG_LEVEL":                "debug",
@@ -103,7 +105,9 @@ func TestEveryKey(t *testing.T) {
 		LinkMaxBytes:     1_500_000_000, SubmitInDoubt: "hold", ShutdownTimeout: 5 * time.Second, LedgerRetention: time.Hour,
 		HTTPAPIKeys:   NamedSecrets{{"shop", "hunter2hunter2hunter2"}, {"shop", "hunter2hunter2hunter3"}},
 		HTTPPublicURL: "https://clips.example.com", HTTPLinkSecrets: Secrets{"hunter2hunter2hunter2"}, HTTPLinkTTL: time.Hour,
-		HTTPMaxWaiting: 1000, MonitorAuth: Credentials{"ops", "hunter2:x"}, MonitorWritable: true,
+		WebhookSecrets:      WebhookSecrets{"whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg=="},
+		WebhookAllowedCIDRs: Prefixes{netip.MustParsePrefix("10.0.0.0/8")},
+		HTTPMaxWaiting:      1000, MonitorAuth: Credentials{"ops", "hunter2:x"}, MonitorWritable: true,
 		LogLevel: slog.LevelDebug, LogFormat: "text", Redis: c.Redis,
 	}
 	if !reflect.DeepEqual(*c, want) {
@@ -132,7 +136,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "config", c, "key", c.APIKey)
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "config", *c, "key", c.APIKey)
 	shown := fmt.Sprintf("%v %+v %#v %s %q %d %x", *c, c, *c, c.APIKey, c.APIKey, c.APIKey, c.APIKey) + string(asJSON) + log.String()
-	if strings.Contains(shown, "hunter2") || strings.Contains(shown, fmt.Sprintf("%x", "hunter2")) {
+	if strings.Contains(shown, "whsec_") || strings.Contains(shown, "hunter2") || strings.Contains(shown, fmt.Sprintf("%x", "hunter2")) {
 		t.Errorf("a secret shows in %s", shown)
 	}
 	if c.APIKey.Reveal() != "hunter2" {
@@ -182,6 +186,8 @@ func TestFaults(t *testing.T) {
 		"CLIPFERRY_HTTP_LINK_TTL=200h":                                            "CLIPFERRY_HTTP_LINK_TTL: must be between 1s and 168h",
 		"CLIPFERRY_HTTP_PUBLIC_URL=example.com":                                   "CLIPFERRY_HTTP_PUBLIC_URL: must start with https:// (or http://) and a host",
 		"CLIPFERRY_HTTP_MAX_WAITING=-1":                                           "CLIPFERRY_HTTP_MAX_WAITING: must be from 0 to 1000000000, not -1",
+		"CLIPFERRY_WEBHOOK_SECRETS=whsec_hunter2":                                 "CLIPFERRY_WEBHOOK_SECRETS: secret 1 must be base64 after whsec_",
+		"CLIPFERRY_WEBHOOK_ALLOWED_CIDRS=all":                                     `CLIPFERRY_WEBHOOK_ALLOWED_CIDRS: "all" is not a range such as 10.0.0.0/8`,
 		"CLIPFERRY_MONITOR_AUTH=hunter2":                                          "CLIPFERRY_MONITOR_AUTH: must be user:password",
 		"CLIPFERRY_MONITOR_AUTH=ops:hunter2":                                      "CLIPFERRY_MONITOR_AUTH: the password must have at least 8 characters",
 		"CLIPFERRY_MONITOR_WRITABLE=1":                                            "CLIPFERRY_MONITOR_WRITABLE: needs CLIPFERRY_MONITOR_AUTH",

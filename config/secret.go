@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -55,6 +56,21 @@ func (s *Secrets) Decode(value string) error {
 		*s = append(*s, Secret(item))
 		if problem := Secret(item).check(); problem != "" {
 			return fmt.Errorf("secret %d %s", len(*s), problem)
+		}
+	}
+	return nil
+}
+
+// WebhookSecrets is a comma-separated list of signing secrets.
+type WebhookSecrets []Secret
+
+// Decode reads the list. Its errors name a secret by its place.
+func (s *WebhookSecrets) Decode(value string) error {
+	*s = nil
+	for item := range items(value) {
+		*s = append(*s, Secret(item))
+		if err := notify.CheckSecret(item); err != nil {
+			return fmt.Errorf("secret %d %w", len(*s), err)
 		}
 	}
 	return nil

@@ -60,8 +60,14 @@ func runWorker(ctx context.Context, c *console, args []string) error {
 		return err
 	}
 	defer closeAccounts()
+	notifier, err := assembly.Notifier(f.conn.cfg, f.conn.rdb, f.conn.ledger, f.log)
+	if err != nil {
+		return err
+	}
+	defer notifier.Close()
 	w, err := assembly.NewWorker(f.conn.cfg, worker.Options{
-		Redis: f.conn.rdb, Ledger: f.conn.ledger, Archive: f.archive, Accounts: accounts, Observer: f.telemetry, Logger: f.log,
+		Redis: f.conn.rdb, Ledger: f.conn.ledger, Archive: f.archive, Accounts: accounts,
+		Notifier: notifier, Observer: f.telemetry, Logger: f.log,
 	})
 	if err != nil {
 		return err

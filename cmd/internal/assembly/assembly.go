@@ -18,6 +18,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fetch"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/wayin"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/worker"
@@ -102,6 +103,19 @@ func Worker(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient, 
 		return nil, nil, nil, err
 	}
 	return w, archive, func() { closeAccounts(); links.Close() }, nil
+}
+
+// Notifier returns what tells producers of the ends of their exports. The caller
+// closes it.
+func Notifier(cfg *config.Config, rdb redis.UniversalClient, l *ledger.Ledger, log *slog.Logger) (*notify.Notifier, error) {
+	o := notify.Options{
+		Redis: rdb, Ledger: l, Logger: log,
+		AllowedCIDRs: []netip.Prefix(cfg.WebhookAllowedCIDRs), Retention: cfg.LedgerRetention,
+	}
+	for _, s := range cfg.WebhookSecrets {
+		o.Secrets = append(o.Secrets, s.Reveal())
+	}
+	return notify.New(o)
 }
 
 // NewWorker returns a worker of the rooms in o, with the rest of its options

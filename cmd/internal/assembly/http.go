@@ -78,6 +78,7 @@ func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
 		Exports: control.New(f.Redis, f.Ledger, time.Now), Archive: f.Archive, Logger: f.Logger,
 		Queue:     tasks.NewClientFromRedis(f.Redis, tasks.WithTraceHeaders(f.Tracing.Headers)),
 		PublicURL: cfg.HTTPPublicURL, LinkTTL: cfg.HTTPLinkTTL, Retention: cfg.LedgerRetention,
+		Webhooks:   len(cfg.WebhookSecrets) > 0,
 		MaxWaiting: cfg.HTTPMaxWaiting, Waiting: httpapi.Backlog(f.Redis),
 		Checks: f.checks(), Metrics: f.metrics(), Version: f.Version,
 		Monitor: httpapi.Monitor{
