@@ -1,0 +1,306 @@
+package export
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestClipRounds(t *testing.T) {
+	later := noon.Add(time.Minute)
+	r := at(t, Mirroring)
+	must(t, r.ClipRetry(noon, 0, 1, "cut", true, later))
+	if c := r.Clips[0]; c.Round != 2 || c.Faults != 1 || c.BadBodies != 1 || !c.NotBefore.Equal(later) || c.Error != "cut" {
+		t.Errorf("%+v", c)
+	}
+	for name, err := range map[string]error{
+		"retry": r.ClipRetry(noon, 0, 1, "", false, later), "fail": r.ClipFail(noon, 0, 1, ""),
+		"stale": r.ClipStale(noon, 0, 1, "a", ""), "urge": r.Urge(noon, 0, 1),
+		"unknown": r.ClipFail(noon, 9, 1, ""), "urge far from the deadline": r.Urge(noon, 0, 2),
+		"done in a round to come": r.ClipDone(noon, 0, 3, Object{}, nil, ""),
+	} {
+		if !errors.Is(err, ErrStale) {
+			t.Errorf("%s: %v, want ErrStale", name, err)
+		}
+	}
+	must(t, r.Urge(noon.Add(47*time.Hour+time.Minute), 0, 2))
+	if c := r.Clips[0]; !c.Urgent || c.Round != 3 {
+		t.Errorf("%+v", c)
+	}
+	must(t, r.ClipDone(noon, 0, 1, Object{Key: "late", Size: 3}, nil, "")) // a round given up, and yet it is here
+	if c := r.Clips[0]; c.State != ClipArchived || c.Object.Key != "late" || r.ArchivedCount != 1 {
+		t.Errorf("%+v", c)
+	}
+	must(t, r.ClipDone(noon, 0, 1, Object{Key: "again", Size: 4}, nil, ""))
+	if r.ArchivedCount != 1 || r.ArchivedBytes != 3 || r.Clips[0].Object.Key != "late" {
+		t.Errorf("archived twice: %d clips, %d bytes", r.ArchivedCount, r.ArchivedBytes)
+	}
+}
+
+func TestStaleLinks(t *testing.T) {
+	r := at(t, Mirroring)
+	must(t, r.ClipStale(noon, 0, 1, "a", "403"))
+	if r.Clips[0].State != ClipStale || r.Read != ReadRefresh || !r.PollAt.Equal(noon) {
+		t.Fatalf("%s, read %q at %s", r.Clips[0].State, r.Read, r.PollAt)
+	}
+	step := r.Step
+	must(t, r.ClipStale(noon, 1, 1, "b", "403")) // one read serves both
+	if r.Step != step {
+		t.Error("a second read for the second clip")
+	}
+	must(t, r.Answer(noon, step, succeeded("a", "b2"), noon))
+	if r.Clips[0].State != ClipStale || r.Clips[1].State != ClipReady || r.Clips[1].Round != 3 || r.Read != ReadRefresh {
+		t.Fatalf("%s, read %q; want clip 0 still stale, clip 1 ready", clipsOf(r), r.Read)
+	}
+	for range MaxStaleReads {
+		must(t, r.Answer(noon, r.Step, succeeded("a", "b2"), noon))
+	}
+	if r.Clips[0].State != ClipFailed || r.Read != ReadNone || r.State != Mirroring {
+		t.Fatalf("%s %s, read %q; want clip 0 failed, clip 1 on its way", r.State, clipsOf(r), r.Read)
+	}
+	must(t, r.ClipDone(noon, 1, 3, Object{}, nil, ""))
+	if r.State != Failed || !strings.Contains(r.Error, "its link is dead") {
+		t.Errorf("%s: %s", r.State, r.Error)
+	}
+}
+
+func TestStaleLinkThatWasReplaced(t *testing.T) {
+	r := at(t, Mirroring)
+	r.Clips[0].Link = "fresh"
+	must(t, r.ClipStale(noon, 0, 1, "a", "403"))
+	if c := r.Clips[0]; c.State != ClipReady || c.Round != 2 || r.Read != ReadNone {
+		t.Errorf("%s, round %d, read %q; want the fresh link tried at once", c.State, c.Round, r.Read)
+	}
+}
+
+// Links that are always dead, each a new one, must not eat the budget.
+func TestLinksThatKeepDyingAreReadEverMoreSeldom(t *testing.T) {
+	r := at(t, Mirroring)
+	now := noon
+	var waits []time.Duration
+	for n := range 12 {
+		c := r.Clips[0]
+		must(t, r.ClipStale(now, 0, c.Round, c.Link, "403"))
+		waits = append(waits, r.PollAt.Sub(now))
+		now = r.PollAt
+		must(t, r.Answer(now, r.Step, succeeded("fresh"+string(rune('a'+n)), "b"), now))
+	}
+	if waits[0] != 0 || waits[1] < 30*time.Second || waits[11] != 15*time.Minute {
+		t.Errorf("waits %v; want none, then ever longer ones up to 15m", waits)
+	}
+	for n := range len(waits) - 1 {
+		if waits[n+1] < waits[n] {
+			t.Errorf("wait %d is shorter than the one before: %v", n+1, waits)
+		}
+	}
+}
+
+func TestStaleLinkPastTheDeadline(t *testing.T) {
+	r := at(t, Mirroring)
+	must(t, r.ClipDone(noon, 1, 1, Object{}, nil, ""))
+	must(t, r.ClipStale(noon.Add(49*time.Hour), 0, 1, "a", "403"))
+	if r.State != Expired || !strings.Contains(r.Error, "1 of 2 clips were saved") {
+		t.Errorf("%s: %s", r.State, r.Error)
+	}
+}
+
+// The reason for a clip's failure is still told after later reads.
+func TestReasonOfAFailedClipStays(t *testing.T) {
+	r := at(t, Rendering)
+	must(t, r.Answer(noon, 1, ongoing("a", "b"), noon))
+	must(t, r.ClipFail(noon, 0, 1, "no video"))
+	must(t, r.Answer(noon, 2, succeeded("a", "b"), noon))
+	must(t, r.ClipDone(noon, 1, 1, Object{}, nil, ""))
+	if r.State != Failed || !strings.Contains(r.Error, "clip 0: no video") {
+		t.Errorf("%s: %s", r.State, r.Error)
+	}
+}
+
+func TestSealRounds(t *testing.T) {
+	r := at(t, Mirroring)
+	if err := r.Seal(noon, "m"); !errors.Is(err, ErrStale) {
+		t.Errorf("sealed without its clips: %v", err)
+	}
+	for idx := range 2 {
+		must(t, r.ClipDone(noon, idx, 1, Object{}, nil, ""))
+	}
+	must(t, r.SealRetry(noon, 0, "503", noon.Add(time.Second)))
+	if err := r.SealRetry(noon, 0, "503", noon); !errors.Is(err, ErrStale) || r.SealRound != 1 {
+		t.Errorf("the same round twice: %v, round %d", err, r.SealRound)
+	}
+	if err := r.Expire(noon.Add(100*time.Hour), "late"); !errors.Is(err, ErrStale) {
+		t.Errorf("expired with all its clips archived: %v", err)
+	}
+	must(t, r.Seal(noon, "m"))
+	if r.State != Archived || r.Error != "" || r.Manifest != "m" {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestRetry(t *testing.T) {
+	past := noon.Add(49 * time.Hour)
+	failedClip := func(t *testing.T) *Record {
+		r := at(t, Mirroring)
+		must(t, r.ClipDone(noon, 0, 1, Object{Key: "k"}, nil, ""))
+		must(t, r.ClipFail(noon, 1, 1, "no video"))
+		return r
+	}
+	renderFailed := func(cost float64) func(*testing.T) *Record {
+		return func(t *testing.T) *Record {
+			r := at(t, Rendering)
+			must(t, r.Answer(noon, 1, failed(cost), noon))
+			return r
+		}
+	}
+	with := func(change func(*Record), from func(*testing.T) *Record) func(*testing.T) *Record {
+		return func(t *testing.T) *Record {
+			r := from(t)
+			change(r)
+			return r
+		}
+	}
+	in := func(s State) func(*testing.T) *Record { return func(t *testing.T) *Record { return at(t, s) } }
+	complete := func(t *testing.T) *Record {
+		r := at(t, Mirroring)
+		must(t, r.Fail(noon, "given up"))
+		for idx := range 2 {
+			must(t, r.ClipDone(noon, idx, 1, Object{}, nil, ""))
+		}
+		return r
+	}
+	duplicate := func(r *Record) { r.Duplicates = []string{"dup1", "dup2"} }
+	for _, c := range []struct {
+		name string
+		from func(*testing.T) *Record
+		now  time.Time
+		o    RetryOptions
+		to   State
+		task string
+		err  error
+	}{
+		{"held, not there", in(Held), noon, RetryOptions{}, Queued, "", nil},
+		{"held, found", in(Held), noon, RetryOptions{SubmittedAs: "found"}, Rendering, "found", nil},
+		{"rejected", in(Failed), noon, RetryOptions{}, Queued, "", nil},
+		{"a clip failed", failedClip, noon, RetryOptions{}, Mirroring, "task1", nil},
+		{"a clip failed, pay again is not needed", failedClip, noon, RetryOptions{PayAgain: true}, Mirroring, "task1", nil},
+		{"a clip failed, too late", failedClip, past, RetryOptions{}, Failed, "task1", ErrPaid},
+		{"a clip failed, too late, pay again", failedClip, past, RetryOptions{PayAgain: true}, Queued, "", nil},
+		{"all archived but the seal, too late", complete, past, RetryOptions{}, Mirroring, "task1", nil},
+		{"all archived but the seal, pay again is not needed", complete, past, RetryOptions{PayAgain: true}, Mirroring, "task1", nil},
+		{"render failed for free", renderFailed(0), noon, RetryOptions{}, Queued, "", nil},
+		{"render failed and charged", renderFailed(48), noon, RetryOptions{}, Failed, "task1", ErrPaid},
+		{"render failed and charged, pay again", renderFailed(48), noon, RetryOptions{PayAgain: true}, Queued, "", nil},
+		{"render failed, a duplicate was paid for", with(duplicate, renderFailed(48)), noon, RetryOptions{}, Rendering, "dup2", nil},
+		{"too late, a duplicate was paid for", with(duplicate, failedClip), past, RetryOptions{PayAgain: true}, Rendering, "dup2", nil},
+		{"expired early", in(Expired), noon, RetryOptions{}, Rendering, "task1", nil},
+		{"expired", in(Expired), noon.Add(73 * time.Hour), RetryOptions{}, Expired, "task1", ErrPaid},
+		{"accepted as another", in(Expired), noon, RetryOptions{SubmittedAs: "other"}, Expired, "task1", ErrNotNow},
+		{"accepted as the same", in(Expired), noon, RetryOptions{SubmittedAs: "task1"}, Rendering, "task1", nil},
+		{
+			"found what was given up", with(func(r *Record) { r.Previous = []string{"old"} }, in(Held)), noon,
+			RetryOptions{SubmittedAs: "old"},
+			Held, "", ErrNotNow,
+		},
+		{"malformed", func(*testing.T) *Record { return NewFailed("x", "malformed", noon) }, noon, RetryOptions{}, Failed, "", ErrNotNow},
+		{"archived", in(Archived), noon, RetryOptions{PayAgain: true}, Archived, "task1", ErrNotNow},
+		{"open", in(Rendering), noon, RetryOptions{}, Rendering, "task1", ErrNotNow},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := c.from(t)
+			before := clone(r)
+			err := r.Retry(c.now, c.o)
+			if !errors.Is(err, c.err) || r.State != c.to || r.ExportTaskID != c.task {
+				t.Fatalf("%v, %s as %q; want %v, %s as %q", err, r.State, r.ExportTaskID, c.err, c.to, c.task)
+			}
+			if err != nil {
+				if !equal(before, r) {
+					t.Error("a refused retry changed the record")
+				}
+				return
+			}
+			if r.Error != "" || len(Due(r)) != 1 {
+				t.Errorf("error %q, due %v", r.Error, Due(r))
+			}
+			if why := wayOn(r, c.now); why != "" {
+				t.Error(why)
+			}
+		})
+	}
+}
+
+// What a given-up task left under way must not pass for its successor's.
+func TestPayAgainIsANewExport(t *testing.T) {
+	past := noon.Add(49 * time.Hour)
+	r := at(t, Mirroring)
+	must(t, r.ClipRetry(noon, 0, 1, "cut", false, noon))
+	must(t, r.ClipFail(noon, 0, 2, "no video"))
+	must(t, r.ClipDone(noon, 1, 1, Object{Key: "old"}, nil, ""))
+	must(t, r.Retry(past, RetryOptions{PayAgain: true}))
+	if r.ClipCount != 0 || len(r.Clips) != 0 || r.Previous[0] != "task1" || r.RoundsBefore != 2 {
+		t.Fatalf("%+v", r)
+	}
+	must(t, r.Intend(past, "me"))
+	must(t, r.Accept(past, "task2", "", ""))
+	must(t, r.Answer(past, r.Step, Reading{Status: "SUCCEEDED", Succeeded: true, Clips: succeeded("n0", "n1").Clips}, past))
+	if c := r.Clips[0]; c.Round != 3 {
+		t.Errorf("the first round of the new export is %d, want 3", c.Round)
+	}
+	if err := r.ClipDone(past, 0, 2, Object{Key: "old"}, nil, ""); !errors.Is(err, ErrStale) {
+		t.Errorf("a clip of the old export: %v", err)
+	}
+	if err := r.ClipRetry(past, 0, 2, "cut", false, past); !errors.Is(err, ErrStale) {
+		t.Errorf("a failure of the old export: %v", err)
+	}
+}
+
+func TestReceipt(t *testing.T) {
+	for s, want := range map[State]string{
+		Queued: "", Submitting: "", Held: "", Rendering: ReceiptOpen, Mirroring: ReceiptOpen, Failed: "",
+		Archived: ReceiptDone, Expired: ReceiptExpired, Canceled: "",
+	} {
+		r := at(t, s)
+		says, due := r.ReceiptDue()
+		if says != want || due != (want != "") {
+			t.Errorf("%s: %q, due %v", s, says, due)
+		}
+		if !due {
+			continue
+		}
+		r.ReceiptPut("task1", r.Receipts, says)
+		if _, due := r.ReceiptDue(); due {
+			t.Errorf("%s: due again after it was written", s)
+		}
+		if r.NeedsCare() == s.Final() {
+			t.Errorf("%s: needs care %v", s, r.NeedsCare())
+		}
+	}
+	// Two writers that crossed, and one for a task that was given up.
+	r := at(t, Mirroring)
+	seen := r.Receipts
+	r.ReceiptPut("task1", seen, ReceiptOpen)
+	r.ReceiptPut("task1", seen, ReceiptOpen)
+	if _, due := r.ReceiptDue(); due {
+		t.Error("both said the same, and it is due again")
+	}
+	r.ReceiptPut("task1", seen, ReceiptFailed)
+	if _, due := r.ReceiptDue(); !due {
+		t.Error("two writers crossed, and it is not due again")
+	}
+	r.ReceiptPut("task1", r.Receipts, ReceiptOpen)
+	r.ReceiptPut("task0", r.Receipts, ReceiptOpen)
+	if _, due := r.ReceiptDue(); !due {
+		t.Error("another task's receipt stands, and it is not due again")
+	}
+}
+
+func TestRestore(t *testing.T) {
+	r := newRecord()
+	must(t, r.Restore(noon, "task1", "m", []Clip{{Idx: 0, Object: Object{Size: 3}}, {Idx: 2, Object: Object{Size: 4}}}))
+	if r.State != Archived || r.ArchivedCount != 2 || r.ArchivedBytes != 7 || r.Clips[2].State != ClipArchived || r.NeedsCare() {
+		t.Errorf("%+v", r)
+	}
+	if why := counters(r) + consistent(r); why != "" {
+		t.Error(why)
+	}
+}

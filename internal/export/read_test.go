@@ -1,0 +1,228 @@
+package export
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestAnswerMerges(t *testing.T) {
+	r := at(t, Rendering)
+	first := ongoing("a", "")
+	first.Clips[0].Tags, first.Clips[0].Thumbnail = []string{"x"}, "thumb"
+	must(t, r.Answer(noon, 1, first, noon.Add(time.Minute)))
+	if r.State != Rendering || r.Step != 2 || !r.PollAt.Equal(noon.Add(time.Minute)) || r.Polls != 1 {
+		t.Fatalf("%+v", r)
+	}
+	if c := r.Clips[0]; c.State != ClipReady || c.Round != 1 || c.Link != "a" || c.Thumbnail != "thumb" {
+		t.Errorf("clip 0: %+v", c)
+	}
+	if c := r.Clips[1]; c.State != ClipWaiting || c.Round != 0 {
+		t.Errorf("clip 1: %+v", c)
+	}
+	second := succeeded("a2", "b")
+	second.Clips[0].Title, second.Clips[0].Desc = "another title", "desc"
+	must(t, r.Answer(noon, 2, second, noon))
+	if r.State != Mirroring || r.Read != ReadNone || r.Outcome != RenderSucceeded || !r.FinishedAt.Equal(noon) {
+		t.Fatalf("%+v", r)
+	}
+	c := r.Clips[0]
+	if c.Title != "title a" || c.Desc != "desc" || c.Link != "a2" || c.Round != 1 || c.Thumbnail != "thumb" {
+		t.Errorf("clip 0: %+v; want the first title, the new link, the same round", c)
+	}
+	if c := r.Clips[1]; c.State != ClipReady || c.Round != 1 {
+		t.Errorf("clip 1: %+v", c)
+	}
+	if err := r.Answer(noon, 2, second, noon); !errors.Is(err, ErrStale) {
+		t.Errorf("the same step twice: %v", err)
+	}
+}
+
+func TestAnswerSkipsWhatIsNoClipOfOurs(t *testing.T) {
+	r := newRecord()
+	r.Wanted = []int{0}
+	must(t, r.Intend(noon, "me"))
+	must(t, r.Accept(noon, "task1", "", ""))
+	a := succeeded("a", "", "c")
+	a.Clips = append(a.Clips, Clip{Idx: -1, Link: "x"}, Clip{Idx: 0, Link: "a again"})
+	must(t, r.Answer(noon, 1, a, noon))
+	if len(r.Clips) != 2 || r.Clips[0].Link != "a" || r.Clips[2] == nil {
+		t.Errorf("clips %s, link %q; want 0 with its first link, and 2", clipsOf(r), r.Clips[0].Link)
+	}
+	if r.Read != ReadNone {
+		t.Errorf("read again (%s) for a clip that nobody asked for", r.Read)
+	}
+}
+
+// At SUCCEEDED a clip may lack its link for some reads; then it has failed.
+func TestMissingLinks(t *testing.T) {
+	for name, a := range map[string]Reading{
+		"listed without a link": succeeded("a", ""),
+		"not listed":            succeeded("a"),
+	} {
+		r := at(t, Rendering)
+		r.Wanted = []int{0, 1}
+		for n := range MaxMisses {
+			must(t, r.Answer(noon, r.Step, a, noon))
+			if r.State != Mirroring || r.Read != ReadMissing || r.Misses != n+1 {
+				t.Fatalf("%s, read %d: %s, read %q, misses %d", name, n+1, r.State, r.Read, r.Misses)
+			}
+		}
+		must(t, r.ClipDone(noon, 0, 1, Object{}, nil, ""))
+		must(t, r.Answer(noon, r.Step, a, noon))
+		if r.State != Failed || r.FailedCount != 1 || r.ArchivedCount != 1 {
+			t.Fatalf("%s: %s, %d failed, %d archived", name, r.State, r.FailedCount, r.ArchivedCount)
+		}
+		for _, say := range []string{"1 of 2 clips", "no export link", "clipferry retry exp_a", "until 2026-04-09"} {
+			if !strings.Contains(r.Error, say) {
+				t.Errorf("%s: %q does not say %q", name, r.Error, say)
+			}
+		}
+	}
+}
+
+func TestNoClipsAtAll(t *testing.T) {
+	r := at(t, Rendering)
+	for range MaxMisses + 1 {
+		must(t, r.Answer(noon, r.Step, succeeded(), noon))
+	}
+	if r.State != Failed || !strings.Contains(r.Error, "lists no clip") {
+		t.Fatalf("%s: %s", r.State, r.Error)
+	}
+	must(t, r.Retry(noon, RetryOptions{})) // nothing is paid for twice
+	if r.State != Mirroring || r.Read != ReadRefresh || r.Misses != 0 {
+		t.Errorf("%s, read %q, misses %d", r.State, r.Read, r.Misses)
+	}
+}
+
+func TestRenderFails(t *testing.T) {
+	r := at(t, Rendering)
+	must(t, r.Answer(noon, 1, failed(0), noon))
+	if r.State != Failed || r.Read != ReadNone || !strings.Contains(r.Error, "no such clip") || !strings.Contains(r.Error, "submits it again") {
+		t.Errorf("%s: %s", r.State, r.Error)
+	}
+	r = at(t, Rendering)
+	must(t, r.Answer(noon, 1, failed(48), noon))
+	if !strings.Contains(r.Error, "charged 48 units") || !strings.Contains(r.Error, "--pay-again") {
+		t.Errorf("%s", r.Error)
+	}
+}
+
+func TestDrain(t *testing.T) {
+	r := at(t, Rendering)
+	must(t, r.Cancel(noon))
+	if r.Read != ReadDrain || !r.HoldsSlot() || r.Step != 1 {
+		t.Fatalf("canceled: read %q, step %d", r.Read, r.Step)
+	}
+	must(t, r.Answer(noon, 1, ongoing("a"), noon))
+	if r.State != Canceled || r.Read != ReadDrain || len(r.Clips) != 0 {
+		t.Fatalf("%s, read %q, %d clips", r.State, r.Read, len(r.Clips))
+	}
+	must(t, r.Answer(noon, 2, succeeded("a"), noon))
+	if r.Read != ReadNone || r.HoldsSlot() || len(Due(r)) != 0 {
+		t.Errorf("the slot is not free after the end: read %q", r.Read)
+	}
+	must(t, r.Retry(noon, RetryOptions{}))
+	if r.State != Mirroring || r.Read != ReadRefresh {
+		t.Errorf("taken up as %s, read %q", r.State, r.Read)
+	}
+}
+
+func TestReadFaults(t *testing.T) {
+	r := at(t, Rendering)
+	must(t, r.ReadFault(noon, 1, "503", noon.Add(time.Second)))
+	if r.Step != 2 || r.ReadFaults != 1 || r.Error != "503" || r.Read != ReadRender {
+		t.Errorf("%+v", r)
+	}
+	must(t, r.Answer(noon, 2, ongoing(), noon))
+	if r.ReadFaults != 0 || r.Error != "" {
+		t.Errorf("an answer leaves %d faults and %q", r.ReadFaults, r.Error)
+	}
+}
+
+func TestDoesNotKnow(t *testing.T) {
+	r := at(t, Rendering)
+	for range MaxUnknown - 1 {
+		must(t, r.DoesNotKnow(noon, r.Step, noon))
+		if r.State != Rendering {
+			t.Fatalf("given up after %d", r.Unknown)
+		}
+	}
+	must(t, r.DoesNotKnow(noon, r.Step, noon))
+	if r.State != Failed || !strings.Contains(r.Error, "task1") {
+		t.Fatalf("%s: %s", r.State, r.Error)
+	}
+	again := clone(r)
+	must(t, again.Retry(noon, RetryOptions{}))
+	if again.State != Rendering || again.ExportTaskID != "task1" || again.Unknown != 0 {
+		t.Errorf("taken up as %s of %s", again.State, again.ExportTaskID)
+	}
+	must(t, r.Retry(noon, RetryOptions{PayAgain: true}))
+	if r.State != Queued || len(r.Previous) != 1 {
+		t.Errorf("pay again: %s, previous %v", r.State, r.Previous)
+	}
+
+	// An answer in between starts the count anew; past the deadline once is enough.
+	r = at(t, Rendering)
+	must(t, r.DoesNotKnow(noon, 1, noon))
+	must(t, r.Answer(noon, 2, ongoing(), noon))
+	if r.Unknown != 0 {
+		t.Error("the count goes on after an answer")
+	}
+	must(t, r.DoesNotKnow(noon.Add(49*time.Hour), 3, noon))
+	if r.State != Expired {
+		t.Errorf("%s past the deadline", r.State)
+	}
+
+	// A canceled one that the provider does not know holds no slot; taken up
+	// again it is read as one that may still render.
+	r = at(t, Rendering)
+	must(t, r.Cancel(noon))
+	for range MaxUnknown {
+		must(t, r.DoesNotKnow(noon, r.Step, noon))
+	}
+	if r.State != Canceled || r.Read != ReadNone || r.HoldsSlot() {
+		t.Errorf("%s, read %q", r.State, r.Read)
+	}
+	must(t, r.Retry(noon, RetryOptions{}))
+	if r.State != Rendering || !r.HoldsSlot() {
+		t.Errorf("taken up as %s", r.State)
+	}
+}
+
+func TestDeadlines(t *testing.T) {
+	r := at(t, Rendering)
+	for _, c := range []struct {
+		expire, now time.Time
+		past, near  bool
+	}{
+		{time.Time{}, noon.Add(72 * time.Hour), false, false},
+		{time.Time{}, noon.Add(72*time.Hour + 1), true, false},
+		{noon.Add(2 * time.Hour), noon, false, false},
+		{noon.Add(2 * time.Hour), noon.Add(time.Hour), false, false},
+		{noon.Add(2 * time.Hour), noon.Add(time.Hour + 1), false, true},
+		{noon.Add(2 * time.Hour), noon.Add(2 * time.Hour), false, true},
+		{noon.Add(2 * time.Hour), noon.Add(2*time.Hour + 1), true, true},
+	} {
+		r.ExpireAt = c.expire
+		if past, near := r.PastDeadline(c.now), r.NearDeadline(c.now); past != c.past || near != c.near {
+			t.Errorf("expire %s, now %s: past %v, near %v", c.expire, c.now, past, near)
+		}
+	}
+}
+
+func TestViewShowsNoSecret(t *testing.T) {
+	r := at(t, Mirroring)
+	for _, c := range r.Clips {
+		c.Link, c.Thumbnail = "https://cdn/x?sig=secret", "https://cdn/t?sig=secret"
+	}
+	if text := fmt.Sprintf("%+v", r.View()); strings.Contains(text, "secret") || strings.Contains(text, "cdn") {
+		t.Errorf("a link is shown: %s", text)
+	}
+	v := newRecord().View()
+	if v.Clips == nil || v.ExpireAt != nil {
+		t.Errorf("clips %v, expire_at %v; want an empty list and null", v.Clips, v.ExpireAt)
+	}
+}

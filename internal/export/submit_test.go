@@ -1,0 +1,207 @@
+package export
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// must ends the test on an error.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// at brings a new record to the state, the way it comes there.
+func at(t *testing.T, s State) *Record {
+	t.Helper()
+	r := newRecord()
+	if s == Queued {
+		return r
+	}
+	must(t, r.Intend(noon, "me"))
+	switch s {
+	case Submitting:
+	case Held:
+		must(t, r.Lose(noon, "me", Hold, "the answer was lost"))
+	case Failed:
+		must(t, r.Reject(noon, "me", "no"))
+	case Canceled:
+		must(t, r.Cancel(noon))
+	default:
+		must(t, r.Accept(noon, "task1", "name", "CREATED"))
+		if s == Rendering {
+			return r
+		}
+		if s == Expired {
+			must(t, r.Expire(noon, "gone"))
+			return r
+		}
+		must(t, r.Answer(noon, r.Step, succeeded("a", "b"), noon))
+		if s == Archived {
+			for idx := range 2 {
+				must(t, r.ClipDone(noon, idx, r.Clips[idx].Round, Object{Key: "k", Size: 5}, nil, ""))
+			}
+			must(t, r.Seal(noon, "manifest"))
+		}
+	}
+	if r.State != s {
+		t.Fatalf("brought to %s, not %s", r.State, s)
+	}
+	return r
+}
+
+// succeeded is a reading with a clip for each link, the empty one for none.
+func succeeded(links ...string) Reading {
+	a := Reading{Status: "SUCCEEDED", Succeeded: true, ExpireAt: noon.Add(48 * time.Hour)}
+	for idx, link := range links {
+		a.Clips = append(a.Clips, Clip{Idx: idx, Title: "title " + link, Link: link})
+	}
+	return a
+}
+
+func ongoing(links ...string) Reading {
+	a := succeeded(links...)
+	a.Status, a.Succeeded = "ONGOING", false
+	return a
+}
+
+func failed(cost float64) Reading {
+	return Reading{Status: "Failed", Failed: true, Message: "no such clip", CostUsage: cost}
+}
+
+// In every state an answer that says "accepted" is kept.
+func TestLateAccept(t *testing.T) {
+	for _, c := range []struct {
+		in, to State
+		task   string // the export's task afterwards
+		read   Reason
+	}{
+		{Queued, Rendering, "late", ReadRender},
+		{Submitting, Rendering, "late", ReadRender},
+		{Held, Rendering, "late", ReadRender},
+		{Failed, Rendering, "late", ReadRender},
+		{Canceled, Canceled, "late", ReadDrain},
+		{Rendering, Rendering, "task1", ReadRender},
+		{Mirroring, Mirroring, "task1", ReadNone},
+		{Archived, Archived, "task1", ReadNone},
+		{Expired, Expired, "task1", ReadNone},
+	} {
+		r := at(t, c.in)
+		must(t, r.Accept(noon, "late", "n", "CREATED"))
+		if r.State != c.to || r.ExportTaskID != c.task || r.Read != c.read {
+			t.Errorf("%s: now %s as %s, read %q", c.in, r.State, r.ExportTaskID, r.Read)
+		}
+		if dup := slices.Contains(r.Duplicates, "late"); dup != (c.task != "late") {
+			t.Errorf("%s: duplicates %v", c.in, r.Duplicates)
+		}
+		if c.read != ReadNone && !r.HoldsSlot() {
+			t.Errorf("%s: an accepted export holds no slot", c.in)
+		}
+		before := clone(r)
+		must(t, r.Accept(noon, "late", "n", "CREATED")) // and once more
+		if !equal(before, r) {
+			t.Errorf("%s: the same answer twice changes the record", c.in)
+		}
+	}
+}
+
+func TestAcceptRefusals(t *testing.T) {
+	r := at(t, Submitting)
+	if err := r.Accept(noon, "", "n", "CREATED"); err == nil {
+		t.Error("accepted without a task")
+	}
+	r.Previous = []string{"old"}
+	if err := r.Accept(noon, "old", "", ""); !errors.Is(err, ErrStale) {
+		t.Errorf("accepting a task that was given up: %v", err)
+	}
+	if r.State != Submitting {
+		t.Errorf("a refused answer led to %s", r.State)
+	}
+}
+
+// What comes of a request is recorded only by the run that sent it, or for it.
+func TestOutcomeNamesItsIntent(t *testing.T) {
+	for _, in := range []State{Submitting, Canceled} {
+		for _, by := range []string{"", "other"} {
+			r := at(t, in)
+			if err := r.Reject(noon, by, "no"); !errors.Is(err, ErrStale) {
+				t.Errorf("%s: Reject by %q: %v", in, by, err)
+			}
+			if err := r.Lose(noon, by, Resubmit, "lost"); !errors.Is(err, ErrStale) {
+				t.Errorf("%s: Lose by %q: %v", in, by, err)
+			}
+			must(t, r.PutBack(noon, by, noon, "wait"))
+			if r.State != in || r.IntentBy != "me" {
+				t.Errorf("%s: put back by %q: %s, intent of %q; the doubt is gone", in, by, r.State, r.IntentBy)
+			}
+		}
+	}
+	r := at(t, Submitting)
+	must(t, r.PutBack(noon, "", noon.Add(time.Minute), "wait"))
+	if r.Round != 1 || !r.NotBefore.Equal(noon.Add(time.Minute)) {
+		t.Errorf("a stranger's put-back: round %d, not before %s; want a later step", r.Round, r.NotBefore)
+	}
+}
+
+func TestPutBack(t *testing.T) {
+	later := noon.Add(time.Minute)
+	r := at(t, Submitting)
+	must(t, r.PutBack(noon, "me", later, "refused"))
+	if r.State != Queued || r.Round != 1 || !r.NotBefore.Equal(later) || r.Error != "refused" || r.IntentBy != "" {
+		t.Errorf("%+v", r)
+	}
+	must(t, r.PutBack(noon, "", noon, "")) // a worker that stops before its intent
+	if r.State != Queued || r.Round != 2 || r.Error != "refused" {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestLose(t *testing.T) {
+	r := at(t, Submitting)
+	must(t, r.Lose(noon, "me", Resubmit, "lost"))
+	if r.State != Queued || r.Round != 1 || r.Doubts != 1 || r.Error != "lost" {
+		t.Errorf("resubmit: %+v", r)
+	}
+	if err := r.Lose(noon, "me", Resubmit, "lost"); !errors.Is(err, ErrNotNow) {
+		t.Errorf("lost twice: %v", err)
+	}
+	r = at(t, Held)
+	for _, say := range []string{"the answer was lost", "project \"p\"", "2026-04-07T12:00:00Z", "retry --submitted-as TASK_ID exp_a", "retry exp_a"} {
+		if !strings.Contains(r.Error, say) {
+			t.Errorf("a held export does not say %q: %s", say, r.Error)
+		}
+	}
+	if r.Doubts != 1 || len(Due(r)) != 0 {
+		t.Errorf("held: %d doubts, due %v", r.Doubts, Due(r))
+	}
+}
+
+// A canceled export whose request is in doubt is not sent again unasked: when
+// it is taken up, the doubt is settled first.
+func TestCanceledInDoubt(t *testing.T) {
+	r := at(t, Canceled)
+	must(t, r.Lose(noon, "me", Resubmit, "lost"))
+	if r.State != Canceled || !strings.Contains(r.Error, "in doubt") {
+		t.Fatalf("%s: %s", r.State, r.Error)
+	}
+	must(t, r.Retry(noon, RetryOptions{}))
+	if r.State != Submitting || r.Round != 1 || len(Due(r)) != 1 {
+		t.Fatalf("taken up as %s, round %d, due %v", r.State, r.Round, Due(r))
+	}
+	must(t, r.Lose(noon, "me", Hold, "lost"))
+	if r.State != Held || r.Doubts != 1 {
+		t.Errorf("%s after %d doubts, want held after one", r.State, r.Doubts)
+	}
+
+	r = at(t, Canceled)
+	must(t, r.PutBack(noon, "me", noon, "refused")) // it was not taken after all
+	must(t, r.Retry(noon, RetryOptions{}))
+	if r.State != Queued {
+		t.Errorf("a canceled export that was refused is taken up as %s", r.State)
+	}
+}
