@@ -2,6 +2,7 @@ package pace
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -70,7 +71,7 @@ type Spent struct {
 	Denied  int64    `json:"denied"`
 }
 
-// count is how many logged answers still count at now, and how many are logged.
+// at is how many answers the i-th entry stands for.
 func (l *Log) at(i int) int {
 	if i < len(l.Counts) {
 		return l.Counts[i]
@@ -112,28 +113,28 @@ func (l *Log) add(t Instant, merge bool) {
 	for keep < len(l.Times) && l.Times[keep].Add(window) <= t {
 		keep++
 	}
-	l.Times = append([]Instant(nil), l.Times[keep:]...)
-	if len(l.Counts) > 0 {
-		l.Counts = append([]int(nil), l.Counts[min(keep, len(l.Counts)):]...)
+	l.Times = slices.Clone(l.Times[keep:])
+	l.Counts = slices.Clone(l.Counts[min(keep, len(l.Counts)):])
+	for merge && len(l.Counts) < len(l.Times) {
+		l.Counts = append(l.Counts, 1) // the limit was smaller before
+	}
+	if merge {
+		// All of one step count from its end.
+		step := Instant(logStep.Microseconds())
+		t = (t/step + 1) * step
 	}
 	last := len(l.Times) - 1
 	if last >= 0 && t < l.Times[last] {
 		t = l.Times[last] // answers overtook each other; the later time is the safe one
 	}
-	if !merge {
-		l.Times = append(l.Times, t)
+	if merge && last >= 0 && t == l.Times[last] {
+		l.Counts[last]++
 		return
 	}
-	for len(l.Counts) < len(l.Times) {
+	l.Times = append(l.Times, t)
+	if merge {
 		l.Counts = append(l.Counts, 1)
 	}
-	if n := last - 1; n >= 0 && l.Times[last]-l.Times[n] < Instant(logStep.Microseconds()) {
-		// The last two lie close: they become one at the later time.
-		l.Counts[n] += l.Counts[last]
-		l.Times[n] = l.Times[last]
-		l.Times, l.Counts = l.Times[:last], l.Counts[:last]
-	}
-	l.Times, l.Counts = append(l.Times, t), append(l.Counts, 1)
 }
 
 // rate is how many requests a minute are believed to be allowed at now.

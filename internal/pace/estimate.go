@@ -37,8 +37,8 @@ func (s *State) usual() float64 {
 	if s.Learned.Seen.Real > 0 {
 		return s.Learned.Seen.Real
 	}
-	l := s.Learned.law(&Render{})
-	return math.Exp(l.mu)
+	mu, _ := s.Learned.prior(&Render{})
+	return math.Exp(mu)
 }
 
 // usualReads is how many requests an export takes.

@@ -131,8 +131,10 @@ func (s *State) refused(t Turn, o Outcome, now Instant) {
 		g.Halt, g.Fails = Halt{}, 0 // it answers again
 	}
 	pause := min(o.RetryAfter, longestPause)
-	if t.Kind == Submit && s.Limits.Slots > 0 && !again {
-		// Our own count had room: somebody else uses slots of this key.
+	full := s.Limits.PerMinute == 0 || s.rate(now) == float64(s.Limits.PerMinute)
+	if t.Kind == Submit && s.Limits.Slots > 0 && full && !again {
+		// Our own count had room, and nothing speaks for strangers' requests:
+		// they use slots of this key.
 		ours := s.SlotsHeld() - 1
 		g.Slots, g.SlotsAt = max(1, ours), now
 		g.SubmitPause = now.Add(submitRest)
@@ -169,7 +171,8 @@ func (s *State) submitted(t Turn, o Outcome, now Instant) {
 	case o.Result == Answered && o.Accepted:
 		r.Pending, r.Doubtful = false, false
 		r.Started, r.Until = now, now.Add(slotLease)
-		r.Predicted = math.Exp(s.lawOf(r).mu)
+		mu, _ := s.Learned.prior(r)
+		r.Predicted = math.Exp(mu)
 		s.touch(prefixSlot, t.Export)
 		s.started(now)
 	case o.Result == InDoubt:
@@ -219,6 +222,7 @@ func (s *State) read(t Turn, o Outcome, now Instant) {
 	r.Reads++
 	r.Until = now.Add(slotLease)
 	r.take(o)
+	r.narrow()
 	r.note()
 	r.lawAge = 0
 	s.touch(prefixSlot, t.Export)

@@ -11,16 +11,19 @@ const (
 	Gap = 2 * time.Minute
 	// worthBusy and worthIdle are the indexes, in seconds, below which a
 	// read isn't worth a request: while exports wait, and while none does.
-	worthBusy = 0.2
+	worthBusy = 0.13
 	worthIdle = 1.0
+	// firstRead is how much more the first read of an export is worth,
+	// because it also tells how much there is to render.
+	firstRead = 3
 )
 
 // lawOf returns what is believed of r's duration.
-func (s *State) lawOf(r *Render) law {
+func (s *State) lawOf(r *Render) *law {
 	if r.lawAge != s.Learned.generation || r.law == (law{}) {
 		r.law, r.lawAge = s.Learned.law(r), s.Learned.generation
 	}
-	return r.law
+	return &r.law
 }
 
 // ages returns the ages of r at its last read and at now, in seconds.
@@ -33,16 +36,26 @@ func (r *Render) ages(now Instant) (last, age float64) {
 }
 
 // Index is what a read of the export is worth at now: the time, in seconds,
-// for which its slot is expected to have stood idle unseen. It grows with the
-// time since the last read. What isn't a number counts as overdue, as does an
+// for which its slot is expected to have stood idle unseen since the last read,
+// over the probability that it hasn't ended. The latter is what a policy of
+// inspections under a price for each comes to (Whittle's index), within a few
+// hundredths: a read that is almost sure to hit is worth more than its idle
+// time. It grows with the time since the last read. What isn't a number counts as overdue, as does an
 // export of which nothing is known.
 func (s *State) Index(export string, now Instant) float64 {
 	r := s.Renders[export]
 	if r == nil || r.Overdue {
 		return math.Inf(1)
 	}
+	if s.Rank != nil {
+		return s.Rank(r, now)
+	}
 	last, age := r.ages(now)
-	j := s.lawOf(r).idle(last, age)
+	l := s.lawOf(r)
+	j := l.idle(last, age) / l.survival(age)
+	if r.Reads == 0 {
+		j *= firstRead
+	}
 	if math.IsNaN(j) {
 		return math.Inf(1)
 	}
@@ -70,17 +83,28 @@ func (s *State) worthAt(export string, worth float64, now Instant) Instant {
 	if r == nil || r.Overdue {
 		return now
 	}
-	high := r.quietSince().Add(s.gap())
-	if high <= now || s.Index(export, now) >= worth {
-		return now
+	since := r.quietSince()
+	known := worthKey{since, worth, s.Learned.generation}
+	if r.worthKey != known {
+		r.worthKey, r.worth = known, s.reaches(export, worth, since, since.Add(s.gap()))
 	}
+	return max(now, r.worth)
+}
+
+// worthKey is what the moment at which a read is worth a request depends on.
+type worthKey struct {
+	since      Instant
+	worth      float64
+	generation int
+}
+
+// reaches returns when, between low and high, the index reaches worth.
+func (s *State) reaches(export string, worth float64, low, high Instant) Instant {
 	if s.Index(export, high) < worth {
 		return high
 	}
-	low := now
 	for high-low > Instant((20 * time.Millisecond).Microseconds()) {
-		mid := low + (high-low)/2
-		if s.Index(export, mid) >= worth {
+		if mid := low + (high-low)/2; s.Index(export, mid) >= worth {
 			high = mid
 		} else {
 			low = mid

@@ -2,65 +2,61 @@ package pace
 
 import "math"
 
-// law is what is believed of one render's duration: mostly log-normal around
-// the estimate, and a tenth of a much wider one around what was expected before
-// any progress was seen, so that an estimate that is wrong starves nobody.
-type law struct {
-	mu, sigma     float64
-	wide, widened float64 // mean and spread of the wide part
-}
+// law is what is believed of one render's duration: a mixture of log-normals.
+// One stands for the render's progress, one for what is usual for its class,
+// and a tenth for a much wider one, so that an estimate that is wrong starves
+// nobody.
+type law [3]part
 
+// part is one log-normal of a law.
+type part struct{ weight, mu, sigma float64 }
+
+// wideShare is the weight of the wide part.
 const wideShare = 0.1
 
 // tail is the standard normal's probability above z.
 func tail(z float64) float64 { return 0.5 * math.Erfc(z/math.Sqrt2) }
 
 // survival is the probability that the render takes longer than t seconds.
-func (l law) survival(t float64) float64 {
+func (l *law) survival(t float64) float64 {
 	if t <= 0 {
 		return 1
 	}
-	x := math.Log(t)
-	return (1-wideShare)*tail((x-l.mu)/l.sigma) + wideShare*tail((x-l.wide)/l.widened)
+	x, s := math.Log(t), 0.0
+	for _, p := range l {
+		if p.weight > 0 {
+			s += p.weight * tail((x-p.mu)/p.sigma)
+		}
+	}
+	return s
 }
 
-// idle is the expected time, in seconds, for which the render has been over
-// unseen at age a, given that it was still going on at age from.
-// It is ∫ (a − u) f(u) du over [from, a], divided by the survival at from.
-func (l law) idle(from, a float64) float64 {
+// idle is ∫ (a − u) f(u) du over [from, a], in seconds: over all renders like
+// this one, the time for which they have been over at age a, of those that
+// ended after age from.
+func (l *law) idle(from, a float64) float64 {
 	if a <= from {
 		return 0
 	}
-	s := l.survival(from)
-	return ((1-wideShare)*partIdle(l.mu, l.sigma, from, a) +
-		wideShare*partIdle(l.wide, l.widened, from, a)) / s
-}
-
-// partIdle is a·P(from < X ≤ a) − E[X; from < X ≤ a] of one log-normal.
-func partIdle(mu, sigma, from, a float64) float64 {
-	za := (math.Log(a) - mu) / sigma
-	zf := math.Inf(-1)
+	la, lf, sum := math.Log(a), math.Inf(-1), 0.0
 	if from > 0 {
-		zf = (math.Log(from) - mu) / sigma
+		lf = math.Log(from)
 	}
-	mean := math.Exp(mu + sigma*sigma/2)
-	p := tail(zf) - tail(za)
-	e := mean * (tail(zf-sigma) - tail(za-sigma))
-	return max(0, a*p-e)
-}
-
-// ended is the probability that the render is over at age a, given that it was
-// still going on at age from.
-func (l law) ended(from, a float64) float64 {
-	if a <= from {
-		return 0
+	for _, p := range l {
+		if p.weight <= 0 {
+			continue
+		}
+		// a·P(from < X ≤ a) − E[X; from < X ≤ a]
+		za, zf := (la-p.mu)/p.sigma, (lf-p.mu)/p.sigma
+		mean := math.Exp(p.mu + p.sigma*p.sigma/2)
+		sum += p.weight * max(0, a*(tail(zf)-tail(za))-mean*(tail(zf-p.sigma)-tail(za-p.sigma)))
 	}
-	return 1 - l.survival(a)/l.survival(from)
+	return sum
 }
 
 // median is the duration that half of the renders exceed, of those that are
 // still going on at age from. In seconds.
-func (l law) median(from float64) float64 {
+func (l *law) median(from float64) float64 {
 	half := l.survival(from) / 2
 	low, high := max(from, 1e-3), max(from, 1)*2
 	for i := 0; l.survival(high) > half && i < 60; i++ {
@@ -75,4 +71,15 @@ func (l law) median(from float64) float64 {
 		}
 	}
 	return (low + high) / 2
+}
+
+// density is the ln of the part's density of ln duration at x, given that the
+// render took longer than age seconds.
+func (p part) density(x, age float64) float64 {
+	z := (x - p.mu) / p.sigma
+	s := 1.0
+	if age > 0 {
+		s = tail((math.Log(age) - p.mu) / p.sigma)
+	}
+	return -z*z/2 - math.Log(p.sigma) - math.Log(max(s, 1e-300))
 }

@@ -34,6 +34,8 @@ type Class struct {
 type Seen struct {
 	// Spread is the variance of the one-step-ahead errors of the estimate.
 	Spread float64 `json:"v"`
+	// Blind is the same for exports whose size isn't known beforehand.
+	Blind float64 `json:"u"`
 	// Clips and Length are the usual number of clips and their seconds.
 	Clips  float64 `json:"c,omitempty"`
 	Length float64 `json:"s,omitempty"`
@@ -41,6 +43,8 @@ type Seen struct {
 	// done: the mean error, and the mean square of error over own spread.
 	Bias  [markBins]float64 `json:"b"`
 	Ratio [markBins]float64 `json:"r"`
+	// Trust is the probability that what progress says is true.
+	Trust [markBins]float64 `json:"t"`
 	// Aggregates for status and metrics, in seconds.
 	Ends      int64   `json:"ends"`
 	Lag       float64 `json:"lag"`  // running mean of the estimated lag
@@ -61,9 +65,9 @@ type Learned struct {
 
 func newLearned() Learned {
 	l := Learned{Classes: map[string]*Class{}, generation: 1}
-	l.Seen.Spread = 1
+	l.Seen.Spread, l.Seen.Blind = 1, 1.5
 	for i := range l.Seen.Ratio {
-		l.Seen.Ratio[i] = 1
+		l.Seen.Ratio[i], l.Seen.Trust[i] = 1, firstTrust
 	}
 	return l
 }
@@ -110,32 +114,62 @@ func (l *Learned) length(r *Render) (float64, bool) {
 	return n * one, false
 }
 
-// law returns what is believed of r's duration, from its class and progress.
-func (l *Learned) law(r *Render) law {
-	secs, known := l.length(r)
-	mu := l.factor(r.Resolution, secs) + math.Log(secs)
-	variance := l.Seen.Spread
-	if !known {
-		variance += guessedSpread
+// blind is the expected ln of the duration of an export whose size is unknown.
+func (l *Learned) blind(resolution string) float64 {
+	mean := firstFactor + math.Log(firstClips*firstSeconds)
+	for i, name := range blindClasses(resolution) {
+		c := l.Classes[name]
+		if c == nil {
+			continue
+		}
+		weight := c.Count / (c.Count + shrinkWeight)
+		if i == 0 {
+			weight = 1
+		}
+		mean += weight * (c.Mean - mean)
 	}
-	variance = max(variance, 0.01)
-	wide := law{mu: mu, sigma: math.Sqrt(variance), wide: mu}
-	wide.widened = max(1.2, 2*wide.sigma)
-	if m, ok := r.progress(); ok {
-		bin := m.bin()
-		mean := m.Mean + l.Seen.Bias[bin]
-		own := m.Spread * m.Spread * max(0.05, l.Seen.Ratio[bin])
-		wide.mu = (mu/variance + mean/own) / (1/variance + 1/own)
-		wide.sigma = math.Sqrt(1 / (1/variance + 1/own))
-	}
-	if math.IsNaN(wide.mu) || math.IsNaN(wide.sigma) || math.IsInf(wide.mu, 0) {
-		wide.mu, wide.sigma = mu, math.Sqrt(variance)
-	}
-	return wide
+	return mean
 }
 
-// guessedSpread is the variance added while the length of the clips is a guess.
-const guessedSpread = 0.3
+func blindClasses(resolution string) [2]string { return [2]string{"*/all", resolution + "/all"} }
+
+// prior is the expected ln of r's duration and its variance, before any
+// progress.
+func (l *Learned) prior(r *Render) (mu, variance float64) {
+	if r.Seconds <= 0 && r.Asked == 0 && r.Clips == 0 {
+		return l.blind(r.Resolution), l.Seen.Blind
+	}
+	secs, _ := l.length(r)
+	return l.factor(r.Resolution, secs) + math.Log(secs), l.Seen.Spread
+}
+
+// law returns what is believed of r's duration, from its class and progress.
+func (l *Learned) law(r *Render) law {
+	mu, variance := l.prior(r)
+	sigma := math.Sqrt(max(variance, 0.01))
+	usual := part{1 - wideShare, mu, sigma}
+	wide := part{wideShare, mu, max(1.2, 2*sigma)}
+	m, ok := r.progress()
+	if !ok {
+		return law{usual, wide}
+	}
+	told := l.told(m, usual)
+	told.weight = (1 - wideShare) * l.Seen.Trust[m.bin()]
+	usual.weight -= told.weight
+	return law{told, usual, wide}
+}
+
+// told is what a guess from progress says of the duration, together with what
+// is usual, each weighted by its precision.
+func (l *Learned) told(m mark, usual part) part {
+	bin := m.bin()
+	a, b := 1/(usual.sigma*usual.sigma), 1/(m.Spread*m.Spread*max(0.05, l.Seen.Ratio[bin]))
+	p := part{1, (usual.mu*a + (m.Mean+l.Seen.Bias[bin])*b) / (a + b), math.Sqrt(1 / (a + b))}
+	if math.IsNaN(p.mu+p.sigma) || math.IsInf(p.mu, 0) || p.sigma <= 0 {
+		return usual
+	}
+	return p
+}
 
 // learn takes in that r took duration seconds, and names the classes that changed.
 func (l *Learned) learn(r *Render, duration float64) []string {
@@ -143,6 +177,8 @@ func (l *Learned) learn(r *Render, duration float64) []string {
 	if duration <= 0 || secs <= 0 {
 		return nil
 	}
+	mu, variance := l.prior(r)
+	usual := part{1, mu, math.Sqrt(max(variance, 0.01))}
 	z := math.Log(duration / secs)
 	miss := z - l.factor(r.Resolution, secs)
 	if math.IsNaN(miss) || math.IsInf(miss, 0) {
@@ -155,6 +191,7 @@ func (l *Learned) learn(r *Render, duration float64) []string {
 	z = l.factor(r.Resolution, secs) + miss
 	l.Seen.Spread += alphaSpread * (min(miss*miss, clipSquare) - l.Seen.Spread)
 	names := classes(r.Resolution, secs)
+	changed := names[:]
 	for i, name := range names {
 		c := l.Classes[name]
 		if c == nil {
@@ -168,13 +205,28 @@ func (l *Learned) learn(r *Render, duration float64) []string {
 		c.Count = min(c.Count+1, 1/alpha)
 		c.Mean += (z - c.Mean) * max(alpha, 1/c.Count)
 	}
-	l.judge(r, math.Log(duration))
+	if r.Asked == 0 {
+		miss := min(math.Log(duration)-l.blind(r.Resolution), clipSigmas*math.Sqrt(l.Seen.Blind))
+		l.Seen.Blind += alphaSpread * (min(miss*miss, clipSquare) - l.Seen.Blind)
+		z := l.blind(r.Resolution) + miss
+		for _, name := range blindClasses(r.Resolution) {
+			c := l.Classes[name]
+			if c == nil {
+				c = &Class{}
+				l.Classes[name] = c
+			}
+			c.Count = min(c.Count+1, 1/alphaWide)
+			c.Mean += (z - c.Mean) * max(alphaWide, 1/c.Count)
+			changed = append(changed, name)
+		}
+	}
+	l.judge(r, math.Log(duration), usual)
 	if known && r.Clips > 0 {
 		l.Seen.Clips = follow(l.Seen.Clips, float64(r.Clips), l.Seen.Ends)
 		l.Seen.Length = follow(l.Seen.Length, r.Seconds/float64(r.Clips), l.Seen.Ends)
 	}
 	l.generation++
-	return names[:]
+	return changed
 }
 
 // follow is a running mean that starts as a plain one.

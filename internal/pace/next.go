@@ -243,30 +243,34 @@ func (s *State) nextOverdue(now Instant) (string, Instant) {
 // nextRead returns the waiting read with the largest index, if one is worth a
 // request, and else the one that will be first and when.
 func (s *State) nextRead(now Instant) (string, Instant) {
-	var best string
-	top := math.Inf(-1)
+	worth := s.worth()
+	if s.Limits.PerMinute == 0 {
+		worth = 0 // whoever asks was told when by NextRead
+	}
+	var best, first string
+	top, at := math.Inf(-1), Never
 	for id, w := range s.Waiters {
 		if w.Kind != Read {
+			continue
+		}
+		t := now
+		if worth > 0 {
+			t = s.worthAt(w.Export, worth, now)
+		}
+		if t < at || t == at && id < first {
+			first, at = id, t
+		}
+		if t > now {
 			continue
 		}
 		if j := s.Index(w.Export, now); j > top || j == top && id < best {
 			best, top = id, j
 		}
 	}
-	worth := s.worth()
-	if best == "" || top >= worth || s.Limits.PerMinute == 0 {
-		return best, now // without a limit, whoever asks was told when by NextRead
+	if best != "" {
+		return best, now
 	}
-	at, first := Never, best
-	for id, w := range s.Waiters {
-		if w.Kind != Read {
-			continue
-		}
-		if t := s.worthAt(w.Export, worth, now); t < at {
-			at, first = t, id
-		}
-	}
-	return first, max(at, now+1)
+	return first, at
 }
 
 // nextProbe lets one request through now and then while spending is halted.

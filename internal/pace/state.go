@@ -53,6 +53,10 @@ type Render struct {
 	Ready      int     `json:"e,omitempty"`
 	Seconds    float64 `json:"cs,omitempty"`
 	Done       float64 `json:"es,omitempty"` // seconds of the clips that are ready
+	// Low and High bound the ln of the duration in seconds, as far as the
+	// answers so far tell; zero where they don't.
+	Low  float64 `json:"lo,omitempty"`
+	High float64 `json:"hi,omitempty"`
 	// Predicted is the duration expected at the start, in seconds.
 	Predicted float64 `json:"f,omitempty"`
 	// Marks are guesses made on the way, to be judged by the end.
@@ -60,6 +64,9 @@ type Render struct {
 
 	law    law
 	lawAge int // generation of the learned state that law was made from
+
+	worth    Instant // when a read is worth a request, for worthKey
+	worthKey worthKey
 }
 
 // State is everything that the decisions depend on, for one account. Its parts
@@ -74,6 +81,9 @@ type State struct {
 	Renders map[string]*Render
 	Workers map[string]Instant // until when each is believed alive
 	Learned Learned
+
+	// Rank, if set, takes the place of the index: for comparisons only.
+	Rank func(*Render, Instant) float64
 
 	dirty map[string]struct{}
 }

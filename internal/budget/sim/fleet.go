@@ -1,0 +1,434 @@
+package sim
+
+import (
+	"container/heap"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/pace"
+)
+
+// Policy is how the fleet decides.
+type Policy string
+
+// The policies that are compared.
+const (
+	Ours   Policy = "clipferry"
+	Equal  Policy = "equal shares" // through the same gate, the longest unread first
+	Oracle Policy = "oracle"       // through the same gate, knows each end, pays for the read
+	Every8 Policy = "every 8 s"    // no gate, backs off after a refusal
+	Every3 Policy = "every 30 s"
+)
+
+// Setup is one run.
+type Setup struct {
+	Workload  Workload
+	Policy    Policy
+	Shape     Shape
+	PerMinute int
+	Slots     int
+	Workers   int
+	Hours     float64
+	Seed      uint64
+	// Told is what the fleet is told the limit is, if not PerMinute.
+	Told int
+	// Strangers use so many requests a minute of the same key.
+	Strangers float64
+	Latency   time.Duration // of a request, on average; 200 ms by default
+}
+
+// Figures are what a run showed. Times are in seconds.
+type Figures struct {
+	Busy                float64 // share of the slots' time that rendered; 1 is clairvoyant
+	Mean, P50, P95, P99 float64 // lag
+	Requests            float64 // an export
+	RateRefusals        int
+	SlotRefusals        int
+	Gap                 float64 // longest between two reads of one export
+	Exports             int
+	Refill              float64 // mean from a read that sees an end to the submit
+	StrangersRefused    float64 // share
+}
+
+// run is a fleet in virtual time.
+type run struct {
+	Setup
+	rnd      *rand.Rand
+	now      pace.Instant
+	start    pace.Instant
+	end      pace.Instant
+	events   events
+	seq      int
+	provider *provider
+	state    *pace.State
+	renders  map[string]*render
+	made     int
+	nextWake pace.Instant
+
+	lags     []float64
+	requests int
+	figures  Figures
+	busy     float64
+	freed    []pace.Instant
+	refills  []float64
+	backlog  []*render // light load: enqueued, not yet waiting
+	inGate   int
+	strange  [2]int
+}
+
+type event struct {
+	at  pace.Instant
+	seq int
+	do  func()
+}
+
+type events []event
+
+func (e events) Len() int { return len(e) }
+func (e events) Less(i, j int) bool {
+	return e[i].at < e[j].at || e[i].at == e[j].at && e[i].seq < e[j].seq
+}
+func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	old := *e
+	x := old[len(old)-1]
+	*e = old[:len(old)-1]
+	return x
+}
+
+func (r *run) at(t pace.Instant, do func()) {
+	r.seq++
+	heap.Push(&r.events, event{at: max(t, r.now), seq: r.seq, do: do})
+}
+
+func (r *run) after(d float64, do func()) { r.at(r.now+pace.Instant(d*1e6), do) }
+
+// Run runs the setup and returns its figures. The same setup gives the same.
+func Run(s Setup) Figures {
+	if s.Latency == 0 {
+		s.Latency = 200 * time.Millisecond
+	}
+	s.Workers = max(1, s.Workers)
+	if s.Told == 0 {
+		s.Told = s.PerMinute
+	}
+	r := &run{
+		Setup: s, rnd: rand.New(rand.NewPCG(s.Seed, 1)), renders: map[string]*render{},
+		now: pace.Instant(1_800_000_000_000_000),
+	}
+	r.start = r.now
+	r.end = r.now + pace.Instant(s.Hours*3600e6)
+	r.provider = &provider{
+		limiter: newLimiter(s.Shape, s.PerMinute, pace.Instant(r.rnd.Int64N(60e6))),
+		slots:   s.Slots, active: map[string]*render{},
+	}
+	r.state = pace.NewState(pace.Limits{PerMinute: s.Told, Slots: s.Slots})
+	r.state.Born(r.now)
+	r.begin()
+	if s.Strangers > 0 {
+		r.after(r.rnd.ExpFloat64()*60/s.Strangers, r.stranger)
+	}
+	for len(r.events) > 0 && r.events[0].at < r.end {
+		e := heap.Pop(&r.events).(event)
+		r.now = e.at
+		e.do()
+	}
+	return r.sum()
+}
+
+// draw makes the next export; its own seed, so that all policies see the same.
+func (r *run) draw() *render {
+	r.made++
+	id := fmt.Sprintf("e%d", r.made)
+	x := r.Workload.draw(rand.New(rand.NewPCG(r.Seed, uint64(r.made)+7)), id)
+	x.waitFrom = r.now
+	r.renders[id] = x
+	return x
+}
+
+func (r *run) scale() float64 {
+	if r.Workload.Shift > 0 && r.now > r.start+(r.end-r.start)/2 {
+		return r.Workload.Shift
+	}
+	return 1
+}
+
+func (r *run) begin() {
+	if r.Policy == Every8 || r.Policy == Every3 {
+		for range max(r.Slots, 1) {
+			r.after(r.rnd.Float64()*2, func() { r.looped(r.draw(), 0) })
+		}
+		return
+	}
+	if r.Policy == Equal {
+		r.state.Rank = func(x *pace.Render, now pace.Instant) float64 {
+			return now.Sub(max(x.Started, x.Last)).Seconds()
+		}
+	}
+	if r.Workload.Load > 0 {
+		r.arrive()
+	} else {
+		r.refillLine()
+	}
+	r.decide()
+}
+
+// arrive makes exports come one at a time, at the load's rate.
+func (r *run) arrive() {
+	mean := r.Workload.Median * 1.45
+	r.after(r.rnd.ExpFloat64()*mean/(float64(r.Slots)*r.Workload.Load), func() {
+		r.backlog = append(r.backlog, r.draw())
+		r.refillLine()
+		r.decide()
+		r.arrive()
+	})
+}
+
+// refillLine keeps two submits of each worker in the gate.
+func (r *run) refillLine() {
+	for r.inGate < 2*r.Workers {
+		var x *render
+		if r.Workload.Load > 0 {
+			if len(r.backlog) == 0 {
+				return
+			}
+			x, r.backlog = r.backlog[0], r.backlog[1:]
+		} else {
+			x = r.draw()
+		}
+		r.inGate++
+		r.join(x, pace.Submit)
+	}
+}
+
+func (r *run) join(x *render, k pace.Kind) {
+	r.seq++
+	r.state.Join(fmt.Sprintf("%s-%d", k, r.seq), pace.Waiter{
+		Export: x.id, Kind: k, Since: x.waitFrom, Resolution: x.resolution, Clips: x.asked,
+		Worker: "w", Joined: r.now,
+	}, r.now)
+}
+
+// decide gives turns to whoever is chosen, and comes back when it has to.
+func (r *run) decide() {
+	r.state.Settle(r.now)
+	for {
+		c := r.state.Next(r.now)
+		if c.Waiter == "" {
+			wake := min(c.At, r.state.Ends())
+			if wake != pace.Never && (r.nextWake <= r.now || wake < r.nextWake) {
+				r.nextWake = wake
+				r.at(wake+1, func() {
+					if r.now > r.nextWake {
+						r.nextWake = 0
+						r.decide()
+					}
+				})
+			}
+			return
+		}
+		t := r.state.Claim(c.Waiter, r.now)
+		r.send(c.Waiter, t)
+	}
+}
+
+// send carries a request to the provider and its answer back.
+func (r *run) send(id string, t pace.Turn) {
+	x := r.renders[t.Export]
+	latency := r.Latency.Seconds() * (0.5 + r.rnd.Float64())
+	arrival := r.rnd.Float64()
+	var o pace.Outcome
+	r.after(0.002+latency*arrival, func() { o = r.serve(x, t.Kind) })
+	r.after(0.002+latency, func() {
+		r.state.Finish(id, t, o, r.now, r.rnd.Float64())
+		r.came(x, t.Kind, o)
+		r.decide()
+	})
+}
+
+// serve is the provider's part.
+func (r *run) serve(x *render, k pace.Kind) pace.Outcome {
+	r.requests++
+	if k == pace.Submit {
+		rate, slot := r.provider.submit(x, r.now, r.scale())
+		if !rate || !slot {
+			r.refused(rate)
+			return pace.Outcome{Result: pace.Refused}
+		}
+		if len(r.freed) > 0 {
+			r.refills = append(r.refills, r.now.Sub(r.freed[0]).Seconds())
+			r.freed = r.freed[1:]
+		}
+		r.schedule(x)
+		return pace.Outcome{Result: pace.Answered, Accepted: true}
+	}
+	if !r.provider.limiter.allow(r.now) {
+		r.refused(false)
+		return pace.Outcome{Result: pace.Refused}
+	}
+	if since := max(x.began, x.lastRead); r.Policy != Oracle {
+		r.figures.Gap = max(r.figures.Gap, r.now.Sub(since).Seconds())
+	}
+	x.lastRead = r.now
+	x.reads++
+	return x.answer(r.now)
+}
+
+// schedule makes the oracle's read wait from the moment of the end.
+func (r *run) schedule(x *render) {
+	if w := r.Workload.Stall; w > 0 {
+		middle := r.start + (r.end-r.start)/2
+		if x.began < middle.Add(w) && x.ends > middle {
+			x.ends = x.ends.Add(w - max(0, x.began.Sub(middle)))
+		}
+	}
+	if r.Policy == Oracle {
+		for t := x.began + 10*minute; t < x.ends; t += 10 * minute {
+			// It reads nothing that would renew the slot's lease.
+			r.at(t, func() { r.state.Hold(x.id, x.began, "", 0, r.now) })
+		}
+		r.at(x.ends, func() {
+			if s := r.state.Renders[x.id]; s != nil {
+				s.Overdue = true
+			}
+			r.join(x, pace.Read)
+			r.decide()
+		})
+	}
+}
+
+func (r *run) refused(rate bool) {
+	if rate {
+		r.figures.SlotRefusals++
+	} else {
+		r.figures.RateRefusals++
+	}
+}
+
+// came is what a worker does with an answer.
+func (r *run) came(x *render, k pace.Kind, o pace.Outcome) {
+	switch {
+	case k == pace.Submit && !o.Accepted:
+		r.join(x, pace.Submit)
+		return
+	case k == pace.Submit:
+		r.inGate--
+		r.refillLine()
+	case o.Ended:
+		r.saw(x)
+		return
+	}
+	if r.Policy != Oracle {
+		r.later(x)
+	}
+}
+
+// later schedules the next read as the worker does: a task of whole seconds,
+// which starts up to half a second late.
+func (r *run) later(x *render) {
+	at := r.state.NextRead(x.id, r.now)
+	whole := pace.Instant(math.Ceil(float64(at)/1e6)) * 1e6
+	r.at(whole+pace.Instant(r.rnd.Float64()*5e5), func() {
+		r.join(x, pace.Read)
+		r.decide()
+	})
+}
+
+// saw takes in that an end was seen.
+func (r *run) saw(x *render) {
+	if x.seen {
+		return
+	}
+	x.seen = true
+	r.lags = append(r.lags, max(0, r.now.Sub(x.ends).Seconds()))
+	r.busy += x.ends.Sub(x.began).Seconds()
+	r.freed = append(r.freed, r.now)
+	delete(r.renders, x.id)
+}
+
+// looped is the life of one slot without a gate: submit, read every so often,
+// back off 1, 2, 4, 8 … s when refused.
+func (r *run) looped(x *render, refusals int) {
+	retry := func() {
+		r.after(math.Min(60, math.Pow(2, float64(refusals)))*(0.8+0.4*r.rnd.Float64()), func() { r.looped(x, refusals+1) })
+	}
+	kind := pace.Submit
+	if x.began != 0 {
+		kind = pace.Read
+	}
+	o := r.serve(x, kind)
+	switch {
+	case o.Result == pace.Refused:
+		retry()
+	case o.Ended:
+		r.saw(x)
+		r.after(0.4, func() { r.looped(r.draw(), 0) })
+	default:
+		every := 30.0
+		if r.Policy == Every8 {
+			every = 8
+		}
+		r.after(every, func() { r.looped(x, 0) })
+	}
+}
+
+// stranger is somebody else who uses the key.
+func (r *run) stranger() {
+	r.strange[0]++
+	if !r.provider.limiter.allow(r.now) {
+		r.strange[1]++
+	}
+	r.after(r.rnd.ExpFloat64()*60/r.Strangers, r.stranger)
+}
+
+func (r *run) sum() Figures {
+	f := r.figures
+	for _, x := range r.renders {
+		if x.began != 0 {
+			r.busy += min(r.end, x.ends).Sub(x.began).Seconds()
+		}
+	}
+	f.Exports = len(r.lags)
+	f.Busy = r.busy / (float64(max(1, r.Slots)) * r.Hours * 3600)
+	slices.Sort(r.lags)
+	at := func(p float64) float64 {
+		if len(r.lags) == 0 {
+			return 0
+		}
+		return r.lags[min(len(r.lags)-1, int(p*float64(len(r.lags))))]
+	}
+	f.P50, f.P95, f.P99 = at(0.5), at(0.95), at(0.99)
+	f.Mean = mean(r.lags)
+	f.Refill = mean(r.refills)
+	f.Requests = float64(r.requests) / float64(max(1, f.Exports))
+	if r.strange[0] > 0 {
+		f.StrangersRefused = float64(r.strange[1]) / float64(r.strange[0])
+	}
+	return f
+}
+
+func mean(xs []float64) float64 {
+	if len(xs) == 0 {
+		return 0
+	}
+	sum := 0.0
+	for _, x := range xs {
+		sum += x
+	}
+	return sum / float64(len(xs))
+}
+
+// Median is the middle of what the runs show.
+func Median(all []Figures, of func(Figures) float64) float64 {
+	var xs []float64
+	for _, f := range all {
+		xs = append(xs, of(f))
+	}
+	slices.Sort(xs)
+	n := len(xs)
+	return (xs[(n-1)/2] + xs[n/2]) / 2
+}
