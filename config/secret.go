@@ -13,7 +13,7 @@ import (
 
 const redacted = "[redacted]"
 
-// Secret is a string that can't be printed, logged or marshalled by accident.
+// Secret is a string that can't be printed, logged or marshaled by accident.
 type Secret string
 
 // Reveal returns the secret itself.

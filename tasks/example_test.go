@@ -3,7 +3,6 @@ package tasks_test
 import (
 	"context"
 	"fmt"
-	"log"
 
 	"github.com/alicebob/miniredis/v2"
 
@@ -11,15 +10,15 @@ import (
 )
 
 func Example() {
-	redis, err := miniredis.Run() // your Redis
-	if err != nil {
-		log.Fatal(err)
+	redis := miniredis.NewMiniRedis() // stands for yours
+	if err := redis.Start(); err != nil {
+		panic(err)
 	}
 	defer redis.Close()
 
 	client, err := tasks.NewClient("redis://" + redis.Addr())
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer client.Close()
 

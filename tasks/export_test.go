@@ -91,7 +91,7 @@ var faultCases = []struct{ in, want string }{
 	{`{"project_id":"p","ai_hook_text_duration":"3000"}`, "ai_hook_text_duration: must be a whole number, not a string"},
 	{`{"project_id":"p","ai_hook_text_duration":3e3}`, "ai_hook_text_duration: must be a whole number, not 3e3"},
 	{`{"project_id":"p","project_id":"q"}`, "project_id: given more than once"},
-	{`{"project_id":"p","resolutoin":"SD_480"}`, "resolutoin: unknown field; did you mean resolution?"},
+	{`{"project_id":"p","resolution_":"SD_480"}`, "resolution_: unknown field; did you mean resolution?"},
 	{`{"project_id":"p","Ratio":"RATIO_1_1"}`, "Ratio: unknown field; did you mean ratio?"},
 	{`{"project_id":"p","":1}`, `"": unknown field`},
 	{`{"project_id":"p","\n\u001b[31m":1}`, `\n\x1b[31m: unknown field`},

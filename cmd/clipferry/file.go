@@ -111,29 +111,33 @@ var byteOrderMark = []byte("\xef\xbb\xbf")
 func splitLines(r io.Reader) ([][]byte, error) {
 	in := bufio.NewReader(r)
 	var lines [][]byte
-	for {
+	for more := true; more; {
 		var line []byte
-		for {
-			piece, err := in.ReadSlice('\n')
-			if keep := tasks.MaxPayload + 2 - len(line); keep > 0 {
-				line = append(line, piece[:min(keep, len(piece))]...)
-			}
-			if errors.Is(err, bufio.ErrBufferFull) {
-				continue
-			}
-			if err != nil && !errors.Is(err, io.EOF) {
-				return nil, err
-			}
-			if len(line) > 0 {
-				if len(lines) == 0 {
-					line = bytes.TrimPrefix(line, byteOrderMark)
-				}
-				lines = append(lines, bytes.TrimRight(line, "\r\n"))
-			}
-			if err != nil {
-				return lines, nil
-			}
-			break
+		var err error
+		if line, more, err = readLine(in); err != nil {
+			return nil, err
+		}
+		if len(lines) == 0 {
+			line = bytes.TrimPrefix(line, byteOrderMark)
+		}
+		lines = append(lines, bytes.TrimRight(line, "\r\n"))
+	}
+	return lines, nil
+}
+
+// readLine returns the next line, its end included, and whether more may follow.
+func readLine(in *bufio.Reader) (line []byte, more bool, err error) {
+	for {
+		piece, err := in.ReadSlice('\n')
+		if keep := tasks.MaxPayload + 2 - len(line); keep > 0 {
+			line = append(line, piece[:min(keep, len(piece))]...)
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+		case errors.Is(err, io.EOF):
+			return line, false, nil
+		default:
+			return line, true, err
 		}
 	}
 }

@@ -159,7 +159,7 @@ func checkSkew(ctx context.Context, node redis.Cmdable) finding {
 	ours := before.Add(time.Since(before) / 2)
 	skew := theirs.Sub(ours).Abs()
 	text := fmt.Sprintf("clocks differ by %v", skew.Round(time.Millisecond))
-	const hint = "synchronise the clocks (NTP)"
+	const hint = "synchronize the clocks (NTP)"
 	switch {
 	case skew > skewFailure:
 		return finding{bad, text, hint}

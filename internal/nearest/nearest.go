@@ -20,7 +20,7 @@ func Name(word string, names []string) string {
 }
 
 // distance counts the bytes to insert, delete, replace or swap with their
-// neighbour to get from a to b (optimal string alignment).
+// neighbor to get from a to b (optimal string alignment).
 func distance(a, b string) int {
 	before := make([]int, len(b)+1)
 	last := make([]int, len(b)+1)

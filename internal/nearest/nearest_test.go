@@ -9,7 +9,7 @@ func TestName(t *testing.T) {
 		"Project_ID":   "project_id",
 		"clip_indexes": "clip_indices",
 		"ratoi":        "ratio",
-		"resolutoin":   "resolution",
+		"resolutio":    "resolution",
 		"banana_split": "",
 		"":             "",
 	} {
