@@ -55,8 +55,7 @@ type instruments struct {
 	s3Duration  *prometheus.HistogramVec // operation
 	s3Sent      prometheus.Counter
 
-	sweeps        *prometheus.CounterVec // outcome
-	sweepDuration prometheus.Histogram
+	sweepDuration *prometheus.HistogramVec // outcome
 	sweepLast     prometheus.Gauge
 }
 
@@ -102,8 +101,8 @@ func newInstruments() instruments {
 		s3Duration:  histograms("s3_request_duration_seconds", s3Buckets, "Operations on S3, the SDK's own retries included.", "operation"),
 		s3Sent:      counter("s3_sent_bytes_total", "Bytes of the bodies sent to S3, those sent again included."),
 
-		sweeps:        counters("sweeps_total", "Sweeps of the whole fleet's exports that this process made.", "outcome"),
-		sweepDuration: histogram("sweep_duration_seconds", stepBuckets, "Sweeps of the whole fleet's exports."),
+		sweepDuration: histograms("sweep_duration_seconds", stepBuckets,
+			"Sweeps of the whole fleet's exports that this process made.", "outcome"),
 		sweepLast: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "clipferry_sweep_last_success_timestamp_seconds",
 			Help: "When this process last completed a sweep, as Unix time; 0 if it has not.",
@@ -116,7 +115,7 @@ func (i *instruments) all() []prometheus.Collector {
 		i.stepDuration, i.stepsRunning, i.turnWait, i.faults, i.requests, i.requestDuration,
 		i.accepted, i.inDoubt, i.duplicates, i.units, i.ended, i.whole, i.render, i.lag,
 		i.clipsArchived, i.clipsFailed, i.mirrorBytes, i.mirrorDuration, i.mirrorSpeed, i.headroom,
-		i.redisErrors, i.s3Requests, i.s3Duration, i.s3Sent, i.sweeps, i.sweepDuration, i.sweepLast,
+		i.redisErrors, i.s3Requests, i.s3Duration, i.s3Sent, i.sweepDuration, i.sweepLast,
 	}
 }
 
@@ -163,17 +162,21 @@ func (i *instruments) start(accounts []string) {
 	}
 	for _, outcome := range []string{outcomeOK, outcomeError} {
 		i.mirrorDuration.WithLabelValues(outcome)
-		i.sweeps.WithLabelValues(outcome)
+		i.sweepDuration.WithLabelValues(outcome)
 	}
 }
 
 // The values of bounded labels that their owners don't list.
 var (
-	steps    = []export.Kind{export.StepSubmit, export.StepPoll, export.StepMirror, export.StepSeal}
+	steps    = []export.Kind{export.StepSubmit, export.StepPoll, export.StepMirror, export.StepSeal, stepNotify}
 	outcomes = []worker.Outcome{worker.Done, worker.PutOff, worker.Failed}
 	classes  = []fault.Class{fault.Retry, fault.Terminal, fault.LinkExpired, fault.InDoubt}
 	results  = []string{"answered", "refused", "forbidden", "failed", "not_sent", "in_doubt"}
 )
+
+// stepNotify is the call of a producer's webhook; the machine of exports knows
+// nothing of it.
+const stepNotify export.Kind = "notify"
 
 const (
 	outcomeOK    = "ok"

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/budget"
@@ -63,13 +64,12 @@ func (t *Telemetry) Faulted(ctx context.Context, step export.Kind, err error) {
 
 // Swept keeps what a sweep found.
 func (t *Telemetry) Swept(s worker.Swept) {
-	t.sweepDuration.Observe(s.Took.Seconds())
-	if s.Err != nil {
-		t.sweeps.WithLabelValues(outcomeError).Inc()
-	} else {
-		t.sweeps.WithLabelValues(outcomeOK).Inc()
+	outcome := outcomeError
+	if s.Err == nil {
+		outcome = outcomeOK
 		t.sweepLast.Set(float64(t.now().UnixMilli()) / 1000)
 	}
+	t.sweepDuration.WithLabelValues(outcome).Observe(s.Took.Seconds())
 	t.found(s.Open)
 }
 
@@ -132,12 +132,10 @@ func (t *Telemetry) moved(r *export.Record) {
 }
 
 func stepLabel(kind export.Kind) string {
-	switch kind {
-	case export.StepSubmit, export.StepPoll, export.StepMirror, export.StepSeal:
+	if slices.Contains(steps, kind) {
 		return string(kind)
-	default:
-		return "other"
 	}
+	return "other"
 }
 
 func resultLabel(r budget.Result) string {

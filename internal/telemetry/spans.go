@@ -51,9 +51,11 @@ func (t *Tracing) step(ctx context.Context, run worker.Run) (context.Context, fu
 			attribute.String("messaging.operation.type", "process"),
 			attribute.String("messaging.destination.name", run.Queue),
 			attribute.String("messaging.message.id", run.TaskID),
-			attribute.String(attrExport, run.Export),
 			attribute.Int(attrRetried, run.Retried),
 		))
+	if run.Export != "" {
+		span.SetAttributes(attribute.String(attrExport, run.Export))
+	}
 	return ctx, func(outcome worker.Outcome, err error) {
 		span.SetAttributes(attribute.String(attrOutcome, string(outcome)))
 		if outcome == worker.PutOff {

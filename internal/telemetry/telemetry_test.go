@@ -205,7 +205,7 @@ func TestDeadlinesOfTheLastSweep(t *testing.T) {
 		t.Error("an old finding is still shown")
 	}
 	tel.Swept(worker.Swept{Err: errors.New("redis")})
-	wantLines(t, scrape(t, tel), `clipferry_sweeps_total{outcome="error"} 1`, `clipferry_clips_due{within="1h"} 0`)
+	wantLines(t, scrape(t, tel), `clipferry_sweep_duration_seconds_count{outcome="error"} 1`, `clipferry_clips_due{within="1h"} 0`)
 }
 
 // TestLint holds every metric to Prometheus's conventions.

@@ -169,7 +169,7 @@ func TestOneExportIsOneTrace(t *testing.T) {
 				`clipferry_units_spent_total{account="default"} 48`,
 				`clipferry_clips_archived_total 2`, `clipferry_mirror_bytes_total 2000`,
 				`clipferry_faults_total{class="retry",step="mirror"} 1`,
-				`clipferry_sweeps_total{outcome="ok"} 1`,
+				`clipferry_sweep_duration_seconds_count{outcome="ok"} 1`,
 			)
 		})
 	}
