@@ -25,6 +25,14 @@ func onBothRedis(t *testing.T, test func(t *testing.T, address string)) {
 	})
 }
 
+// onEveryRedis adds a cluster of three masters.
+func onEveryRedis(t *testing.T, test func(t *testing.T, address string)) {
+	onBothRedis(t, test)
+	t.Run("cluster", func(t *testing.T) {
+		test(t, redistest.StartCluster(t, 3).URL())
+	})
+}
+
 func newTestClient(t *testing.T, address string, opts ...Option) *Client {
 	t.Helper()
 	c, err := NewClient(address, opts...)
@@ -79,7 +87,7 @@ func TestEnqueue(t *testing.T) {
 }
 
 func TestEnqueueIsIdempotentByJobID(t *testing.T) {
-	onBothRedis(t, func(t *testing.T, address string) {
+	onEveryRedis(t, func(t *testing.T, address string) {
 		c := newTestClient(t, address)
 		e := Export{ProjectID: "p", JobID: "order-17"}
 		again := e
@@ -186,7 +194,7 @@ func TestLostAnswer(t *testing.T) {
 }
 
 func TestEnqueueAll(t *testing.T) {
-	onBothRedis(t, func(t *testing.T, address string) {
+	onEveryRedis(t, func(t *testing.T, address string) {
 		c := newTestClient(t, address)
 		batch := []Export{
 			{ProjectID: "p", JobID: "a"}, {ProjectID: "p"}, {ProjectID: "p", JobID: "a", Priority: PriorityHigh}, {ProjectID: "q", JobID: "b"},
