@@ -54,6 +54,13 @@ func TestTheEventIsAsDocumented(t *testing.T) {
 	if pretty.String() != string(want) {
 		t.Errorf("the event has changed; if that is meant, run with -update:\n%s", pretty.String())
 	}
+	page, err := os.ReadFile("../../docs/notifications.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(page), strings.TrimSpace(string(want))) {
+		t.Error("docs/notifications.md shows another event than the golden file")
+	}
 	if strings.Contains(pretty.String(), "hush") || strings.Contains(pretty.String(), "cdn.example.com") {
 		t.Error("a link of the provider's is in it")
 	}
