@@ -260,8 +260,6 @@ type virtualClip struct {
 	off  int64
 }
 
-var noise = clipOf(1<<20, 7)
-
 func newVirtualClip(size int64) *virtualClip {
 	head := append(box("ftyp", []byte("isom\x00\x00\x02\x00isomiso2")), box("moov", box("mvhd", nil))...)
 	head = append(head, 0, 0, 0, 1, 'm', 'd', 'a', 't')

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -18,15 +19,24 @@ const maxDocument = 64 << 20
 
 // putDocument writes v as indented JSON, over what stands there.
 func (a *Archive) putDocument(ctx context.Context, key string, v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
+	b, err := encodeDocument(v)
 	if err != nil {
 		return fmt.Errorf("encoding %s: %w", key, err)
 	}
-	b = append(b, '\n')
 	_, err = a.put(ctx, &s3.PutObjectInput{
 		Bucket: &a.opts.Bucket, Key: &key, ContentType: aws.String("application/json"),
 	}, b, crc32.ChecksumIEEE(b))
 	return s3Fault(ctx, "writing "+key, err)
+}
+
+// encodeDocument is v as people read it.
+func encodeDocument(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	err := enc.Encode(v)
+	return b.Bytes(), err
 }
 
 // getDocument reads JSON into v; false when the key holds nothing.

@@ -223,7 +223,7 @@ func TestSourceFaults(t *testing.T) {
 			store := newMemory()
 			a := newArchive(t, srv, func(o *Options) {
 				o.Checkpoints = store
-				o.Source = newFetch(t, func(fo *fetch.Options) { fo.StallTimeout = 300 * time.Millisecond })
+				o.Source = newFetch(t, func(fo *fetch.Options) { fo.StallTimeout = 1500 * time.Millisecond })
 			})
 			job := Job{Export: "e", Key: a.Folder("p", fmt.Sprint(i)) + "clip-000.mp4", Link: hs.URL}
 			obj, err := a.Mirror(t.Context(), job)

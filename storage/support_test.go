@@ -23,16 +23,33 @@ func box(kind string, payload []byte) []byte {
 }
 
 // clipOf is a valid MP4 file of exactly size bytes (at least 64); the same seed
-// gives the same bytes.
+// gives the same bytes, another one others.
 func clipOf(size int, seed uint64) []byte {
-	b := box("ftyp", []byte("isom\x00\x00\x02\x00isomiso2"))
+	b := make([]byte, 0, size)
+	b = append(b, box("ftyp", []byte("isom\x00\x00\x02\x00isomiso2"))...)
 	moov := box("moov", box("mvhd", nil))
-	payload := make([]byte, size-len(b)-len(moov)-8)
+	payload := size - len(b) - len(moov) - 8
+	b = append(binary.BigEndian.AppendUint32(b, uint32(8+payload)), "mdat"...)
+	head := make([]byte, min(64<<10, payload)) // the rest need not differ
 	rng := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
-	_, _ = rng.Read(payload)
-	b = append(b, box("mdat", payload)...)
+	_, _ = rng.Read(head)
+	b = append(b, head...)
+	payload -= len(head)
+	for payload > 0 {
+		n := min(payload, len(noise))
+		b = append(b, noise[:n]...)
+		payload -= n
+	}
 	return append(b, moov...)
 }
+
+// noise is what files are filled with: random enough that no block is another one.
+var noise = func() []byte {
+	b := make([]byte, 1<<20+4099)
+	rng := rand.NewChaCha8([32]byte{1})
+	_, _ = rng.Read(b)
+	return b
+}()
 
 // memory is a Checkpoints in memory.
 type memory struct {

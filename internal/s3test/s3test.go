@@ -55,7 +55,7 @@ type Server struct {
 // Start starts versitygw for the duration of the test.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	return StartIn(t, t.TempDir())
+	return StartIn(t, dataDir(t))
 }
 
 // StartIn is Start with the objects below dir, for benchmarks that want them in memory.
@@ -69,6 +69,31 @@ func StartIn(t testing.TB, dir string) *Server {
 	})
 }
 
+// StartWithUser is Start with a second account that may do nothing until a
+// bucket policy lets it.
+func StartWithUser(t testing.TB, access, secret string) *Server {
+	t.Helper()
+	bin, iam := versitygw(t), t.TempDir()
+	s := start(t, "versitygw", dataDir(t), func(s *Server) *exec.Cmd {
+		c := exec.Command(bin, "--port", s.addr, "--quiet", "--region", "us-east-1", "--iam-dir", iam, "posix", s.Dir)
+		c.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+AccessKey, "ROOT_SECRET_KEY="+SecretKey)
+		return c
+	})
+	// a bucket that was made as a directory has no owner, and so takes no policy
+	if err := os.Remove(filepath.Join(s.Dir, Bucket)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Client().CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String(Bucket)}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(bin, "admin", "--access", AccessKey, "--secret", SecretKey, "--endpoint-url", s.Endpoint,
+		"--region", "us-east-1", "create-user", "--access", access, "--secret", secret, "--role", "user").CombinedOutput()
+	if err != nil {
+		t.Fatalf("creating a user: %v\n%s", err, out)
+	}
+	return s
+}
+
 // StartWeak starts rclone serve s3 for the duration of the test. Where
 // CLIPFERRY_TEST_SKIP_WEAK is set the test is skipped instead.
 func StartWeak(t testing.TB) *Server {
@@ -77,12 +102,27 @@ func StartWeak(t testing.TB) *Server {
 		t.Skip("CLIPFERRY_TEST_SKIP_WEAK is set: not tested against rclone serve s3")
 	}
 	bin := Rclone(t)
-	return start(t, "rclone", t.TempDir(), func(s *Server) *exec.Cmd {
+	return start(t, "rclone", dataDir(t), func(s *Server) *exec.Cmd {
 		c := exec.Command(bin, "serve", "s3", "--config", os.DevNull, "--addr", s.addr,
 			"--auth-key", AccessKey+","+SecretKey, s.Dir)
 		c.Env = withoutRclone(os.Environ())
 		return c
 	})
+}
+
+// dataDir is a temporary directory, in memory where there is plenty: the servers
+// copy what they are given, and disks are slow.
+func dataDir(t testing.TB) string {
+	t.Helper()
+	if freeBytes("/dev/shm") < 4<<30 {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "clipferry-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 func withoutRclone(env []string) []string {
