@@ -87,6 +87,10 @@ func (w *world) disturb(i int, add func(string, bool, func(*world))) {
 
 func (w *world) bury(i int) {
 	p := w.procs[i]
+	w.harmed = true
+	if begin(p.on) == desk || begin(p.on) == rescue {
+		w.dropped = true
+	}
 	if state, there := w.queue[p.on]; there && state == active {
 		w.queue[p.on] = orphan
 	}
@@ -137,6 +141,7 @@ func (w *world) flush() {
 		}
 	}
 	w.left.flush--
+	w.harmed, w.dropped = true, true
 	w.rec, w.leased, w.mourned = nil, false, false
 	clear(w.queue)
 }
@@ -177,8 +182,9 @@ func (w *world) broken() string {
 	return ""
 }
 
-// resting returns what is wrong with a world in which nothing moves any more.
-func (w *world) resting() string {
+// resting returns what is wrong with a world in which nothing moves any more,
+// after the sweeper has looked or without it.
+func (w *world) resting(swept bool) string {
 	r := w.rec
 	switch {
 	case r == nil && len(w.charges) == 0:
@@ -195,14 +201,26 @@ func (w *world) resting() string {
 		return fmt.Sprintf("stranded: still %s", r.State)
 	case r.Read != export.ReadNone:
 		return "at rest, and still to be read"
-	case r.State == export.Archived && w.receipt.says != export.ReceiptDone:
-		return fmt.Sprintf("archived, and its receipt says %q of %s", w.receipt.says, w.receipt.task)
 	}
-	return ""
+	says, _ := r.ReceiptDue()
+	if !swept {
+		return ""
+	}
+	if r.ExportTaskID == "" || w.receipt == (receipt{r.ExportTaskID, says}) {
+		return ""
+	}
+	if w.harmed && (r.State == export.Archived || w.receipt == (receipt{r.ExportTaskID, export.ReceiptOpen})) {
+		// A write that was under way when its worker died, or when Redis was
+		// lost, has the last word. To call too much open costs a look; to call
+		// something closed that is paid for and not archived would lose it.
+		return ""
+	}
+	return fmt.Sprintf("%s as %s, and its receipt says %q of %s", r.State, r.ExportTaskID, w.receipt.says, w.receipt.task)
 }
 
 // fair returns what happens next when nothing fails any more: who is at work
-// goes on, then what waits is taken up, and in the end the sweeper looks.
+// goes on, then what waits is taken up, and in the end the sweeper looks, if
+// there is one.
 func (w *world) fair(swept bool) (edge, bool) {
 	if w.mourned { // fair also means that time goes on
 		c := w.clone()

@@ -393,9 +393,9 @@ func (w *world) ask(r *export.Record, what string) error {
 		}
 		return r.Retry(noon, export.RetryOptions{})
 	default:
-		before := r.ExportTaskID
+		before, held := r.ExportTaskID, r.State == export.Held
 		err := r.Retry(noon, export.RetryOptions{PayAgain: true})
-		if before != "" && r.ExportTaskID == "" {
+		if held || before != "" && r.ExportTaskID == "" {
 			w.allowed++
 		}
 		return err

@@ -94,6 +94,8 @@ type world struct {
 	manifest string            // the task whose manifest stands
 	objects  map[string][]bool // clips in S3, of each task
 	leased   bool              // the submit lease is taken …
+	harmed   bool              // a worker has died, or Redis was lost
+	dropped  bool              // tasks were lost: with Redis, or with a person's process before it added them
 	mourned  bool              // … by a worker that has died
 	procs    [2]proc
 	left     faults
@@ -153,7 +155,7 @@ func (w *world) fingerprint() [2]uint64 {
 	for _, task := range w.charges {
 		b = append(append(b, task...), flags(w.objects[task]...)...)
 	}
-	b = append(b, flags(w.leased, w.mourned)...)
+	b = append(b, flags(w.leased, w.mourned, w.harmed, w.dropped)...)
 	l := &w.left
 	for _, n := range []int8{
 		l.crash, l.ackLost, l.twice, l.pause, l.answerLost, l.refused, l.rejected, l.ongoing, l.renderFailed,
