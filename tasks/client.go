@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
@@ -94,7 +96,9 @@ const maxLooks = 5
 // enqueueNew does the one atomic enqueue. A conflict is not yet a fault: the
 // task may be our own from an attempt whose answer was lost.
 func (c *Client) enqueueNew(ctx context.Context, e Export, id string) (string, error) {
-	task := NewSubmit(e, id, WithHeaders(c.headers(ctx)))
+	headers := map[string]string{HeaderEnqueuedAt: time.Now().UTC().Format(time.RFC3339Nano)}
+	maps.Copy(headers, c.headers(ctx))
+	task := NewSubmit(e, id, WithHeaders(headers))
 	for range maxLooks {
 		_, err := c.queue.EnqueueContext(ctx, task)
 		if err == nil {

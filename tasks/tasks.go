@@ -30,6 +30,20 @@ func WithHeaders(headers map[string]string) TaskOption {
 	return func(d *draft) { d.headers = headers }
 }
 
+// HeaderEnqueuedAt is the task header that says when a producer asked for the
+// export, in RFC 3339.
+const HeaderEnqueuedAt = "clipferry-enqueued-at"
+
+// EnqueuedAt returns when the task with these headers was enqueued. It is zero
+// where that is not known: a bare Asynq producer need not say it.
+func EnqueuedAt(headers map[string]string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, headers[HeaderEnqueuedAt])
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
 // draft is a task that is being made.
 type draft struct {
 	typename string

@@ -57,7 +57,7 @@ func submitDue(r *export.Record, round int) bool {
 func (w *Worker) takeUp(ctx context.Context, taskID string, s tasks.Submit, headers map[string]string) (*export.Record, error) {
 	r, err := w.o.Ledger.LoadHead(ctx, s.ID)
 	if errors.Is(err, ledger.ErrUnknown) && s.RequestGiven {
-		r = control.Newborn(s, w.now())
+		r = control.Newborn(s, headers, w.now())
 		r.Trace = w.traceOf(ctx, headers)
 		if taskID != tasks.SubmitTaskID(s.ID) {
 			// A bare producer left the TaskID to asynq: go on under one of ours,

@@ -6,7 +6,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -55,33 +54,6 @@ func (d *Desk) Get(ctx context.Context, id string) (*export.Record, error) {
 	return d.ledger.Load(ctx, id)
 }
 
-// queued returns the record that the first submit task will give birth to.
-func (d *Desk) queued(id string) *export.Record {
-	for _, queue := range tasks.SubmitQueues() {
-		info, err := d.inspector.GetTaskInfo(queue, tasks.SubmitTaskID(id))
-		if err != nil || info.State == asynq.TaskStateCompleted {
-			continue
-		}
-		s, err := tasks.ParseSubmit(info.ID, info.Payload)
-		if err != nil {
-			return export.NewFailed(id, err.Error(), d.now())
-		}
-		return Newborn(s, d.now())
-	}
-	return nil
-}
-
-// Newborn returns the record of an export as it is taken up from its first task.
-func Newborn(s tasks.Submit, now time.Time) *export.Record {
-	r := export.New(s.ID, s.Request.Body(), s.Request.Digest(), s.Request.ProjectID, now)
-	r.Priority = s.Request.Priority
-	r.Wanted = s.Request.ClipIndices
-	if s.Request.Notify != nil {
-		r.Notify, _ = json.Marshal(s.Request.Notify) // three strings always marshal
-	}
-	return r
-}
-
 // Cancel stops an export.
 func (d *Desk) Cancel(ctx context.Context, id string) (*export.Record, error) {
 	if err := d.takeUp(ctx, id); err != nil {
@@ -120,47 +92,4 @@ func (d *Desk) change(ctx context.Context, id string, f func(*export.Record) err
 		return r, err
 	}
 	return r, d.dispatch.Ensure(ctx, r)
-}
-
-// List returns exports without their clips, newest first.
-func (d *Desk) List(ctx context.Context, f ledger.Filter) ([]*export.Record, error) {
-	found, err := d.ledger.List(ctx, f)
-	if err != nil || f.State != "" && f.State != export.Queued {
-		return found, err
-	}
-	return d.withQueued(ctx, found, f)
-}
-
-// withQueued adds the exports that no worker has taken up yet. They have no
-// creation time of their own: they stand first, in the order of their queues.
-func (d *Desk) withQueued(ctx context.Context, found []*export.Record, f ledger.Filter) ([]*export.Record, error) {
-	limit := f.Limit
-	if limit <= 0 {
-		limit = 100
-	}
-	if !f.Before.IsZero() {
-		return found, nil // a later page
-	}
-	var waiting []*export.Record
-	for _, queue := range tasks.SubmitQueues() {
-		infos, err := d.inspector.ListPendingTasks(queue, asynq.PageSize(limit))
-		if errors.Is(err, asynq.ErrQueueNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list queue %s: %w", queue, err)
-		}
-		for _, info := range infos {
-			s, err := tasks.ParseSubmit(info.ID, info.Payload)
-			if err != nil || !s.RequestGiven || f.Project != "" && s.Request.ProjectID != f.Project {
-				continue
-			}
-			if _, err := d.ledger.LoadHead(ctx, s.ID); !errors.Is(err, ledger.ErrUnknown) {
-				continue // listed from the ledger already
-			}
-			waiting = append(waiting, Newborn(s, d.now()))
-		}
-	}
-	all := append(waiting, found...)
-	return all[:min(len(all), limit)], nil
 }

@@ -1,0 +1,181 @@
+package control_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+type desk struct {
+	*control.Desk
+	rdb    *redis.Client
+	ledger *ledger.Ledger
+	client *tasks.Client
+}
+
+func newDesk(t *testing.T) desk {
+	t.Helper()
+	rdb := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()})
+	t.Cleanup(func() { _ = rdb.Close() })
+	l := ledger.New(ledger.Options{Redis: rdb})
+	return desk{control.New(rdb, l, time.Now), rdb, l, tasks.NewClientFromRedis(rdb)}
+}
+
+func (d desk) enqueue(t *testing.T, e tasks.Export) {
+	t.Helper()
+	if _, err := d.client.Enqueue(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAnExportInItsQueueIsShownAsQueued(t *testing.T) {
+	d := newDesk(t)
+	before := time.Now()
+	d.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p", Priority: tasks.PriorityLow, ClipIndices: []int{3}})
+	r, err := d.Get(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.State != export.Queued || r.ProjectID != "p" || r.Priority != "low" || len(r.Wanted) != 1 {
+		t.Errorf("%+v", r)
+	}
+	time.Sleep(2 * time.Millisecond)
+	again, err := d.Get(t.Context(), "a")
+	if err != nil || !again.CreatedAt.Equal(r.CreatedAt) || r.CreatedAt.Before(before) {
+		t.Errorf("created %s, then %s (%v): it was enqueued after %s", r.CreatedAt, again.CreatedAt, err, before)
+	}
+	for _, id := range []string{"unknown", "", "no/such", strings.Repeat("x", 200)} {
+		if _, err := d.Get(t.Context(), id); !errors.Is(err, control.ErrUnknown) {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+}
+
+func TestAnExportIsCanceledInItsQueue(t *testing.T) {
+	d := newDesk(t)
+	d.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p"})
+	for range 2 { // the second time changes nothing
+		r, err := d.Cancel(t.Context(), "a")
+		if err != nil || r.State != export.Canceled {
+			t.Fatalf("%v, %v", r, err)
+		}
+	}
+	if r, err := d.Get(t.Context(), "a"); err != nil || r.State != export.Canceled {
+		t.Errorf("%v, %v", r, err)
+	}
+	if _, err := d.Cancel(t.Context(), "unknown"); !errors.Is(err, control.ErrUnknown) {
+		t.Error(err)
+	}
+}
+
+func TestTheListIsNewestFirstAcrossQueuesAndLedger(t *testing.T) {
+	d := newDesk(t)
+	var want []string
+	for i := range 450 { // more than two pages of the queue
+		id := fmt.Sprintf("job-%03d", i)
+		d.enqueue(t, tasks.Export{JobID: id, ProjectID: fmt.Sprint("p", i%2), Priority: []string{"", "high"}[i%3/2]})
+		if i < 20 { // taken up by a worker
+			if _, err := d.Cancel(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want = append([]string{id}, want...)
+	}
+	ids := func(f ledger.Filter) []string {
+		t.Helper()
+		found, err := d.List(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for _, r := range found {
+			ids = append(ids, r.ID)
+		}
+		return ids
+	}
+	if got := ids(ledger.Filter{Limit: 1000}); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("all: %v", got)
+	}
+	if got := ids(ledger.Filter{Limit: 7}); fmt.Sprint(got) != fmt.Sprint(want[:7]) {
+		t.Errorf("the newest 7: %v", got)
+	}
+	if got := ids(ledger.Filter{Limit: 1000, State: export.Queued}); len(got) != 430 {
+		t.Errorf("queued: %d", len(got))
+	}
+	if got := ids(ledger.Filter{Limit: 1000, State: export.Canceled}); len(got) != 20 {
+		t.Errorf("canceled: %d", len(got))
+	}
+	if got := ids(ledger.Filter{Project: "p1", Limit: 1000}); len(got) != 225 {
+		t.Errorf("of project p1: %d", len(got))
+	}
+	page, err := d.List(t.Context(), ledger.Filter{Limit: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ids(ledger.Filter{Limit: 3, Before: page[99].CreatedAt}); fmt.Sprint(got) != fmt.Sprint(want[100:103]) {
+		t.Errorf("the next page: %v", got)
+	}
+}
+
+// receipts is an archive's receipts, or their faults.
+type receipts []any
+
+func (rs receipts) Receipts(context.Context) iter.Seq2[storage.Receipt, error] {
+	return func(yield func(storage.Receipt, error) bool) {
+		for _, r := range rs {
+			err, _ := r.(error)
+			receipt, _ := r.(storage.Receipt)
+			if !yield(receipt, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestRecoverRebuildsWhatWasPaidForAndNothingElse(t *testing.T) {
+	d := newDesk(t)
+	open := storage.Receipt{
+		ID: "a", ExportTaskID: "task-a", ProjectID: "p", State: storage.ReceiptOpen,
+		Request: json.RawMessage(`{"project_id":"p","clip_indices":[1]}`), Submitted: time.Now().Add(-time.Hour),
+	}
+	done, broken := open, open
+	done.ID, done.State = "b", storage.ReceiptDone
+	broken.ID, broken.Request = "c", json.RawMessage(`{"project_id":7}`)
+	unreadable := errors.New("unreadable")
+	list := receipts{unreadable, broken, done, open}
+
+	got, err := d.Recover(t.Context(), list)
+	if got != (control.Recovered{Rebuilt: 1, Closed: 1}) {
+		t.Errorf("%+v", got)
+	}
+	if !errors.Is(err, unreadable) || !strings.Contains(err.Error(), "recover export c") {
+		t.Errorf("not every fault is named: %v", err)
+	}
+	r, err := d.Get(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.State != export.Rendering || r.ExportTaskID != "task-a" || r.Receipt != export.ReceiptOpen || len(r.Wanted) != 1 {
+		t.Errorf("%+v", r)
+	}
+	if got, _ = d.Recover(t.Context(), list); got != (control.Recovered{Known: 1, Closed: 1}) {
+		t.Errorf("again: %+v", got)
+	}
+	if n, err := d.rdb.ZCard(t.Context(), "asynq:{clipferry-poll}:scheduled").Result(); err != nil || n > 1 {
+		t.Errorf("%d polls scheduled, %v", n, err)
+	}
+}

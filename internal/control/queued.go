@@ -1,0 +1,129 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// queued returns the record that the first submit task will give birth to.
+func (d *Desk) queued(id string) *export.Record {
+	for _, queue := range tasks.SubmitQueues() {
+		info, err := d.inspector.GetTaskInfo(queue, tasks.SubmitTaskID(id))
+		if err != nil || info.State == asynq.TaskStateCompleted {
+			continue
+		}
+		s, err := tasks.ParseSubmit(info.ID, info.Payload)
+		if err != nil {
+			return export.NewFailed(id, err.Error(), d.now())
+		}
+		return Newborn(s, info.Headers, d.now())
+	}
+	return nil
+}
+
+// Newborn returns the record of an export as it is taken up from its first task.
+// It was created when its producer says so, or now.
+func Newborn(s tasks.Submit, headers map[string]string, now time.Time) *export.Record {
+	created := now
+	if at := tasks.EnqueuedAt(headers); !at.IsZero() && at.Before(now) && now.Sub(at) < ledger.DefaultRetention {
+		created = at
+	}
+	r := export.New(s.ID, s.Request.Body(), s.Request.Digest(), s.Request.ProjectID, created)
+	r.Priority = s.Request.Priority
+	r.Wanted = s.Request.ClipIndices
+	if s.Request.Notify != nil {
+		r.Notify, _ = json.Marshal(s.Request.Notify) // three strings always marshal
+	}
+	return r
+}
+
+// List returns exports without their clips, newest first.
+func (d *Desk) List(ctx context.Context, f ledger.Filter) ([]*export.Record, error) {
+	if f.Limit <= 0 {
+		f.Limit = 100
+	}
+	found, err := d.ledger.List(ctx, f)
+	if err != nil || f.State != "" && f.State != export.Queued {
+		return found, err
+	}
+	there, err := d.inspector.Queues() // asking for one that was never used is an error
+	if err != nil {
+		return nil, fmt.Errorf("list the queues: %w", err)
+	}
+	for _, queue := range tasks.SubmitQueues() {
+		if !slices.Contains(there, queue) {
+			continue
+		}
+		waiting, err := d.waiting(ctx, queue, f)
+		if err != nil {
+			return nil, fmt.Errorf("list queue %s: %w", queue, err)
+		}
+		found = append(found, waiting...)
+	}
+	slices.SortStableFunc(found, func(a, b *export.Record) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	// A queue that moves between two pages may have shown an export twice.
+	found = slices.CompactFunc(found, func(a, b *export.Record) bool { return a.ID == b.ID })
+	return found[:min(len(found), f.Limit)], nil
+}
+
+// waiting returns the exports of a queue that no worker has taken up yet, the
+// newest of those that the filter lets through.
+func (d *Desk) waiting(ctx context.Context, queue string, f ledger.Filter) ([]*export.Record, error) {
+	const size = 200
+	info, err := d.inspector.GetQueueInfo(queue)
+	if err != nil {
+		return nil, err
+	}
+	var found []*export.Record
+	for page := (info.Pending + size - 1) / size; page > 0 && len(found) < f.Limit; page-- { // the last page is the newest
+		if err := ctx.Err(); err != nil { // the inspector takes no context
+			return nil, err
+		}
+		infos, err := d.inspector.ListPendingTasks(queue, asynq.Page(page), asynq.PageSize(size))
+		if err != nil {
+			return nil, err
+		}
+		for _, info := range slices.Backward(infos) {
+			r, err := d.unborn(ctx, info, f)
+			if err != nil {
+				return nil, err
+			}
+			if r != nil {
+				found = append(found, r)
+			}
+		}
+	}
+	return found, nil
+}
+
+// unborn returns the record that the task stands for, nil if it has one already
+// or the filter holds it back.
+func (d *Desk) unborn(ctx context.Context, info *asynq.TaskInfo, f ledger.Filter) (*export.Record, error) {
+	s, err := tasks.ParseSubmit(info.ID, info.Payload)
+	if err != nil || !s.RequestGiven || f.Project != "" && s.Request.ProjectID != f.Project {
+		return nil, nil
+	}
+	r := Newborn(s, info.Headers, d.now())
+	if !f.Before.IsZero() && !r.CreatedAt.Before(f.Before) {
+		return nil, nil
+	}
+	_, err = d.ledger.LoadHead(ctx, s.ID)
+	switch {
+	case err == nil:
+		return nil, nil
+	case errors.Is(err, ledger.ErrUnknown):
+		return r, nil
+	default:
+		return nil, err
+	}
+}
