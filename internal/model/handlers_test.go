@@ -87,6 +87,7 @@ func (w *world) run(i int) []edge {
 	switch p.at {
 	case takeUp, lease, reload, adopt, settle, accepted, intend:
 		then("", false, (*world).beforePost)
+		w.stops(p, then)
 	case post:
 		w.posts(then)
 	case answered:
@@ -104,6 +105,29 @@ func (w *world) run(i int) []edge {
 		then("", false, (*world).afterwards)
 	}
 	return edges
+}
+
+// stops adds how a submit leaves before its request: its worker stops, or Redis
+// takes the intent and its answer is lost for good.
+func (w *world) stops(p *proc, then outcomes) {
+	if w.left.stop == 0 {
+		return
+	}
+	switch {
+	case p.at == adopt && p.snap.State == export.Submitting: // S3 doesn't answer, and a doubt can't be put back
+		then("stops", true, func(w *world, p *proc) { w.left.stop--; p.at = retreat })
+	case p.at == adopt, p.at == intend: // the same, or while it waits for its turn
+		then("stops", true, func(w *world, p *proc) { w.left.stop--; p.token, p.at = "", putBack })
+	}
+	if p.at == intend && p.holds {
+		then("the ledger's answer is lost", true, func(w *world, p *proc) {
+			w.left.stop--
+			w.beforePost(p)
+			if p.at == post {
+				p.at = putBack
+			}
+		})
+	}
 }
 
 // beforePost is the submit handler up to the paid request.

@@ -25,6 +25,8 @@ var scenarios = []struct {
 	{name: "a lost answer and a crash", left: faults{answerLost: 1, crash: 1}},
 	{name: "two lost answers", left: faults{answerLost: 2}},
 	{name: "a refusal and a crash", left: faults{refused: 1, crash: 1}},
+	{name: "a stop", left: faults{stop: 2}},
+	{name: "a stop and a crash", left: faults{stop: 1, crash: 1}},
 	{name: "a rejection and a crash", left: faults{rejected: 1, crash: 1}},
 	{name: "a task that comes twice", left: faults{twice: 1}},
 	{name: "a task that comes twice and a crash", left: faults{twice: 1, crash: 1}, deep: true},

@@ -52,7 +52,7 @@ func thaw(r *record) *export.Record {
 // faults is what may still go wrong, and what people may still do.
 type faults struct {
 	crash, ackLost, twice, pause                 int8 // workers and queue
-	answerLost, refused, rejected                int8 // the paid request
+	answerLost, refused, rejected, stop          int8 // the paid request
 	ongoing, renderFailed                        int8 // reads
 	deadLink, transfer                           int8 // mirrors
 	cancel, retry, payAgain, fail, sweep, rescue int8
@@ -159,7 +159,7 @@ func (w *world) fingerprint() [2]uint64 {
 	l := &w.left
 	for _, n := range []int8{
 		l.crash, l.ackLost, l.twice, l.pause, l.answerLost, l.refused, l.rejected, l.ongoing, l.renderFailed,
-		l.deadLink, l.transfer, l.cancel, l.retry, l.payAgain, l.fail, l.sweep, l.rescue, l.flush, l.again,
+		l.deadLink, l.transfer, l.cancel, l.retry, l.payAgain, l.fail, l.stop, l.sweep, l.rescue, l.flush, l.again,
 		int8(w.lost), int8(w.allowed),
 	} {
 		b = append(b, byte(n))
