@@ -166,7 +166,18 @@ func judgeKey(address string, err error) finding {
 	if err == nil {
 		return finding{good, address + " accepts the key", ""}
 	}
-	return finding{bad, fault.SentenceOf(err), "see CLIPFERRY_API_BASE_URL"}
+	return blame("", err, "see CLIPFERRY_API_BASE_URL")
+}
+
+// blame is what a failure looks like here: with its cause, which a sentence for
+// daily use leaves out, and with the hint unless the failure has one of its own.
+func blame(what string, err error, hint string) finding {
+	const longest = 300
+	var f *fault.Fault
+	if errors.As(err, &f) && f.Hint != "" {
+		hint = f.Hint
+	}
+	return finding{bad, what + cut(err.Error(), longest), hint}
 }
 
 // examineS3 tries everything that the archive needs of the bucket.
@@ -177,7 +188,10 @@ func examineS3(ctx context.Context, archive *storage.Archive) []finding {
 	for _, r := range archive.SelfTest(ctx) {
 		f := finding{good, r.Name, r.Note}
 		if r.Err != nil {
-			f = finding{bad, r.Name + ": " + fault.SentenceOf(r.Err), r.Note}
+			f = blame(r.Name+": ", r.Err, "see AWS_ENDPOINT_URL_S3, AWS_REGION, the credentials and the bucket's policy")
+		}
+		if r.Note != "" {
+			f.hint = r.Note
 		}
 		if r.Err != nil && r.Optional {
 			f.verdict = warn
