@@ -170,10 +170,10 @@ func testTwoThousandClips(t *testing.T, e *env) {
 // A reply that is lost after Redis carried out the swap must not look like a
 // rival's change: the caller would believe that its own step was not recorded.
 func TestLostReplyIsRecognised(t *testing.T) {
-	real := redistest.Start(t)
+	server := redistest.Start(t)
 	mini := onMiniredis(t)
 	for name, addr := range map[string]string{
-		"redis": real.Addr(), "miniredis": mini.rdb.(*redis.Client).Options().Addr,
+		"redis": server.Addr(), "miniredis": mini.rdb.(*redis.Client).Options().Addr,
 	} {
 		// go-redis sends again by itself three times; beyond these it is us.
 		for _, lost := range []int{1, 3, 6} {
@@ -287,7 +287,7 @@ type proxy struct {
 }
 
 func newProxy(t *testing.T, target string) *proxy {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	must(t, err)
 	p := &proxy{l: l, target: target, conns: map[net.Conn]bool{}}
 	var wg sync.WaitGroup
@@ -350,7 +350,7 @@ func (p *proxy) track(c net.Conn, on bool) {
 
 // serve relays one connection; go-redis waits for each reply before it asks on.
 func (p *proxy) serve(client net.Conn) {
-	server, err := net.Dial("tcp", p.target)
+	server, err := new(net.Dialer).DialContext(context.Background(), "tcp", p.target)
 	if err != nil {
 		_ = client.Close()
 		return

@@ -87,7 +87,7 @@ func Start(t testing.TB, opts ...Option) *Server {
 func freePort(t testing.TB) int {
 	t.Helper()
 	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,7 +104,7 @@ func (s *Server) start() error {
 		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir, "--save", "", "--daemonize", "no",
 		"--dbfilename", "dump-" + strconv.Itoa(s.port) + ".rdb",
 	}, s.config...)
-	cmd := exec.Command(s.binary, args...)
+	cmd := exec.CommandContext(context.Background(), s.binary, args...) // ended by Kill and Stop
 	cmd.Stdout, cmd.Stderr = &s.log, &s.log
 	dieWithParent(cmd)
 	started, ended := make(chan error), make(chan struct{})
