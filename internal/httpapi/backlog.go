@@ -64,7 +64,7 @@ func (a *API) checkWaiting(ctx context.Context) error {
 		n, err := a.o.Waiting(ctx)
 		if err != nil {
 			a.log.WarnContext(ctx, "the waiting exports could not be counted", "error", err)
-			return nil
+			n = 0
 		}
 		a.waiting.at, a.waiting.waiting = now, n
 	}

@@ -270,11 +270,11 @@ func (f *fixture) change(id string, do func(*export.Record, time.Time) error) {
 // takeUp gives a queued export its record, as the first submit task does.
 func (f *fixture) takeUp(id string) {
 	f.t.Helper()
-	e, ok, err := tasks.NewClientFromRedis(f.rdb).Queued(f.t.Context(), id)
-	if err != nil || !ok {
-		f.t.Fatalf("%s is not queued (%v)", id, err)
+	r, err := f.api.o.Exports.Get(f.t.Context(), id)
+	if err != nil {
+		f.t.Fatal(err)
 	}
-	if _, err := f.ledger.Create(f.t.Context(), control.Newborn(tasks.Submit{ID: id, Request: e}, f.clock.now())); err != nil {
+	if _, err := f.ledger.Create(f.t.Context(), r); err != nil {
 		f.t.Fatal(err)
 	}
 }

@@ -16,8 +16,8 @@ type Check struct {
 	Name string
 	// Timeout bounds one run; 2 s when zero.
 	Timeout time.Duration
-	// Run returns what is wrong, nil when nothing is. Its text is shown to
-	// whoever asks: it must not hold a secret.
+	// Run returns what is wrong, nil when nothing is. It ends with ctx. Its text
+	// is shown to whoever asks: it must not hold a secret.
 	Run func(ctx context.Context) error
 }
 
@@ -61,8 +61,11 @@ func newReadiness(checks []Check, now func() time.Time, draining func() bool) *r
 	return &readiness{checks: checks, now: now, draining: draining}
 }
 
-func (rd *readiness) serve(w http.ResponseWriter, r *http.Request) error {
-	body := readyBody{Status: "ready", Checks: rd.run(context.WithoutCancel(r.Context()))}
+const isReady = "ready"
+
+// answer says how it is.
+func (rd *readiness) answer(ctx context.Context) readyBody {
+	body := readyBody{Status: isReady, Checks: rd.run(ctx)}
 	for _, c := range body.Checks {
 		if !c.OK {
 			body.Status = "not ready"
@@ -71,8 +74,13 @@ func (rd *readiness) serve(w http.ResponseWriter, r *http.Request) error {
 	if rd.draining() {
 		body.Status = "draining"
 	}
+	return body
+}
+
+func (rd *readiness) serve(w http.ResponseWriter, r *http.Request) error {
+	body := rd.answer(context.WithoutCancel(r.Context()))
 	status := http.StatusOK
-	if body.Status != "ready" {
+	if body.Status != isReady {
 		status = http.StatusServiceUnavailable
 	}
 	writeJSON(w, status, body)

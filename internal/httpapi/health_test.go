@@ -43,7 +43,7 @@ func TestReady(t *testing.T) {
 	if got := f.call("GET", "/readyz", "", "Authorization", ""); got.status != 200 || got.readiness(t).Status != "ready" || len(got.readiness(t).Checks) != 2 {
 		t.Errorf("%d %s", got.status, got.body)
 	}
-	s3Err.Store(error(errors.New("the bucket is gone")))
+	s3Err.Store(errors.New("the bucket is gone"))
 	if got := f.call("GET", "/readyz", ""); got.status != 200 || runs.Load() != 2 {
 		t.Errorf("%d after %d runs: probes within 2 s must cost nothing", got.status, runs.Load())
 	}

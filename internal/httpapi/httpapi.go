@@ -173,6 +173,9 @@ func (o *Options) validate() error {
 // Drain makes /readyz answer 503 from now on, so that nobody sends new requests.
 func (a *API) Drain() { a.draining.Store(true) }
 
+// Ready reports whether /readyz answers that it is.
+func (a *API) Ready(ctx context.Context) bool { return a.ready.answer(ctx).Status == isReady }
+
 // ServeHTTP serves one request.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -106,11 +107,11 @@ func TestLinksOutliveRotation(t *testing.T) {
 }
 
 func TestTheBaseOfLinks(t *testing.T) {
-	r := httptest.NewRequest("GET", "http://10.0.0.7:8080/x", nil)
+	r := httptest.NewRequest(http.MethodGet, "http://10.0.0.7:8080/x", nil)
 	if got := (&linker{}).base(r); got != "http://10.0.0.7:8080" {
 		t.Error(got)
 	}
-	r = httptest.NewRequest("GET", "https://clips.example.com/x", nil)
+	r = httptest.NewRequest(http.MethodGet, "https://clips.example.com/x", nil)
 	if got := (&linker{}).base(r); got != "https://clips.example.com" {
 		t.Error(got)
 	}

@@ -42,7 +42,7 @@ func TestWhoSeesTheMonitor(t *testing.T) {
 				o.Monitor = c.monitor
 				o.Monitor.Redis = rdb
 			})
-			req, _ := http.NewRequestWithContext(t.Context(), "GET", f.URL+queuesPath, nil)
+			req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, f.URL+queuesPath, nil)
 			req.Host = c.host
 			for i := 0; i+1 < len(c.headers); i += 2 {
 				req.Header.Set(c.headers[i], c.headers[i+1])

@@ -71,7 +71,7 @@ func TestTheDocumentKnowsTheRequest(t *testing.T) {
 // TestTheContractCatches: the check behind every other test can fail.
 func TestTheContractCatches(t *testing.T) {
 	router := contract(t)
-	req, _ := http.NewRequest("GET", "http://x/api/v2/clips/export/a", nil)
+	req, _ := http.NewRequest(http.MethodGet, "http://x/api/v2/clips/export/a", nil)
 	route, params, err := router.FindRoute(req)
 	if err != nil {
 		t.Fatal(err)

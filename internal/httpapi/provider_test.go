@@ -251,7 +251,7 @@ func TestHead(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if resp.StatusCode != 200 {
+	if resp.StatusCode != http.StatusOK {
 		t.Error(resp.Status)
 	}
 }

@@ -85,7 +85,9 @@ func (s *Server) stop(srv *http.Server, ended <-chan error) error {
 	if err != nil {
 		err = fmt.Errorf("requests were still under way after %s: %w", timeout, errors.Join(err, srv.Close()))
 	}
-	<-ended
+	if closed := <-ended; !errors.Is(closed, http.ErrServerClosed) {
+		err = errors.Join(err, closed)
+	}
 	s.Logger.Info("HTTP server stopped")
 	return err
 }

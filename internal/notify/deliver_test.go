@@ -193,7 +193,7 @@ func TestAnswers(t *testing.T) {
 }
 
 func endless(w http.ResponseWriter, r *http.Request) {
-	w.WriteHeader(200)
+	w.WriteHeader(http.StatusOK)
 	for r.Context().Err() == nil {
 		if _, err := w.Write(make([]byte, 64<<10)); err != nil {
 			return

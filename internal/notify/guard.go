@@ -11,7 +11,7 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-// newHTTPClient returns a client that judges each address when it is dialled,
+// newHTTPClient returns a client that judges each address when it is dialed,
 // after the name was looked up, and follows no redirect: a receiver that has
 // moved must be ordered at its new address.
 func newHTTPClient(allowed []netip.Prefix) *http.Client {
