@@ -26,7 +26,7 @@
 //     not know of.
 //   - Everything is lost, fleet and state: an empty state can't be told from a
 //     first start, and a first start mustn't idle. So spending begins at once,
-//     unless an export turns up that is being rendered already ([Gate.Hold], or
+//     unless an export turns up whose render began before ([Gate.Hold], or
 //     a read of one that nobody knows): that speaks for a loss, and nothing is
 //     sent until the state is a minute old. Call Hold for all such exports
 //     before the first Wait.

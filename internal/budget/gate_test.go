@@ -10,6 +10,7 @@ import (
 var accepted = Outcome{Result: Answered, Accepted: true}
 
 func TestSlotBelongsToTheExport(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, f fleet) {
 		o := Options{MaxActive: 2}
 		one, two := f.gate(o), f.gate(o)
@@ -41,6 +42,7 @@ func TestSlotBelongsToTheExport(t *testing.T) {
 }
 
 func TestFirstComeFirstServed(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, f fleet) {
 		o := Options{RequestsPerMinute: 6000, MaxActive: 1}
 		one, two := f.gate(o), f.gate(o)
@@ -102,6 +104,7 @@ func TestFirstComeFirstServed(t *testing.T) {
 }
 
 func TestNoRequestTooMany(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, f fleet) {
 		// Sixty a minute, so two at once and then one a second, whatever the
 		// number of those who ask.

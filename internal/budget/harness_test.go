@@ -4,10 +4,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net"
-	"os"
-	"os/exec"
-	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +11,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
+
+	"github.com/clipferry/clipferry/internal/redistest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -47,10 +45,13 @@ func onEach(t *testing.T, test func(t *testing.T, f fleet)) {
 		t.Cleanup(func() { _ = client.Close() })
 		onRedis(t, client, test)
 	})
-	t.Run("redis", func(t *testing.T) { onRedis(t, startRedis(t), test) })
+	if testing.Short() {
+		return
+	}
+	t.Run("redis", func(t *testing.T) { onRedis(t, redistest.Start(t).Client(), test) })
 }
 
-func onRedis(t *testing.T, client *redis.Client, test func(t *testing.T, f fleet)) {
+func onRedis(t *testing.T, client redis.UniversalClient, test func(t *testing.T, f fleet)) {
 	f := fleet{
 		t: t, store: func() store { return newRedisStore(client, "test") },
 		lose: func() {
@@ -77,45 +78,10 @@ func gates(t *testing.T, on func(*Options)) func(Options) *Gate {
 	}
 }
 
-// startRedis runs a real redis-server on a free port of the loopback.
-func startRedis(t *testing.T) *redis.Client {
-	t.Helper()
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		t.Skip("redis-server isn't installed")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	_ = l.Close()
-	cmd := exec.Command(path, "--port", strconv.Itoa(port), "--bind", "127.0.0.1",
-		"--save", "", "--appendonly", "no", "--dir", t.TempDir(), "--loglevel", "warning")
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(&redis.Options{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))})
-	t.Cleanup(func() {
-		_ = client.Close()
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	deadline := time.Now().Add(10 * time.Second)
-	for client.Ping(context.Background()).Err() != nil {
-		if time.Now().After(deadline) {
-			t.Fatal("redis-server doesn't answer")
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return client
-}
-
-// mustWait waits for a turn, for a minute at most.
+// mustWait waits for a turn, for two minutes at most.
 func mustWait(t *testing.T, g *Gate, r Request) *Turn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	turn, err := g.Wait(ctx, r)
 	if err != nil {

@@ -21,6 +21,8 @@ const (
 	// retryFirst and retryLongest bound the wait between attempts to reach
 	// a store that fails.
 	retryFirst, retryLongest = 250 * time.Millisecond, 5 * time.Second
+	// closing is how often a closed gate looks whether everybody has gone.
+	closing = 5 * time.Millisecond
 	// tries bounds how often one step loses to other workers in a row.
 	tries = 50
 )
@@ -96,7 +98,8 @@ func (g *Gate) exit() {
 // start runs the loop; g.mu is held.
 func (g *Gate) start() {
 	ctx, cancel := context.WithCancel(context.Background())
-	g.stop, g.stopped, g.running = cancel, make(chan struct{}), true
+	last, stopped := g.stopped, make(chan struct{})
+	g.stop, g.stopped, g.running = cancel, stopped, true
 	if g.closed {
 		cancel() // only what is left is done, then it ends
 	}
@@ -106,7 +109,12 @@ func (g *Gate) start() {
 			waiters: map[string]*waiting{}, turns: map[string]pace.Turn{},
 		}
 	}
-	go g.loop.run(ctx, g.stopped)
+	go func() {
+		if last != nil {
+			<-last // the run before may still be clearing up
+		}
+		g.loop.run(ctx, stopped)
+	}()
 }
 
 // do hands an op to the loop and waits until it is stored.
@@ -186,7 +194,11 @@ func (l *loop) run(ctx context.Context, stopped chan struct{}) {
 		l.drain()
 		l.watch(watching)
 		l.step()
-		timer.Reset(l.sleep())
+		if done == nil {
+			timer.Reset(closing)
+		} else {
+			timer.Reset(l.sleep())
+		}
 		if len(l.waiters)+len(l.turns) > 0 && done != nil {
 			idle.Reset(l.g.linger)
 			continue

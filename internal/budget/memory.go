@@ -101,3 +101,17 @@ func (m *memory) lose() {
 	defer m.mu.Unlock()
 	m.version, m.fields = 0, map[string]string{}
 }
+
+// fail makes every round trip fail with err, until it is called with nil.
+func (m *memory) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failing = err
+}
+
+// count is how many round trips there were.
+func (m *memory) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.trips
+}

@@ -58,6 +58,9 @@ func (l *loop) step() {
 			o.apply(late, l.state)
 		}
 		granted := l.claim(now)
+		if len(l.waiters)+len(l.turns) > 0 {
+			l.state.Alive(l.g.id, now)
+		}
 		if !l.state.Dirty() {
 			l.complete(nil)
 			return
@@ -207,9 +210,6 @@ func (l *loop) assert(now pace.Instant) {
 			continue
 		}
 		l.state.Finish(id, *t, Outcome{Result: NotSent}, now, 0)
-	}
-	if len(l.waiters)+len(l.turns) > 0 {
-		l.state.Alive(l.g.id, now)
 	}
 	for id, w := range l.waiters {
 		if l.state.Waiters[id] == nil {

@@ -10,6 +10,9 @@ const (
 	// afterLoss is how long the provider's window may hold what was sent
 	// before the state was lost.
 	afterLoss = window
+	// bornSlack is how far clocks may differ for an export to count as older
+	// than the state.
+	bornSlack = 2 * time.Second
 )
 
 // Born marks a state that was made out of nothing at now. It starts with one
@@ -67,9 +70,11 @@ func (s *State) Settle(now Instant) {
 	}
 }
 
-// Alive renews the worker's lease if that is due, and says until when it lasts.
+// Alive renews the worker's lease when that is due, or earlier if the state is
+// to be stored anyway, which costs nothing then.
 func (s *State) Alive(worker string, now Instant) {
-	if s.Workers[worker] > now.Add(workerLease/2) {
+	left := s.Workers[worker].Sub(now)
+	if left > workerLease/4 && (left > workerLease*3/4 || !s.Dirty()) {
 		return
 	}
 	s.Workers[worker] = now.Add(workerLease)
@@ -78,7 +83,7 @@ func (s *State) Alive(worker string, now Instant) {
 
 // Renewal is when the worker's lease has to be renewed.
 func (s *State) Renewal(worker string) Instant {
-	return s.Workers[worker].Add(-workerLease / 2)
+	return s.Workers[worker].Add(-workerLease / 4)
 }
 
 // Bury drops a worker that is believed dead and whatever it waits for. What it
@@ -132,9 +137,10 @@ func (s *State) extend(export string, r *Render, now Instant) {
 }
 
 // Hold makes sure that an export that is being rendered since then (or at an
-// unknown time, zero) has a slot. An export that the state doesn't know speaks
-// for a loss, so a state that was just made falls silent until the provider's
-// minute is over; it is read as soon as possible.
+// unknown time, zero) has a slot. An export that began before the state was
+// made speaks for a loss, so a state that was just made falls silent until the
+// provider's minute is over. An export that wasn't known is read as soon as
+// possible.
 func (s *State) Hold(export string, since Instant, resolution string, clips int, now Instant) {
 	if r := s.Renders[export]; r != nil {
 		if r.Doubtful && since != 0 {
@@ -144,10 +150,11 @@ func (s *State) Hold(export string, since Instant, resolution string, clips int,
 		s.extend(export, r, now)
 		return
 	}
+	older := since.Add(bornSlack) < s.Gate.Born // or unknown
 	if since == 0 || since > now {
 		since = now
 	}
-	if quiet := s.Gate.Born.Add(afterLoss); s.Limits.PerMinute > 0 && now < quiet && s.Gate.Quiet < quiet {
+	if quiet := s.Gate.Born.Add(afterLoss); older && s.Limits.PerMinute > 0 && now < quiet && s.Gate.Quiet < quiet {
 		s.Gate.Quiet = quiet
 		s.touch(fieldGate, "")
 	}
@@ -232,5 +239,9 @@ func (s *State) Silence(now Instant) {
 // NextRead returns the first moment from now on at which a read of the export
 // could be worth a request.
 func (s *State) NextRead(export string, now Instant) Instant {
-	return s.worthAt(export, s.worth(), now)
+	at := s.worthAt(export, s.worth(), now)
+	if r := s.Renders[export]; r != nil && s.Limits.PerMinute == 0 && !r.Overdue {
+		at = max(at, r.quietSince().Add(politeFree))
+	}
+	return at
 }

@@ -73,7 +73,7 @@ func (s *State) Finish(id string, t Turn, o Outcome, now Instant, dice float64) 
 	switch t.Kind {
 	case Submit:
 		s.submitted(t, o, now)
-	case Read:
+	case Read, Refresh:
 		s.read(t, o, now)
 	}
 }
@@ -88,7 +88,7 @@ func (s *State) answered(o Outcome, now Instant) {
 
 // failed counts a request without an answer; several in a row halt spending.
 func (s *State) failed(t Turn, o Outcome, now Instant, dice float64) {
-	if o.Result == InDoubt {
+	if o.Result == InDoubt && t.Kind == Submit {
 		s.Gate.Spent.Doubts++
 	}
 	s.Gate.Spent.Failed[t.Kind]++

@@ -13,6 +13,8 @@ const (
 	worthFree = 0.1
 	// gapFree is the longest time between two reads without a limit.
 	gapFree = 10 * time.Second
+	// politeFree is the shortest time between two reads without a limit.
+	politeFree = 500 * time.Millisecond
 	// stuck is for how long a request in flight keeps reads from the reserve.
 	stuck = 3 * time.Second
 )
