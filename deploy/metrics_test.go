@@ -46,7 +46,7 @@ func gather(t *testing.T) catalog {
 	tel := telemetry.New(telemetry.Options{Version: "v0"})
 	tel.Watch(telemetry.Sources{
 		Ledger: ledger{}, Queues: queues{}, Budgets: map[string]telemetry.Budget{"default": queues{}},
-		Redis: telemetry.ReadRedis(rdb), Ready: func() bool { return true },
+		Redis: telemetry.ReadRedis(rdb), Ready: func(context.Context) bool { return true },
 	})
 	tel.Swept(worker.Swept{Open: []worker.Deadline{{State: export.Mirroring, ExpireAt: time.Now(), ClipsLeft: 1}}})
 	families, err := tel.Registry().Gather()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -45,13 +46,17 @@ type Sources struct {
 	Queues  Queues
 	Budgets map[string]Budget // by account
 	Redis   RedisInfo
-	// Ready says whether this process is: what /readyz answers.
-	Ready func() bool
+	// Ready says whether this process is: what /readyz answers. It may ask
+	// others, who may be slow.
+	Ready func(context.Context) bool
 }
 
 // Watch adds the fleet's truth to the metrics. Call it once.
 func (t *Telemetry) Watch(s Sources) {
-	c := &collector{t: t, ready: s.Ready}
+	c := &collector{t: t}
+	if s.Ready != nil {
+		c.addReady(s.Ready)
+	}
 	if s.Ledger != nil {
 		c.add("ledger", read(t, s.Ledger.Counts, c.exports))
 	}
@@ -69,18 +74,30 @@ func (t *Telemetry) Watch(s Sources) {
 
 // collector reads the sources when Prometheus asks.
 type collector struct {
-	t       *Telemetry
-	ready   func() bool
-	sources []source
+	t     *Telemetry
+	parts []func(chan<- prometheus.Metric)
 }
 
-type source struct {
-	name    string
-	collect func(chan<- prometheus.Metric) error
+// add adds a source, and the metric that says whether it could be read.
+func (c *collector) add(source string, collect func(chan<- prometheus.Metric) error) {
+	c.parts = append(c.parts, func(out chan<- prometheus.Metric) {
+		err := collect(out)
+		if err != nil {
+			c.t.log.Warn("metrics of the fleet can't be read", "source", source, "error", err)
+		}
+		gauge(out, descSourceUp, flag(err == nil), source)
+	})
 }
 
-func (c *collector) add(name string, collect func(chan<- prometheus.Metric) error) {
-	c.sources = append(c.sources, source{name, collect})
+// addReady adds whether the process is ready; one that can't say in time is not.
+func (c *collector) addReady(ready func(context.Context) bool) {
+	cache := &cached[bool]{fresh: freshFor, timeout: scrapeWait, now: c.t.now, load: func(ctx context.Context) (bool, error) {
+		return ready(ctx), nil
+	}}
+	c.parts = append(c.parts, func(out chan<- prometheus.Metric) {
+		is, err := cache.get()
+		gauge(out, descReady, flag(is && err == nil))
+	})
 }
 
 // read returns a function that shows what is loaded, through a cache.
@@ -100,23 +117,11 @@ func (c *collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect reads all sources at once, so that the slowest one bounds the scrape.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
-	if c.ready != nil {
-		gauge(out, descReady, flag(c.ready()))
+	var all sync.WaitGroup
+	for _, part := range c.parts {
+		all.Go(func() { part(out) })
 	}
-	done := make(chan struct{}, len(c.sources))
-	for _, s := range c.sources {
-		go func() {
-			defer func() { done <- struct{}{} }()
-			err := s.collect(out)
-			if err != nil {
-				c.t.log.Warn("metrics of the fleet can't be read", "source", s.name, "error", err)
-			}
-			gauge(out, descSourceUp, flag(err == nil), s.name)
-		}()
-	}
-	for range c.sources {
-		<-done
-	}
+	all.Wait()
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {

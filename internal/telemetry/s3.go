@@ -13,8 +13,9 @@ import (
 
 // s3Operations are the operations that the archive uses; any other is "other".
 var s3Operations = []string{
-	"PutObject", "GetObject", "HeadObject", "DeleteObject", "CopyObject", "ListObjectsV2", "CreateMultipartUpload",
-	"UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload", "ListParts", "ListMultipartUploads", "other",
+	"PutObject", "GetObject", "HeadObject", "DeleteObject", "ListObjectsV2", "CreateMultipartUpload", "UploadPart",
+	"CompleteMultipartUpload", "AbortMultipartUpload", "ListParts", "ListMultipartUploads", "PutObjectTagging",
+	"GetObjectTagging", "HeadBucket", "other",
 }
 
 // s3Results are how operations end. Missing and precondition are answers, not

@@ -53,7 +53,7 @@ func TestFleetIsReadAtTheScrape(t *testing.T) {
 	tel.Watch(telemetry.Sources{
 		Ledger: counts{export.Rendering: 5, export.Held: 1}, Queues: someQueues,
 		Budgets: map[string]telemetry.Budget{"default": someBudget, "bulk": noLimits},
-		Ready:   func() bool { return true },
+		Ready:   func(context.Context) bool { return true },
 	})
 	body := scrape(t, tel)
 	wantLines(
@@ -213,7 +213,7 @@ func TestLint(t *testing.T) {
 	tel := telemetry.New(telemetry.Options{Version: "v1"})
 	tel.Watch(telemetry.Sources{
 		Ledger: counts{}, Queues: someQueues, Budgets: map[string]telemetry.Budget{"default": someBudget},
-		Redis: telemetry.RedisInfo{}, Ready: func() bool { return false },
+		Redis: telemetry.RedisInfo{}, Ready: func(context.Context) bool { return false },
 	})
 	tel.Swept(worker.Swept{Open: []worker.Deadline{{State: export.Mirroring, ExpireAt: time.Now(), ClipsLeft: 1}}})
 	problems, err := testutil.GatherAndLint(tel.Registry())
