@@ -80,7 +80,7 @@ func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
 		PublicURL: cfg.HTTPPublicURL, LinkTTL: cfg.HTTPLinkTTL, Retention: cfg.LedgerRetention,
 		Webhooks:   len(cfg.WebhookSecrets) > 0,
 		MaxWaiting: cfg.HTTPMaxWaiting, Waiting: httpapi.Backlog(f.Redis),
-		Checks: f.checks(), Metrics: f.metrics(), Version: f.Version,
+		Checks: f.checks(), Version: f.Version,
 		Monitor: httpapi.Monitor{
 			Redis: f.Redis, Username: cfg.MonitorAuth.User, Password: cfg.MonitorAuth.Password.Reveal(),
 			Writable: cfg.MonitorWritable, Loopback: loopback,
@@ -92,7 +92,11 @@ func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
 	for _, s := range cfg.HTTPLinkSecrets {
 		o.LinkSecrets = append(o.LinkSecrets, s.Reveal())
 	}
-	return httpapi.New(o)
+	var api *httpapi.API
+	o.Metrics = f.metrics(func(ctx context.Context) bool { return api.Ready(ctx) })
+	var err error
+	api, err = httpapi.New(o)
+	return api, err
 }
 
 // checks are the conditions of being ready. What is wrong is shown to whoever
@@ -132,10 +136,11 @@ func (f Front) budgets() map[string]telemetry.Budget {
 	return gates
 }
 
-func (f Front) metrics() http.Handler {
+// metrics answers Prometheus; ready is asked when it is.
+func (f Front) metrics(ready func(context.Context) bool) http.Handler {
 	f.Telemetry.Watch(telemetry.Sources{
 		Ledger: f.Ledger, Queues: asynq.NewInspectorFromRedisClient(f.Redis), Budgets: f.budgets(),
-		Redis: telemetry.ReadRedis(f.Redis),
+		Redis: telemetry.ReadRedis(f.Redis), Ready: ready,
 	})
 	return f.Telemetry.Handler()
 }
