@@ -23,18 +23,25 @@ import (
 // BenchmarkTransfer measures, side by side and each in a process of its own, how
 // files get from an HTTP source into a real S3 server, all on this machine:
 //
-//	go test -run '^$' -bench Transfer -benchtime 1x -timeout 30m ./storage/
+//	go test -run '^$' -bench 'Transfer$' -benchtime 1x -timeout 30m ./storage/
 //
 // It prints one table for each workload; docs/performance-transfer.md keeps them.
 // Wall is the median of benchRuns runs, interleaved.
 func BenchmarkTransfer(b *testing.B) {
-	for range b.N {
-		benchWorkload(b, workload{name: "one file of 1 GiB", files: 1, size: 1 << 30, at: 1},
-			[]string{"raw-put", "passed", "ours", "transfermanager", "rclone-copyurl"})
-		benchWorkload(b, workload{name: "200 files of 5 MB, 8 at once", files: 200, size: 5_000_000, at: 8},
-			[]string{"raw-put", "ours", "transfermanager", "rclone-copy"})
-		benchWorkload(b, workload{name: "8 files of 256 MiB at once", files: 8, size: 256 << 20, at: 8},
-			[]string{"raw-put", "ours"})
+	for _, c := range []struct {
+		name string
+		w    workload
+		ways []string
+	}{
+		{"large", workload{name: "one file of 1 GiB", files: 1, size: 1 << 30, at: 1}, []string{"raw-put", "passed", "ours", "transfermanager", "rclone-copyurl"}},
+		{"small", workload{name: "200 files of 5 MB, 8 at once", files: 200, size: 5_000_000, at: 8}, []string{"raw-put", "ours", "transfermanager", "rclone-copy"}},
+		{"eight", workload{name: "8 files of 256 MiB at once", files: 8, size: 256 << 20, at: 8}, []string{"raw-put", "ours"}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for range b.N {
+				benchWorkload(b, c.w, c.ways)
+			}
+		})
 	}
 }
 

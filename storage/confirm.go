@@ -23,7 +23,7 @@ func (m *mirror) confirm(ctx context.Context, key string, v verdict, found bool)
 	if !exists {
 		return Object{}, fault.New(fault.Retry, key+" is not there right after it was archived", nil)
 	}
-	if found && (st.size != v.size || (st.hasCRC && st.crc != v.crc)) {
+	if found && !st.is(v) {
 		// somebody else's, or another rendering of ours: it was proven before it was completed
 		return m.adopt(ctx, key, st, nil)
 	}
@@ -50,6 +50,14 @@ func (m *mirror) confirm(ctx context.Context, key string, v verdict, found bool)
 	obj := m.object(key, st, v)
 	obj.Found = found
 	return obj, nil
+}
+
+// is says whether an object that carries our mark has the bytes of v.
+func (s stat) is(v verdict) bool {
+	if s.export == "" || s.size != v.size || (s.hasCRC && s.crc != v.crc) {
+		return false
+	}
+	return s.hasCRC || s.sha256 == v.sha256
 }
 
 // reject removes an object that S3 stored otherwise than it was sent, so that a

@@ -122,34 +122,76 @@ func (m *mirror) attributes(contentType, sha string) attributes {
 	}
 }
 
-// video archives a clip: looks first, then carries, as often as it makes sense.
+// video archives a clip, beginning anew as often as it makes sense.
 func (m *mirror) video(ctx context.Context) (Object, error) {
-	a, key := m.a, m.job.Key
 	for restarts := 0; ; restarts++ {
-		rec := a.loadRecord(ctx, key)
-		st, exists, err := a.head(ctx, key)
-		if err != nil {
-			return Object{}, err
-		}
-		if exists {
-			return m.adopt(ctx, key, st, rec)
-		}
-		obj, err := m.carry(ctx, rec)
+		obj, err := m.attempt(ctx)
 		if err == nil {
-			a.dropRecord(ctx, key)
 			return obj, nil
 		}
 		if !m.startsAnew(ctx, err) || restarts >= maxRestarts || ctx.Err() != nil {
 			return Object{}, m.outcome(ctx, err)
 		}
 		m.log.InfoContext(ctx, "transfer starts anew", "reason", err)
-		if !a.backoff.wait(ctx, restarts+1, nil) {
+		if !m.a.backoff.wait(ctx, restarts+1, nil) {
 			return Object{}, m.outcome(ctx, err)
 		}
 	}
 }
 
-// outcome is the fault that a failed carry means to the caller.
+// attempt carries the clip, or finds it. It looks at the key before it reads
+// much; a small file is put under the condition that the key is free, which
+// tells the same with one request less.
+func (m *mirror) attempt(ctx context.Context) (Object, error) {
+	a := m.a
+	rec := a.loadRecord(ctx, m.job.Key)
+	if rec != nil || a.noConditional.Load() {
+		if obj, found, err := m.look(ctx, rec); found || err != nil {
+			return obj, err
+		}
+	}
+	if rec != nil && !m.sequential {
+		obj, err := m.resume(ctx, rec)
+		if !errors.Is(err, errNotResumable) {
+			return obj, err
+		}
+		m.log.InfoContext(ctx, "transfer starts anew", "reason", err)
+		a.abortUpload(ctx, m.job.Key, rec.Upload)
+		a.dropRecord(ctx, m.job.Key)
+		m.stored, m.resumed = 0, 0
+	}
+	body, err := a.opts.Source.Open(ctx, m.job.Link, fetch.Range{From: 0, To: -1})
+	if err != nil {
+		// a dead link does not matter where the clip stands already
+		if obj, found, lerr := m.look(ctx, rec); found {
+			return obj, lerr
+		}
+		return Object{}, err
+	}
+	defer func() { _ = body.Close() }()
+	if size := body.Info.Size; size >= 0 && size <= a.partSize(size) {
+		return m.small(ctx, body)
+	}
+	if obj, found, err := m.look(ctx, rec); found || err != nil {
+		return obj, err
+	}
+	if m.sequential || !body.Info.Ranges || body.Info.Validator() == "" || body.Info.Size < 0 {
+		return m.stream(ctx, body)
+	}
+	return m.ranges(ctx, body)
+}
+
+// look adopts what stands under the key; false when nothing does.
+func (m *mirror) look(ctx context.Context, rec *record) (Object, bool, error) {
+	st, exists, err := m.a.head(ctx, m.job.Key)
+	if err != nil || !exists {
+		return Object{}, false, err
+	}
+	obj, err := m.adopt(ctx, m.job.Key, st, rec)
+	return obj, true, err
+}
+
+// outcome is the fault that a failed attempt means to the caller.
 func (m *mirror) outcome(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, errUploadGone):
@@ -179,32 +221,6 @@ func (m *mirror) startsAnew(ctx context.Context, err error) bool {
 	m.a.dropRecord(context.WithoutCancel(ctx), m.job.Key)
 	m.stored, m.resumed = 0, 0
 	return true
-}
-
-// carry makes one attempt, going on from rec where it can.
-func (m *mirror) carry(ctx context.Context, rec *record) (Object, error) {
-	if rec != nil && !m.sequential {
-		obj, err := m.resume(ctx, rec)
-		if !errors.Is(err, errNotResumable) {
-			return obj, err
-		}
-		m.log.InfoContext(ctx, "transfer starts anew", "reason", err)
-		m.a.abortUpload(ctx, m.job.Key, rec.Upload)
-		m.a.dropRecord(ctx, m.job.Key)
-		m.stored, m.resumed = 0, 0
-	}
-	body, err := m.a.opts.Source.Open(ctx, m.job.Link, fetch.Range{From: 0, To: -1})
-	if err != nil {
-		return Object{}, err
-	}
-	defer func() { _ = body.Close() }()
-	if size := body.Info.Size; size >= 0 && size <= m.a.partSize(size) {
-		return m.small(ctx, body)
-	}
-	if m.sequential || !body.Info.Ranges || body.Info.Validator() == "" || body.Info.Size < 0 {
-		return m.stream(ctx, body)
-	}
-	return m.ranges(ctx, body)
 }
 
 // small carries a file that one buffer holds.

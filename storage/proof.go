@@ -122,10 +122,13 @@ func (p *proof) Write(b []byte) error {
 	} else if n := imageHeadLen - len(p.head); n > 0 {
 		p.head = append(p.head, b[:min(n, len(b))]...)
 	}
-	p.crc = crc32.Update(p.crc, crc32.IEEETable, b)
-	p.sha.Write(b)
-	for _, h := range p.extra {
-		h.Write(b)
+	// block by block, so that the second hash finds the bytes in the cache
+	for block := range slices.Chunk(b, 64<<10) {
+		p.sha.Write(block)
+		p.crc = crc32.Update(p.crc, crc32.IEEETable, block)
+		for _, h := range p.extra {
+			h.Write(block)
+		}
 	}
 	return nil
 }

@@ -106,6 +106,7 @@ func (t *transfer) finish(ctx context.Context) (Object, error) {
 		var obj Object
 		if obj, err = t.complete(ctx, v); err == nil {
 			t.closeTrack()
+			m.a.dropRecord(ctx, m.job.Key)
 			return obj, nil
 		}
 	}
