@@ -210,7 +210,9 @@ func (q *brokenQueue) Enqueue(ctx context.Context, e tasks.Export) (string, erro
 
 // TestALostAnswerOfTheQueueMakesNoSecondExport: an export is paid for.
 func TestALostAnswerOfTheQueueMakesNoSecondExport(t *testing.T) {
+	real := enqueuePauses
 	enqueuePauses = []time.Duration{time.Millisecond, time.Millisecond}
+	t.Cleanup(func() { enqueuePauses = real })
 	var queue *brokenQueue
 	f := newFixture(t, func(o *Options) {
 		queue = &brokenQueue{Queue: o.Queue, fails: 2}

@@ -103,7 +103,7 @@ func TestWhatTakesTooLongIsCut(t *testing.T) {
 func TestNewRequestsAreServedWhileLoadBalancersNotice(t *testing.T) {
 	stopping := make(chan struct{})
 	sv := serveSlowly(t, func(s *Server) {
-		s.DrainDelay = 300 * time.Millisecond
+		s.DrainDelay = 2 * time.Second
 		s.OnStop = func() { close(stopping) }
 	})
 	close(sv.letGo)
