@@ -8,7 +8,7 @@ import (
 const (
 	// Gap is the longest time between two reads of an export that waits to
 	// be read: beyond it the export comes before every other read.
-	Gap = 2 * time.Minute
+	Gap = 110 * time.Second
 	// worthBusy and worthIdle are the indexes, in seconds, below which a
 	// read isn't worth a request: while exports wait, and while none does.
 	worthBusy = 0.13

@@ -121,7 +121,7 @@ func TestComparisons(t *testing.T) {
 		PerMinute: 15, Slots: 5, Workers: 2, Hours: 8, Seed: 5,
 	}
 	var busy []float64
-	for _, p := range []Policy{Every8, Every3, Ours, Oracle} {
+	for _, p := range []Policy{Every8, Every30, Ours, Oracle} {
 		s.Policy = p
 		busy = append(busy, Run(s).Busy)
 	}

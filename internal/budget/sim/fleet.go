@@ -16,11 +16,11 @@ type Policy string
 
 // The policies that are compared.
 const (
-	Ours   Policy = "clipferry"
-	Equal  Policy = "equal shares" // through the same gate, the longest unread first
-	Oracle Policy = "oracle"       // through the same gate, knows each end, pays for the read
-	Every8 Policy = "every 8 s"    // no gate, backs off after a refusal
-	Every3 Policy = "every 30 s"
+	Ours    Policy = "clipferry"
+	Equal   Policy = "equal shares" // through the same gate, the longest unread first
+	Oracle  Policy = "oracle"       // through the same gate, knows each end, pays for the read
+	Every8  Policy = "every 8 s"    // no gate, backs off after a refusal
+	Every30 Policy = "every 30 s"
 )
 
 // Setup is one run.
@@ -77,6 +77,7 @@ type run struct {
 	backlog  []*render // light load: enqueued, not yet waiting
 	inGate   int
 	strange  [2]int
+	started  func() // called with each export that starts, for tests
 }
 
 type event struct {
@@ -109,6 +110,12 @@ func (r *run) after(d float64, do func()) { r.at(r.now+pace.Instant(d*1e6), do) 
 
 // Run runs the setup and returns its figures. The same setup gives the same.
 func Run(s Setup) Figures {
+	r := prepare(s)
+	r.play()
+	return r.sum()
+}
+
+func prepare(s Setup) *run {
 	if s.Latency == 0 {
 		s.Latency = 200 * time.Millisecond
 	}
@@ -132,12 +139,15 @@ func Run(s Setup) Figures {
 	if s.Strangers > 0 {
 		r.after(r.rnd.ExpFloat64()*60/s.Strangers, r.stranger)
 	}
+	return r
+}
+
+func (r *run) play() {
 	for len(r.events) > 0 && r.events[0].at < r.end {
 		e := heap.Pop(&r.events).(event)
 		r.now = e.at
 		e.do()
 	}
-	return r.sum()
 }
 
 // draw makes the next export; its own seed, so that all policies see the same.
@@ -158,7 +168,7 @@ func (r *run) scale() float64 {
 }
 
 func (r *run) begin() {
-	if r.Policy == Every8 || r.Policy == Every3 {
+	if r.Policy == Every8 || r.Policy == Every30 {
 		for range max(r.Slots, 1) {
 			r.after(r.rnd.Float64()*2, func() { r.looped(r.draw(), 0) })
 		}
@@ -264,6 +274,9 @@ func (r *run) serve(x *render, k pace.Kind) pace.Outcome {
 			r.freed = r.freed[1:]
 		}
 		r.schedule(x)
+		if r.started != nil {
+			r.started()
+		}
 		return pace.Outcome{Result: pace.Answered, Accepted: true}
 	}
 	if !r.provider.limiter.allow(r.now) {

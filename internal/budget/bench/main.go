@@ -1,0 +1,129 @@
+// Command bench measures how well the provider's budget is spent, in virtual
+// time, with the scheduling code that production runs:
+//
+//	go run ./internal/budget/bench
+//
+// It prints the tables of docs/performance-budget.md. The same seeds give the
+// same figures.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/budget/sim"
+)
+
+func main() {
+	seeds := flag.Int("seeds", 4, "seeds for each figure")
+	hours := flag.Float64("hours", 24, "virtual hours of each run")
+	flag.Parse()
+	began := time.Now()
+	b := bench{out: os.Stdout, seeds: *seeds, hours: *hours}
+	b.saturated()
+	b.special()
+	b.progress()
+	fmt.Printf("\n%d seeds of %g virtual hours, over the limiter shapes %v, in %v.\n",
+		*seeds, *hours, sim.Shapes, time.Since(began).Round(time.Second))
+}
+
+type bench struct {
+	out   io.Writer
+	seeds int
+	hours float64
+}
+
+// base is what the runs have in common: the provider's own limits, saturated.
+func (b bench) base(median float64) sim.Setup {
+	return sim.Setup{
+		Workload: sim.Workload{Median: median, Sigma: 0.5}, Policy: sim.Ours,
+		PerMinute: 15, Slots: 5, Workers: 4, Hours: b.hours,
+	}
+}
+
+const head = "| %s | policy | %% of clairvoyant | mean lag | p50 | p95 | p99 | requests an export | refusals (rate/slot) an export | longest gap |\n|---|---|---|---|---|---|---|---|---|---|\n"
+
+func (b bench) saturated() {
+	fmt.Fprintf(b.out, "## Saturated, 15 requests a minute, 5 slots\n\n"+head, "median")
+	for _, median := range []float64{60, 120, 300, 900} {
+		s := b.base(median)
+		if median == 900 {
+			s.Hours *= 2 // few exports an hour
+		}
+		for _, p := range []sim.Policy{sim.Ours, sim.Oracle, sim.Equal, sim.Every30, sim.Every8} {
+			s.Policy = p
+			b.row(fmt.Sprintf("%.0f s", median), s)
+		}
+	}
+}
+
+func (b bench) special() {
+	fmt.Fprintf(b.out, "\n## Other loads, median 120 s\n\n"+head, "load")
+	for _, c := range []struct {
+		name   string
+		change func(*sim.Setup)
+	}{
+		{"a quarter of capacity", func(s *sim.Setup) { s.Workload.Load = 0.25 }},
+		{"one in twenty five times longer", func(s *sim.Setup) { s.Workload.Tail = 5 }},
+		{"2.5 times longer from the middle on", func(s *sim.Setup) { s.Workload.Shift = 2.5 }},
+		{"nothing renders for ten minutes", func(s *sim.Setup) { s.Workload.Stall = 10 * time.Minute }},
+		{"requests take 2 s", func(s *sim.Setup) { s.Latency = 2 * time.Second }},
+		{"strangers send 3 a minute", func(s *sim.Setup) { s.Strangers = 3 }},
+		{"one worker", func(s *sim.Setup) { s.Workers = 1 }},
+		{"twenty workers", func(s *sim.Setup) { s.Workers = 20 }},
+	} {
+		s := b.base(120)
+		c.change(&s)
+		for _, p := range []sim.Policy{sim.Ours, sim.Equal} {
+			s.Policy = p
+			b.row(c.name, s)
+		}
+	}
+	s := b.base(120)
+	s.PerMinute, s.Slots, s.Hours = 600, 200, b.hours/48
+	b.row("600 requests, 200 slots", s)
+}
+
+func (b bench) progress() {
+	fmt.Fprintf(b.out, "\n## How clips become ready, median 120 s\n\n"+head, "progress")
+	for _, p := range []sim.Progress{sim.Parallel, sim.NeverTold, sim.AtTheEnd, sim.Early, sim.Misleading} {
+		s := b.base(120)
+		s.Workload.Progress = p
+		b.row(string(p), s)
+	}
+}
+
+// row runs a setup with every seed and prints the medians.
+func (b bench) row(name string, s sim.Setup) {
+	all := make([]sim.Figures, b.seeds)
+	var wg sync.WaitGroup
+	for i := range all {
+		wg.Go(func() {
+			s := s
+			s.Seed, s.Shape = uint64(i+1), sim.Shapes[i%len(sim.Shapes)]
+			all[i] = sim.Run(s)
+		})
+	}
+	wg.Wait()
+	m := func(of func(sim.Figures) float64) float64 { return sim.Median(all, of) }
+	throughput := "—" // without a backlog it is the arrivals that limit it
+	if s.Workload.Load == 0 {
+		throughput = fmt.Sprintf("%.2f", 100*m(func(f sim.Figures) float64 { return f.Busy }))
+	}
+	gap := 0.0
+	for _, f := range all {
+		gap = max(gap, f.Gap)
+	}
+	per := func(of func(sim.Figures) int) float64 {
+		return m(func(f sim.Figures) float64 { return float64(of(f)) / float64(max(1, f.Exports)) })
+	}
+	fmt.Fprintf(b.out, "| %s | %s | %s | %.1f | %.1f | %.1f | %.1f | %.1f | %.2f / %.2f | %.0f |\n", name, s.Policy, throughput,
+		m(func(f sim.Figures) float64 { return f.Mean }), m(func(f sim.Figures) float64 { return f.P50 }),
+		m(func(f sim.Figures) float64 { return f.P95 }), m(func(f sim.Figures) float64 { return f.P99 }),
+		m(func(f sim.Figures) float64 { return f.Requests }),
+		per(func(f sim.Figures) int { return f.RateRefusals }), per(func(f sim.Figures) int { return f.SlotRefusals }), gap)
+}
