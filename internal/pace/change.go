@@ -60,10 +60,14 @@ func (s *State) Settle(now Instant) {
 			s.doubt(t.Export, r, now)
 		}
 	}
+	if s.Limits.Slots == 0 && s.swept <= now && now < s.swept.Add(time.Second) {
+		return // no slot to free, and there may be very many
+	}
+	s.swept = now
 	for export, r := range s.Renders {
 		if r.Until <= now {
 			s.Release(export)
-		} else if latest := now.Add(2 * slotLease); r.Until > latest {
+		} else if latest := now.Add(2 * s.lease()); r.Until > latest {
 			r.Until = latest
 			s.touch(prefixSlot, export)
 		}
@@ -129,10 +133,10 @@ func (s *State) Leave(id string) {
 
 // extend renews an export's slot, not more often than is needed.
 func (s *State) extend(export string, r *Render, now Instant) {
-	if r.Until > now.Add(slotLease-time.Minute) {
+	if r.Until > now.Add(s.lease()-time.Minute) {
 		return
 	}
-	r.Until = now.Add(slotLease)
+	r.Until = now.Add(s.lease())
 	s.touch(prefixSlot, export)
 }
 
@@ -159,7 +163,7 @@ func (s *State) Hold(export string, since Instant, resolution string, clips int,
 		s.touch(fieldGate, "")
 	}
 	s.Renders[export] = &Render{
-		Started: since, Until: now.Add(slotLease), Overdue: true,
+		Started: since, Until: now.Add(s.lease()), Overdue: true,
 		Resolution: resolution, Asked: clips,
 	}
 	s.touch(prefixSlot, export)
@@ -194,7 +198,7 @@ func (s *State) Claim(id string, now Instant) Turn {
 	}
 	if w.Kind == Submit && s.Renders[w.Export] == nil {
 		s.Renders[w.Export] = &Render{
-			Started: now, Until: now.Add(slotLease), Pending: true,
+			Started: now, Until: now.Add(s.lease()), Pending: true,
 			Resolution: w.Resolution, Asked: w.Clips,
 		}
 		s.touch(prefixSlot, w.Export)
@@ -212,7 +216,7 @@ func (s *State) endTurn(id string, t Instant) {
 // doubt keeps the slot of an export that may have been submitted.
 func (s *State) doubt(export string, r *Render, now Instant) {
 	r.Pending, r.Doubtful = false, true
-	r.Until = now.Add(slotLease)
+	r.Until = now.Add(s.lease())
 	s.touch(prefixSlot, export)
 }
 
@@ -221,7 +225,7 @@ func (s *State) Again(id string, t Turn) {
 	s.Turns[id] = &t
 	s.touch(prefixTurn, id)
 	if t.Kind == Submit && s.Renders[t.Export] == nil {
-		s.Renders[t.Export] = &Render{Started: t.Began, Until: t.Began.Add(slotLease), Pending: true}
+		s.Renders[t.Export] = &Render{Started: t.Began, Until: t.Began.Add(s.lease()), Pending: true}
 		s.touch(prefixSlot, t.Export)
 	}
 }

@@ -170,7 +170,7 @@ func (s *State) submitted(t Turn, o Outcome, now Instant) {
 	switch {
 	case o.Result == Answered && o.Accepted:
 		r.Pending, r.Doubtful = false, false
-		r.Started, r.Until = now, now.Add(slotLease)
+		r.Started, r.Until = now, now.Add(s.lease())
 		mu, _ := s.Learned.prior(r)
 		r.Predicted = math.Exp(mu)
 		s.touch(prefixSlot, t.Export)
@@ -220,7 +220,7 @@ func (s *State) read(t Turn, o Outcome, now Instant) {
 	}
 	r.Last, r.Overdue, r.Pending, r.Doubtful = now, false, false, false
 	r.Reads++
-	r.Until = now.Add(slotLease)
+	r.Until = now.Add(s.lease())
 	r.take(o)
 	r.narrow()
 	r.note()

@@ -9,6 +9,9 @@ const (
 	// slotLease is for how long a slot is kept for an export that nobody of
 	// the fleet speaks of.
 	slotLease = 15 * time.Minute
+	// leaseFree is the same without any limit: nothing is held then, only
+	// remembered.
+	leaseFree = 2 * time.Minute
 	// worthFree is the index at which a read is worth it without a limit.
 	worthFree = 0.1
 	// gapFree is the longest time between two reads without a limit.
@@ -26,6 +29,14 @@ type Choice struct {
 	// At is then the moment when the decision has to be made again: later,
 	// or never unless something happens.
 	At Instant
+}
+
+// lease is for how long an export is remembered that nobody speaks of.
+func (s *State) lease() time.Duration {
+	if s.Limits == (Limits{}) {
+		return leaseFree
+	}
+	return slotLease
 }
 
 // gap is the longest time between two reads of an export.

@@ -86,6 +86,7 @@ type State struct {
 	Rank func(*Render, Instant) float64
 
 	dirty map[string]struct{}
+	swept Instant // when slots were last looked through
 }
 
 // The names of a state's fields, or their prefixes.
