@@ -9,6 +9,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/internal/wayin"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
@@ -29,7 +30,7 @@ func (w *Worker) recordSubmit(ctx context.Context, r *export.Record, turn *budge
 		w.endTurn(ctx, turn, outcome)
 		return w.settleDoubt(ctx, r, why)
 	case wayin.Rejected:
-		w.log.Error("the provider rejects an export", "export", r.ID, "project_id", r.ProjectID, "why", why)
+		w.log.Error("the provider rejects an export", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.Why, why)
 		r, err = w.persist(ctx, r.ID, func(r *export.Record) error { return r.Reject(w.now(), by, why) })
 		w.endTurn(ctx, turn, outcome)
 		if err != nil {
@@ -52,7 +53,7 @@ func (w *Worker) recordSubmit(ctx context.Context, r *export.Record, turn *budge
 // accepted records a paid export twice, in Redis and in S3, each without
 // waiting for the other: whichever survives tells the tale.
 func (w *Worker) accepted(ctx context.Context, r *export.Record, turn *budget.Turn, task wayin.Task) error {
-	w.log.Info("export accepted", "export", r.ID, "project_id", r.ProjectID, "export_task_id", task.ExportTaskID)
+	w.log.Info("export accepted", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.ExportTaskID, task.ExportTaskID)
 	now, seen := w.now(), r.Receipts
 	paid := receiptOf(r)
 	paid.ExportTaskID, paid.Submitted = task.ExportTaskID, now
@@ -72,7 +73,7 @@ func (w *Worker) accepted(ctx context.Context, r *export.Record, turn *budget.Tu
 	inS3 := <-receipt
 	if err != nil {
 		w.log.Error("a paid export is not in the ledger; its task is named here and, if it could be written, in its receipt",
-			"export", r.ID, "export_task_id", task.ExportTaskID, "receipt_error", inS3, "error", err)
+			logkey.Export, r.ID, logkey.ExportTaskID, task.ExportTaskID, logkey.ReceiptError, inS3, logkey.Error, err)
 		return err
 	}
 	if inS3 == nil {
@@ -115,7 +116,7 @@ func (w *Worker) persistReceipt(ctx context.Context, paid storage.Receipt, inLed
 			}
 		default:
 			w.log.Error("neither the ledger nor S3 has taken a paid export yet; trying on",
-				"export", paid.ID, "export_task_id", paid.ExportTaskID, "error", fault.SentenceOf(err))
+				logkey.Export, paid.ID, logkey.ExportTaskID, paid.ExportTaskID, logkey.Error, fault.SentenceOf(err))
 		}
 		pause(ctx, backoff(n, 200*time.Millisecond, 5*time.Second))
 	}
@@ -125,7 +126,7 @@ func (w *Worker) persistReceipt(ctx context.Context, paid storage.Receipt, inLed
 // that can't be told.
 func (w *Worker) endTurn(ctx context.Context, turn *budget.Turn, o budget.Outcome) {
 	if err := turn.Done(ctx, o); err != nil {
-		w.log.Warn("the budget could not be told how a request ended; it waits for the turn's lease", "error", err)
+		w.log.Warn("the budget could not be told how a request ended; it waits for the turn's lease", logkey.Error, err)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -50,15 +51,20 @@ func (w *Worker) giveUp(ctx context.Context, taskID, typename string, payload []
 	if err != nil {
 		return err
 	}
-	if !isDue(r, taskID) {
+	if _, due := dueStep(r, taskID); !due {
 		return nil
 	}
-	w.log.Error("a step was given up", "export", id, "task", taskID, "why", why)
+	w.log.Error("a step was given up", logkey.Export, id, logkey.Task, taskID, logkey.Why, why)
 	r, err = w.update(ctx, id, func(r *export.Record) error {
-		if !isDue(r, taskID) {
+		step, due := dueStep(r, taskID)
+		if !due {
 			return export.ErrStale
 		}
-		return r.Fail(w.now(), "a step was tried too often and given up ("+taskID+": "+why+")")
+		why := "a step was tried too often and given up (" + taskID + ": " + why + ")"
+		if step.Kind == export.StepMirror { // the other clips go on
+			return r.ClipFail(w.now(), step.Clip, step.N, why)
+		}
+		return r.Fail(w.now(), why)
 	})
 	if err != nil {
 		return ignoreSettled(err)
@@ -66,13 +72,14 @@ func (w *Worker) giveUp(ctx context.Context, taskID, typename string, payload []
 	return w.ensure(ctx, r)
 }
 
-func isDue(r *export.Record, taskID string) bool {
+// dueStep returns the step that the task stands for, if it is due.
+func dueStep(r *export.Record, taskID string) (export.Step, bool) {
 	for _, step := range export.Due(r) {
 		if id, _ := dispatch.ID(r, step); id == taskID {
-			return true
+			return step, true
 		}
 	}
-	return false
+	return export.Step{}, false
 }
 
 // exportOf returns the export that a task is for, empty if it can't be told.

@@ -9,6 +9,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
 )
 
@@ -33,7 +34,7 @@ func (w *Worker) ensure(ctx context.Context, r *export.Record) error {
 func (w *Worker) ensureAll(ctx context.Context, id string) error {
 	r, err := w.o.Ledger.Load(ctx, id)
 	if errors.Is(err, ledger.ErrUnknown) {
-		w.log.Warn("a step of an export without a record; `clipferry recover` rebuilds what was paid for", "export", id)
+		w.log.Warn("a step of an export without a record; `clipferry recover` rebuilds what was paid for", logkey.Export, id)
 		return nil
 	}
 	if err != nil {
@@ -59,7 +60,7 @@ func (w *Worker) keepReceipt(ctx context.Context, r *export.Record) {
 	}
 	if err != nil {
 		w.log.Error("the receipt could not be written; trying again within a minute",
-			"export", r.ID, "export_task_id", r.ExportTaskID, "error", fault.SentenceOf(err))
+			logkey.Export, r.ID, logkey.ExportTaskID, r.ExportTaskID, logkey.Error, fault.SentenceOf(err))
 	}
 }
 
@@ -97,7 +98,7 @@ func (w *Worker) persist(ctx context.Context, id string, change func(*export.Rec
 		if err == nil || settled(err) || ctx.Err() != nil {
 			return r, err
 		}
-		w.log.Error("the ledger does not take a change that must not be lost; trying on", "export", id, "try", n+1, "error", err)
+		w.log.Error("the ledger does not take a change that must not be lost; trying on", logkey.Export, id, logkey.Try, n+1, logkey.Error, err)
 		pause(ctx, backoff(n, 200*time.Millisecond, 5*time.Second))
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -74,7 +75,7 @@ func (w *Worker) transfer(ctx context.Context, r *export.Record, c *export.Clip)
 func (w *Worker) clipDone(ctx context.Context, r *export.Record, c *export.Clip, object storage.Object, thumb *export.Object, warning string) error {
 	ctx, cancel := w.toTheEnd(ctx)
 	defer cancel()
-	w.log.Info("clip archived", "export", r.ID, "clip", c.Idx, "key", object.Key, "size", object.Size)
+	w.log.Info("clip archived", logkey.Export, r.ID, logkey.Clip, c.Idx, logkey.Key, object.Key, logkey.Size, object.Size)
 	id, idx, round := r.ID, c.Idx, c.Round
 	r, err := w.persistClip(ctx, id, idx, func(r *export.Record) error {
 		return r.ClipDone(w.now(), idx, round, objectOf(object), thumb, warning)
@@ -136,7 +137,7 @@ func (w *Worker) thumbnail(ctx context.Context, r *export.Record, c *export.Clip
 	})
 	if err != nil {
 		why := "no thumbnail: " + fault.SentenceOf(err)
-		w.log.Warn("a thumbnail could not be archived", "export", r.ID, "clip", c.Idx, "error", fault.SentenceOf(err))
+		w.log.Warn("a thumbnail could not be archived", logkey.Export, r.ID, logkey.Clip, c.Idx, logkey.Error, fault.SentenceOf(err))
 		return nil, why
 	}
 	o := objectOf(object)
@@ -162,8 +163,8 @@ func (w *Worker) transferFailed(ctx context.Context, r *export.Record, c *export
 	w.watch.Faulted(ctx, export.StepMirror, err)
 	why := fault.SentenceOf(err)
 	badBody := errors.Is(err, storage.ErrContent)
-	w.log.Warn("a clip is not archived yet", "export", r.ID, "clip", c.Idx, "faults", c.Faults+1,
-		"class", fault.ClassOf(err), "error", err)
+	w.log.Warn("a clip is not archived yet", logkey.Export, r.ID, logkey.Clip, c.Idx, logkey.Faults, c.Faults+1,
+		logkey.Class, fault.ClassOf(err), logkey.Error, err)
 	change := w.afterFailure(r, c, err, why, badBody)
 	id, idx := r.ID, c.Idx
 	r, err = w.persistClip(ctx, id, idx, change)

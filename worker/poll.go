@@ -10,6 +10,7 @@ import (
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/internal/wayin"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -95,14 +96,14 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 	next := w.nextRead(ctx, account.Gate, r, task)
 	reading := readingOf(task)
 	for _, warning := range task.Warnings {
-		w.log.Warn("the provider's answer is odd", "export", r.ID, "warning", warning)
+		w.log.Warn("the provider's answer is odd", logkey.Export, r.ID, logkey.Warning, warning)
 	}
 	r, err = w.persist(ctx, r.ID, func(r *export.Record) error { return r.Answer(w.now(), n, reading, next) })
 	if err != nil {
 		return w.leave(ctx, r, err)
 	}
-	w.log.Debug("export read", "export", r.ID, "state", r.State, "provider_status", r.ProviderStatus,
-		"clips", r.ClipCount, "archived", r.ArchivedCount)
+	w.log.Debug("export read", logkey.Export, r.ID, logkey.State, r.State, logkey.ProviderStatus, r.ProviderStatus,
+		logkey.Clips, r.ClipCount, logkey.Archived, r.ArchivedCount)
 	return w.ensure(ctx, r)
 }
 
@@ -122,7 +123,7 @@ func (w *Worker) nextRead(ctx context.Context, gate Gate, r *export.Record, task
 	}
 	at, err := gate.NextRead(ctx, r.ID)
 	if err != nil {
-		w.log.Warn("the budget does not say when to read next", "export", r.ID, "error", err)
+		w.log.Warn("the budget does not say when to read next", logkey.Export, r.ID, logkey.Error, err)
 		return w.now().Add(30 * time.Second)
 	}
 	return at
@@ -169,7 +170,7 @@ func (w *Worker) readFailed(ctx context.Context, r *export.Record, n int, why st
 const expiryGrace = 5 * time.Minute
 
 func (w *Worker) expire(ctx context.Context, r *export.Record, why string) error {
-	w.log.Error("export expired", "export", r.ID, "export_task_id", r.ExportTaskID, "why", why)
+	w.log.Error("export expired", logkey.Export, r.ID, logkey.ExportTaskID, r.ExportTaskID, logkey.Why, why)
 	id := r.ID
 	r, err := w.persist(ctx, id, func(r *export.Record) error { return r.Expire(w.now(), why) })
 	if err != nil {
@@ -185,7 +186,7 @@ func (w *Worker) releaseSlot(ctx context.Context, r *export.Record) {
 		err = account.Gate.Release(ctx, r.ID)
 	}
 	if err != nil {
-		w.log.Warn("a slot could not be freed; the sweeper does it", "export", r.ID, "error", err)
+		w.log.Warn("a slot could not be freed; the sweeper does it", logkey.Export, r.ID, logkey.Error, err)
 	}
 }
 

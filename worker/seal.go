@@ -13,6 +13,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -49,15 +50,15 @@ func (w *Worker) seal(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return w.leave(ctx, r, err)
 	}
-	w.log.Info("export archived", "export", r.ID, "project_id", r.ProjectID, "clips", r.ArchivedCount,
-		"bytes", r.ArchivedBytes, "manifest", key)
+	w.log.Info("export archived", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.Clips, r.ArchivedCount,
+		logkey.Bytes, r.ArchivedBytes, logkey.Manifest, key)
 	return w.ensure(ctx, r)
 }
 
 func (w *Worker) sealFailed(ctx context.Context, r *export.Record, err error) error {
 	w.watch.Faulted(ctx, export.StepSeal, err)
 	why := fault.SentenceOf(err)
-	w.log.Warn("a manifest could not be written", "export", r.ID, "error", err)
+	w.log.Warn("a manifest could not be written", logkey.Export, r.ID, logkey.Error, err)
 	next := w.now().Add(backoff(r.SealRound, time.Second, time.Minute))
 	round := r.SealRound
 	r, err = w.persist(ctx, r.ID, func(r *export.Record) error {
@@ -96,28 +97,5 @@ func manifestFile(o export.Object, archivedAt time.Time) storage.ManifestFile {
 	return storage.ManifestFile{
 		Key: o.Key, Size: o.Size, SHA256: o.SHA256, CRC32: o.CRC32, ContentType: o.ContentType,
 		ArchivedAt: archivedAt.UTC(), Proofs: o.Proofs,
-	}
-}
-
-// clipsOf is the reverse of manifestOf: what a manifest says of the clips.
-func clipsOf(m storage.Manifest) []export.Clip {
-	clips := make([]export.Clip, 0, len(m.Clips))
-	for _, c := range m.Clips {
-		clip := export.Clip{
-			Idx: c.Idx, Title: c.Title, Desc: c.Desc, Tags: c.Tags, Score: c.Score, BeginMS: c.BeginMS, EndMS: c.EndMS,
-			Warning: c.Warning, ArchivedAt: c.ArchivedAt, Object: objectIn(c.ManifestFile),
-		}
-		if c.Thumbnail != nil {
-			thumb := objectIn(*c.Thumbnail)
-			clip.Thumb = &thumb
-		}
-		clips = append(clips, clip)
-	}
-	return clips
-}
-
-func objectIn(f storage.ManifestFile) export.Object {
-	return export.Object{
-		Key: f.Key, Size: f.Size, SHA256: f.SHA256, CRC32: f.CRC32, ContentType: f.ContentType, Proofs: f.Proofs,
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -73,7 +74,7 @@ func (w *Worker) server(name string, handler asynq.Handler, concurrency int, loo
 		IsFailure:      func(err error) bool { return !putOff(err) },
 		RetryDelayFunc: retryDelay,
 		ErrorHandler:   asynq.ErrorHandlerFunc(w.failed),
-		Logger:         asynqLog{w.log.With("server", name)},
+		Logger:         asynqLog{w.log.With(logkey.Server, name)},
 		LogLevel:       asynq.WarnLevel,
 	})}
 }
@@ -104,14 +105,14 @@ func (w *Worker) failed(ctx context.Context, t *asynq.Task, err error) {
 	retried, _ := asynq.GetRetryCount(ctx)
 	limit, _ := asynq.GetMaxRetry(ctx)
 	last := retried >= limit || errors.Is(err, asynq.SkipRetry)
-	w.log.Error("step failed", "task", id, "type", t.Type(), "retried", retried, "last", last, "error", err)
+	w.log.Error("step failed", logkey.Task, id, logkey.Type, t.Type(), logkey.Retried, retried, logkey.Last, last, logkey.Error, err)
 	if !last {
 		return
 	}
 	ctx, cancel := w.toTheEnd(ctx)
 	defer cancel()
 	if err := w.giveUp(ctx, id, t.Type(), t.Payload(), err.Error()); err != nil {
-		w.log.Error("a step that was given up could not be recorded; the sweeper tries again", "task", id, "error", err)
+		w.log.Error("a step that was given up could not be recorded; the sweeper tries again", logkey.Task, id, logkey.Error, err)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -81,7 +82,7 @@ func (w *Worker) release(ctx context.Context, lease *ledger.Lease) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if err := lease.Release(ctx); err != nil {
-		w.log.Warn("a lease could not be given back; it ends by itself", "error", err)
+		w.log.Warn("a lease could not be given back; it ends by itself", logkey.Error, err)
 	}
 }
 
@@ -130,33 +131,29 @@ func (w *Worker) adopt(ctx context.Context, r *export.Record) (bool, error) {
 		return false, nil
 	}
 	w.log.Warn("found the receipt of an export that the ledger did not know as paid for",
-		"export", r.ID, "export_task_id", receipt.ExportTaskID)
-	manifest, archived, err := w.findManifest(ctx, receipt)
+		logkey.Export, r.ID, logkey.ExportTaskID, receipt.ExportTaskID)
+	// A crash between manifest and receipt leaves an archived export's receipt open.
+	key := w.o.Archive.ManifestKey(receipt.ProjectID, receipt.ExportTaskID)
+	manifest, archived, err := w.o.Archive.ReadManifest(ctx, key)
 	if err != nil {
 		return true, err
 	}
 	r, err = w.persist(ctx, r.ID, func(r *export.Record) error {
+		var err error
 		if archived {
-			return r.Restore(w.now(), receipt.ExportTaskID, receipt.Manifest, clipsOf(manifest))
+			err = r.Restore(w.now(), receipt.ExportTaskID, key, control.ArchivedClips(manifest))
+		} else {
+			err = r.Accept(w.now(), receipt.ExportTaskID, "", "")
 		}
-		if err := r.Accept(w.now(), receipt.ExportTaskID, "", ""); err != nil {
-			return err
+		if err == nil {
+			r.ReceiptWritten(string(receipt.State))
 		}
-		r.ReceiptWritten(string(receipt.State))
-		return nil
+		return err
 	})
 	if err != nil {
 		return true, ignoreSettled(err)
 	}
 	return true, w.ensure(ctx, r)
-}
-
-// findManifest returns the manifest of a receipt that says the export is done.
-func (w *Worker) findManifest(ctx context.Context, receipt storage.Receipt) (storage.Manifest, bool, error) {
-	if receipt.State != storage.ReceiptDone || receipt.Manifest == "" {
-		return storage.Manifest{}, false, nil
-	}
-	return w.o.Archive.ReadManifest(ctx, receipt.Manifest)
 }
 
 // findReceipt asks S3 until it answers or the worker stops: without S3 nobody
@@ -170,7 +167,7 @@ func (w *Worker) findReceipt(ctx context.Context, id string) (storage.Receipt, b
 			return receipt, found, err
 		}
 		w.log.Error("S3 does not say whether an export was paid for already; no paid request goes out until it does",
-			"export", id, "error", fault.SentenceOf(err))
+			logkey.Export, id, logkey.Error, fault.SentenceOf(err))
 		pause(ctx, backoff(n, time.Second, 30*time.Second))
 	}
 }
@@ -179,8 +176,8 @@ func (w *Worker) findReceipt(ctx context.Context, id string) (storage.Receipt, b
 func (w *Worker) settleDoubt(ctx context.Context, r *export.Record, why string) error {
 	ctx, cancel := w.toTheEnd(ctx)
 	defer cancel()
-	w.log.Error("a paid request is in doubt", "export", r.ID, "project_id", r.ProjectID,
-		"policy", w.o.InDoubt, "sent_at", r.IntentAt, "why", why)
+	w.log.Error("a paid request is in doubt", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID,
+		logkey.Policy, w.o.InDoubt, logkey.SentAt, r.IntentAt, logkey.Why, why)
 	by := r.IntentBy
 	r, err := w.persist(ctx, r.ID, func(r *export.Record) error { return r.Lose(w.now(), by, w.o.InDoubt, why) })
 	if err != nil {
@@ -248,7 +245,7 @@ func (w *Worker) intendAndSend(ctx context.Context, r *export.Record, lease *led
 // have taken without our knowing is taken back, else it would look like a doubt.
 func (w *Worker) intentFailed(ctx context.Context, id, by string, turn *budget.Turn, cause error) error {
 	if err := turn.Done(ctx, budget.Outcome{Result: budget.NotSent}); err != nil {
-		w.log.Warn("a turn could not be given back; it ends by itself", "export", id, "error", err)
+		w.log.Warn("a turn could not be given back; it ends by itself", logkey.Export, id, logkey.Error, err)
 	}
 	if settled(cause) {
 		return w.ensureAll(ctx, id)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
 // How often the fleet is swept, and how old our unfinished uploads must be to
@@ -27,7 +28,7 @@ func (w *Worker) sweepLoop(ctx context.Context) {
 	var orphans time.Time
 	for {
 		if err := w.sweepOnce(ctx, &orphans); err != nil && ctx.Err() == nil {
-			w.log.Error("the sweep is not complete; again in a minute", "error", err)
+			w.log.Error("the sweep is not complete; again in a minute", logkey.Error, err)
 		}
 		select {
 		case <-ctx.Done():
@@ -151,8 +152,8 @@ func (w *Worker) urge(ctx context.Context, r *export.Record) (*export.Record, er
 	if !due || r.State.Final() {
 		return r, nil
 	}
-	w.log.Warn("the deadline of an export is near and clips are not archived yet", "export", r.ID,
-		"expire_at", r.ExpireAt, "archived", r.ArchivedCount, "clips", r.ClipCount)
+	w.log.Warn("the deadline of an export is near and clips are not archived yet", logkey.Export, r.ID,
+		logkey.ExpireAt, r.ExpireAt, logkey.Archived, r.ArchivedCount, logkey.Clips, r.ClipCount)
 	changed, err := w.o.Ledger.Update(ctx, r.ID, func(r *export.Record) error {
 		for idx, c := range r.Clips {
 			if err := r.Urge(w.now(), idx, c.Round); err != nil && !settled(err) {
@@ -200,7 +201,7 @@ func slotOver(r *export.Record) bool {
 func (w *Worker) housekeeping(ctx context.Context, now time.Time) error {
 	aborted, err := w.o.Archive.AbortOrphans(ctx, orphansOlder)
 	if aborted > 0 {
-		w.log.Info("aborted uploads that nobody finished", "count", aborted)
+		w.log.Info("aborted uploads that nobody finished", logkey.Count, aborted)
 	}
 	_, trim := w.o.Ledger.Trim(ctx, now, trimAtOnce)
 	return errors.Join(err, trim)

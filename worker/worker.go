@@ -54,6 +54,7 @@ type Archive interface {
 	CloseReceipt(ctx context.Context, id string, outcome storage.ReceiptState, manifest string) error
 	ReopenReceipt(ctx context.Context, id string) error
 	PutManifest(ctx context.Context, m storage.Manifest) (string, error)
+	ManifestKey(projectID, exportTaskID string) string
 	ReadManifest(ctx context.Context, key string) (storage.Manifest, bool, error)
 	AbortOrphans(ctx context.Context, olderThan time.Duration) (int, error)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/pace"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -83,7 +84,7 @@ func (c *collector) add(source string, collect func(chan<- prometheus.Metric) er
 	c.parts = append(c.parts, func(out chan<- prometheus.Metric) {
 		err := collect(out)
 		if err != nil {
-			c.t.log.Warn("metrics of the fleet can't be read", "source", source, "error", err)
+			c.t.log.Warn("metrics of the fleet can't be read", logkey.Source, source, logkey.Error, err)
 		}
 		gauge(out, descSourceUp, flag(err == nil), source)
 	})

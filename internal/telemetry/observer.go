@@ -70,7 +70,9 @@ func (t *Telemetry) Swept(s worker.Swept) {
 		t.sweepLast.Set(float64(t.now().UnixMilli()) / 1000)
 	}
 	t.sweepDuration.WithLabelValues(outcome).Observe(s.Took.Seconds())
-	t.found(s.Open)
+	if s.Err == nil || len(s.Open) > 0 { // else it saw nothing, which is not the same as nothing open
+		t.found(s.Open)
+	}
 }
 
 // Changed tells from the record before and after what has happened.

@@ -31,6 +31,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/worker"
 )
 
@@ -116,7 +117,7 @@ func (t *Telemetry) Handler() http.Handler {
 // errorLog passes what promhttp has to say on to slog.
 type errorLog struct{ log *slog.Logger }
 
-func (l errorLog) Println(v ...any) { l.log.Warn("metrics are not complete", "error", v) }
+func (l errorLog) Println(v ...any) { l.log.Warn("metrics are not complete", logkey.Error, v) }
 
 // account returns the value of the label account for an export's account.
 func (t *Telemetry) account(name string) string {

@@ -205,7 +205,13 @@ func TestDeadlinesOfTheLastSweep(t *testing.T) {
 		t.Error("an old finding is still shown")
 	}
 	tel.Swept(worker.Swept{Err: errors.New("redis")})
-	wantLines(t, scrape(t, tel), `clipferry_sweep_duration_seconds_count{outcome="error"} 1`, `clipferry_clips_due{within="1h"} 0`)
+	body := scrape(t, tel)
+	wantLines(t, body, `clipferry_sweep_duration_seconds_count{outcome="error"} 1`)
+	if strings.Contains(body, "clipferry_clips_due") {
+		t.Error("a sweep that saw nothing is taken for one that found nothing due")
+	}
+	tel.Swept(worker.Swept{})
+	wantLines(t, scrape(t, tel), `clipferry_clips_due{within="1h"} 0`)
 }
 
 // TestLint holds every metric to Prometheus's conventions.

@@ -18,6 +18,8 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
 // TracingOptions configures a Tracing.
@@ -116,7 +118,7 @@ type quiet struct {
 func (q *quiet) Handle(err error) {
 	now := time.Now().Unix()
 	if last := q.last.Load(); now-last >= 60 && q.last.CompareAndSwap(last, now) {
-		q.log.Warn("traces are not complete", "error", err)
+		q.log.Warn("traces are not complete", logkey.Error, err)
 	}
 }
 

@@ -10,38 +10,42 @@ package logkey
 
 // What a line is about.
 const (
-	Export       = "export"         // our id of an export
-	ExportTaskID = "export_task_id" // the provider's id of it
-	ProjectID    = "project_id"
-	Account      = "account"
-	Clip         = "clip"  // index of a clip
-	Clips        = "clips" // how many
-	State        = "state"
-	Attempt      = "attempt"
-	Key          = "key"      // of an object in S3
-	Manifest     = "manifest" // key of a manifest
-	Size         = "size"     // bytes of one object
-	Bytes        = "bytes"    // bytes of several
-	ExpireAt     = "expire_at"
+	Export         = "export"         // our id of an export
+	ExportTaskID   = "export_task_id" // the provider's id of it
+	ProjectID      = "project_id"
+	Account        = "account"
+	State          = "state"
+	ProviderStatus = "provider_status"
+	ExpireAt       = "expire_at"
+	SentAt         = "sent_at"
+	Clip           = "clip"     // index of a clip
+	Clips          = "clips"    // how many
+	Archived       = "archived" // how many of them
+	Key            = "key"      // of an object in S3
+	Manifest       = "manifest" // key of a manifest
+	Size           = "size"     // bytes of one object
+	Bytes          = "bytes"    // bytes of several
+	Count          = "count"
 )
 
 // Where in the machinery it happened.
 const (
-	Task     = "task" // asynq's TaskID
-	Type     = "type" // asynq's task type
-	Queue    = "queue"
-	Server   = "server" // which of a worker's asynq servers
-	Source   = "source" // what metrics are read from
-	Addr     = "addr"
-	Version  = "version"
-	Duration = "duration"
+	Task    = "task"   // asynq's TaskID
+	Type    = "type"   // asynq's task type
+	Server  = "server" // which of a worker's asynq servers
+	Source  = "source" // what metrics are read from
+	Try     = "try"
+	Retried = "retried" // how often asynq has tried before
+	Last    = "last"    // whether this was its last try
 )
 
-// What went wrong.
+// What went wrong, and what follows.
 const (
-	Error   = "error"
-	Class   = "class" // of a fault, see package fault
-	Why     = "why"   // a sentence for the operator
-	Warning = "warning"
-	Count   = "count"
+	Error        = "error"
+	ReceiptError = "receipt_error"
+	Class        = "class" // of a fault, see package fault
+	Why          = "why"   // a sentence for the operator
+	Warning      = "warning"
+	Faults       = "faults" // how many so far
+	Policy       = "policy" // of submits in doubt
 )
