@@ -146,20 +146,29 @@ func (rs receipts) Receipts(context.Context) iter.Seq2[storage.Receipt, error] {
 	}
 }
 
+func (receipts) ManifestKey(project, task string) string { return project + "/" + task }
+
+// ReadManifest knows the manifest of task-d.
+func (receipts) ReadManifest(_ context.Context, key string) (storage.Manifest, bool, error) {
+	m := storage.Manifest{Clips: []storage.ManifestClip{{Idx: 2, ManifestFile: storage.ManifestFile{Key: "k", Size: 5}}}}
+	return m, key == "p/task-d", nil
+}
+
 func TestRecoverRebuildsWhatWasPaidForAndNothingElse(t *testing.T) {
 	d := newDesk(t)
 	open := storage.Receipt{
 		ID: "a", ExportTaskID: "task-a", ProjectID: "p", State: storage.ReceiptOpen,
 		Request: json.RawMessage(`{"project_id":"p","clip_indices":[1]}`), Submitted: time.Now().Add(-time.Hour),
 	}
-	done, broken := open, open
+	done, broken, sealed := open, open, open
 	done.ID, done.State = "b", storage.ReceiptDone
 	broken.ID, broken.Request = "c", json.RawMessage(`{"project_id":7}`)
+	sealed.ID, sealed.ExportTaskID = "d", "task-d" // its worker died before it could close the receipt
 	unreadable := errors.New("unreadable")
-	list := receipts{unreadable, broken, done, open}
+	list := receipts{unreadable, broken, done, open, sealed}
 
 	got, err := d.Recover(t.Context(), list)
-	if got != (control.Recovered{Rebuilt: 1, Closed: 1}) {
+	if got != (control.Recovered{Rebuilt: 2, Closed: 1}) {
 		t.Errorf("%+v", got)
 	}
 	if !errors.Is(err, unreadable) || !strings.Contains(err.Error(), "recover export c") {
@@ -172,8 +181,11 @@ func TestRecoverRebuildsWhatWasPaidForAndNothingElse(t *testing.T) {
 	if r.State != export.Rendering || r.ExportTaskID != "task-a" || r.Receipt != export.ReceiptOpen || len(r.Wanted) != 1 {
 		t.Errorf("%+v", r)
 	}
-	if got, _ = d.Recover(t.Context(), list); got != (control.Recovered{Known: 1, Closed: 1}) {
+	if got, _ = d.Recover(t.Context(), list); got != (control.Recovered{Known: 2, Closed: 1}) {
 		t.Errorf("again: %+v", got)
+	}
+	if r, err = d.Get(t.Context(), "d"); err != nil || r.State != export.Archived || r.ArchivedCount != 1 || !r.NeedsCare() {
+		t.Errorf("an archived one whose receipt must be closed yet: %+v, %v", r, err)
 	}
 	if n, err := d.rdb.ZCard(t.Context(), "asynq:{clipferry-poll}:scheduled").Result(); err != nil || n > 1 {
 		t.Errorf("%d polls scheduled, %v", n, err)

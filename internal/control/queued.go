@@ -17,7 +17,18 @@ import (
 
 // queued returns the record that the first submit task will give birth to.
 func (d *Desk) queued(id string) *export.Record {
-	for _, queue := range tasks.SubmitQueues() {
+	if r := d.queuedIn(id, tasks.SubmitQueues()); r != nil {
+		return r
+	}
+	there, err := d.inspector.Queues() // only now, see [tasks.Client.Queued]
+	if err != nil {
+		return nil
+	}
+	return d.queuedIn(id, tasks.OwnedQueues(there))
+}
+
+func (d *Desk) queuedIn(id string, queues []string) *export.Record {
+	for _, queue := range queues {
 		info, err := d.inspector.GetTaskInfo(queue, tasks.SubmitTaskID(id))
 		if err != nil || info.State == asynq.TaskStateCompleted {
 			continue
@@ -40,6 +51,7 @@ func Newborn(s tasks.Submit, headers map[string]string, now time.Time) *export.R
 	}
 	r := export.New(s.ID, s.Request.Body(), s.Request.Digest(), s.Request.ProjectID, created)
 	r.Priority = s.Request.Priority
+	r.Account = s.Request.Account
 	r.Wanted = s.Request.ClipIndices
 	if s.Request.Notify != nil {
 		r.Notify, _ = json.Marshal(s.Request.Notify) // three strings always marshal
@@ -60,7 +72,7 @@ func (d *Desk) List(ctx context.Context, f ledger.Filter) ([]*export.Record, err
 	if err != nil {
 		return nil, fmt.Errorf("list the queues: %w", err)
 	}
-	for _, queue := range tasks.SubmitQueues() {
+	for _, queue := range append(tasks.SubmitQueues(), tasks.OwnedQueues(there)...) {
 		if !slices.Contains(there, queue) {
 			continue
 		}

@@ -11,9 +11,11 @@ import (
 	"github.com/clipferry/clipferry/tasks"
 )
 
-// Receipts lists what was paid for, from outside Redis.
-type Receipts interface {
+// Archive says what was paid for and what was archived, from outside Redis.
+type Archive interface {
 	Receipts(ctx context.Context) iter.Seq2[storage.Receipt, error]
+	ManifestKey(projectID, exportTaskID string) string
+	ReadManifest(ctx context.Context, key string) (storage.Manifest, bool, error)
 }
 
 // Recovered says what Recover did.
@@ -26,12 +28,12 @@ type Recovered struct {
 // Recover rebuilds from the receipts every export that was paid for and whose
 // record is gone. Run twice, or beside a running fleet, it changes nothing:
 // a record that exists is left alone.
-func (d *Desk) Recover(ctx context.Context, receipts Receipts) (Recovered, error) {
+func (d *Desk) Recover(ctx context.Context, archive Archive) (Recovered, error) {
 	var (
 		done   Recovered
 		faults []error
 	)
-	for receipt, err := range receipts.Receipts(ctx) {
+	for receipt, err := range archive.Receipts(ctx) {
 		if err != nil {
 			faults = append(faults, err) // the others are worth no less for it
 			continue
@@ -40,7 +42,7 @@ func (d *Desk) Recover(ctx context.Context, receipts Receipts) (Recovered, error
 			done.Closed++
 			continue
 		}
-		created, err := d.rebuild(ctx, receipt)
+		created, err := d.rebuild(ctx, archive, receipt)
 		switch {
 		case err != nil:
 			faults = append(faults, fmt.Errorf("recover export %s: %w", receipt.ID, err))
@@ -53,8 +55,8 @@ func (d *Desk) Recover(ctx context.Context, receipts Receipts) (Recovered, error
 	return done, errors.Join(faults...)
 }
 
-func (d *Desk) rebuild(ctx context.Context, receipt storage.Receipt) (bool, error) {
-	r, err := FromReceipt(receipt)
+func (d *Desk) rebuild(ctx context.Context, archive Archive, receipt storage.Receipt) (bool, error) {
+	r, err := d.fromReceipt(ctx, archive, receipt)
 	if err != nil {
 		return false, err
 	}
@@ -70,9 +72,9 @@ func (d *Desk) rebuild(ctx context.Context, receipt storage.Receipt) (bool, erro
 	return created, d.dispatch.Ensure(ctx, r)
 }
 
-// FromReceipt returns the record of an export that was paid for, as it was
-// right after the provider accepted it.
-func FromReceipt(receipt storage.Receipt) (*export.Record, error) {
+// fromReceipt returns the record of an export that was paid for: archived if
+// its manifest stands, else as it was right after the provider accepted it.
+func (d *Desk) fromReceipt(ctx context.Context, archive Archive, receipt storage.Receipt) (*export.Record, error) {
 	e, err := tasks.ParseExport(receipt.Request)
 	if err != nil {
 		return nil, fmt.Errorf("the request in its receipt: %w", err)
@@ -80,11 +82,44 @@ func FromReceipt(receipt storage.Receipt) (*export.Record, error) {
 	r := export.New(receipt.ID, receipt.Request, e.Digest(), receipt.ProjectID, receipt.Submitted)
 	r.Wanted = e.ClipIndices
 	r.Account = receipt.Account
-	r.State = export.Submitting
 	r.Attempts = 1
-	if err := r.Accept(receipt.Submitted, receipt.ExportTaskID, "", ""); err != nil {
+	// A crash between manifest and receipt leaves an archived export's receipt open.
+	key := archive.ManifestKey(receipt.ProjectID, receipt.ExportTaskID)
+	manifest, archived, err := archive.ReadManifest(ctx, key)
+	switch {
+	case err != nil:
+		return nil, err
+	case archived:
+		err = r.Restore(d.now(), receipt.ExportTaskID, key, ArchivedClips(manifest))
+	default:
+		err = r.Accept(receipt.Submitted, receipt.ExportTaskID, "", "")
+	}
+	if err != nil {
 		return nil, err
 	}
-	r.Receipt = string(receipt.State)
+	r.ReceiptWritten(string(receipt.State))
 	return r, nil
+}
+
+// ArchivedClips returns the clips as a manifest names them.
+func ArchivedClips(m storage.Manifest) []export.Clip {
+	clips := make([]export.Clip, 0, len(m.Clips))
+	for _, c := range m.Clips {
+		clip := export.Clip{
+			Idx: c.Idx, Title: c.Title, Desc: c.Desc, Tags: c.Tags, Score: c.Score, BeginMS: c.BeginMS, EndMS: c.EndMS,
+			Warning: c.Warning, ArchivedAt: c.ArchivedAt, Object: objectIn(c.ManifestFile),
+		}
+		if c.Thumbnail != nil {
+			thumb := objectIn(*c.Thumbnail)
+			clip.Thumb = &thumb
+		}
+		clips = append(clips, clip)
+	}
+	return clips
+}
+
+func objectIn(f storage.ManifestFile) export.Object {
+	return export.Object{
+		Key: f.Key, Size: f.Size, SHA256: f.SHA256, CRC32: f.CRC32, ContentType: f.ContentType, Proofs: f.Proofs,
+	}
 }

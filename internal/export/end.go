@@ -26,9 +26,13 @@ func (r *Record) Expire(now time.Time, why string) error {
 		return nil
 	}
 	r.State = Expired
-	r.Error = fmt.Sprintf("expired: %s; %d of %d clips were saved; only a new paid export brings the rest: "+
-		"`clipferry retry --pay-again %s`", why, r.ArchivedCount, r.ClipCount, r.ID)
+	r.Error = r.expiredBecause(why)
 	return nil
+}
+
+func (r *Record) expiredBecause(why string) string {
+	return fmt.Sprintf("expired: %s; %d of %d clips were saved; only a new paid export brings the rest: "+
+		"`clipferry retry --pay-again %s`", why, r.ArchivedCount, r.ClipCount, r.ID)
 }
 
 // Fail ends an export whose current step cannot go on. While a paid request

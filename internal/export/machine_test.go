@@ -53,6 +53,9 @@ func TestEveryStateAndEvent(t *testing.T) {
 			_ = w.next(r).do(r)
 		}
 	}
+	for by, to := range lateEnds(t) { // a walk hardly ever comes by these
+		seen[transition{Mirroring, by, to}] = true
+	}
 	for _, from := range States() {
 		for _, by := range Events() {
 			for _, to := range next[from][by] {
@@ -65,6 +68,31 @@ func TestEveryStateAndEvent(t *testing.T) {
 			}
 		}
 	}
+}
+
+// lateEnds are events that end an export after its deadline.
+func lateEnds(t *testing.T) map[Event]State {
+	t.Helper()
+	late := func(clips ...Clip) *Record {
+		r := New("late", []byte(`{}`), "d", "p", noon)
+		r.State, r.ExportTaskID, r.FinishedAt, r.ExpireAt = Mirroring, "task", noon, noon.Add(-1)
+		for _, c := range clips {
+			r.Clips[c.Idx] = &c
+			r.ClipCount++
+		}
+		return r
+	}
+	read := late(Clip{Idx: 0, State: ClipWaiting})
+	read.Misses = MaxMisses
+	read.wantRead(ReadMissing, noon)
+	must(t, read.Answer(noon, read.Step, Reading{Status: "SUCCEEDED", Succeeded: true}, noon))
+	done := late(Clip{Idx: 0, State: ClipReady, Round: 1, Link: "a"}, Clip{Idx: 1, State: ClipReady, Round: 1, Link: "b"})
+	must(t, done.ClipStale(noon, 0, 1, "a", "403"))
+	if done.State != Mirroring || done.Clips[1].State != ClipReady {
+		t.Errorf("a dead link past the deadline takes a living one with it: %s", done.State)
+	}
+	must(t, done.ClipDone(noon, 1, 1, Object{Key: "k"}, nil, ""))
+	return map[Event]State{EvAnswer: read.State, EvClipDone: done.State}
 }
 
 func TestStatesAndEventsAreListed(t *testing.T) {

@@ -80,7 +80,7 @@ func (r *Record) ClipStale(now time.Time, idx, n int, link, why string) error {
 		return nil
 	}
 	if r.PastDeadline(now) {
-		return r.Expire(now, fmt.Sprintf("the link of clip %d is dead", idx))
+		return r.lapseClip(now, c)
 	}
 	c.State = ClipStale
 	c.Error = why
@@ -93,6 +93,17 @@ func (r *Record) ClipStale(now time.Time, idx, n int, link, why string) error {
 		r.wantRead(reason, at)
 	}
 	return nil
+}
+
+// lapseClip gives up a clip whose link is dead and for which no fresh one can be
+// had any more. The export expires once its other clips are through: their
+// links may still live.
+func (r *Record) lapseClip(now time.Time, c *Clip) error {
+	if r.Read == ReadNone && r.ArchivedCount+r.FailedCount+1 < r.ClipCount {
+		r.failClip(c, "its link is dead and the provider's deadline has passed")
+		return nil
+	}
+	return r.Expire(now, fmt.Sprintf("the link of clip %d is dead", c.Idx))
 }
 
 // ClipFail records that a clip cannot be archived; the others go on, and the
@@ -165,6 +176,11 @@ func (r *Record) mayRound(e Event, idx, n int) (*Clip, error) {
 // them failed. All archived means that the seal is due, see [Due].
 func (r *Record) settle() {
 	if r.State != Mirroring || r.Read != ReadNone || r.FailedCount == 0 || r.ArchivedCount+r.FailedCount < r.ClipCount {
+		return
+	}
+	if r.PastDeadline(r.UpdatedAt) {
+		r.State = Expired
+		r.Error = r.expiredBecause(r.ClipError)
 		return
 	}
 	r.State = Failed
