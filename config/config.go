@@ -26,11 +26,14 @@ const Prefix = "CLIPFERRY_"
 type Config struct {
 	RedisURL Secret `envconfig:"CLIPFERRY_REDIS_URL" default:"redis://127.0.0.1:6379/0" desc:"where Redis is: redis://, rediss://, redis-sentinel:// with ?master_name=, redis-cluster://h1,h2,h3"`
 
-	APIBaseURL           string `envconfig:"CLIPFERRY_API_BASE_URL" default:"https://wayinvideo-api.wayin.ai" desc:"the provider's address"`
-	APIKey               Secret `envconfig:"CLIPFERRY_API_KEY" desc:"the provider's API key"`
-	APIKeyFile           string `envconfig:"CLIPFERRY_API_KEY_FILE" desc:"a file that holds the key, instead of CLIPFERRY_API_KEY"`
-	APIRequestsPerMinute int    `envconfig:"CLIPFERRY_API_REQUESTS_PER_MINUTE" default:"15" desc:"the provider's limit of requests a minute, for the whole fleet; 0 = no limit"`
-	APIMaxActiveExports  int    `envconfig:"CLIPFERRY_API_MAX_ACTIVE_EXPORTS" default:"5" desc:"the provider's limit of exports at once, for the whole fleet; 0 = no limit"`
+	APIBaseURL           string        `envconfig:"CLIPFERRY_API_BASE_URL" default:"https://wayinvideo-api.wayin.ai" desc:"the provider's address"`
+	APIKey               Secret        `envconfig:"CLIPFERRY_API_KEY" desc:"the provider's API key"`
+	APIKeyFile           string        `envconfig:"CLIPFERRY_API_KEY_FILE" desc:"a file that holds the key, instead of CLIPFERRY_API_KEY"`
+	APIKeys              AccountKeys   `envconfig:"CLIPFERRY_API_KEYS" desc:"more keys, each an account with limits of its own: name:key,name:key; without CLIPFERRY_API_KEY the first is the default account"`
+	APIRequestsPerMinute int           `envconfig:"CLIPFERRY_API_REQUESTS_PER_MINUTE" default:"15" desc:"the provider's limit of requests a minute, for the whole fleet; 0 = no limit"`
+	APIMaxActiveExports  int           `envconfig:"CLIPFERRY_API_MAX_ACTIVE_EXPORTS" default:"5" desc:"the provider's limit of exports at once, for the whole fleet; 0 = no limit"`
+	APILimits            AccountLimits `envconfig:"CLIPFERRY_API_LIMITS" desc:"limits of accounts that have others than these: name:requests/slots,name:requests/slots"`
+	APIDailyUnits        DailyUnits    `envconfig:"CLIPFERRY_API_DAILY_UNITS" desc:"how many units an account may spend on a UTC day, a number for each or name:units,name:units; further exports wait for the next day; empty or 0 = no cap"`
 
 	S3Bucket              string        `envconfig:"CLIPFERRY_S3_BUCKET" desc:"the bucket that clips are archived in"`
 	S3Prefix              string        `envconfig:"CLIPFERRY_S3_PREFIX" default:"exports" desc:"what stands before every key"`

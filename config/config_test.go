@@ -42,6 +42,9 @@ var everyKey = map[string]string{
 	"CLIPFERRY_REDIS_URL":                "redis-cluster://u:hunter2@h1,h2",
 	"CLIPFERRY_API_BASE_URL":             "http://127.0.0.1:9000/open/v2",
 	"CLIPFERRY_API_KEY":                  "hunter2",
+	"CLIPFERRY_API_KEYS":                 "eu:hunter21, us-2:hunter22",
+	"CLIPFERRY_API_LIMITS":               "eu:60/20, default:0/7",
+	"CLIPFERRY_API_DAILY_UNITS":          "1000, eu:250.5",
 	"CLIPFERRY_API_REQUESTS_PER_MINUTE":  "600",
 	"CLIPFERRY_API_MAX_ACTIVE_EXPORTS":   "0",
 	"CLIPFERRY_S3_BUCKET":                "media",
@@ -96,6 +99,8 @@ func TestEveryKey(t *testing.T) {
 	}
 	want := Config{
 		RedisURL: "redis-cluster://u:hunter2@h1,h2", APIBaseURL: "http://127.0.0.1:9000/open/v2", APIKey: "hunter2",
+		APIKeys:   AccountKeys{{"eu", "hunter21"}, {"us-2", "hunter22"}},
+		APILimits: AccountLimits{"eu": {60, 20}, "default": {0, 7}}, APIDailyUnits: DailyUnits{1000, map[string]float64{"eu": 250.5}},
 		APIRequestsPerMinute: 600, S3Bucket: "media", S3Prefix: "a/b", S3PathStyle: true, S3Checksum: "md5",
 		S3StorageClass: "STANDARD_IA", S3SSE: "aws:kms", S3KMSKeyID: "alias/media",
 		S3Tags: Tags{"team": "media", "cost": "clips"}, S3ACL: "bucket-owner-full-control", S3CacheControl: "no-store",
@@ -154,6 +159,25 @@ func TestFaults(t *testing.T) {
 		"CLIPFERRY_API_REQUESTS_PER_MINUTE=many":                                  `CLIPFERRY_API_REQUESTS_PER_MINUTE: must be a whole number, not "many"`,
 		"CLIPFERRY_API_REQUESTS_PER_MINUTE=":                                      `CLIPFERRY_API_REQUESTS_PER_MINUTE: must be a whole number, not ""`,
 		"CLIPFERRY_API_MAX_ACTIVE_EXPORTS=-1":                                     "CLIPFERRY_API_MAX_ACTIVE_EXPORTS: must be from 0 to 1000000, not -1",
+		"CLIPFERRY_API_KEYS=hunter2":                                              "CLIPFERRY_API_KEYS: item 1 is not name:key",
+		"CLIPFERRY_API_KEYS=a:hunter2,B:hunter3":                                  "CLIPFERRY_API_KEYS: the name of item 2 must be 1–32 of the characters a–z 0–9 -",
+		"CLIPFERRY_API_KEYS=a:hunter2,a:hunter3":                                  "CLIPFERRY_API_KEYS: the account a is given twice",
+		"CLIPFERRY_API_KEYS=a:hunter2,b:hunter2":                                  "CLIPFERRY_API_KEYS: the key of account b is another account's, too: two budgets for one key are one too many",
+		"CLIPFERRY_API_KEYS=a:":                                                   "CLIPFERRY_API_KEYS: the key of account a is empty",
+		"CLIPFERRY_API_KEYS=a:hunter2 x":                                          "CLIPFERRY_API_KEYS: the key of account a holds a space, a line break or another character that no key has",
+		"CLIPFERRY_API_KEYS=default:hunter2":                                      "CLIPFERRY_API_KEYS: names the account default, whose key CLIPFERRY_API_KEY is already",
+		"CLIPFERRY_API_KEYS=a:k":                                                  "CLIPFERRY_API_KEYS: the key of account a is that of the default account, too: two budgets for one key are one too many",
+		"CLIPFERRY_API_LIMITS=15":                                                 `CLIPFERRY_API_LIMITS: "15" is not name:requests/slots, such as eu:60/20`,
+		"CLIPFERRY_API_LIMITS=A:1/1":                                              `CLIPFERRY_API_LIMITS: the name in "A:1/1" must be 1–32 of the characters a–z 0–9 -`,
+		"CLIPFERRY_API_LIMITS=default:1/-1":                                       `CLIPFERRY_API_LIMITS: "default:1/-1": the limits must be whole numbers from 0 to 1000000`,
+		"CLIPFERRY_API_LIMITS=default:1/1,default:2/2":                            "CLIPFERRY_API_LIMITS: the account default is given twice",
+		"CLIPFERRY_API_LIMITS=eu:1/1":                                             "CLIPFERRY_API_LIMITS: eu is no account; there is default",
+		"CLIPFERRY_API_DAILY_UNITS=many":                                          `CLIPFERRY_API_DAILY_UNITS: "many" must be a number of units, or name:units`,
+		"CLIPFERRY_API_DAILY_UNITS=-1":                                            `CLIPFERRY_API_DAILY_UNITS: "-1" must be a number of units, or name:units`,
+		"CLIPFERRY_API_DAILY_UNITS=NaN":                                           `CLIPFERRY_API_DAILY_UNITS: "NaN" must be a number of units, or name:units`,
+		"CLIPFERRY_API_DAILY_UNITS=1,2":                                           `CLIPFERRY_API_DAILY_UNITS: "2" gives a second cap`,
+		"CLIPFERRY_API_DAILY_UNITS=a:1,a:2":                                       `CLIPFERRY_API_DAILY_UNITS: "a:2" gives a second cap`,
+		"CLIPFERRY_API_DAILY_UNITS=eu:1":                                          "CLIPFERRY_API_DAILY_UNITS: eu is no account; there is default",
 		"CLIPFERRY_S3_BUCKET=b/prefix":                                            "CLIPFERRY_S3_BUCKET: must be a bucket's name (or the ARN of an access point), without a path; the path is CLIPFERRY_S3_PREFIX",
 		"CLIPFERRY_S3_BUCKET=":                                                    "CLIPFERRY_S3_BUCKET: required",
 		"CLIPFERRY_S3_PREFIX=a/../b":                                              "CLIPFERRY_S3_PREFIX: must be at most 400 bytes, without control characters, backslashes and empty, . or .. parts",
@@ -306,5 +330,52 @@ func TestBytes(t *testing.T) {
 		if err := b.Decode(in); err == nil {
 			t.Errorf("%s became %d", in, b)
 		}
+	}
+}
+
+func TestAccounts(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		env  map[string]string
+		want []Account
+	}{
+		{"one key", map[string]string{"CLIPFERRY_API_KEY": "k"}, []Account{{"default", "k", 15, 5, 0}}},
+		{
+			"both",
+			map[string]string{"CLIPFERRY_API_KEY": "k", "CLIPFERRY_API_KEYS": "eu:e,us:u"},
+			[]Account{{"default", "k", 15, 5, 0}, {"eu", "e", 15, 5, 0}, {"us", "u", 15, 5, 0}},
+		},
+		{
+			"named alone",
+			map[string]string{"CLIPFERRY_API_KEYS": "eu:e,us:u", "CLIPFERRY_API_LIMITS": "us:0/3", "CLIPFERRY_API_DAILY_UNITS": "9,us:0"},
+			[]Account{{"eu", "e", 15, 5, 9}, {"us", "u", 0, 3, 0}},
+		},
+		{
+			"one is named default",
+			map[string]string{"CLIPFERRY_API_KEYS": "eu:e,default:d"},
+			[]Account{{"default", "d", 15, 5, 0}, {"eu", "e", 15, 5, 0}},
+		},
+	} {
+		cfg, err := Load(environ(c.env), NeedsAPI)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		if got := cfg.Accounts(); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+		for _, name := range []string{"", "default"} {
+			if got := cfg.Account(name); got != c.want[0] {
+				t.Errorf("%s: account %q is %+v", c.name, name, got)
+			}
+		}
+		if got := cfg.Account("us"); got.Name != "us" {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+	}
+	// Without keys there is still the one account that status asks about.
+	cfg, err := Load([]string{"CLIPFERRY_API_LIMITS=eu:1/1"}, 0)
+	if err != nil || cfg.Accounts()[0].Name != "default" || cfg.Account("eu").MaxActive != 1 {
+		t.Errorf("%+v, %v", cfg, err)
 	}
 }

@@ -30,20 +30,21 @@ func (c *Config) validateAPI(needs Needs, faults *Faults) {
 	if err := checkBaseURL(c.APIBaseURL); err != nil {
 		faults.add("CLIPFERRY_API_BASE_URL", err.Error())
 	}
-	between(faults, "CLIPFERRY_API_REQUESTS_PER_MINUTE", c.APIRequestsPerMinute, 0, 1_000_000)
-	between(faults, "CLIPFERRY_API_MAX_ACTIVE_EXPORTS", c.APIMaxActiveExports, 0, 1_000_000)
+	between(faults, "CLIPFERRY_API_REQUESTS_PER_MINUTE", c.APIRequestsPerMinute, 0, maxLimit)
+	between(faults, "CLIPFERRY_API_MAX_ACTIVE_EXPORTS", c.APIMaxActiveExports, 0, maxLimit)
 	switch {
 	case c.APIKey != "" && c.APIKeyFile != "":
 		faults.add("CLIPFERRY_API_KEY", "set together with CLIPFERRY_API_KEY_FILE; only one of them may be")
 	case needs&NeedsAPI == 0:
 	case c.APIKeyFile != "":
 		c.readKey(faults)
-	case c.APIKey == "":
+	case c.APIKey == "" && len(c.APIKeys) == 0:
 		faults.add("CLIPFERRY_API_KEY", "required (or CLIPFERRY_API_KEY_FILE)")
 	default:
 		c.APIKey = Secret(strings.TrimSpace(c.APIKey.Reveal()))
 		checkKey(faults, "CLIPFERRY_API_KEY", c.APIKey)
 	}
+	c.validateAccounts(needs, faults)
 }
 
 // maxKeyFile is far above any key: a larger file is the wrong file.
@@ -79,10 +80,19 @@ func (c *Config) readKey(faults *Faults) {
 }
 
 func checkKey(faults *Faults, variable string, key Secret) {
-	if strings.ContainsFunc(key.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
-		faults.add(variable, "holds a space, a line break or another character that no key has")
+	if !goodKey(key) {
+		faults.add(variable, badKey)
 	}
 }
+
+const badKey = "holds a space, a line break or another character that no key has"
+
+func goodKey(key Secret) bool {
+	return !strings.ContainsFunc(key.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// maxLimit is far above what any contract allows.
+const maxLimit = 1_000_000
 
 func checkBaseURL(address string) error {
 	u, err := url.Parse(address)

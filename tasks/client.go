@@ -172,7 +172,21 @@ func (c *Client) digestInQueue(ctx context.Context, id string) (string, bool, er
 // queue: waiting, or taken up by a worker and not yet finished with. A request
 // that is malformed is a [Faults].
 func (c *Client) Queued(ctx context.Context, id string) (Export, bool, error) {
-	for _, queue := range SubmitQueues() {
+	e, found, err := c.queuedIn(ctx, id, SubmitQueues())
+	if found || err != nil {
+		return e, found, err
+	}
+	// Asked only now: a task that somebody put into the wrong queue moves from
+	// the plain one to its account's.
+	there, err := c.inspector.Queues()
+	if err != nil {
+		return Export{}, false, fmt.Errorf("list the queues: %w", err)
+	}
+	return c.queuedIn(ctx, id, OwnedQueues(there))
+}
+
+func (c *Client) queuedIn(ctx context.Context, id string, queues []string) (Export, bool, error) {
+	for _, queue := range queues {
 		if err := ctx.Err(); err != nil { // the inspector takes no context
 			return Export{}, false, err
 		}

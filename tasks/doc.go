@@ -15,12 +15,14 @@
 // A producer that has only Asynq enqueues one task:
 //
 //	type     export:submit
-//	queue    clipferry-submit (or clipferry-submit-high, clipferry-submit-low)
+//	queue    clipferry-submit (or clipferry-submit-high, clipferry-submit-low); with
+//	         "account":"eu", better clipferry-submit.eu and so on: in the plain queue it
+//	         is found, and moved, only when its turn comes among the default account's
 //	TaskID   submit:<id>, the id 1–128 of [A-Za-z0-9._:-], the producer's own idempotency key
 //	options  MaxRetry 25, Timeout 24h (it waits for its turn inside the handler)
 //	payload  the request body of the Clips Export API, JSON, at most 64 KiB, plus
-//	         optional "job_id" (must equal <id>), "priority" (high, normal, low) and
-//	         "notify" ({"webhook":"https://…"} or {"task_type":"…","queue":"…"})
+//	         optional "job_id" (must equal <id>), "priority" (high, normal, low),
+//	         "account" and "notify" ({"webhook":"https://…"} or {"task_type":"…","queue":"…"})
 //
 // for example
 //
@@ -39,7 +41,7 @@
 // what is to be done:
 //
 //	export:submit  submit:<id>               the request                 clipferry-submit*
-//	export:submit  resubmit:<id>:<round>     {"id","round"}              clipferry-front
+//	export:submit  resubmit:<id>:<round>     {"id","round"}              clipferry-front*
 //	export:poll    poll:<id>:<n>             {"id","n"}                  clipferry-poll
 //	export:mirror  mirror:<id>:<idx>:<round> {"id","idx","round"}        clipferry-mirror, clipferry-urgent
 //	export:seal    seal:<id>:<round>         {"id","round"}              clipferry-seal

@@ -10,7 +10,7 @@ import (
 )
 
 // Export is one request to export the clips of a project: the 14 fields of the
-// provider's Clips Export API and three of our own, JobID, Priority and Notify.
+// provider's Clips Export API and four of our own: JobID, Priority, Account and Notify.
 //
 // A field left at its zero value is not set, and what is not set is not sent,
 // so the provider's default holds. [ParseExport] (and [Export.UnmarshalJSON])
@@ -54,6 +54,11 @@ type Export struct {
 	// Priority is high, normal (default) or low: which queue the export waits in.
 	// Never sent to the provider.
 	Priority string `json:"priority,omitempty"`
+	// Account names the provider's key that the export is ordered, and charged,
+	// with, as the workers' configuration has it: 1–32 of [a-z0-9-]. Unset, the
+	// default one. Under a JobID that is known already, what the first request
+	// said stands. Never sent to the provider.
+	Account string `json:"account,omitempty"`
 	// Notify says who is to be told of the export's end; nil for nobody. Under a
 	// JobID that is known already, what the first request said stands. Never sent
 	// to the provider.
@@ -64,7 +69,7 @@ type Export struct {
 }
 
 // Body returns the API's request body: canonical JSON of what is set, in the
-// order of the API's page, without JobID, Priority and Notify.
+// order of the API's page, without the fields of our own.
 func (e Export) Body() []byte {
 	return e.encode(func(f *field) bool { return !f.ours })
 }
@@ -77,7 +82,7 @@ func (e Export) Digest() string {
 }
 
 // MarshalJSON returns the payload of the first task: the body and, where set,
-// job_id, priority and notify.
+// job_id, priority, account and notify.
 func (e Export) MarshalJSON() ([]byte, error) {
 	return e.encode(func(*field) bool { return true }), nil
 }

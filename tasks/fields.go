@@ -6,7 +6,7 @@ import "slices"
 // list and notify is set and says both its kind and where it lives.
 type field struct {
 	name string
-	ours bool // job_id, priority and notify: never sent to the provider
+	ours bool // never sent to the provider
 
 	text   func(*Export) *string
 	flag   func(*Export) *bool
@@ -71,6 +71,7 @@ var fields = []field{
 		name: "priority", ours: true, text: func(e *Export) *string { return &e.Priority },
 		allowed: []string{PriorityHigh, PriorityNormal, PriorityLow},
 	},
+	{name: "account", ours: true, text: func(e *Export) *string { return &e.Account }, longest: maxAccount},
 	{name: "notify", ours: true, notify: func(e *Export) **Notify { return &e.Notify }},
 }
 

@@ -33,6 +33,22 @@ func ValidID(id string) bool {
 	return true
 }
 
+// maxAccount is the length of the longest name of an account, in bytes.
+const maxAccount = 32
+
+// ValidAccount reports whether name may name an account: 1–32 of [a-z0-9-].
+func ValidAccount(name string) bool {
+	if name == "" || len(name) > maxAccount {
+		return false
+	}
+	for _, c := range []byte(name) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
 // LedgerKey is the Redis hash of the export's record; its field [LedgerDigest]
 // holds [Export.Digest].
 func LedgerKey(id string) string { return "clipferry:{" + id + "}" }

@@ -1,5 +1,10 @@
 package tasks
 
+import (
+	"slices"
+	"strings"
+)
+
 // The task types.
 const (
 	TypeSubmit = "export:submit"
@@ -56,4 +61,40 @@ func QueueFor(priority string) string {
 	default:
 		return QueueSubmit
 	}
+}
+
+// DefaultAccount is the account of exports that name none.
+const DefaultAccount = "default"
+
+// AccountQueue returns the account's own queue of that kind, such as
+// clipferry-submit.eu. The default account has the plain queues. The exports of
+// an account wait in queues of their own, so that one whose slots are all taken
+// stands in nobody else's way.
+func AccountQueue(queue, account string) string {
+	if account == "" || account == DefaultAccount {
+		return queue
+	}
+	return queue + "." + account
+}
+
+// SplitQueue is the reverse of [AccountQueue].
+func SplitQueue(name string) (queue, account string) {
+	queue, account, own := strings.Cut(name, ".")
+	if !own {
+		return queue, DefaultAccount
+	}
+	return queue, account
+}
+
+// OwnedQueues returns those of the names that are submit queues of a named
+// account, [QueueFront]'s included.
+func OwnedQueues(names []string) []string {
+	var owned []string
+	for _, name := range names {
+		queue, account := SplitQueue(name)
+		if account != DefaultAccount && (queue == QueueFront || slices.Contains(SubmitQueues(), queue)) {
+			owned = append(owned, name)
+		}
+	}
+	return owned
 }

@@ -59,13 +59,13 @@ type draft struct {
 // run at once.
 func NewSubmit(e Export, id string, opts ...TaskOption) *asynq.Task {
 	return draft{
-		typename: TypeSubmit, taskID: SubmitTaskID(id), queue: QueueFor(e.Priority),
+		typename: TypeSubmit, taskID: SubmitTaskID(id), queue: AccountQueue(QueueFor(e.Priority), e.Account),
 		timeout: SubmitTimeout, payload: e,
 	}.task(opts)
 }
 
 // NewResubmit makes a later submit of an export whose request is in the ledger.
-// The queue is usually [QueueFront]. A zero time means at once.
+// The queue is usually [QueueFront] of its account. A zero time means at once.
 func NewResubmit(id string, round int, queue string, at time.Time, opts ...TaskOption) *asynq.Task {
 	return draft{
 		typename: TypeSubmit, taskID: ResubmitTaskID(id, round), queue: queue,

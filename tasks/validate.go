@@ -31,6 +31,9 @@ func (e *Export) check(faults *Faults) {
 	if e.JobID != "" && !ValidID(e.JobID) {
 		faults.add("job_id", "must be 1–128 of the characters A–Z a–z 0–9 . _ : -")
 	}
+	if e.Account != "" && !ValidAccount(e.Account) {
+		faults.add("account", "must be 1–32 of the characters a–z 0–9 -")
+	}
 	for i := range fields {
 		f := &fields[i]
 		if message := f.check(e); message != "" {

@@ -31,6 +31,7 @@ var fieldFlags = []struct {
 	{"ratio", "", text},
 	{"job_id", "your own idempotency `key`, which becomes the export's id", text},
 	{"priority", "", text},
+	{"account", "the provider's account to use, by its `name` in CLIPFERRY_API_KEYS; left out, the default", text},
 }
 
 func text(set *pflag.FlagSet, name, usage string)   { set.String(name, "", usage) }

@@ -46,13 +46,13 @@ func Task(r *export.Record, s export.Step) (*asynq.Task, error) {
 	switch s.Kind {
 	case export.StepSubmit:
 		if s.N > 0 {
-			return tasks.NewResubmit(r.ID, s.N, tasks.QueueFront, s.At, trace), nil
+			return tasks.NewResubmit(r.ID, s.N, tasks.AccountQueue(tasks.QueueFront, r.Account), s.At, trace), nil
 		}
 		e, err := tasks.ParseExport(r.Request)
 		if err != nil {
 			return nil, fmt.Errorf("the request of export %s: %w", r.ID, err)
 		}
-		e.Priority = r.Priority
+		e.Priority, e.Account = r.Priority, r.Account
 		return tasks.NewSubmit(e, r.ID, trace), nil
 	case export.StepPoll:
 		return tasks.NewPoll(r.ID, s.N, s.At, trace), nil
@@ -74,9 +74,9 @@ func ID(r *export.Record, s export.Step) (taskID, queue string) {
 	switch s.Kind {
 	case export.StepSubmit:
 		if s.N > 0 {
-			return tasks.ResubmitTaskID(r.ID, s.N), tasks.QueueFront
+			return tasks.ResubmitTaskID(r.ID, s.N), tasks.AccountQueue(tasks.QueueFront, r.Account)
 		}
-		return tasks.SubmitTaskID(r.ID), tasks.QueueFor(r.Priority)
+		return tasks.SubmitTaskID(r.ID), tasks.AccountQueue(tasks.QueueFor(r.Priority), r.Account)
 	case export.StepPoll:
 		return tasks.PollTaskID(r.ID, s.N), tasks.QueuePoll
 	case export.StepMirror:
