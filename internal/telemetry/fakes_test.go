@@ -127,6 +127,10 @@ func (a *archive) PutManifest(context.Context, storage.Manifest) (string, error)
 	return "manifest.json", nil
 }
 
+func (a *archive) ManifestKey(project, task string) string {
+	return a.Folder(project, task) + "manifest.json"
+}
+
 func (a *archive) ReadManifest(context.Context, string) (storage.Manifest, bool, error) {
 	return storage.Manifest{}, false, nil
 }
