@@ -369,3 +369,27 @@ func TestRedisRestarts(t *testing.T) {
 		t.Fatalf("held %v, %v", held, err)
 	}
 }
+
+// TestRedisHangs freezes Redis for longer than a round trip may take.
+func TestRedisHangs(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("waits for a Redis that hangs")
+	}
+	server := redistest.Start(t)
+	gate := gates(t, func(o *Options) { o.Redis = server.Client() })
+	one, two := gate(Options{MaxActive: 1}), gate(Options{MaxActive: 1})
+	mustDone(t, mustWait(t, one, Request{Export: "a", Kind: Submit}), accepted)
+	server.Pause()
+	time.AfterFunc(storeTimeout+time.Second, server.Resume)
+	got := make(chan *Turn)
+	go func() { got <- mustWait(t, two, Request{Export: "b", Kind: Submit}) }()
+	for one.Release(t.Context(), "a") != nil {
+		time.Sleep(50 * time.Millisecond)
+	}
+	mustDone(t, <-got, accepted)
+	st, err := two.Status(t.Context())
+	if err != nil || len(st.Held) != 1 || st.Held[0].Export != "b" || st.InFlight[Submit] != 0 {
+		t.Fatalf("%+v, %v", st, err)
+	}
+}

@@ -134,7 +134,7 @@ func toSnapshot(now int64, fields map[string]string) snapshot {
 
 func (r *redisStore) Watch(ctx context.Context) (<-chan change, error) {
 	sub := r.client.Subscribe(ctx, r.keys[1])
-	if _, err := sub.Receive(ctx); err != nil {
+	if _, err := sub.ReceiveTimeout(ctx, storeTimeout); err != nil {
 		_ = sub.Close()
 		return nil, unreachable(err)
 	}

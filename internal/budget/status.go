@@ -60,7 +60,8 @@ type Slot struct {
 	LastRead time.Time
 }
 
-// Status tells how the budget stands, in one round trip at most.
+// Status tells how the budget stands, in one round trip at most. What other
+// workers did within the last moments may be missing.
 func (g *Gate) Status(ctx context.Context) (Status, error) {
 	var st Status
 	err := g.look(ctx, func(now pace.Instant, s *pace.State) { st = g.status(now, s) })
