@@ -51,6 +51,8 @@ type Server struct {
 	dir    string
 	port   int
 	config []string
+	// sentinel is the configuration file of a sentinel, empty for a server.
+	sentinel string
 
 	process *exec.Cmd
 	ended   chan struct{} // closed when the process has gone
@@ -104,6 +106,9 @@ func (s *Server) start() error {
 		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir, "--save", "", "--daemonize", "no",
 		"--dbfilename", "dump-" + strconv.Itoa(s.port) + ".rdb",
 	}, s.config...)
+	if s.sentinel != "" {
+		args = []string{s.sentinel, "--sentinel", "--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir}
+	}
 	cmd := exec.CommandContext(context.Background(), s.binary, args...) // ended by Kill and Stop
 	cmd.Stdout, cmd.Stderr = &s.log, &s.log
 	dieWithParent(cmd)

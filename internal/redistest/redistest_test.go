@@ -77,6 +77,28 @@ func TestClusterSpreadsKeysAndSurvivesPartly(t *testing.T) {
 	}
 }
 
+func TestSentinelsReplaceTheMaster(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s := StartSentinel(t, 1)
+	if !strings.HasPrefix(s.URL(), "redis-sentinel://127.0.0.1:") {
+		t.Fatalf("URL() = %s", s.URL())
+	}
+	client := s.Client()
+	if err := client.Set(ctx, "k", "before", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := client.Wait(ctx, 1, 5*time.Second).Result(); err != nil || n != 1 {
+		t.Fatalf("the write is on %d replicas, %v", n, err)
+	}
+	old := s.Failover()
+	if got, err := client.Get(ctx, "k").Result(); err != nil || got != "before" {
+		t.Fatalf("after the failover: %q, %v", got, err)
+	}
+	old.Restart()
+	s.await(ctx, "the old master follows", s.whole)
+}
+
 func TestMissingRedisIsNamed(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	if _, err := exec.LookPath("redis-server"); err == nil {
