@@ -62,7 +62,7 @@ func (t *Telemetry) Watch(s Sources) {
 		c.add("ledger", read(t, s.Ledger.Counts, c.exports))
 	}
 	if s.Queues != nil {
-		c.add("queues", read(t, queueInfos(s.Queues), c.queues))
+		c.add("queues", read(t, t.queueInfos(s.Queues), c.queues))
 	}
 	if len(s.Budgets) > 0 {
 		c.add("budget", read(t, budgetStatuses(s.Budgets), c.budgets))
@@ -171,27 +171,46 @@ func (c *collector) exports(out chan<- prometheus.Metric, counts map[export.Stat
 }
 
 // queueInfos reads the queues that exist; asynq makes one with its first task.
-func queueInfos(q Queues) func(context.Context) (map[string]*asynq.QueueInfo, error) {
+// Those of a named account are its own; what producers have put into queues of
+// accounts that are not configured here counts as one, so that no producer can
+// make up label values.
+func (t *Telemetry) queueInfos(q Queues) func(context.Context) (map[string]*asynq.QueueInfo, error) {
 	return func(ctx context.Context) (map[string]*asynq.QueueInfo, error) {
 		known, err := q.Queues()
 		if err != nil {
 			return nil, err
 		}
 		infos := map[string]*asynq.QueueInfo{}
-		for _, name := range tasks.Queues() {
-			infos[name] = &asynq.QueueInfo{}
+		for _, name := range append(tasks.Queues(), tasks.OwnedQueues(known)...) {
+			queue, account := tasks.SplitQueue(name)
+			label := tasks.AccountQueue(queue, t.account(account))
+			if infos[label] == nil {
+				infos[label] = &asynq.QueueInfo{}
+			}
 			if !slices.Contains(known, name) {
 				continue
 			}
 			if err := ctx.Err(); err != nil { // the inspector takes no context
 				return nil, err
 			}
-			if infos[name], err = q.GetQueueInfo(name); err != nil {
+			info, err := q.GetQueueInfo(name)
+			if err != nil {
 				return nil, err
 			}
+			addQueue(infos[label], info)
 		}
 		return infos, nil
 	}
+}
+
+func addQueue(sum, q *asynq.QueueInfo) {
+	sum.Pending += q.Pending
+	sum.Active += q.Active
+	sum.Scheduled += q.Scheduled
+	sum.Retry += q.Retry
+	sum.Archived += q.Archived
+	sum.Latency = max(sum.Latency, q.Latency)
+	sum.Paused = sum.Paused || q.Paused
 }
 
 func (c *collector) queues(out chan<- prometheus.Metric, infos map[string]*asynq.QueueInfo) {

@@ -122,7 +122,7 @@ func (l errorLog) Println(v ...any) { l.log.Warn("metrics are not complete", log
 // account returns the value of the label account for an export's account.
 func (t *Telemetry) account(name string) string {
 	switch {
-	case name == "":
+	case name == "", name == worker.DefaultAccount:
 		return worker.DefaultAccount
 	case t.accounts[name]:
 		return name

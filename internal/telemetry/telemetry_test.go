@@ -77,6 +77,26 @@ func TestFleetIsReadAtTheScrape(t *testing.T) {
 	}
 }
 
+func TestQueuesOfAccounts(t *testing.T) {
+	tel := telemetry.New(telemetry.Options{Accounts: []string{"eu"}}) // which is the default one, too
+	tel.Watch(telemetry.Sources{Queues: queues{
+		"clipferry-submit": {Pending: 1}, "clipferry-submit.eu": {Pending: 2},
+		"clipferry-submit.made-up-1": {Pending: 3, Latency: time.Second}, "clipferry-submit.made-up-2": {Pending: 4, Latency: 2 * time.Second},
+		"somebody-else's": {Pending: 5},
+	}})
+	body := scrape(t, tel)
+	wantLines(
+		t, body,
+		`clipferry_queue_tasks{queue="clipferry-submit",state="pending"} 1`,
+		`clipferry_queue_tasks{queue="clipferry-submit.eu",state="pending"} 2`,
+		`clipferry_queue_tasks{queue="clipferry-submit.other",state="pending"} 7`,
+		`clipferry_queue_oldest_seconds{queue="clipferry-submit.other"} 2`,
+	)
+	if strings.Contains(body, "made-up") || strings.Contains(body, "somebody") {
+		t.Error("a producer can make up label values")
+	}
+}
+
 func TestASourceThatFailsIsLeftOut(t *testing.T) {
 	tel := telemetry.New(telemetry.Options{})
 	tel.Watch(telemetry.Sources{Ledger: counts(nil), Queues: someQueues})
