@@ -121,15 +121,15 @@ func (d *Desk) waiting(ctx context.Context, queue string, f ledger.Filter) ([]*e
 // unborn returns the record that the task stands for, nil if it has one already
 // or the filter holds it back.
 func (d *Desk) unborn(ctx context.Context, info *asynq.TaskInfo, f ledger.Filter) (*export.Record, error) {
-	s, err := tasks.ParseSubmit(info.ID, info.Payload)
-	if err != nil || !s.RequestGiven || f.Project != "" && s.Request.ProjectID != f.Project {
+	s, malformed := tasks.ParseSubmit(info.ID, info.Payload)
+	if malformed != nil || !s.RequestGiven || f.Project != "" && s.Request.ProjectID != f.Project {
 		return nil, nil
 	}
 	r := Newborn(s, info.Headers, d.now())
 	if !f.Before.IsZero() && !r.CreatedAt.Before(f.Before) {
 		return nil, nil
 	}
-	_, err = d.ledger.LoadHead(ctx, s.ID)
+	_, err := d.ledger.LoadHead(ctx, s.ID)
 	switch {
 	case err == nil:
 		return nil, nil

@@ -124,7 +124,7 @@ func TestInvalidRequestsNameTheField(t *testing.T) {
 		`{"project_id":"p","clip_indices":[-1]}`:       "clip_indices: ",
 		`{"project_id":"p","clip_indices":[100000]}`:   "clip_indices: ",
 		`{"project_id":"p","resolution":"SD"}`:         "resolution: ",
-		`{"project_id":"p","resolutoin":"SD_480"}`:     "resolutoin: ",
+		`{"project_id":"p","resolutio":"SD_480"}`:      "resolutio: ",
 		`{"project_id":"p","job_id":"mine"}`:           "job_id: ",
 		`{"project_id":"p","priority":"high"}`:         "priority: ",
 		`not json`:                                     "not valid JSON",

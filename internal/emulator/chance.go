@@ -17,7 +17,7 @@ func newChance(seed uint64, words ...any) *chance {
 	return &chance{binary.LittleEndian.Uint64(digest(seed, words...))}
 }
 
-// digest hashes the seed and the words; %q keeps neighbours apart.
+// digest hashes the seed and the words; %q keeps neighbors apart.
 func digest(seed uint64, words ...any) []byte {
 	h := sha256.New()
 	fmt.Fprint(h, seed)

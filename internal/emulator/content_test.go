@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"image/jpeg"
 	"io"
 	"math/rand/v2"
@@ -48,7 +49,7 @@ func TestAnyPartOfTheContentIsTheSame(t *testing.T) {
 		buf := make([]byte, random.IntN(300))
 		n, err := c.ReadAt(buf, int64(off))
 		want := all[min(off, len(all)):min(off+len(buf), len(all))]
-		if !bytes.Equal(buf[:n], want) || (n < len(buf)) != (err == io.EOF) && len(buf) > 0 {
+		if !bytes.Equal(buf[:n], want) || (n < len(buf)) != errors.Is(err, io.EOF) && len(buf) > 0 {
 			t.Fatalf("ReadAt(%d bytes, %d) is %d bytes, %v", len(buf), off, n, err)
 		}
 	}

@@ -123,7 +123,7 @@ var (
 		"Why % matter more than you think", "The truth about %", "3 things nobody says about %", "What % taught me",
 		"%: before and after", "Stop worrying about %", "How % changed everything", "“%” – explained in a minute",
 	}
-	tags = []string{"insight", "analysis", "story", "advice", "humour", "history", "science", "work", "travel", "food"}
+	tags = []string{"insight", "analysis", "story", "advice", "humor", "history", "science", "work", "travel", "food"}
 )
 
 // hostileTitles are what a file name, a header, a terminal and a log must survive.

@@ -17,22 +17,22 @@ func (s *Server) Thumbnail(taskID string, idx int) ([]byte, error) {
 	return s.thumbnail(t, c)
 }
 
-// thumbnail draws a pattern of coloured tiles, another one for each clip.
+// thumbnail draws a pattern of colored tiles, another one for each clip.
 func (s *Server) thumbnail(t *task, c rendered) ([]byte, error) {
 	const tile, across = 20, 16
 	chance := newChance(s.opts.Seed, "thumbnail", t.id, c.idx)
 	img := image.NewYCbCr(image.Rect(0, 0, tile*across, tile*across*9/16), image.YCbCrSubsampleRatio420)
-	var colours [across * across]color.YCbCr
-	for i := range colours {
+	var colors [across * across]color.YCbCr
+	for i := range colors {
 		n := chance.next()
-		colours[i] = color.YCbCr{Y: 60 + uint8(n)%140, Cb: uint8(n >> 8), Cr: uint8(n >> 16)}
+		colors[i] = color.YCbCr{Y: 60 + uint8(n)%140, Cb: uint8(n >> 8), Cr: uint8(n >> 16)}
 	}
 	for y := range img.Rect.Dy() {
 		for x := range img.Rect.Dx() {
-			colour := colours[y/tile*across+x/tile]
-			img.Y[img.YOffset(x, y)] = colour.Y
+			color := colors[y/tile*across+x/tile]
+			img.Y[img.YOffset(x, y)] = color.Y
 			at := img.COffset(x, y)
-			img.Cb[at], img.Cr[at] = colour.Cb, colour.Cr
+			img.Cb[at], img.Cr[at] = color.Cb, color.Cr
 		}
 	}
 	var out bytes.Buffer

@@ -277,7 +277,7 @@ func TestHostileLinks(t *testing.T) {
 }
 
 // A name that answers with a good address first and with a bad one later is
-// judged by the address that is dialled.
+// judged by the address that is dialed.
 func TestRebinding(t *testing.T) {
 	link := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Connection", "close") })
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(link, "http://"))

@@ -22,7 +22,7 @@ type blockedError struct{ reason string }
 
 func (e *blockedError) Error() string { return e.reason }
 
-// guard decides on the address that is about to be dialled, after the name was
+// guard decides on the address that is about to be dialed, after the name was
 // looked up: whatever DNS says the second time is judged again.
 type guard struct {
 	allowed []netip.Prefix

@@ -57,7 +57,7 @@ const DefaultRetention = 30 * 24 * time.Hour
 type Options struct {
 	Redis redis.UniversalClient
 	// Retention is how long a finished export stays known, so that its job id
-	// is recognised; [DefaultRetention] when zero.
+	// is recognized; [DefaultRetention] when zero.
 	Retention time.Duration
 }
 

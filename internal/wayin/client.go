@@ -63,7 +63,7 @@ type Options struct {
 	// default one) is cloned and hardened as the package describes; any other
 	// RoundTripper is used as it is.
 	HTTPClient *http.Client
-	// Timeout bounds one call, from dialling to the answer's last byte; 25 s if zero.
+	// Timeout bounds one call, from dialing to the answer's last byte; 25 s if zero.
 	Timeout time.Duration
 	// MaxBody bounds an answer's body, in bytes after decompression; 32 MiB if zero.
 	MaxBody int64

@@ -374,11 +374,11 @@ func TestSecretStaysSecret(t *testing.T) {
 	c := clientOf(t, "http://127.0.0.1:1")
 	var log strings.Builder
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "key", key, "options", Options{Key: key}, "client", c)
-	marshalled, err := json.Marshal(Options{Key: key}.Key)
+	marshaled, err := json.Marshal(Options{Key: key}.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown := []string{log.String(), string(marshalled)}
+	shown := []string{log.String(), string(marshaled)}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%T"} {
 		shown = append(shown, fmt.Sprintf(verb, key), fmt.Sprintf(verb, Options{Key: key}), fmt.Sprintf(verb, *c), fmt.Sprintf(verb, c))
 	}

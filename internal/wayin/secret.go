@@ -8,7 +8,7 @@ import (
 
 const redacted = "[redacted]"
 
-// Secret is an API key that can't be printed, logged or marshalled by accident.
+// Secret is an API key that can't be printed, logged or marshaled by accident.
 type Secret string
 
 // Reveal returns the key itself, for the one header that needs it.
