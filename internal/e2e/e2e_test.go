@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 // house is everything that a fleet needs, as processes.
 type house struct {
 	t        *testing.T
-	redis    *redistest.Server
+	redis    *redistest.Server // nil where the test brings another
 	s3       *s3test.Server
 	provider string
 	env      []string
@@ -55,7 +55,16 @@ type house struct {
 func newHouse(t *testing.T, providerFlags ...string) *house {
 	t.Helper()
 	t.Parallel()
-	h := &house{t: t, redis: redistest.Start(t), s3: s3test.Start(t)}
+	redis := redistest.Start(t)
+	h := newHouseOn(t, redis.URL(), providerFlags...)
+	h.redis = redis
+	return h
+}
+
+// newHouseOn is newHouse with a Redis of any form.
+func newHouseOn(t *testing.T, redisURL string, providerFlags ...string) *house {
+	t.Helper()
+	h := &house{t: t, s3: s3test.Start(t)}
 	cmd := exec.Command(binaries.dev, append([]string{"provider", "--addr", "127.0.0.1:0"}, providerFlags...)...)
 	out, err := cmd.StdoutPipe()
 	must(t, err)
@@ -65,7 +74,7 @@ func newHouse(t *testing.T, providerFlags ...string) *house {
 	h.provider = strings.TrimSpace(line)
 	h.env = append(h.s3.Env(),
 		"PATH="+os.Getenv("PATH"), "HOME="+t.TempDir(),
-		"CLIPFERRY_REDIS_URL="+h.redis.URL(), "CLIPFERRY_API_BASE_URL="+h.provider, "CLIPFERRY_API_KEY=dev-key",
+		"CLIPFERRY_REDIS_URL="+redisURL, "CLIPFERRY_API_BASE_URL="+h.provider, "CLIPFERRY_API_KEY=dev-key",
 		"CLIPFERRY_API_REQUESTS_PER_MINUTE=0", "CLIPFERRY_S3_BUCKET="+s3test.Bucket, "CLIPFERRY_S3_PATH_STYLE=true",
 		"CLIPFERRY_LINK_ALLOWED_CIDRS=127.0.0.0/8", "CLIPFERRY_HTTP_ADDR=",
 	)

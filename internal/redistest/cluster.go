@@ -93,3 +93,79 @@ func (c *Cluster) Client() *redis.ClusterClient {
 	c.t.Cleanup(func() { _ = client.Close() })
 	return client
 }
+
+// Move gives every slot of one node that holds keys, at most so many, to
+// another node while clients go on, as a resharding does. It returns how many
+// were moved.
+func (c *Cluster) Move(ctx context.Context, from, to *Server, most int) int {
+	c.t.Helper()
+	src, dst := from.Client(), to.Client()
+	srcID, err := src.ClusterMyID(ctx).Result()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	dstID, err := dst.ClusterMyID(ctx).Result()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	moved := 0
+	for slot := range slots {
+		if moved == most {
+			break
+		}
+		n, err := src.ClusterCountKeysInSlot(ctx, slot).Result()
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if n == 0 {
+			continue
+		}
+		if err := c.moveSlot(ctx, slot, src, dst, srcID, dstID, to.port); err != nil {
+			c.t.Fatalf("move slot %d: %v", slot, err)
+		}
+		moved++
+	}
+	return moved
+}
+
+func (c *Cluster) moveSlot(ctx context.Context, slot int, src, dst *redis.Client, srcID, dstID string, port int) error {
+	if err := dst.Do(ctx, "cluster", "setslot", slot, "importing", srcID).Err(); err != nil {
+		return err
+	}
+	if err := src.Do(ctx, "cluster", "setslot", slot, "migrating", dstID).Err(); err != nil {
+		return err
+	}
+	for {
+		keys, err := src.ClusterGetKeysInSlot(ctx, slot, 100).Result()
+		if err != nil {
+			return err
+		}
+		if len(keys) == 0 {
+			break
+		}
+		migrate := []any{"migrate", "127.0.0.1", port, "", 0, 5000, "keys"}
+		for _, k := range keys {
+			migrate = append(migrate, k)
+		}
+		if err := src.Do(ctx, migrate...).Err(); err != nil {
+			return err
+		}
+	}
+	for _, node := range append([]*redis.Client{dst, src}, c.others(src, dst)...) {
+		if err := node.Do(ctx, "cluster", "setslot", slot, "node", dstID).Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// others returns a client of each node that is neither.
+func (c *Cluster) others(a, b *redis.Client) []*redis.Client {
+	var out []*redis.Client
+	for _, n := range c.Nodes {
+		if n.Addr() != a.Options().Addr && n.Addr() != b.Options().Addr {
+			out = append(out, n.Client())
+		}
+	}
+	return out
+}

@@ -1,0 +1,132 @@
+package worker_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/emulator"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/tasks"
+	"github.com/clipferry/clipferry/worker"
+)
+
+// memoryBound is what the heap may grow to, in bytes, whatever the provider
+// sends: far below the smallest of the bodies here, and above what the rig needs.
+const memoryBound = 256 << 20
+
+// watchMemory samples the heap until stop is called, which asserts the bound.
+func watchMemory(t *testing.T) (stop func()) {
+	t.Helper()
+	done, most := make(chan struct{}), make(chan uint64)
+	go func() {
+		var peak uint64
+		var m runtime.MemStats
+		for {
+			runtime.ReadMemStats(&m)
+			peak = max(peak, m.HeapInuse)
+			select {
+			case <-done:
+				most <- peak
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		if peak := <-most; peak > memoryBound {
+			t.Errorf("the heap grew to %d MB", peak>>20)
+		}
+	}
+}
+
+// emulated replaces the rig's provider by the emulated one.
+func (r *rig) emulated(o emulator.Options) *emulator.Server {
+	r.t.Helper()
+	server, err := emulator.New(o)
+	must(r.t, err)
+	api := httptest.NewServer(server)
+	r.t.Cleanup(api.Close)
+	client, err := wayin.New(wayin.Options{BaseURL: api.URL, Key: providerAPIKey})
+	must(r.t, err)
+	gate, err := budget.New(budget.Options{Redis: r.rdb, Account: worker.DefaultAccount, Logger: quiet()})
+	must(r.t, err)
+	r.t.Cleanup(gate.Close)
+	r.options.Accounts = map[string]worker.Account{worker.DefaultAccount: {Provider: client, Gate: gate}}
+	return server
+}
+
+// inward redirects to where no export link may lead.
+func inward(t *testing.T) string {
+	s := httptest.NewServer(http.RedirectHandler("http://169.254.169.254/latest/meta-data/", http.StatusFound))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func TestHostileLinksEndClearlyAndSlowNobody(t *testing.T) {
+	for name, link := range map[string]string{
+		"metadata":          "http://169.254.169.254/latest/meta-data/",
+		"private":           "http://10.0.0.1/clip.mp4",
+		"loopback in IPv6":  "http://[::1]/clip.mp4",
+		"mapped":            "http://[::ffff:10.0.0.1]/clip.mp4",
+		"unspecified":       "http://0.0.0.0/clip.mp4",
+		"file":              "file:///etc/passwd",
+		"other scheme":      "gopher://example.com/clip.mp4",
+		"no host":           "http:///clip.mp4",
+		"control character": "http://example.com/\x00clip.mp4",
+		"redirect inward":   inward(t),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			server := r.emulated(emulator.Options{Render: emulator.Render{Fixed: time.Millisecond}})
+			_, err := server.Inject(emulator.Fault{Kind: emulator.FaultLink, Project: "evil*", URL: link})
+			must(t, err)
+			r.work()
+			evil := r.enqueue(tasks.Export{ProjectID: "evil~clips=2"})
+			good := r.enqueue(tasks.Export{ProjectID: "good~clips=2~titles=hostile"})
+			r.awaitState(good, export.Archived)
+			rec := r.awaitState(evil, export.Failed)
+			if rec.Error == "" || strings.Contains(rec.Error, "latest/meta-data/?") {
+				t.Errorf("error: %q", rec.Error)
+			}
+			t.Log(rec.Error)
+		})
+	}
+}
+
+func TestBodiesWithoutEndCostNoMemoryAndNoExport(t *testing.T) {
+	r := newRig(t)
+	server := r.emulated(emulator.Options{Render: emulator.Render{Fixed: time.Millisecond}})
+	for _, f := range []emulator.Fault{
+		{Kind: emulator.FaultHuge, Route: emulator.RouteRead, Project: "huge*", Count: 1},
+		{Kind: emulator.FaultBomb, Route: emulator.RouteRead, Project: "bomb*", Count: 1},
+		{Kind: emulator.FaultBomb, Route: emulator.RouteClip, Project: "clip-bomb*", Count: 1},
+		{Kind: emulator.FaultBomb, Route: emulator.RouteThumbnail, Project: "thumb-bomb*", Count: 1},
+	} {
+		_, err := server.Inject(f)
+		must(t, err)
+	}
+	stop := watchMemory(t)
+	r.work()
+	for _, project := range []string{"huge", "bomb", "clip-bomb", "thumb-bomb", "plain"} {
+		id := r.enqueue(tasks.Export{JobID: project, ProjectID: project + "~clips=1"})
+		rec := r.awaitState(id, export.Archived)
+		content, err := server.Content(rec.ExportTaskID, 0)
+		must(t, err)
+		served, err := content.SHA256()
+		must(t, err)
+		if rec.Clips[0].Object.SHA256 != served {
+			t.Errorf("%s: archived %s, served %s", project, rec.Clips[0].Object.SHA256, served)
+		}
+	}
+	stop()
+	if n := len(server.State().Submits); n != 5 {
+		t.Errorf("paid %d times for 5 exports", n)
+	}
+}

@@ -1,0 +1,160 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
+	"github.com/clipferry/clipferry/worker"
+)
+
+// brokenArchive refuses each write a number of times, as S3 does while it is down.
+type brokenArchive struct {
+	worker.Archive
+	mirrors, manifests, receipts atomic.Int64 // refusals left
+}
+
+func refuse(left *atomic.Int64) error {
+	if left.Add(-1) >= 0 {
+		return fault.New(fault.Retry, "S3 does not answer", nil)
+	}
+	return nil
+}
+
+func (a *brokenArchive) Mirror(ctx context.Context, job storage.Job) (storage.Object, error) {
+	if err := refuse(&a.mirrors); err != nil {
+		return storage.Object{}, err
+	}
+	return a.Archive.Mirror(ctx, job)
+}
+
+func (a *brokenArchive) PutManifest(ctx context.Context, m storage.Manifest) (string, error) {
+	if err := refuse(&a.manifests); err != nil {
+		return "", err
+	}
+	return a.Archive.PutManifest(ctx, m)
+}
+
+func (a *brokenArchive) PutReceipt(ctx context.Context, r storage.Receipt) error {
+	if err := refuse(&a.receipts); err != nil {
+		return err
+	}
+	return a.Archive.PutReceipt(ctx, r)
+}
+
+// A worker whose clock is far behind finds every wait over: an outage of hours
+// passes in seconds, with as many tries as there would be.
+func TestAnOutageOfS3FailsNoExport(t *testing.T) {
+	const tries = 40 // of one clip; with waits of up to 10 min that is hours
+	r := newRig(t)
+	r.provider.clips, r.provider.readsFor = 1, 1
+	broken := &brokenArchive{Archive: r.archive}
+	broken.mirrors.Store(tries)
+	broken.manifests.Store(tries)
+	broken.receipts.Store(3)
+	r.options.Archive = broken
+	r.options.Now = func() time.Time { return time.Now().Add(-24 * time.Hour) }
+	r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "proj"})
+	rec := r.awaitState(id, export.Archived)
+	if rec.Clips[0].Faults != tries || rec.SealRound < tries {
+		t.Errorf("the outage was not met: %d faults, seal round %d", rec.Clips[0].Faults, rec.SealRound)
+	}
+	r.archived(rec.Clips[0], r.provider.file("task-1", 0))
+	r.await(id, "receipt done", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptDone })
+	if r.provider.submits() != 1 {
+		t.Errorf("paid %d times", r.provider.submits())
+	}
+}
+
+func TestAProviderThatIsDownIsLeftAloneUntilItAnswers(t *testing.T) {
+	r := newRig(t)
+	var calls atomic.Int64
+	var down atomic.Bool
+	r.provider.readsFor = 3
+	refused := func() error {
+		calls.Add(1)
+		if down.Load() {
+			return refusal(wayin.Unavailable, fault.Retry, "503")
+		}
+		return nil
+	}
+	r.provider.submit = func(int, json.RawMessage) error { return refused() }
+	r.provider.read = func(int, *wayin.Task) error { return refused() }
+	gate := r.options.Accounts[worker.DefaultAccount].Gate.(*budget.Gate)
+	r.work()
+	r.work()
+	down.Store(true)
+	ids := make([]string, 8)
+	for i := range ids {
+		ids[i] = r.enqueue(tasks.Export{ProjectID: "proj"})
+	}
+	halted := func() bool {
+		st, err := gate.Status(t.Context())
+		must(t, err)
+		return st.Halted == "down"
+	}
+	for deadline := time.Now().Add(30 * time.Second); !halted(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not halted after %d calls", calls.Load())
+		}
+	}
+	// Eight exports that each tried by themselves, twice as long each time, would
+	// make dozens of calls; the fleet makes a probe now and then.
+	before := calls.Load()
+	time.Sleep(8 * time.Second)
+	if n := calls.Load() - before; n > 6 {
+		t.Errorf("%d calls in 8 s to a provider that is down", n)
+	}
+	down.Store(false)
+	for _, id := range ids {
+		r.awaitState(id, export.Archived)
+	}
+	if halted() || r.provider.submits() != len(ids) {
+		t.Errorf("halted: %t; paid %d times for %d exports", halted(), r.provider.submits(), len(ids))
+	}
+}
+
+func TestNoNumberOfFaultsEndsAnExportBeforeItsDeadline(t *testing.T) {
+	const often = 1000
+	now := time.Date(2026, 4, 7, 12, 0, 0, 0, time.UTC)
+	r := export.New("e", json.RawMessage(`{"project_id":"p"}`), "d", "p", now)
+	for i := range often {
+		must(t, r.Intend(now, "run"))
+		must(t, r.PutBack(now, "run", now, "503"))
+		if r.State != export.Queued {
+			t.Fatalf("%s after %d refused submits", r.State, i+1)
+		}
+	}
+	must(t, r.Intend(now, "run"))
+	must(t, r.Accept(now, "task", "", "CREATED"))
+	for i := range often {
+		must(t, r.ReadFault(now, r.Step, "503", now))
+		if r.State != export.Rendering {
+			t.Fatalf("%s after %d failed reads", r.State, i+1)
+		}
+	}
+	clip := export.Clip{Idx: 0, Link: "https://cdn/0"}
+	must(t, r.Answer(now, r.Step, export.Reading{Status: "SUCCEEDED", Succeeded: true, Clips: []export.Clip{clip}}, now))
+	for i := range often {
+		must(t, r.ClipRetry(now, 0, r.Clips[0].Round, "S3 is down", false, now))
+		if r.State != export.Mirroring {
+			t.Fatalf("%s after %d failed transfers", r.State, i+1)
+		}
+	}
+	must(t, r.ClipDone(now, 0, r.Clips[0].Round, export.Object{Key: "k", Size: 1}, nil, ""))
+	for i := range often {
+		must(t, r.SealRetry(now, r.SealRound, "S3 is down", now))
+		if r.State != export.Mirroring || !r.Sealable() {
+			t.Fatalf("%s after %d failed seals", r.State, i+1)
+		}
+	}
+}
