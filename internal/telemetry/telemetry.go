@@ -81,12 +81,12 @@ func New(o Options) *Telemetry {
 	for _, name := range o.Accounts {
 		t.accounts[name] = true
 	}
-	t.instruments.start(o.Accounts)
+	t.start(o.Accounts)
 	t.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		buildInfo(o.Version), &t.deadlines,
 	)
-	t.registry.MustRegister(t.instruments.all()...)
+	t.registry.MustRegister(t.all()...)
 	return t
 }
 
