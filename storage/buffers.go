@@ -62,12 +62,15 @@ func (s *bufferShare) leave() {
 	}
 }
 
-// drop gives the memory back to the runtime once nobody has used it for a while.
+// drop gives the memory back to the system once nobody has used it for a while.
 func (p *bufferPool) drop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.files == 0 {
-		p.free = nil
+	if p.files > 0 {
+		return
+	}
+	for _, b := range p.free {
+		discard(b)
 	}
 }
 
@@ -137,5 +140,5 @@ func (p *bufferPool) take() []byte {
 		p.free = p.free[:n-1]
 		return b
 	}
-	return make([]byte, p.size)
+	return allocate(p.size)
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/clipferry/clipferry/internal/s3test"
@@ -97,4 +98,26 @@ func TestSelfTest(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A clip that stands in S3 needs no living link.
+func TestArchivedClipNeedsNoLink(t *testing.T) {
+	srv := s3test.Start(t)
+	a := newArchive(t, srv)
+	for _, size := range []int{1000, minPartSize + 1} {
+		o := newOrigin(clipOf(size, 1))
+		hs := httptest.NewServer(o)
+		job := Job{Export: "e", Key: ClipName(size, "") + ".mp4", Link: hs.URL}
+		var done int64
+		job.Progress = func(n, total int64) { done = n }
+		obj, err := a.Mirror(t.Context(), job)
+		hs.Close()
+		if err != nil || done != int64(size) {
+			t.Fatal(err, done)
+		}
+		again, err := a.Mirror(t.Context(), job)
+		if err != nil || !again.Found || again.SHA256 != obj.SHA256 || again.Fetched != 0 {
+			t.Errorf("%+v, %v", again, err)
+		}
+	}
 }

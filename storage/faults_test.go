@@ -2,7 +2,6 @@ package storage
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -410,26 +409,41 @@ func TestS3Faults(t *testing.T) {
 	}
 }
 
-// A server that stores something else than it was sent is found out.
+// A server that stored something else than it was sent is found out, and what
+// it stored is removed.
 func TestS3StoresWrong(t *testing.T) {
 	srv := s3test.Start(t)
-	proxied := newS3Proxy(t, srv, func(kind string, _ int, _ http.ResponseWriter, r *http.Request, _ func(http.ResponseWriter)) bool {
-		if kind == "put" {
-			b, _ := io.ReadAll(r.Body)
-			b[len(b)/2] ^= 1
-			r.Body = io.NopCloser(bytes.NewReader(b))
-			r.Header.Del("X-Amz-Checksum-Crc32") // and does not look
+	honest := newArchive(t, srv)
+	head := func(w http.ResponseWriter, size, crc string) bool {
+		w.Header().Set("Content-Length", size)
+		w.Header().Set("X-Amz-Meta-"+metaExport, "e")
+		if crc != "" {
+			w.Header().Set("X-Amz-Checksum-Crc32", crc)
 		}
-		return false
-	})
-	// an unsigned header can go missing unnoticed only on a server that checks no signatures
-	a := newArchive(t, srv, func(o *Options) { o.Client = srv.ClientAt(proxied) })
-	key := a.Folder("p", "wrong") + "clip-000.mp4"
-	_, err := a.Mirror(t.Context(), Job{Export: "e", Key: key, Link: serveFile(t, clipOf(5000, 1))})
-	if err == nil {
-		t.Fatal("accepted")
+		return true
 	}
-	if _, exists, err := a.head(context.Background(), key); err != nil || exists {
-		t.Errorf("a wrong object stands there: %v %v", exists, err)
+	for name, do := range map[string]func(kind string, w http.ResponseWriter) bool{
+		"size": func(kind string, w http.ResponseWriter) bool { return kind == "head" && head(w, "4999", "") },
+		"crc":  func(kind string, w http.ResponseWriter) bool { return kind == "head" && head(w, "5000", encodeCRC(1)) },
+		"bytes, without a checksum": func(kind string, w http.ResponseWriter) bool {
+			if kind == "get" {
+				answer(w, clipOf(5000, 2), 5000)
+				return true
+			}
+			return kind == "head" && head(w, "5000", "")
+		},
+	} {
+		proxied := newS3Proxy(t, srv, func(kind string, _ int, w http.ResponseWriter, _ *http.Request, _ func(http.ResponseWriter)) bool {
+			return do(kind, w)
+		})
+		a := newArchive(t, srv, func(o *Options) { o.Client = srv.ClientAt(proxied) })
+		key := a.Folder("p", name) + "clip-000.mp4"
+		_, err := a.Mirror(t.Context(), Job{Export: "e", Key: key, Link: serveFile(t, clipOf(5000, 1))})
+		if fault.ClassOf(err) != fault.Retry || err == nil || !strings.Contains(err.Error(), "stored") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, exists, err := honest.head(t.Context(), key); err != nil || exists {
+			t.Errorf("%s: it still stands there: %v %v", name, exists, err)
+		}
 	}
 }
