@@ -130,3 +130,42 @@ func TestBodiesWithoutEndCostNoMemoryAndNoExport(t *testing.T) {
 		t.Errorf("paid %d times for 5 exports", n)
 	}
 }
+
+func TestThousandsOfClipsAreArchivedInBoundedMemory(t *testing.T) {
+	const clips = 5000
+	if testing.Short() {
+		t.Skip("takes a minute or two")
+	}
+	r := newRig(t)
+	r.provider.clips, r.provider.readsFor = clips, 1
+	r.provider.size = 100
+	r.options.MirrorConcurrency = 32
+	stop := watchMemory(t)
+	r.work()
+	many := r.enqueue(tasks.Export{ProjectID: "many"})
+	r.await(many, "under way", func(rec *export.Record) bool { return rec.ArchivedCount > 0 })
+	// It holds nobody else up.
+	r.provider.mu.Lock()
+	r.provider.clips = 2
+	r.provider.mu.Unlock()
+	few := r.awaitState(r.enqueue(tasks.Export{ProjectID: "few"}), export.Archived)
+	was, err := r.desk.Get(t.Context(), many)
+	must(t, err)
+	if was.State == export.Archived {
+		t.Errorf("the export of 2 clips waited for that of %d", clips)
+	}
+	r.patience = 10 * time.Minute
+	rec := r.awaitState(many, export.Archived)
+	stop()
+	if len(rec.Clips) != clips || rec.ArchivedCount != clips || len(few.Clips) != 2 {
+		t.Errorf("%d clips of %d archived, %d of 2", rec.ArchivedCount, clips, len(few.Clips))
+	}
+	for _, idx := range []int{0, clips / 2, clips - 1} {
+		r.archived(rec.Clips[idx], r.provider.file(rec.ExportTaskID, idx))
+	}
+	m, found, err := r.archive.ReadManifest(t.Context(), rec.Manifest)
+	must(t, err)
+	if !found || len(m.Clips) != clips {
+		t.Errorf("manifest: %t, %d clips", found, len(m.Clips))
+	}
+}

@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -48,6 +49,7 @@ type rig struct {
 	client   *tasks.Client
 	provider *script
 	options  worker.Options // changed by a test before work
+	patience time.Duration  // of await, a minute when zero
 }
 
 // newRig lets the test run beside others: most of its time is waiting.
@@ -127,7 +129,8 @@ func (r *rig) enqueue(e tasks.Export) string {
 // await waits until the export satisfies the condition.
 func (r *rig) await(id, what string, ok func(*export.Record) bool) *export.Record {
 	r.t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
+	patience := cmp.Or(r.patience, time.Minute)
+	deadline := time.Now().Add(patience)
 	var last *export.Record
 	for time.Now().Before(deadline) {
 		rec, err := r.desk.Get(r.t.Context(), id)
@@ -139,7 +142,7 @@ func (r *rig) await(id, what string, ok func(*export.Record) bool) *export.Recor
 		time.Sleep(20 * time.Millisecond)
 	}
 	text, _ := json.Marshal(last)
-	r.t.Fatalf("export %s: not %s within a minute: %s", id, what, text)
+	r.t.Fatalf("export %s: not %s within %s: %.4000s", id, what, patience, text)
 	return nil
 }
 
@@ -172,6 +175,7 @@ type script struct {
 	generation int
 
 	clips    int                                     // clips of an export, 2 when zero
+	size     int                                     // bytes of media in a clip, 70,000 when zero
 	readsFor int                                     // reads until it succeeds, 2 when zero
 	submit   func(n int, body json.RawMessage) error // n counts from 1
 	read     func(n int, task *wayin.Task) error     // may change the answer
@@ -235,7 +239,7 @@ func (s *script) Read(_ context.Context, id string) (wayin.Task, error) {
 	for idx := range ready {
 		path := fmt.Sprintf("/%s/%d.mp4", id, idx)
 		if s.files[path] == nil {
-			s.files[path] = film(id, idx, 70_000)
+			s.files[path] = film(id, idx, cmp.Or(s.size, 70_000))
 		}
 		task.Clips = append(task.Clips, wayin.Clip{
 			Idx: idx, Title: fmt.Sprintf("Clip Nº %d", idx), BeginMS: 0, EndMS: 30_000, Tags: []string{"a"},

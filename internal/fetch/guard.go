@@ -17,6 +17,9 @@ import (
 // allowHint is what an operator can do about a link that is refused for where it points.
 const allowHint = "if this address is meant, add its range to CLIPFERRY_LINK_ALLOWED_CIDRS"
 
+// wrongHint is what to do about a link that no setting makes a good one.
+const wrongHint = "no clip has such a link: ask the provider"
+
 // blockedError is a connection that the guard refused.
 type blockedError struct{ reason string }
 
@@ -76,7 +79,7 @@ func checkURL(u *url.URL) error {
 }
 
 func badLink(why string, err error) *fault.Fault {
-	return fault.New(fault.Terminal, "the export link "+why, err).WithHint(allowHint)
+	return fault.New(fault.Terminal, "the export link "+why, err).WithHint(wrongHint)
 }
 
 // checkRedirect holds a redirect to the rules of the link itself.
@@ -84,8 +87,7 @@ func (c *Client) checkRedirect(req *http.Request, via []*http.Request) error {
 	// the referrer would carry a signed link's query to another host
 	req.Header.Del("Referer")
 	if len(via) > c.opts.MaxRedirects {
-		return fault.New(fault.Terminal, fmt.Sprintf("the export link redirects more than %d times", c.opts.MaxRedirects), nil).
-			WithHint(allowHint)
+		return badLink(fmt.Sprintf("redirects more than %d times", c.opts.MaxRedirects), nil)
 	}
 	if err := checkURL(req.URL); err != nil {
 		return fmt.Errorf("after a redirect: %w", err)
