@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -55,6 +56,11 @@ func TestAnExportGoesAllTheWay(t *testing.T) {
 	must(t, err)
 	if len(open) != 0 {
 		t.Errorf("still in care: %v", open)
+	}
+	kept, err := r.rdb.HGetAll(t.Context(), ledger.Key(id)).Result()
+	must(t, err)
+	if text := fmt.Sprint(kept); kept["answer"] != "" || strings.Contains(text, "secret-") {
+		t.Errorf("an archived export still keeps its links: %s", text)
 	}
 }
 

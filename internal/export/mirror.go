@@ -209,7 +209,18 @@ func (r *Record) Seal(now time.Time, key string) error {
 		return fmt.Errorf("%d of %d clips archived: %w", r.ArchivedCount, r.ClipCount, ErrStale)
 	}
 	r.State, r.Manifest, r.Error, r.UpdatedAt = Archived, key, "", now
+	r.forgetLinks()
 	return nil
+}
+
+// forgetLinks drops what only the way to the archive needed. An archived export
+// is remembered for a month, and its links and the provider's answer, which the
+// manifest holds, would be most of what that costs.
+func (r *Record) forgetLinks() {
+	r.LastAnswer = []byte{} // stored as none
+	for _, c := range r.Clips {
+		c.Link, c.Thumbnail = "", ""
+	}
 }
 
 // SealRetry records that seal round n failed; the next is due at notBefore.
