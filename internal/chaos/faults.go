@@ -102,7 +102,13 @@ func (t *tormentor) run(ctx context.Context, all map[string][]event) {
 				if !wait(ctx, time.Until(began.Add(e.at))) {
 					return
 				}
-				t.carryOut(ctx, stream, e)
+				err := guard(func() error {
+					t.carryOut(ctx, stream, e)
+					return nil
+				})
+				if err != nil { // a server did not come back: said already
+					return
+				}
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"syscall"
@@ -32,12 +33,16 @@ func playGuarded(ctx context.Context, st *stage, cfg config) (*report, error) {
 	all, t, p := wishes(cfg), &tormentor{h: h, fleet: f}, &producers{h: h}
 	h.Logf("%d exports in %s, %d workers, seed %d", cfg.exports, cfg.duration, cfg.workers, cfg.seed)
 	stopWatch := h.watch(ctx)
+	defer stopWatch()
 	var wg sync.WaitGroup
 	wg.Go(func() { p.run(ctx, all) })
 	wg.Go(func() { t.run(ctx, schedule(cfg)) })
 	wg.Wait()
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
+	}
+	if st.Failed() {
+		return nil, errors.New("the servers themselves failed, see above")
 	}
 	rep := newReport(cfg)
 	if err := h.drain(ctx, f, all, rep); err != nil {
