@@ -26,6 +26,9 @@ type Status struct {
 	Opens  time.Time
 	// Held are the exports that hold slots, oldest first.
 	Held []Slot
+	// Line are the exports that wait for their submit in a handler, the next one
+	// first. More may be in the queues behind.
+	Line []string
 	// Waiting and InFlight count requests by kind, Sent, Refused and Failed
 	// what was sent since the state was made.
 	Waiting, InFlight     map[Kind]int
@@ -80,6 +83,7 @@ func (g *Gate) status(now pace.Instant, s *pace.State) Status {
 		Ends: seen.Ends, Lag: span(seen.Lag), Duration: span(seen.Real), Predicted: span(seen.Predicted),
 		PredictionErrorFactor: math.Exp(seen.Miss),
 	}
+	st.Line = s.Line()
 	if at := s.Opens(now); at != pace.Never {
 		st.Opens = at.Time()
 	}

@@ -95,6 +95,26 @@ func (s *State) Starts(now Instant, ahead []int) []time.Duration {
 	return out
 }
 
+// Line lists the exports that wait for their submit, the next one first.
+func (s *State) Line() []string {
+	var waiters []string
+	for id, w := range s.Waiters {
+		if w.Kind == Submit {
+			waiters = append(waiters, id)
+		}
+	}
+	slices.SortFunc(waiters, func(a, b string) int {
+		if s.before(a, b) {
+			return -1
+		}
+		return 1
+	})
+	for i, id := range waiters {
+		waiters[i] = s.Waiters[id].Export
+	}
+	return waiters
+}
+
 // unslotted is the estimate when only the request limit holds exports back.
 func (s *State) unslotted(wait float64, ahead []int, now Instant) []time.Duration {
 	out := make([]time.Duration, len(ahead))

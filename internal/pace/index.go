@@ -11,8 +11,13 @@ const (
 	Gap = 110 * time.Second
 	// worthBusy and worthIdle are the indexes, in seconds, below which a
 	// read isn't worth a request: while exports wait, and while none does.
-	worthBusy = 0.13
+	worthBusy = 0.14
 	worthIdle = 1.0
+	// usualShare is for how many requests a minute and slot these are meant,
+	// cheapest by how much they fall at most where there are more.
+	usualShare, cheapest = 3.0, 0.05
+	// coldPrice is what they fall to before enoughEnds renders were seen to end.
+	coldPrice, enoughEnds = 0.2, 5
 	// firstRead is how much more the first read of an export is worth,
 	// because it also tells how much there is to render.
 	firstRead = 3
@@ -65,15 +70,25 @@ func (s *State) Index(export string, now Instant) float64 {
 // quietSince is when r was last heard of by a read, or began.
 func (r *Render) quietSince() Instant { return max(r.Started, r.Last) }
 
-// worth is the index at which a read is worth a request.
+// worth is the index at which a read is worth a request. Where a slot's share
+// of the requests is larger than the provider's usual three a minute, a request
+// is worth less; so it is before enough ends were seen to learn from.
 func (s *State) worth() float64 {
 	if s.Limits.PerMinute == 0 {
 		return worthFree
 	}
+	price := worthIdle
 	if s.exportsWait() {
-		return worthBusy
+		price = worthBusy
 	}
-	return worthIdle
+	if s.Limits.Slots > 0 {
+		share := float64(s.Limits.PerMinute) / float64(s.Limits.Slots)
+		price *= min(1, max(cheapest, usualShare/share))
+	}
+	if s.Learned.Seen.Ends < enoughEnds {
+		price *= coldPrice
+	}
+	return price
 }
 
 // worthAt returns the first moment from now on at which the index of the
