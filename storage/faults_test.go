@@ -222,7 +222,11 @@ func TestSourceFaults(t *testing.T) {
 			store := newMemory()
 			a := newArchive(t, srv, func(o *Options) {
 				o.Checkpoints = store
-				o.Source = newFetch(t, func(fo *fetch.Options) { fo.StallTimeout = 1500 * time.Millisecond })
+				o.Source = newFetch(t, func(fo *fetch.Options) {
+					if fo.StallTimeout = 30 * time.Second; f.name == "stall" {
+						fo.StallTimeout = time.Second
+					}
+				})
 			})
 			job := Job{Export: "e", Key: a.Folder("p", fmt.Sprint(i)) + "clip-000.mp4", Link: hs.URL}
 			obj, err := a.Mirror(t.Context(), job)

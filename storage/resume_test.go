@@ -257,10 +257,14 @@ func TestResumeCases(t *testing.T) {
 			store := newMemory()
 			a := newArchive(t, srv, func(o *Options) { o.Checkpoints = store })
 			o := newOrigin(clipOf(size, 5))
+			o.holdFrom = 4 * minPartSize
 			hs := httptest.NewServer(o)
 			defer hs.Close()
 			job := Job{Export: "e", Key: a.Folder("p", name) + "clip-000.mp4", Link: hs.URL}
 			interrupted(t, a, store, job, 2)
+			o.mu.Lock()
+			o.holdFrom = 0
+			o.mu.Unlock()
 			c.between(t, a, job.Key, o, store)
 			obj, err := a.Mirror(t.Context(), job)
 			if err != nil {

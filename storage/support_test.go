@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -131,6 +132,8 @@ type origin struct {
 	body     []byte
 	etag     string
 	requests int
+	// holdFrom, when positive, is an offset from which on nothing is sent.
+	holdFrom int
 }
 
 func newOrigin(b []byte) *origin { return &origin{body: b, etag: `"v1"`} }
@@ -139,7 +142,13 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o.mu.Lock()
 	b, etag := o.body, o.etag
 	o.requests++
+	hold := o.holdFrom
 	o.mu.Unlock()
+	var from int
+	if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from); err == nil && hold > 0 && from >= hold {
+		<-r.Context().Done()
+		return
+	}
 	w.Header().Set("ETag", etag)
 	w.Header().Set("Content-Type", "video/mp4")
 	http.ServeContent(w, r, "", time.Time{}, readSeeker(b))
