@@ -106,7 +106,7 @@ func exportOf(taskID, typename string, payload []byte) string {
 // often never reaches a handler again, and asynq trims its archive silently.
 func (w *Worker) buryDead(ctx context.Context) error {
 	var faults []error
-	for _, queue := range tasks.Queues() {
+	for _, queue := range w.queues() {
 		for page := 1; page <= 10; page++ {
 			dead, err := w.inspect.ListArchivedTasks(queue, asynq.Page(page), asynq.PageSize(100))
 			if errors.Is(err, asynq.ErrQueueNotFound) {

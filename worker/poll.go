@@ -102,6 +102,7 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 	if err != nil {
 		return w.leave(ctx, r, err)
 	}
+	w.charge(ctx, r)
 	w.log.Debug("export read", logkey.Export, r.ID, logkey.State, r.State, logkey.ProviderStatus, r.ProviderStatus,
 		logkey.Clips, r.ClipCount, logkey.Archived, r.ArchivedCount)
 	return w.ensure(ctx, r)

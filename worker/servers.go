@@ -43,13 +43,14 @@ func (w *Worker) servers() []server {
 	mux.HandleFunc(tasks.TypeMirror, w.mirror)
 	mux.HandleFunc(tasks.TypeSeal, w.seal)
 	servers := []server{
-		w.server("submit", mux, w.o.SubmitConcurrency, time.Second, map[string]int{
-			tasks.QueueFront: 64, tasks.QueueSubmitHigh: 16, tasks.QueueSubmit: 4, tasks.QueueSubmitLow: 1,
-		}),
+		w.server("submit", mux, w.o.SubmitConcurrency, time.Second, submitQueues(DefaultAccount)),
 		w.server("poll", mux, w.o.ReadConcurrency, 250*time.Millisecond, map[string]int{tasks.QueuePoll: 1}),
 		w.server("mirror", mux, w.o.MirrorConcurrency, 500*time.Millisecond, map[string]int{
 			tasks.QueueUrgent: 8, tasks.QueueSeal: 4, tasks.QueueMirror: 1,
 		}),
+	}
+	for _, name := range w.accountNames() {
+		servers = append(servers, w.server("submit "+name, mux, w.o.SubmitConcurrency, time.Second, submitQueues(name)))
 	}
 	if h, ok := w.o.Notifier.(asynq.Handler); ok {
 		mux.Handle(tasks.TypeNotify, h)

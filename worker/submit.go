@@ -28,6 +28,10 @@ func (w *Worker) submit(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return w.malformed(ctx, taskID, s.ID, err)
 	}
+	moved, err := w.move(ctx, s, t)
+	if moved || err != nil {
+		return err
+	}
 	r, err := w.takeUp(ctx, taskID, s, t.Headers())
 	if err != nil {
 		return err
@@ -104,9 +108,9 @@ func (w *Worker) submitAlone(ctx context.Context, s tasks.Submit, lease *ledger.
 	}
 	account, err := w.account(r)
 	if err != nil {
-		return w.putBack(ctx, s.ID, "", time.Minute, err.Error())
+		return w.putBack(ctx, s.ID, "", backoff(r.Round, time.Minute, 10*time.Minute), err.Error())
 	}
-	turn, err := w.waitForTurn(ctx, account.Gate, r)
+	turn, err := w.waitForTurn(ctx, account, r)
 	if err != nil {
 		if w.Draining() {
 			return w.putBack(ctx, s.ID, "", 0, "")
@@ -140,6 +144,7 @@ func (w *Worker) adopt(ctx context.Context, r *export.Record) (bool, error) {
 	}
 	r, err = w.persist(ctx, r.ID, func(r *export.Record) error {
 		var err error
+		r.Account = receipt.Account // only the key that paid can read it
 		if archived {
 			err = r.Restore(w.now(), receipt.ExportTaskID, key, control.ArchivedClips(manifest))
 		} else {
@@ -209,13 +214,32 @@ func (w *Worker) putBack(ctx context.Context, id, by string, wait time.Duration,
 	return w.ensure(ctx, r)
 }
 
-func (w *Worker) waitForTurn(ctx context.Context, gate Gate, r *export.Record) (*budget.Turn, error) {
+// waitForTurn waits until the export may be submitted: its account has units
+// left to spend, a slot and a request.
+func (w *Worker) waitForTurn(ctx context.Context, account Account, r *export.Record) (*budget.Turn, error) {
 	ctx, cancel := w.untilStop(ctx)
 	defer cancel()
-	return gate.Wait(ctx, budget.Request{
-		Export: r.ID, Kind: budget.Submit, Since: r.CreatedAt, Priority: priority(r.Priority),
-		Resolution: resolution(r), Clips: len(r.Wanted),
-	})
+	for {
+		if err := w.waitForUnits(ctx, account, r); err != nil {
+			return nil, err
+		}
+		turn, err := account.Gate.Wait(ctx, budget.Request{
+			Export: r.ID, Kind: budget.Submit, Since: r.CreatedAt, Priority: priority(r.Priority),
+			Resolution: resolution(r), Clips: len(r.Wanted),
+		})
+		if err != nil {
+			return nil, err
+		}
+		// The wait may have been long, and what others cost is known by now.
+		until, err := account.heldUntil(ctx, w.now())
+		if err == nil && until.IsZero() {
+			return turn, nil
+		}
+		w.endTurn(ctx, turn, budget.Outcome{Result: budget.NotSent})
+		if err != nil {
+			return nil, err
+		}
+	}
 }
 
 // intendAndSend writes the intent ahead of the paid request, sends it, and
@@ -229,7 +253,10 @@ func (w *Worker) intendAndSend(ctx context.Context, r *export.Record, lease *led
 		return errors.Join(err, turn.Done(ctx, budget.Outcome{Result: budget.NotSent}))
 	}
 	by := uuid.NewString()
-	sending, err := w.o.Ledger.Update(ctx, r.ID, func(r *export.Record) error { return r.Intend(w.now(), by) })
+	sending, err := w.o.Ledger.Update(ctx, r.ID, func(r *export.Record) error {
+		account.pin(r)
+		return r.Intend(w.now(), by)
+	})
 	if err != nil {
 		return w.intentFailed(ctx, r.ID, by, turn, err)
 	}

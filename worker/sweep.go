@@ -101,6 +101,7 @@ func (w *Worker) sweepExport(ctx context.Context, id string, open *[]Deadline) e
 	if d, ok := deadline(r); ok {
 		*open = append(*open, d)
 	}
+	w.charge(ctx, r)
 	if overdue(r, w.now()) {
 		return w.expire(ctx, r, "its deadline passed before all was archived")
 	}
@@ -109,12 +110,11 @@ func (w *Worker) sweepExport(ctx context.Context, id string, open *[]Deadline) e
 		return err
 	}
 	if r.HoldsSlot() && r.State != export.Submitting {
-		account, err := w.account(r)
-		if err != nil {
-			return err
-		}
-		if err := account.Gate.Hold(ctx, id, r.SubmittedAt, resolution(r), len(r.Wanted)); err != nil {
-			return err
+		// An account that this worker does not have is others' to look after.
+		if account, err := w.account(r); err == nil {
+			if err := account.Gate.Hold(ctx, id, r.SubmittedAt, resolution(r), len(r.Wanted)); err != nil {
+				return err
+			}
 		}
 	}
 	return w.ensure(ctx, r)

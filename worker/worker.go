@@ -59,12 +59,6 @@ type Archive interface {
 	AbortOrphans(ctx context.Context, olderThan time.Duration) (int, error)
 }
 
-// Account is one key at the provider with its budget.
-type Account struct {
-	Provider Provider
-	Gate     Gate
-}
-
 // Notifier is told when an export has reached a final state. It is called at
 // least once, possibly more often, and keeps its own retries.
 // One that is an asynq.Handler as well is given [tasks.TypeNotify].
@@ -74,20 +68,22 @@ type Notifier interface {
 
 // Options configures a Worker.
 type Options struct {
-	Redis    redis.UniversalClient
-	Ledger   *ledger.Ledger
-	Archive  Archive
-	Accounts map[string]Account // by name; [DefaultAccount] is needed
-	Notifier Notifier           // may be nil
-	Observer Observer           // may be nil
+	Redis   redis.UniversalClient
+	Ledger  *ledger.Ledger
+	Archive Archive
+	// Accounts are the keys by name. [DefaultAccount] is needed; it may stand for
+	// one that is there under its own name as well.
+	Accounts map[string]Account
+	Notifier Notifier // may be nil
+	Observer Observer // may be nil
 	Logger   *slog.Logger
 
 	// InDoubt says what to do with a paid request whose answer was lost.
 	InDoubt export.Policy
 	// MirrorConcurrency is how many clips are transferred at once; 8 when zero.
 	MirrorConcurrency int
-	// SubmitConcurrency is how many exports wait for their turn in this worker;
-	// the others stay visible in their queue. 2 when zero.
+	// SubmitConcurrency is how many exports of an account wait for their turn in
+	// this worker; the others stay visible in their queue. 2 when zero.
 	SubmitConcurrency int
 	// ReadConcurrency is how many running exports wait for a read in this
 	// worker; it should be at least the number of slots. 32 when zero.
@@ -98,9 +94,6 @@ type Options struct {
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 }
-
-// DefaultAccount is the account of exports that name none.
-const DefaultAccount = "default"
 
 // The time that a paid request may take. A lease covers it with a margin, so
 // that no second run can believe the first one dead while it still waits.
@@ -226,17 +219,4 @@ func (w *Worker) toTheEnd(ctx context.Context) (context.Context, context.CancelF
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	unhook := context.AfterFunc(w.life, cancel)
 	return ctx, func() { unhook(); cancel() }
-}
-
-// account returns the account of the export, the default for an unknown name.
-func (w *Worker) account(r *export.Record) (Account, error) {
-	name := r.Account
-	if name == "" {
-		name = DefaultAccount
-	}
-	a, ok := w.o.Accounts[name]
-	if !ok {
-		return Account{}, fmt.Errorf("export %s belongs to account %q, which is not configured here", r.ID, name)
-	}
-	return a, nil
 }

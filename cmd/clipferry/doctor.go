@@ -22,8 +22,8 @@ func doctorCommand() command {
 	return command{
 		name: "doctor", summary: "check configuration, Redis, S3, the provider's key and the clocks",
 		details: `One line a check, and what to do about each fault. It fails if one check does.
-The provider's key is checked with one status read, which costs nothing but
-counts as one of the requests a minute.`,
+The provider's keys are checked with one status read each, which costs nothing
+but counts as one of the requests a minute.`,
 		flags: func(*pflag.FlagSet) action { return runDoctor },
 	}
 }
@@ -140,16 +140,26 @@ func (d *doctor) s3(ctx context.Context, cfg *config.Config, rdb redis.Universal
 const probeTask = "clipferry-doctor"
 
 func (d *doctor) provider(ctx context.Context, cfg *config.Config) {
-	client, err := wayin.New(wayin.Options{
-		BaseURL: cfg.APIBaseURL, Key: wayin.Secret(cfg.APIKey.Reveal()), UserAgent: assembly.UserAgent,
-	})
+	accounts := cfg.Accounts()
+	for _, a := range accounts {
+		what := "provider"
+		if len(accounts) > 1 {
+			what += " (account " + a.Name + ")"
+		}
+		d.key(ctx, what, cfg.APIBaseURL, a.Key)
+	}
+}
+
+// key tries one key.
+func (d *doctor) key(ctx context.Context, what, address string, key config.Secret) {
+	client, err := wayin.New(wayin.Options{BaseURL: address, Key: wayin.Secret(key.Reveal()), UserAgent: assembly.UserAgent})
 	if err != nil {
-		d.tell("provider", finding{bad, err.Error(), ""})
+		d.tell(what, finding{bad, err.Error(), ""})
 		return
 	}
 	defer client.Close()
 	_, err = client.Read(ctx, probeTask)
-	d.tell("provider", judgeKey(cfg.APIBaseURL, err))
+	d.tell(what, judgeKey(address, err))
 }
 
 // judgeKey says what the answer to a read of a task that doesn't exist means

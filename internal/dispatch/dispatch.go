@@ -32,12 +32,20 @@ func (d *Dispatcher) Ensure(ctx context.Context, r *export.Record) error {
 			faults = append(faults, err)
 			continue
 		}
-		_, err = d.client.EnqueueContext(ctx, task)
-		if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
+		if err := d.Add(ctx, task); err != nil {
 			faults = append(faults, fmt.Errorf("enqueue %s of export %s: %w", step.Kind, r.ID, err))
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// Add enqueues the task unless it exists already.
+func (d *Dispatcher) Add(ctx context.Context, task *asynq.Task) error {
+	_, err := d.client.EnqueueContext(ctx, task)
+	if errors.Is(err, asynq.ErrTaskIDConflict) {
+		return nil
+	}
+	return err
 }
 
 // Task returns the Asynq task of a step.

@@ -19,6 +19,7 @@ import (
 	"github.com/clipferry/clipferry/internal/fetch"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/notify"
+	"github.com/clipferry/clipferry/internal/units"
 	"github.com/clipferry/clipferry/internal/wayin"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/worker"
@@ -67,20 +68,52 @@ const UserAgent = "clipferry"
 
 // Accounts returns the provider's accounts with their budgets, and what closes them.
 func Accounts(cfg *config.Config, rdb redis.UniversalClient, log *slog.Logger) (map[string]worker.Account, func(), error) {
-	provider, err := wayin.New(wayin.Options{
-		BaseURL: cfg.APIBaseURL, Key: wayin.Secret(cfg.APIKey.Reveal()), UserAgent: UserAgent,
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("the provider's client: %w", err)
+	accounts := map[string]worker.Account{}
+	var closers []func()
+	closeAll := func() {
+		for _, c := range closers {
+			c()
+		}
 	}
-	gate, err := budget.New(budget.Options{
-		Redis: rdb, Account: worker.DefaultAccount, Logger: log,
-		RequestsPerMinute: cfg.APIRequestsPerMinute, MaxActive: cfg.APIMaxActiveExports,
-	})
-	if err != nil {
-		return nil, nil, err
+	for i, a := range cfg.Accounts() {
+		provider, err := wayin.New(wayin.Options{
+			BaseURL: cfg.APIBaseURL, Key: wayin.Secret(a.Key.Reveal()), UserAgent: UserAgent,
+		})
+		if err != nil {
+			closeAll()
+			return nil, nil, fmt.Errorf("the provider's client of account %s: %w", a.Name, err)
+		}
+		closers = append(closers, provider.Close)
+		gate, err := Gate(a, rdb, log)
+		if err != nil {
+			closeAll()
+			return nil, nil, err
+		}
+		closers = append(closers, gate.Close)
+		account := worker.Account{Name: a.Name, Provider: provider, Gate: gate, Units: units.New(rdb, a.Name, a.DailyUnits)}
+		accounts[a.Name] = account
+		if i == 0 {
+			accounts[worker.DefaultAccount] = account
+		}
 	}
-	return map[string]worker.Account{worker.DefaultAccount: {Provider: provider, Gate: gate}}, gate.Close, nil
+	return accounts, closeAll, nil
+}
+
+// Gate returns the gate of an account's budget. The caller closes it.
+func Gate(a config.Account, rdb redis.UniversalClient, log *slog.Logger) (*budget.Gate, error) {
+	return budget.New(budget.Options{
+		Redis: rdb, Account: a.Name, Logger: log,
+		RequestsPerMinute: a.RequestsPerMinute, MaxActive: a.MaxActive,
+	})
+}
+
+// AccountNames are the names of the configured accounts.
+func AccountNames(cfg *config.Config) []string {
+	var names []string
+	for _, a := range cfg.Accounts() {
+		names = append(names, a.Name)
+	}
+	return names
 }
 
 // Worker returns a worker, its archive, and what closes what it holds once it
@@ -123,7 +156,11 @@ func Notifier(cfg *config.Config, rdb redis.UniversalClient, l *ledger.Ledger, l
 func NewWorker(cfg *config.Config, o worker.Options) (*worker.Worker, error) {
 	o.InDoubt = export.Policy(cfg.SubmitInDoubt)
 	o.MirrorConcurrency = cfg.MirrorConcurrency
-	o.ReadConcurrency = max(32, cfg.APIMaxActiveExports)
+	slots := 0
+	for _, a := range cfg.Accounts() {
+		slots += a.MaxActive
+	}
+	o.ReadConcurrency = max(32, slots)
 	o.ShutdownTimeout = cfg.ShutdownTimeout
 	o.Now = time.Now
 	return worker.New(o)

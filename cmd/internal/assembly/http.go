@@ -129,6 +129,9 @@ func (f Front) checks() []httpapi.Check {
 func (f Front) budgets() map[string]telemetry.Budget {
 	gates := map[string]telemetry.Budget{}
 	for name, account := range f.Accounts {
+		if account.Name != "" && account.Name != name {
+			continue // the default account once more, under its own name
+		}
 		if gate, ok := account.Gate.(*budget.Gate); ok {
 			gates[name] = gate
 		}
