@@ -8,8 +8,9 @@
 // version. Every worker that waits holds a copy and follows each change as it
 // is published, so all of them come to the same decision without asking; the
 // one whose waiter is chosen claims it by compare-and-swap. A turn costs three
-// round trips at most (join, claim, done), and two when nobody is in the way;
-// a fleet in which nobody waits costs none.
+// round trips (join, claim, done), two when nobody is in the way, and one more
+// each time two workers change the state in the same moment; a fleet in which
+// nobody waits costs none.
 //
 // Redis's clock decides. A worker estimates it from its last round trip, uses
 // the early bound when it asks whether a request may go and the late one when
@@ -107,7 +108,8 @@ type Options struct {
 	// share one budget.
 	Account string
 	// RequestsPerMinute and MaxActive are the provider's limits; 0 is none.
-	// Without either, nothing is shared and Redis isn't used.
+	// Without either, nothing is shared and Redis isn't used: what is learned,
+	// and a halt because the key is refused, is then each process's own.
 	RequestsPerMinute int
 	MaxActive         int
 	Logger            *slog.Logger
