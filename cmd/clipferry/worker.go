@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -73,6 +74,12 @@ func runWorker(ctx context.Context, c *console, args []string) error {
 		return err
 	}
 	server, err := f.listen(ctx, accounts)
+	if errors.Is(err, syscall.EADDRINUSE) && c.getenv("CLIPFERRY_HTTP_ADDR") == "" {
+		// Nobody asked for this address, and a second worker on one machine is
+		// an ordinary thing: the exports go before the pages.
+		f.log.Warn("the default address is taken, so this worker serves no HTTP; set CLIPFERRY_HTTP_ADDR", "error", err)
+		server, err = nil, nil
+	}
 	if err != nil {
 		return err
 	}

@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -288,6 +290,23 @@ func withoutSignatures(answer map[string]any) map[string]any {
 		}
 	}
 	return answer
+}
+
+func TestAWorkerWorksWhereTheDefaultAddressIsTaken(t *testing.T) {
+	if l, err := net.Listen("tcp", "127.0.0.1:8080"); err == nil { // else somebody else has taken it
+		t.Cleanup(func() { _ = l.Close() })
+	}
+	h := newHouse(t, "--requests-per-minute", "0", "--speed", "60")
+	h.env = slices.DeleteFunc(h.env, func(pair string) bool { return pair == "CLIPFERRY_HTTP_ADDR=" })
+	h.worker()
+	if _, code := h.clipferry("", "enqueue", "--project-id", "p~clips=1", "--job-id", "one"); code != 0 {
+		t.Fatalf("exit %d", code)
+	}
+	h.awaitAll([]string{"one"}, "archived", time.Minute)
+	asked := h.worker("CLIPFERRY_HTTP_ADDR=127.0.0.1:8080") // asked for, it must be served
+	if err := asked.Wait(); err == nil || asked.ProcessState.ExitCode() != 1 {
+		t.Errorf("a worker whose address is taken: %v", err)
+	}
 }
 
 func TestARollingRestartLosesAndDuplicatesNothing(t *testing.T) {
