@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/clipferry/clipferry/internal/telemetry"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -51,7 +52,12 @@ func (e *enqueue) run(ctx context.Context, c *console, args []string) error {
 		return err
 	}
 	defer conn.close()
-	ids, err := tasks.NewClientFromRedis(conn.rdb).EnqueueAll(ctx, b.exports)
+	tracing, flush, err := startTracing(ctx, c.logger(conn.cfg))
+	if err != nil {
+		return err
+	}
+	defer flush()
+	ids, err := tasks.NewClientFromRedis(conn.rdb, tasks.WithTraceHeaders(traceOfEach(tracing))).EnqueueAll(ctx, b.exports)
 	for _, id := range ids {
 		if _, err := fmt.Fprintln(c.stdout, id); err != nil {
 			return fmt.Errorf("print id %s: %w", id, err)
@@ -64,6 +70,15 @@ func (e *enqueue) run(ctx context.Context, c *console, args []string) error {
 		return nil
 	}
 	return c.wait(ctx, conn.desk, ids)
+}
+
+// traceOfEach begins a trace for each export: one export is one trace.
+func traceOfEach(tracing *telemetry.Tracing) func(context.Context) map[string]string {
+	return func(ctx context.Context) map[string]string {
+		ctx, end := tracing.Enqueue(ctx)
+		defer end(nil)
+		return tracing.Headers(ctx)
+	}
 }
 
 func (e *enqueue) read(ctx context.Context, c *console, args []string) (*batch, error) {

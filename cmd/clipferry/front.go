@@ -30,12 +30,15 @@ func (c *console) openFront(ctx context.Context, needs config.Needs) (*front, er
 		return nil, err
 	}
 	f := &front{conn: conn, log: c.logger(conn.cfg), closeAll: []func(){conn.close}}
-	if f.tracing, err = telemetry.NewTracing(ctx, telemetry.TracingOptions{Version: version, Logger: f.log}); err != nil {
+	var flush func()
+	if f.tracing, flush, err = startTracing(ctx, f.log); err != nil {
 		f.close()
 		return nil, err
 	}
-	f.closeAll = append(f.closeAll, f.flush)
-	f.telemetry = telemetry.New(telemetry.Options{Version: version, Tracing: f.tracing, Logger: f.log})
+	f.closeAll = append(f.closeAll, flush)
+	f.telemetry = telemetry.New(telemetry.Options{
+		Version: version, Accounts: assembly.AccountNames(conn.cfg), Tracing: f.tracing, Logger: f.log,
+	})
 	conn.rdb.AddHook(f.telemetry.RedisHook())
 	watch := func(o *s3.Options) { o.APIOptions = append(o.APIOptions, f.telemetry.S3) }
 	archive, links, err := assembly.Archive(ctx, conn.cfg, conn.ledger, f.log, watch)
@@ -48,13 +51,20 @@ func (c *console) openFront(ctx context.Context, needs config.Needs) (*front, er
 	return f, nil
 }
 
-// flush sends the last spans. The command's own context may be over by then.
-func (f *front) flush() {
-	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
-	defer cancel()
-	if err := f.tracing.Shutdown(ctx); err != nil {
-		f.log.Warn("the last spans were lost", "error", err)
+// startTracing returns the tracing that the OTEL_* variables ask for, and what
+// sends the last spans. The command's own context may be over by then.
+func startTracing(ctx context.Context, log *slog.Logger) (*telemetry.Tracing, func(), error) {
+	tracing, err := telemetry.NewTracing(ctx, telemetry.TracingOptions{Version: version, Logger: log})
+	if err != nil {
+		return nil, nil, err
 	}
+	return tracing, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+		defer cancel()
+		if err := tracing.Shutdown(ctx); err != nil {
+			log.Warn("the last spans were lost", "error", err)
+		}
+	}, nil
 }
 
 // close ends what was opened, in the opposite order.

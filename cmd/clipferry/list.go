@@ -53,8 +53,11 @@ func (l *list) run(ctx context.Context, c *console, args []string) error {
 	if err != nil {
 		return err
 	}
+	look := conn.lookout()
+	defer look.close()
+	out := look.at(ctx, records)
 	if l.json {
-		return printViews(c, records)
+		return printViews(c, records, out.WaitingFor)
 	}
 	ids := make([]string, len(records))
 	byID := make(map[string]*export.Record, len(records))
@@ -65,8 +68,11 @@ func (l *list) run(ctx context.Context, c *console, args []string) error {
 		fmt.Fprintln(c.stderr, "no exports")
 		return nil
 	}
-	_, err = fmt.Fprintln(c.stdout, strings.Join(overview(c, ids, byID), "\n"))
-	return err
+	if _, err = fmt.Fprintln(c.stdout, strings.Join(overview(c, ids, byID, out.WaitingFor), "\n")); err != nil {
+		return err
+	}
+	c.printSummaries(out)
+	return nil
 }
 
 func stateNames() []string {
@@ -77,9 +83,9 @@ func stateNames() []string {
 	return names
 }
 
-func printViews(c *console, records []*export.Record) error {
+func printViews(c *console, records []*export.Record, waitingFor map[string]string) error {
 	for _, r := range records {
-		line, err := jsonLine(r.View())
+		line, err := jsonLine(waitingView{r.View(), waitingFor[r.ID]})
 		if err == nil {
 			_, err = io.WriteString(c.stdout, line)
 		}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +20,8 @@ import (
 func statusCommand() command {
 	return command{
 		name: "status", args: "[--json] [--watch] ID…", summary: "show the state of exports",
-		details: `With --json, one object a line. An unknown id has the state "unknown" and makes
+		details: `With --json, one object a line; waiting_for says what an export waits for, from
+the same CLIPFERRY_API_* variables as the workers have. An unknown id has the state "unknown" and makes
 the command fail. --watch shows every change until all exports are final.`,
 		flags: func(set *pflag.FlagSet) action {
 			s := &status{}
@@ -51,15 +54,15 @@ func (s *status) run(ctx context.Context, c *console, ids []string) error {
 		return err
 	}
 	defer conn.close()
-	screen := &screen{c: c}
-	last := map[string]string{}
+	view := &watched{c: c, screen: &screen{c: c}, look: conn.lookout(), last: map[string]string{}}
+	defer view.look.close()
 	for {
 		records, err := lookUp(ctx, conn.desk, ids)
 		if err != nil && (!s.watch || ctx.Err() != nil) {
 			return err
 		}
 		if err == nil {
-			if err := s.show(c, screen, ids, records, last); err != nil {
+			if err := s.show(ctx, view, ids, records); err != nil {
 				return err
 			}
 			if !s.watch || allFinal(ids, records) {
@@ -88,20 +91,29 @@ func lookUp(ctx context.Context, desk *control.Desk, ids []string) (map[string]*
 	return records, nil
 }
 
-func (s *status) show(c *console, screen *screen, ids []string, records map[string]*export.Record, last map[string]string) error {
-	if s.watch && !s.json && c.lively() {
-		return screen.draw(overview(c, ids, records))
+// watched is what has been shown so far, and what helps to show more.
+type watched struct {
+	c      *console
+	screen *screen
+	look   *lookout
+	last   map[string]string
+}
+
+func (s *status) show(ctx context.Context, v *watched, ids []string, records map[string]*export.Record) error {
+	out := v.look.at(ctx, slices.Collect(maps.Values(records)))
+	if s.watch && !s.json && v.c.lively() {
+		return v.screen.draw(append(overview(v.c, ids, records, out.WaitingFor), v.c.summaries(out)...))
 	}
 	for _, id := range ids {
-		text, err := s.render(c, id, records[id])
+		text, err := s.render(v.c, id, records[id], out.WaitingFor[id])
 		if err != nil {
 			return err
 		}
-		if text == last[id] {
+		if text == v.last[id] {
 			continue
 		}
-		last[id] = text
-		if _, err := io.WriteString(c.stdout, text); err != nil {
+		v.last[id] = text
+		if _, err := io.WriteString(v.c.stdout, text); err != nil {
 			return err
 		}
 	}
@@ -109,18 +121,20 @@ func (s *status) show(c *console, screen *screen, ids []string, records map[stri
 }
 
 // render returns the export as it is printed, with its line ends.
-func (s *status) render(c *console, id string, r *export.Record) (string, error) {
+func (s *status) render(c *console, id string, r *export.Record, waitingFor string) (string, error) {
 	switch {
 	case s.json && r == nil:
 		return jsonLine(newUnknown(id))
 	case s.json:
-		return jsonLine(r.View())
+		return jsonLine(waitingView{r.View(), waitingFor})
 	case r == nil:
 		return "", nil // said once, at the end, on stderr
+	case s.watch && r.State == export.Queued && waitingFor != "":
+		return fmt.Sprintf("%s %s, waits for %s\n", r.ID, progressLine(r), waitingFor), nil
 	case s.watch:
 		return fmt.Sprintf("%s %s\n", r.ID, progressLine(r)), nil
 	default:
-		return strings.Join(details(c, r), "\n") + "\n", nil
+		return strings.Join(details(c, r, waitingFor), "\n") + "\n", nil
 	}
 }
 
@@ -157,7 +171,7 @@ func anyUnknown(c *console, ids []string, records map[string]*export.Record, tol
 }
 
 // details is everything a person wants to know of one export.
-func details(c *console, r *export.Record) []string {
+func details(c *console, r *export.Record, waitingFor string) []string {
 	v := r.View()
 	out := []string{fmt.Sprintf("%s  %s", v.ID, c.colored(r.State, v.State))}
 	add := func(name, format string, args ...any) {
@@ -165,6 +179,12 @@ func details(c *console, r *export.Record) []string {
 	}
 	if v.Error != "" {
 		add("error", "%s", printable(v.Error))
+	}
+	if waitingFor != "" {
+		add("waits for", "%s", printable(waitingFor))
+	}
+	if v.Account != "" {
+		add("account", "%s", printable(v.Account))
 	}
 	if v.ProjectID != "" {
 		add("project", "%s", printable(v.ProjectID))

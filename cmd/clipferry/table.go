@@ -69,7 +69,7 @@ func (c *console) color(s export.State) string {
 }
 
 // overview is one row for each export.
-func overview(c *console, ids []string, records map[string]*export.Record) []string {
+func overview(c *console, ids []string, records map[string]*export.Record, waitingFor map[string]string) []string {
 	rows := [][]cell{{{text: "ID"}, {text: "STATE"}, {text: "CLIPS"}, {text: "EXPIRES"}, {text: "PROJECT"}, {text: "NOTE"}}}
 	for _, id := range ids {
 		r := records[id]
@@ -77,7 +77,7 @@ func overview(c *console, ids []string, records map[string]*export.Record) []str
 			rows = append(rows, []cell{{text: printable(id)}, {text: "unknown"}, {}, {}, {}, {}})
 			continue
 		}
-		rows = append(rows, c.row(r))
+		rows = append(rows, c.row(r, waitingFor[id]))
 	}
 	width := 0
 	if isTerminal(c.stdout) {
@@ -86,7 +86,14 @@ func overview(c *console, ids []string, records map[string]*export.Record) []str
 	return table(rows, width)
 }
 
-func (c *console) row(r *export.Record) []cell {
+func (c *console) row(r *export.Record, waitingFor string) []cell {
+	note := r.Error
+	if waitingFor != "" {
+		note = "waits for " + waitingFor
+		if r.Error != "" {
+			note += ": " + r.Error
+		}
+	}
 	expires := "-"
 	if !r.ExpireAt.IsZero() && r.State != export.Archived {
 		expires = untilText(r.ExpireAt)
@@ -97,7 +104,7 @@ func (c *console) row(r *export.Record) []cell {
 		{text: clipCount(r)},
 		{text: expires},
 		{text: cut(printable(r.ProjectID), 30)},
-		{text: printable(r.Error)},
+		{text: printable(note)},
 	}
 }
 

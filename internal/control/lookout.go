@@ -1,0 +1,319 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/units"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// Account is an account at the provider as a Lookout sees it.
+type Account struct {
+	Name   string
+	Budget Budget
+	Units  Units
+}
+
+// Budget is the budget of an account; *budget.Gate is one.
+type Budget interface {
+	Status(ctx context.Context) (budget.Status, error)
+	Starts(ctx context.Context, ahead ...int) ([]time.Duration, error)
+}
+
+// Units knows what an account spent today; *units.Meter does.
+type Units interface {
+	Today(ctx context.Context, now time.Time) (units.Day, error)
+}
+
+// Lookout tells what exports wait for and how the accounts stand. It costs a
+// handful of round trips however many exports are asked about, and none of the
+// provider's requests.
+type Lookout struct {
+	rdb       redis.UniversalClient
+	inspector *asynq.Inspector
+	accounts  func(name string) Account
+	now       func() time.Time
+
+	mu       sync.Mutex
+	served   map[string]bool // queues that a running worker serves
+	servedAt time.Time
+}
+
+// NewLookout returns a Lookout. accounts returns the account of that name,
+// known or not, and the default one for an empty name; equal names must give
+// the same account.
+func NewLookout(rdb redis.UniversalClient, accounts func(name string) Account, now func() time.Time) *Lookout {
+	return &Lookout{rdb: rdb, inspector: asynq.NewInspectorFromRedisClient(rdb), accounts: accounts, now: now}
+}
+
+// Outlook is what a Lookout saw.
+type Outlook struct {
+	// WaitingFor says by export what it waits for; exports that wait for nothing
+	// are missing.
+	WaitingFor map[string]string
+	// Accounts are those of the exports, and those asked for, in that order.
+	Accounts []Standing
+}
+
+// Standing is how an account stands.
+type Standing struct {
+	Name   string
+	Budget budget.Status
+	Today  units.Day
+	// Queued counts the exports in the account's queues, those that wait for
+	// their turn in a worker included.
+	Queued int
+}
+
+// Look looks at exports, and at accounts besides those of the exports.
+func (l *Lookout) Look(ctx context.Context, records []*export.Record, accounts ...string) (Outlook, error) {
+	seen, err := l.accountsOf(ctx, records, accounts)
+	if err != nil {
+		return Outlook{}, err
+	}
+	line, err := l.readQueues(ctx, records, seen)
+	if err != nil {
+		return Outlook{}, err
+	}
+	if err := l.estimate(ctx, records, seen, line); err != nil {
+		return Outlook{}, err
+	}
+	out := Outlook{WaitingFor: map[string]string{}}
+	for _, r := range records {
+		if !r.State.Final() {
+			out.WaitingFor[r.ID] = waitingFor(r, seen[l.accounts(r.Account).Name], line, l.now())
+		}
+	}
+	for _, name := range line.names {
+		s := seen[name]
+		s.Queued = line.queued(l.queuesOf(name)...) + len(s.Budget.Line)
+		out.Accounts = append(out.Accounts, *s)
+	}
+	return out, nil
+}
+
+// accountsOf reads how the accounts stand that open exports belong to, and those named.
+func (l *Lookout) accountsOf(ctx context.Context, records []*export.Record, named []string) (map[string]*Standing, error) {
+	for _, r := range records {
+		if !r.State.Final() {
+			named = append(named, r.Account)
+		}
+	}
+	seen := map[string]*Standing{}
+	for _, name := range named {
+		a := l.accounts(name)
+		if seen[a.Name] != nil {
+			continue
+		}
+		status, err := a.Budget.Status(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("look at the budget of account %s: %w", a.Name, err)
+		}
+		today, err := a.Units.Today(ctx, l.now())
+		if err != nil {
+			return nil, err
+		}
+		seen[a.Name] = &Standing{Name: a.Name, Budget: status, Today: today}
+	}
+	return seen, nil
+}
+
+// queuesOf returns the queues whose exports are ordered with the account: its
+// own and, for the default one whatever its name, the plain ones. Those that
+// are served first come first.
+func (l *Lookout) queuesOf(account string) []string {
+	var queues []string
+	for _, queue := range append([]string{tasks.QueueFront}, tasks.SubmitQueues()...) {
+		if account == l.accounts("").Name {
+			queues = append(queues, queue)
+		}
+		if own := tasks.AccountQueue(queue, account); own != queue {
+			queues = append(queues, own)
+		}
+	}
+	return queues
+}
+
+// lines are the submit queues at one moment.
+type lines struct {
+	names  []string // accounts
+	length map[string]int
+	paused map[string]bool
+	served map[string]bool
+	place  map[string]int           // by export: how many go before it
+	starts map[string]time.Duration // by export: in about how long it starts
+}
+
+func (l *lines) queued(queues ...string) int {
+	n := 0
+	for _, queue := range queues {
+		n += l.length[queue]
+	}
+	return n
+}
+
+// maxPlaces bounds how many exports are looked for in the queues at once: each
+// costs Redis a walk through one.
+const maxPlaces = 100
+
+// readQueues reads the queues of the accounts in one round trip, straight from
+// the lists that asynq keeps: its Inspector can only page through them.
+func (l *Lookout) readQueues(ctx context.Context, records []*export.Record, seen map[string]*Standing) (*lines, error) {
+	line := &lines{
+		length: map[string]int{}, paused: map[string]bool{}, place: map[string]int{}, starts: map[string]time.Duration{},
+	}
+	lengths, paused, places := map[string]*redis.IntCmd{}, map[string]*redis.IntCmd{}, map[string]*redis.IntCmd{}
+	_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for name := range seen {
+			line.names = append(line.names, name)
+			for _, queue := range l.queuesOf(name) {
+				lengths[queue] = p.LLen(ctx, pendingKey(queue))
+				paused[queue] = p.Exists(ctx, "asynq:{"+queue+"}:paused")
+			}
+		}
+		for _, r := range records {
+			if r.State == export.Queued && len(places) < maxPlaces {
+				queue, task := taskOf(r)
+				places[r.ID] = p.LPos(ctx, pendingKey(queue), task, redis.LPosArgs{Rank: -1})
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("look into the queues: %w", err)
+	}
+	slices.Sort(line.names)
+	for queue, n := range lengths {
+		line.length[queue], line.paused[queue] = int(n.Val()), paused[queue].Val() > 0
+	}
+	for _, r := range records {
+		if at := places[r.ID]; at != nil && at.Err() == nil {
+			queue, _ := taskOf(r)
+			behind := int(at.Val()) // asynq takes from the end
+			line.place[r.ID] = line.before(r.Account, queue) + max(0, line.length[queue]-1-behind)
+		}
+	}
+	if line.served, err = l.servedQueues(len(places) > 0); err != nil {
+		return nil, err
+	}
+	return line, nil
+}
+
+func pendingKey(queue string) string { return "asynq:{" + queue + "}:pending" }
+
+// taskOf returns the queue and the TaskID of a queued export's submit.
+func taskOf(r *export.Record) (queue, taskID string) {
+	if r.Round > 0 {
+		return tasks.AccountQueue(tasks.QueueFront, r.Account), tasks.ResubmitTaskID(r.ID, r.Round)
+	}
+	return tasks.AccountQueue(tasks.QueueFor(r.Priority), r.Account), tasks.SubmitTaskID(r.ID)
+}
+
+// servedFor is how long it is believed which queues are served.
+const servedFor = 10 * time.Second
+
+func (l *Lookout) servedQueues(wanted bool) (map[string]bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !wanted || l.served != nil && l.now().Sub(l.servedAt) < servedFor {
+		return l.served, nil
+	}
+	servers, err := l.inspector.Servers()
+	if err != nil {
+		return nil, fmt.Errorf("look who works: %w", err)
+	}
+	l.served, l.servedAt = map[string]bool{}, l.now()
+	for _, s := range servers {
+		for queue := range s.Queues {
+			l.served[queue] = true
+		}
+	}
+	return l.served, nil
+}
+
+// before counts the exports in the queues of the account that are served before
+// this one. They are looked into by weight, so it is a rough measure.
+func (l *lines) before(account, queue string) int {
+	n := 0
+	for _, q := range append([]string{tasks.QueueFront}, tasks.SubmitQueues()...) {
+		q = tasks.AccountQueue(q, account)
+		if q == queue {
+			break
+		}
+		n += l.length[q]
+	}
+	return n
+}
+
+// estimate completes the places by those who wait in workers already, and says
+// when each export starts: one round trip for each account.
+func (l *Lookout) estimate(ctx context.Context, records []*export.Record, seen map[string]*Standing, line *lines) error {
+	ids, places := map[string][]string{}, map[string][]int{}
+	for _, r := range records {
+		name := l.accounts(r.Account).Name
+		s := seen[name]
+		if r.State != export.Queued || s == nil {
+			continue
+		}
+		if at := slices.Index(s.Budget.Line, r.ID); at >= 0 {
+			line.place[r.ID] = at
+		} else if _, queued := line.place[r.ID]; queued {
+			line.place[r.ID] += len(s.Budget.Line)
+		} else {
+			continue
+		}
+		ids[name], places[name] = append(ids[name], r.ID), append(places[name], line.place[r.ID])
+	}
+	for name, ahead := range places {
+		starts, err := l.accounts(name).Budget.Starts(ctx, ahead...)
+		if err != nil {
+			return fmt.Errorf("estimate when exports of account %s start: %w", name, err)
+		}
+		for i, id := range ids[name] {
+			line.starts[id] = starts[i]
+		}
+	}
+	return nil
+}
+
+// Summary is the standing in one line for people.
+func (s Standing) Summary(now time.Time) string {
+	st := s.Budget
+	text := s.Name + ": "
+	if st.Slots == 0 {
+		text += fmt.Sprintf("%d running", len(st.Held))
+	} else {
+		text += fmt.Sprintf("%d of %d slots used", len(st.Held), st.Slots)
+	}
+	switch {
+	case math.IsInf(st.Credit, 0), st.RequestsPerMinute == 0:
+	case st.Credit >= 1:
+		text += fmt.Sprintf(", %.0f requests left at once", math.Floor(st.Credit))
+	case !st.Opens.IsZero():
+		text += ", next request in " + roughly(st.Opens.Sub(st.At))
+	}
+	text += fmt.Sprintf(", %d queued", s.Queued)
+	if s.Today.Cap > 0 {
+		text += fmt.Sprintf(", %s of %s units spent today", amount(s.Today.Spent), amount(s.Today.Cap))
+	} else if s.Today.Spent > 0 {
+		text += fmt.Sprintf(", %s units spent today", amount(s.Today.Spent))
+	}
+	if s.Today.Reached() {
+		text += "; no further exports for " + roughly(s.Today.Ends.Sub(now))
+	}
+	if st.Halted != "" {
+		text += "; HALTED: " + halted(st)
+	}
+	return text
+}

@@ -1,0 +1,305 @@
+package control_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/pace"
+	"github.com/clipferry/clipferry/internal/units"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// purse is an account whose budget a test makes up.
+type purse struct {
+	status budget.Status
+	each   time.Duration // between two starts
+	asked  int
+	err    error
+	day    units.Day
+}
+
+func (p *purse) Status(context.Context) (budget.Status, error)       { return p.status, p.err }
+func (p *purse) Today(context.Context, time.Time) (units.Day, error) { return p.day, nil }
+func (p *purse) Starts(_ context.Context, ahead ...int) ([]time.Duration, error) {
+	p.asked++
+	var out []time.Duration
+	for _, n := range ahead {
+		out = append(out, time.Duration(n)*p.each)
+	}
+	return out, nil
+}
+
+type watch struct {
+	desk
+	purses  map[string]*purse
+	lookout *control.Lookout
+}
+
+func newWatch(t *testing.T, served ...string) *watch {
+	t.Helper()
+	w := &watch{desk: newDesk(t), purses: map[string]*purse{}}
+	for _, name := range []string{"default", "eu"} {
+		w.purses[name] = &purse{each: 90 * time.Second, status: budget.Status{At: time.Now(), RequestsPerMinute: 15, MaxActive: 5, Slots: 5, Credit: 3}}
+	}
+	w.lookout = control.NewLookout(w.rdb, func(name string) control.Account {
+		if name == "" {
+			name = "default"
+		}
+		return control.Account{Name: name, Budget: w.purses[name], Units: w.purses[name]}
+	}, time.Now)
+	if len(served) > 0 {
+		w.serve(t, served...)
+	}
+	return w
+}
+
+// serve runs an asynq server that says that it serves the queues. They are
+// paused meanwhile, so that it takes nothing.
+func (w *watch) serve(t *testing.T, queues ...string) {
+	t.Helper()
+	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
+	weights := map[string]int{}
+	for _, q := range queues {
+		weights[q] = 1
+		// Asynq knows a queue from its first task on.
+		must(t, w.rdb.SAdd(t.Context(), "asynq:queues", q).Err())
+		must(t, inspector.PauseQueue(q))
+	}
+	s := asynq.NewServerFromRedisClient(w.rdb, asynq.Config{Queues: weights, LogLevel: asynq.FatalLevel})
+	must(t, s.Start(asynq.NotFoundHandler()))
+	t.Cleanup(s.Shutdown)
+	for range 100 {
+		if servers, err := inspector.Servers(); err == nil && len(servers) > 0 {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	s.Stop() // it is still there, and takes nothing
+	for _, q := range queues {
+		must(t, inspector.UnpauseQueue(q))
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *watch) waiting(t *testing.T, ids ...string) []string {
+	t.Helper()
+	var records []*export.Record
+	for _, id := range ids {
+		r, err := w.Get(t.Context(), id)
+		must(t, err)
+		records = append(records, r)
+	}
+	out, err := w.lookout.Look(t.Context(), records)
+	must(t, err)
+	var texts []string
+	for _, id := range ids {
+		texts = append(texts, out.WaitingFor[id])
+	}
+	return texts
+}
+
+func TestAQueuedExportsPlaceAndStart(t *testing.T) {
+	w := newWatch(t, append(tasks.SubmitQueues(), tasks.QueueFront, "clipferry-submit.eu")...)
+	for i := range 12 {
+		w.enqueue(t, tasks.Export{JobID: fmt.Sprint("n", i), ProjectID: "p"})
+	}
+	w.enqueue(t, tasks.Export{JobID: "h0", ProjectID: "p", Priority: tasks.PriorityHigh})
+	w.enqueue(t, tasks.Export{JobID: "l0", ProjectID: "p", Priority: tasks.PriorityLow})
+	w.enqueue(t, tasks.Export{JobID: "e0", ProjectID: "p", Account: "eu"})
+	w.enqueue(t, tasks.Export{JobID: "e1", ProjectID: "p", Account: "eu"})
+	w.purses["default"].status.Line = []string{"g0", "g1"}
+	got := w.waiting(t, "h0", "n0", "n8", "n11", "l0", "e0", "e1")
+	for i, want := range []string{
+		"a slot, 3rd in line, starts in about 3 min",
+		"a slot, 4th in line, starts in about 5 min",
+		"a slot, 12th in line, starts in about 17 min",
+		"a slot, 15th in line, starts in about 21 min",
+		"a slot, 16th in line, starts in about 23 min",
+		"a slot, 1st in line, starts in a moment",
+		"a slot, 2nd in line, starts in about 90 s",
+	} {
+		if got[i] != want {
+			t.Errorf("%d: %q, want %q", i, got[i], want)
+		}
+	}
+	if n := w.purses["default"].asked; n != 1 {
+		t.Errorf("the budget was asked %d times", n)
+	}
+	// One that waits in a worker has its place in the gate.
+	w.purses["default"].status.Line = []string{"g0", "n3"}
+	if got := w.waiting(t, "n3")[0]; got != "a slot, 2nd in line, starts in about 90 s" {
+		t.Error(got)
+	}
+	w.purses["eu"].status.Slots = 0
+	if got := w.waiting(t, "e0")[0]; got != "a request, 1st in line, starts in a moment" {
+		t.Error(got)
+	}
+}
+
+func TestWhatHoldsAQueuedExportUp(t *testing.T) {
+	w := newWatch(t)
+	w.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p"})
+	w.enqueue(t, tasks.Export{JobID: "e", ProjectID: "p", Account: "eu"})
+	says := func(id, want string) {
+		t.Helper()
+		if got := w.waiting(t, id)[0]; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	says("a", "a worker: none is running")
+
+	w.serve(t, tasks.QueueSubmit, tasks.QueueFront)
+	w.lookout = control.NewLookout(w.rdb, func(string) control.Account {
+		return control.Account{Name: "default", Budget: w.purses["default"], Units: w.purses["default"]}
+	}, time.Now)
+	says("e", "a worker with account eu: none of those running has it")
+	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
+	must(t, inspector.PauseQueue(tasks.QueueSubmit))
+	says("a", "queue clipferry-submit, which is paused")
+	must(t, inspector.UnpauseQueue(tasks.QueueSubmit))
+
+	p := w.purses["default"]
+	p.status.Halted, p.status.Probe = "forbidden", p.status.At.Add(4*time.Minute)
+	says("a", "the provider to accept the API key again, which it refuses (401 or 403); next try in 4 min")
+	p.status.Halted = "down"
+	says("a", "the provider, which does not answer; next try in 4 min")
+	p.day = units.Day{Spent: 5040.5, Cap: 5000, Ends: time.Now().Add(3*time.Hour + 10*time.Second)}
+	says("a", "the next day, in 3 h 0 min: account default has spent 5040.5 of its 5000 units of today")
+
+	r, err := w.Get(t.Context(), "a")
+	must(t, err)
+	must(t, r.PutBack(time.Now(), "", time.Now().Add(39*time.Second), "refused"))
+	_, err = w.ledger.Create(t.Context(), r)
+	must(t, err)
+	says("a", "another try in 40 s")
+	p.status, p.day = budget.Status{Slots: 5}, units.Day{}
+	_, err = w.ledger.Update(t.Context(), "a", func(r *export.Record) error { return r.PutBack(time.Now(), "", time.Now(), "") })
+	must(t, err)
+	says("a", "its turn in a worker")
+}
+
+func TestWhatARunningExportWaitsFor(t *testing.T) {
+	w := newWatch(t)
+	now := time.Now()
+	w.purses["default"].status.Held = []budget.Slot{{Export: "x", Expected: w.purses["default"].status.At.Add(3 * time.Minute)}}
+	for want, change := range map[string]func(*export.Record){
+		"the provider's answer to the order":                              func(r *export.Record) { r.State = export.Submitting },
+		"its render, likely done in about 3 min; read again within 30 s":  func(r *export.Record) { r.State, r.ReadAt = export.Rendering, now.Add(25*time.Second-pace.Gap) },
+		"its render, likely done in about 3 min; read again within 2 min": func(r *export.Record) { r.State, r.SubmittedAt = export.Rendering, now },
+		"its render, likely done in about 3 min; read again within 5 min": func(r *export.Record) { r.State, r.PollAt = export.Rendering, now.Add(5*time.Minute) },
+		"2 clips on their way":                              func(r *export.Record) { r.State, r.ClipCount, r.ArchivedCount = export.Mirroring, 5, 3 },
+		"a fresh link from the provider, 1 clip on its way": func(r *export.Record) { r.State, r.ClipCount, r.Read = export.Mirroring, 1, export.ReadRefresh },
+		"links that the provider has not given yet":         func(r *export.Record) { r.State, r.Read = export.Mirroring, export.ReadMissing },
+		"its manifest": func(r *export.Record) { r.State, r.ClipCount, r.ArchivedCount = export.Mirroring, 2, 2 },
+	} {
+		r := export.New("x", json.RawMessage(`{}`), "", "p", now)
+		change(r)
+		out, err := w.lookout.Look(t.Context(), []*export.Record{r})
+		must(t, err)
+		if got := out.WaitingFor["x"]; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	for _, s := range export.States() {
+		r := export.New("x", json.RawMessage(`{}`), "", "p", now)
+		r.State = s
+		out, err := w.lookout.Look(t.Context(), []*export.Record{r})
+		must(t, err)
+		if got := out.WaitingFor["x"]; (got == "") != s.Final() {
+			t.Errorf("%s waits for %q", s, got)
+		}
+	}
+}
+
+func TestAccountsAreSummedUp(t *testing.T) {
+	w := newWatch(t)
+	for i := range 3 {
+		w.enqueue(t, tasks.Export{JobID: fmt.Sprint("e", i), ProjectID: "p", Account: "eu"})
+	}
+	w.purses["eu"].status.Line = []string{"z"}
+	w.purses["eu"].status.Held = make([]budget.Slot, 4)
+	w.purses["default"].status.Credit = 0.4
+	w.purses["default"].status.Opens = w.purses["default"].status.At.Add(4 * time.Second)
+	w.purses["default"].status.Halted = "forbidden"
+	w.purses["default"].day = units.Day{Spent: 96}
+	out, err := w.lookout.Look(t.Context(), nil, "eu", "default", "eu")
+	must(t, err)
+	var got []string
+	for _, s := range out.Accounts {
+		got = append(got, s.Summary(time.Now()))
+	}
+	want := []string{
+		"default: 0 of 5 slots used, next request in 10 s, 0 queued, 96 units spent today; HALTED: the provider to accept the API key again, which it refuses (401 or 403)",
+		"eu: 4 of 5 slots used, 3 requests left at once, 4 queued",
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got  %s\nwant %s", strings.Join(got, "\n     "), strings.Join(want, "\n     "))
+	}
+	free := control.Standing{Name: "x", Budget: budget.Status{Credit: math.Inf(1)}, Today: units.Day{Spent: 9, Cap: 9, Ends: time.Now().Add(time.Hour)}}
+	if got := free.Summary(time.Now()); got != "x: 0 running, 0 queued, 9 of 9 units spent today; no further exports for 60 min" {
+		t.Error(got)
+	}
+	w.purses["eu"].err = errors.New("boom")
+	if _, err := w.lookout.Look(t.Context(), nil, "eu"); err == nil || !strings.Contains(err.Error(), "account eu: boom") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestTheRealBudgetIsEnough: an empty one, with nobody in line.
+func TestTheRealBudgetIsEnough(t *testing.T) {
+	w := newWatch(t, tasks.QueueSubmit)
+	gate, err := budget.New(budget.Options{Redis: w.rdb, Account: "default", RequestsPerMinute: 15, MaxActive: 5, Logger: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	defer gate.Close()
+	look := control.NewLookout(w.rdb, func(string) control.Account {
+		return control.Account{Name: "default", Budget: gate, Units: units.New(w.rdb, "default", 0)}
+	}, time.Now)
+	w.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p"})
+	r, err := w.Get(t.Context(), "a")
+	must(t, err)
+	out, err := look.Look(t.Context(), []*export.Record{r})
+	must(t, err)
+	if got := out.WaitingFor["a"]; got != "a slot, 1st in line, starts in a moment" {
+		t.Error(got)
+	}
+}
+
+func TestAnExportOfANamedAccountIsSeenInItsQueue(t *testing.T) {
+	d := newDesk(t)
+	d.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p", Account: "eu"})
+	r, err := d.Get(t.Context(), "a")
+	if err != nil || r.Account != "eu" || r.State != export.Queued {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if r, err = d.Cancel(t.Context(), "a"); err != nil || r.Account != "eu" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err = d.Retry(t.Context(), "a", export.RetryOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	queues, err := asynq.NewInspectorFromRedisClient(d.rdb).Queues()
+	must(t, err)
+	for _, queue := range queues {
+		if _, account := tasks.SplitQueue(queue); account != "eu" {
+			t.Errorf("a task in %s", queue)
+		}
+	}
+}

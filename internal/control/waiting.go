@@ -1,0 +1,145 @@
+package control
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/pace"
+)
+
+// waitingFor says what an open export waits for, in words that follow "waits for".
+func waitingFor(r *export.Record, s *Standing, line *lines, now time.Time) string {
+	switch r.State {
+	case export.Queued:
+		return queuedFor(r, s, line, now)
+	case export.Submitting:
+		return "the provider's answer to the order"
+	case export.Rendering:
+		return renderingFor(r, s.Budget, now)
+	default:
+		return mirroringFor(r)
+	}
+}
+
+func queuedFor(r *export.Record, s *Standing, line *lines, now time.Time) string {
+	queue, _ := taskOf(r)
+	place, inLine := line.place[r.ID]
+	switch {
+	case len(line.served) == 0:
+		return "a worker: none is running"
+	case !line.served[queue]:
+		return fmt.Sprintf("a worker with account %s: none of those running has it", r.Account)
+	case line.paused[queue]:
+		return fmt.Sprintf("queue %s, which is paused", queue)
+	case r.NotBefore.Sub(now) > time.Second:
+		return "another try in " + roughly(r.NotBefore.Sub(now))
+	case s.Today.Reached():
+		return fmt.Sprintf("the next day, in %s: account %s has spent %s of its %s units of today",
+			roughly(s.Today.Ends.Sub(now)), s.Name, amount(s.Today.Spent), amount(s.Today.Cap))
+	case s.Budget.Halted != "":
+		return halted(s.Budget)
+	case !inLine:
+		return "its turn in a worker"
+	}
+	what, when := "a slot", "in about "+roughly(line.starts[r.ID])
+	if s.Budget.Slots == 0 {
+		what = "a request"
+	}
+	if line.starts[r.ID] < 5*time.Second {
+		when = "in a moment"
+	}
+	return fmt.Sprintf("%s, %s in line, starts %s", what, ordinal(place+1), when)
+}
+
+func renderingFor(r *export.Record, st budget.Status, now time.Time) string {
+	text := "its render"
+	for _, slot := range st.Held {
+		if left := slot.Expected.Sub(st.At); slot.Export == r.ID && left > 0 {
+			text += ", likely done in about " + roughly(left)
+		}
+	}
+	if st.Halted != "" {
+		return text + "; " + halted(st)
+	}
+	next := r.PollAt
+	if st.RequestsPerMinute > 0 {
+		last := r.ReadAt
+		if last.Before(r.SubmittedAt) {
+			last = r.SubmittedAt
+		}
+		// However little it is worth, no read waits longer than the gap.
+		if latest := last.Add(pace.Gap); latest.After(next) {
+			next = latest
+		}
+	}
+	return text + "; read again within " + roughly(next.Sub(now))
+}
+
+func mirroringFor(r *export.Record) string {
+	var parts []string
+	switch r.Read {
+	case export.ReadRefresh:
+		parts = append(parts, "a fresh link from the provider")
+	case export.ReadMissing:
+		parts = append(parts, "links that the provider has not given yet")
+	}
+	switch n := r.ClipCount - r.ArchivedCount - r.FailedCount; {
+	case n == 1:
+		parts = append(parts, "1 clip on its way")
+	case n > 1:
+		parts = append(parts, fmt.Sprintf("%d clips on their way", n))
+	case len(parts) == 0:
+		parts = append(parts, "its manifest")
+	}
+	return strings.Join(parts, ", ")
+}
+
+// halted says why nothing is spent.
+func halted(st budget.Status) string {
+	text := "the provider, which does not answer"
+	if st.Halted == pace.HaltForbidden {
+		text = "the provider to accept the API key again, which it refuses (401 or 403)"
+	}
+	if left := st.Probe.Sub(st.At); left > 0 {
+		text += "; next try in " + roughly(left)
+	}
+	return text
+}
+
+// roughly is a duration for people, so coarse that a line that shows it does not
+// change with each look.
+func roughly(d time.Duration) string {
+	const step = 10 * time.Second
+	switch {
+	case d <= step:
+		return "10 s"
+	case d <= 90*time.Second:
+		return fmt.Sprintf("%d s", (d+step-1).Truncate(step)/time.Second)
+	case d < 90*time.Minute:
+		return fmt.Sprintf("%d min", d.Round(time.Minute)/time.Minute)
+	default:
+		d = d.Round(time.Minute)
+		return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
+	}
+}
+
+func ordinal(n int) string {
+	suffix := "th"
+	if n%100 < 11 || n%100 > 13 {
+		switch n % 10 {
+		case 1:
+			suffix = "st"
+		case 2:
+			suffix = "nd"
+		case 3:
+			suffix = "rd"
+		}
+	}
+	return strconv.Itoa(n) + suffix
+}
+
+func amount(units float64) string { return strconv.FormatFloat(units, 'f', -1, 64) }
