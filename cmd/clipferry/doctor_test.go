@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -129,6 +130,11 @@ func TestRedisChecks(t *testing.T) {
 		{checkEviction, "", warn},
 		{checkPersistence, "aof_enabled:1\naof_last_write_status:err", bad},
 		{checkPersistence, "", warn},
+		{checkReplicas, "role:master\nconnected_slaves:0", good},
+		{checkReplicas, "role:master\nconnected_slaves:2", warn},
+		{checkReplicas, "role:master\nconnected_slaves:2\nmin_slaves_good_slaves:2", good},
+		{checkReplicas, "role:slave", bad},
+		{checkReplicas, "", good},
 		{checkMemory, "used_memory:71\nmaxmemory:100", warn},
 		{checkMemory, "used_memory:69\nmaxmemory:100", good},
 		{checkMemory, "used_memory:69\nmaxmemory:0", good},
@@ -136,6 +142,29 @@ func TestRedisChecks(t *testing.T) {
 		if got := c.check(parseInfo(c.info)); got.verdict != c.want || got.text == "" || (c.want != good) != (got.hint != "") {
 			t.Errorf("%q: %+v, want %s", c.info, got, c.want)
 		}
+	}
+}
+
+func TestExamineRedisWithReplicas(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a real Redis")
+	}
+	verdicts := func(s *redistest.Sentinel) (v []string) {
+		for _, f := range examineRedis(t.Context(), s.Client()) {
+			v = append(v, string(f.verdict)+" "+f.text)
+		}
+		return v
+	}
+	bare := redistest.StartSentinel(t, 1, redistest.Appendfsync("no"))
+	for _, want := range []string{"warn 1 replicas, and min-replicas-to-write is not set", "warn appendfsync no"} {
+		if got := verdicts(bare); !slices.Contains(got, want) {
+			t.Errorf("no %q in %q", want, got)
+		}
+	}
+	guarded := redistest.StartSentinel(t, 1, redistest.Config("min-replicas-to-write", "1"))
+	if got := verdicts(guarded); !slices.Contains(got, "ok 1 replicas, writes need one") ||
+		!slices.Contains(got, "ok appendfsync everysec (if its machine dies, the last second is lost)") {
+		t.Errorf("%q", got)
 	}
 }
 

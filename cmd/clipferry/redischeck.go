@@ -65,7 +65,12 @@ func examineNode(ctx context.Context, node redis.Cmdable, where string) []findin
 		return []finding{{bad, fmt.Sprintf("%sINFO: %v", where, err), ""}}
 	}
 	info := parseInfo(text)
-	found := []finding{checkVersion(info), checkEviction(info), checkPersistence(info), checkMemory(info), checkSkew(ctx, node)}
+	found := []finding{
+		checkVersion(info), checkEviction(info), checkPersistence(info), checkReplicas(info), checkMemory(info), checkSkew(ctx, node),
+	}
+	if config, err := node.ConfigGet(ctx, "appendfsync").Result(); err == nil && info["aof_enabled"] == "1" {
+		found = append(found, checkFlush(config["appendfsync"])...) // many a managed Redis does not tell
+	}
 	for i := range found {
 		found[i].text = where + found[i].text
 	}
@@ -134,6 +139,38 @@ func checkPersistence(info map[string]string) finding {
 	default:
 		return finding{warn, "does not tell whether it is persistent", "it should run with appendonly yes"}
 	}
+}
+
+// checkFlush says what the append-only file can lose; nothing where that isn't known.
+func checkFlush(appendfsync string) []finding {
+	switch appendfsync {
+	case "always":
+		return []finding{{good, "appendfsync always", ""}}
+	case "everysec":
+		return []finding{{good, "appendfsync everysec (if its machine dies, the last second is lost)", ""}}
+	case "no":
+		return []finding{{warn, "appendfsync no", "set appendfsync everysec or always: if its machine dies, half a minute is lost"}}
+	default:
+		return nil
+	}
+}
+
+// checkReplicas says what a failover can lose.
+func checkReplicas(info map[string]string) finding {
+	replicas, _ := strconv.Atoi(info["connected_slaves"])
+	_, guarded := info["min_slaves_good_slaves"] // only told where it is set
+	switch {
+	case info["role"] == "slave":
+		return finding{bad, "is a replica", "point CLIPFERRY_REDIS_URL at the master, or at the sentinels"}
+	case replicas > 0 && !guarded:
+		return finding{
+			warn, fmt.Sprintf("%d replicas, and min-replicas-to-write is not set", replicas),
+			"set min-replicas-to-write 1 and min-replicas-max-lag 10: a master that is cut off takes what a failover then loses",
+		}
+	case replicas > 0:
+		return finding{good, fmt.Sprintf("%d replicas, writes need one", replicas), ""}
+	}
+	return finding{good, "no replicas", ""}
 }
 
 func checkMemory(info map[string]string) finding {
