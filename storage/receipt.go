@@ -18,6 +18,7 @@ import (
 // ReceiptState is how far the export of a receipt is.
 type ReceiptState string
 
+// The states of a receipt; all but ReceiptOpen say that its export is over.
 const (
 	ReceiptOpen     ReceiptState = "open"
 	ReceiptDone     ReceiptState = "done"

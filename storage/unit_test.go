@@ -195,7 +195,7 @@ func digestsOf(b []byte) []fetch.Digest {
 	}
 }
 
-// The check value of the catalogue of CRCs.
+// The check value of the catalog of CRCs.
 func TestCRC64NVME(t *testing.T) {
 	if got := crc64.Checksum([]byte("123456789"), crc64NVME); got != 0xae8b14860a799888 {
 		t.Errorf("got %x", got)

@@ -51,12 +51,17 @@ import (
 	"github.com/clipferry/clipferry/internal/pace"
 )
 
-// What requests are for, how urgent, and how they end: see package pace.
+// What requests are for, how urgent they are and how they end is said by
+// package pace; these are its types.
 type (
-	Kind     = pace.Kind
+	// Kind is what a request is for.
+	Kind = pace.Kind
+	// Priority orders the submits that wait.
 	Priority = pace.Priority
-	Result   = pace.Result
-	Outcome  = pace.Outcome
+	// Result is how a request ended.
+	Result = pace.Result
+	// Outcome is what came of a request.
+	Outcome = pace.Outcome
 )
 
 // The values of [Kind], [Priority] and [Result].

@@ -81,7 +81,7 @@ func visit(t *testing.T, first *world) {
 	seen := map[[2]uint64]bool{first.fingerprint(): true}
 	good := map[bool]map[[2]uint64]bool{true: {}, false: {}}
 	all := []visited{{from: -1, w: first}}
-	for i := 0; i < min(len(all), maxWorlds); i++ {
+	for i := 0; i < min(len(all), maxWorlds); i++ { //nolint:intrange // all grows on the way
 		w := all[i].w
 		all[i].w = nil // only its story is needed from here on
 		if why := w.broken(); why != "" {

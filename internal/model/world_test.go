@@ -31,7 +31,7 @@ func freeze(r *export.Record) *record {
 	if err != nil {
 		panic(err)
 	}
-	text := append(doc, c...)
+	text := slices.Concat(doc, c)
 	var key [16]byte
 	binary.LittleEndian.PutUint64(key[:], maphash.Bytes(seeds[0], text))
 	binary.LittleEndian.PutUint64(key[8:], maphash.Bytes(seeds[1], text))

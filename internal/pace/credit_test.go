@@ -8,10 +8,6 @@ import (
 	"pgregory.net/rapid"
 )
 
-// arrival is when a request may have reached the provider: at any time between
-// being sent and being answered.
-type arrival struct{ sent, answered Instant }
-
 // adversary runs a gate under drawn latencies, outcomes and crashes, each
 // request going out as soon as the gate lets it, and returns when each reached
 // the provider, drawn too.

@@ -27,8 +27,9 @@ import (
 )
 
 const (
-	// AccessKey and SecretKey are the credentials of every server here.
+	// AccessKey is, with [SecretKey], the credential of every server here.
 	AccessKey = "clipferrytest"
+	// SecretKey belongs to [AccessKey].
 	SecretKey = "clipferrytest-secret"
 	// Bucket exists on every server when it starts.
 	Bucket = "clips"
