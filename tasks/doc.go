@@ -43,7 +43,8 @@
 //	export:submit  submit:<id>               the request                 clipferry-submit*
 //	export:submit  resubmit:<id>:<round>     {"id","round"}              clipferry-front*
 //	export:poll    poll:<id>:<n>             {"id","n"}                  clipferry-poll
-//	export:mirror  mirror:<id>:<idx>:<round> {"id","idx","round"}        clipferry-mirror, clipferry-urgent
+//	export:mirror  mirror:<id>:<idx>:<round> {"id","idx","round"}        clipferry-mirror, clipferry-urgent,
+//	                                                                     clipferry-bulk
 //	export:seal    seal:<id>:<round>         {"id","round"}              clipferry-seal
 //	export:notify  notify:<event>:<n>        the event, see package
 //	                                         internal/notify             clipferry-notify

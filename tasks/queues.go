@@ -28,6 +28,9 @@ const (
 	// QueueMirror and QueueUrgent hold transfers; urgent are those near their deadline.
 	QueueMirror = "clipferry-mirror"
 	QueueUrgent = "clipferry-urgent"
+	// QueueBulk holds the transfers of what makes an export a large one, so that
+	// thousands of clips do not stand before everybody else's.
+	QueueBulk = "clipferry-bulk"
 	// QueueSeal holds what writes manifests.
 	QueueSeal = "clipferry-seal"
 	// QueueNotify holds the calls of producers' webhooks.
@@ -43,7 +46,7 @@ const (
 
 // Queues returns the names of all queues, in the order of an export's way.
 func Queues() []string {
-	return append(append([]string{QueueFront}, SubmitQueues()...), QueuePoll, QueueMirror, QueueUrgent, QueueSeal, QueueNotify)
+	return append(append([]string{QueueFront}, SubmitQueues()...), QueuePoll, QueueMirror, QueueUrgent, QueueBulk, QueueSeal, QueueNotify)
 }
 
 // SubmitQueues returns the queues that producers enqueue to, by falling priority.

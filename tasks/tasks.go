@@ -81,8 +81,8 @@ func NewPoll(id string, n int, at time.Time, opts ...TaskOption) *asynq.Task {
 	}.task(opts)
 }
 
-// NewMirror makes the transfer of one clip. The queue is [QueueMirror] or
-// [QueueUrgent]. A zero time means at once.
+// NewMirror makes the transfer of one clip. The queue is [QueueMirror],
+// [QueueUrgent] or [QueueBulk]. A zero time means at once.
 func NewMirror(id string, idx, round int, queue string, at time.Time, opts ...TaskOption) *asynq.Task {
 	return draft{
 		typename: TypeMirror, taskID: MirrorTaskID(id, idx, round), queue: queue,

@@ -151,8 +151,8 @@ func TestThousandsOfClipsAreArchivedInBoundedMemory(t *testing.T) {
 	few := r.awaitState(r.enqueue(tasks.Export{ProjectID: "few"}), export.Archived)
 	was, err := r.desk.Get(t.Context(), many)
 	must(t, err)
-	if was.State == export.Archived {
-		t.Errorf("the export of 2 clips waited for that of %d", clips)
+	if was.ArchivedCount > clips/2 {
+		t.Errorf("an export of 2 clips waited for %d of another one's", was.ArchivedCount)
 	}
 	r.patience = 10 * time.Minute
 	rec := r.awaitState(many, export.Archived)

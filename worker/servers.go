@@ -46,7 +46,7 @@ func (w *Worker) servers() []server {
 		w.server("submit", mux, w.o.SubmitConcurrency, time.Second, submitQueues(DefaultAccount)),
 		w.server("poll", mux, w.o.ReadConcurrency, 250*time.Millisecond, map[string]int{tasks.QueuePoll: 1}),
 		w.server("mirror", mux, w.o.MirrorConcurrency, 500*time.Millisecond, map[string]int{
-			tasks.QueueUrgent: 8, tasks.QueueSeal: 4, tasks.QueueMirror: 1,
+			tasks.QueueUrgent: 32, tasks.QueueSeal: 16, tasks.QueueMirror: 4, tasks.QueueBulk: 1,
 		}),
 	}
 	for _, name := range w.accountNames() {

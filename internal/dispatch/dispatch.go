@@ -65,15 +65,28 @@ func Task(r *export.Record, s export.Step) (*asynq.Task, error) {
 	case export.StepPoll:
 		return tasks.NewPoll(r.ID, s.N, s.At, trace), nil
 	case export.StepMirror:
-		queue := tasks.QueueMirror
-		if s.Urgent {
-			queue = tasks.QueueUrgent
-		}
-		return tasks.NewMirror(r.ID, s.Clip, s.N, queue, s.At, trace), nil
+		return tasks.NewMirror(r.ID, s.Clip, s.N, mirrorQueue(s), s.At, trace), nil
 	case export.StepSeal:
 		return tasks.NewSealAt(r.ID, s.N, s.At, trace), nil
 	default:
 		return nil, fmt.Errorf("export %s: unknown step %q", r.ID, s.Kind)
+	}
+}
+
+// bulkFrom is the index from which an export's clips wait apart: a large export
+// has most of its clips there, and a small one none.
+const bulkFrom = 64
+
+// mirrorQueue depends on the step alone: a task is told from its double by its
+// queue and id.
+func mirrorQueue(s export.Step) string {
+	switch {
+	case s.Urgent:
+		return tasks.QueueUrgent
+	case s.Clip >= bulkFrom:
+		return tasks.QueueBulk
+	default:
+		return tasks.QueueMirror
 	}
 }
 
@@ -88,10 +101,7 @@ func ID(r *export.Record, s export.Step) (taskID, queue string) {
 	case export.StepPoll:
 		return tasks.PollTaskID(r.ID, s.N), tasks.QueuePoll
 	case export.StepMirror:
-		if s.Urgent {
-			return tasks.MirrorTaskID(r.ID, s.Clip, s.N), tasks.QueueUrgent
-		}
-		return tasks.MirrorTaskID(r.ID, s.Clip, s.N), tasks.QueueMirror
+		return tasks.MirrorTaskID(r.ID, s.Clip, s.N), mirrorQueue(s)
 	default:
 		return tasks.SealTaskID(r.ID, s.N), tasks.QueueSeal
 	}
