@@ -59,13 +59,15 @@ func TestFirstComeFirstServed(t *testing.T) {
 			{two, Request{Export: "low", Since: base.Add(-time.Hour), Priority: Low}},
 			{two, Request{Export: "high", Since: base, Priority: High}},
 		}
+		var done sync.WaitGroup
+		defer done.Wait()
 		for _, w := range waits {
-			go func() {
+			done.Go(func() {
 				w.r.Kind = Submit
 				turn := mustWait(t, w.g, w.r)
 				order <- w.r.Export
 				mustDone(t, turn, accepted)
-			}()
+			})
 		}
 		for {
 			st, err := one.Status(t.Context())

@@ -132,7 +132,8 @@ func (g *Gate) do(ctx context.Context, o *op) error {
 	}
 }
 
-// look runs f on the state without changing it.
+// look runs f on this worker's copy of the state, if it has one, without
+// changing it. What other workers did within the last moments may be missing.
 func (g *Gate) look(ctx context.Context, f func(pace.Instant, *pace.State)) error {
 	g.mu.Lock()
 	running := g.running && !g.closed
@@ -140,27 +141,24 @@ func (g *Gate) look(ctx context.Context, f func(pace.Instant, *pace.State)) erro
 	if running {
 		return g.do(ctx, &op{apply: f})
 	}
-	s, now, err := g.read(ctx)
-	if err != nil {
-		return err
-	}
-	f(now, s)
-	return nil
+	return g.read(ctx, f)
 }
 
-// read loads the state from the store, for those who don't follow it.
-func (g *Gate) read(ctx context.Context) (*pace.State, pace.Instant, error) {
+// read runs f on what is stored, in one round trip.
+func (g *Gate) read(ctx context.Context, f func(pace.Instant, *pace.State)) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	snap, err := g.store.Load(ctx)
 	if err != nil {
-		return nil, 0, err
+		return err
 	}
-	s := pace.NewState(g.limits)
+	s, now := pace.NewState(g.limits), pace.Instant(snap.Time)
 	if err := s.Load(snap.Fields); err != nil {
 		g.log.Warn("budget state is partly unreadable", slog.Any("error", err))
 	}
-	return s, pace.Instant(snap.Time), nil
+	s.Settle(now)
+	f(now, s)
+	return nil
 }
 
 func (l *loop) run(ctx context.Context, stopped chan struct{}) {

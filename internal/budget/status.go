@@ -63,11 +63,10 @@ type Slot struct {
 	LastRead time.Time
 }
 
-// Status tells how the budget stands, in one round trip at most. What other
-// workers did within the last moments may be missing.
+// Status tells how the budget stands, in one round trip.
 func (g *Gate) Status(ctx context.Context) (Status, error) {
 	var st Status
-	err := g.look(ctx, func(now pace.Instant, s *pace.State) { st = g.status(now, s) })
+	err := g.read(ctx, func(now pace.Instant, s *pace.State) { st = g.status(now, s) })
 	return st, err
 }
 
@@ -113,7 +112,7 @@ func span(seconds float64) time.Duration { return time.Duration(seconds * float6
 // Slots returns the exports that hold slots, in no order.
 func (g *Gate) Slots(ctx context.Context) ([]string, error) {
 	var held []string
-	err := g.look(ctx, func(_ pace.Instant, s *pace.State) {
+	err := g.read(ctx, func(_ pace.Instant, s *pace.State) {
 		held = held[:0]
 		for export := range s.Renders {
 			held = append(held, export)
@@ -129,6 +128,6 @@ func (g *Gate) Slots(ctx context.Context) ([]string, error) {
 // request limit can carry.
 func (g *Gate) Starts(ctx context.Context, ahead ...int) ([]time.Duration, error) {
 	out := make([]time.Duration, len(ahead))
-	err := g.look(ctx, func(now pace.Instant, s *pace.State) { copy(out, s.Starts(now, ahead)) })
+	err := g.read(ctx, func(now pace.Instant, s *pace.State) { copy(out, s.Starts(now, ahead)) })
 	return out, err
 }
