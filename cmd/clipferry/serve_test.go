@@ -85,7 +85,8 @@ func TestWorkerServes(t *testing.T) {
 	r := start(t, b.command("worker"))
 	r.await(r.stderr, `"msg":"worker started"`)
 	b.clipferry(exitDone, "health", "--ready")
-	if status, body := b.ask("GET", "http://"+addr+"/metrics", ""); status != http.StatusOK || !strings.Contains(body, `account="default"`) {
+	if status, body := b.ask("GET", "http://"+addr+"/metrics", ""); status != http.StatusOK || !strings.Contains(body, `account="default"`) ||
+		!strings.Contains(body, `clipferry_notifications_total{outcome="gave_up"} 0`) || !strings.Contains(body, "\nclipferry_ready 1") {
 		t.Errorf("metrics: %d %s", status, body)
 	}
 	if _, msg := b.clipferry(exitFailed, "worker"); !strings.Contains(msg, "listen on CLIPFERRY_HTTP_ADDR: ") {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/config"
@@ -116,34 +117,23 @@ func AccountNames(cfg *config.Config) []string {
 	return names
 }
 
-// Worker returns a worker, its archive, and what closes what it holds once it
-// has stopped.
-func Worker(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient, log *slog.Logger) (*worker.Worker, *storage.Archive, func(), error) {
-	l := Ledger(cfg, rdb)
-	archive, links, err := Archive(ctx, cfg, l, log)
-	if err != nil {
-		return nil, nil, nil, err
+// Notifier returns what tells producers of the ends of their exports, counted in
+// the registry. The caller closes it.
+func Notifier(cfg *config.Config, rdb redis.UniversalClient, l *ledger.Ledger, reg prometheus.Registerer, log *slog.Logger) (*notify.Notifier, error) {
+	told := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "clipferry_notifications_total",
+		Help: "What became of telling producers that their exports have ended, one for each call of a webhook; delivered counts tasks, too.",
+	}, []string{"outcome"})
+	for _, outcome := range []notify.Outcome{notify.Delivered, notify.PutOff, notify.GaveUp, notify.Unsigned} {
+		told.WithLabelValues(string(outcome)) // a counter that appears with its first event hides it
 	}
-	accounts, closeAccounts, err := Accounts(cfg, rdb, log)
-	if err != nil {
-		links.Close()
-		return nil, nil, nil, err
+	if err := reg.Register(told); err != nil {
+		return nil, fmt.Errorf("count notifications: %w", err)
 	}
-	w, err := NewWorker(cfg, worker.Options{Redis: rdb, Ledger: l, Archive: archive, Accounts: accounts, Logger: log})
-	if err != nil {
-		closeAccounts()
-		links.Close()
-		return nil, nil, nil, err
-	}
-	return w, archive, func() { closeAccounts(); links.Close() }, nil
-}
-
-// Notifier returns what tells producers of the ends of their exports. The caller
-// closes it.
-func Notifier(cfg *config.Config, rdb redis.UniversalClient, l *ledger.Ledger, log *slog.Logger) (*notify.Notifier, error) {
 	o := notify.Options{
 		Redis: rdb, Ledger: l, Logger: log,
 		AllowedCIDRs: []netip.Prefix(cfg.WebhookAllowedCIDRs), Retention: cfg.LedgerRetention,
+		Observe: func(outcome notify.Outcome) { told.WithLabelValues(string(outcome)).Inc() },
 	}
 	for _, s := range cfg.WebhookSecrets {
 		o.Secrets = append(o.Secrets, s.Reveal())

@@ -62,6 +62,9 @@ func Listen(ctx context.Context, cfg *config.Config, f Front) (*Server, error) {
 	}, nil
 }
 
+// Addr is where the server listens.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
 // Drain makes /readyz say that nothing new should come.
 func (s *Server) Drain() { s.api.Drain() }
 
