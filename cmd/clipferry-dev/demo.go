@@ -5,15 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/spf13/pflag"
 
-	"github.com/clipferry/clipferry/cmd/internal/assembly"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/emulator"
@@ -21,11 +18,7 @@ import (
 	"github.com/clipferry/clipferry/tasks"
 )
 
-const (
-	// demoSpeed makes a render of minutes one of seconds.
-	demoSpeed = 12
-	bucket    = "clips"
-)
+const bucket = "clips"
 
 // demoLimits don't limit requests: with 15 a minute nobody would see clips
 // arrive one after another in so short a time.
@@ -51,11 +44,15 @@ func sampleProject(id string) emulator.Project {
 func demo(ctx context.Context, args, env []string, stdout, stderr io.Writer) error {
 	set := pflag.NewFlagSet("clipferry-dev", pflag.ContinueOnError)
 	dir := set.String("dir", "clipferry-archive", "`DIR` for the archive; what is there stays")
+	speed := set.Float64("speed", 12, "how much faster than with the provider renders are done")
 	keep := set.Bool("serve", false, "keep everything up after the samples, for a browser or your own programs")
 	if err := parse(set, args, stdout, helpText); err != nil {
 		return err
 	}
-	house, err := open(ctx, *dir, env, stderr)
+	if *speed < 1 || *speed > 1000 {
+		return fmt.Errorf("%w: --speed must be from 1 to 1000", errUsage)
+	}
+	house, err := open(ctx, *dir, *speed, env, stderr)
 	if err != nil {
 		return err
 	}
@@ -79,7 +76,8 @@ type house struct {
 	objects  string // directory of the bucket
 	provider string
 	s3       string
-	http     string
+	http     string // the HTTP API's
+	apiKey   string
 	cfg      *config.Config
 	client   *tasks.Client
 	desk     *control.Desk
@@ -94,7 +92,7 @@ func (h *house) close() {
 
 // open starts the provider, Redis, S3 and a worker. Each run starts with an
 // empty queue and an archive folder of its own below dir.
-func open(ctx context.Context, dir string, env []string, stderr io.Writer) (_ *house, err error) {
+func open(ctx context.Context, dir string, speed float64, env []string, stderr io.Writer) (_ *house, err error) {
 	run := filepath.Join(dir, time.Now().Format("2006-01-02-150405"))
 	if run, err = filepath.Abs(run); err != nil {
 		return nil, fmt.Errorf("the archive's directory: %w", err)
@@ -115,11 +113,8 @@ func open(ctx context.Context, dir string, env []string, stderr io.Writer) (_ *h
 	if err != nil {
 		return nil, err
 	}
-	limits := emulator.DocumentedLimits()
-	limits.RequestsPerMinute = 600
-	limits.RequestsPerMinute = 0
 	server, err := emulator.New(emulator.Options{
-		Limits: demoLimits, Speed: demoSpeed, Seed: 1,
+		Limits: demoLimits, Speed: speed, Seed: 1,
 		Render: emulator.Render{Median: 150 * time.Second, Sigma: 0.2}, Project: sampleProject,
 	})
 	if err != nil {
@@ -135,43 +130,6 @@ func open(ctx context.Context, dir string, env []string, stderr io.Writer) (_ *h
 	h.s3 = endpoint
 	h.closers = append(h.closers, stopS3)
 	return h, h.startWorker(life, env, redisURL)
-}
-
-// startWorker runs a worker configured as the production program would be.
-func (h *house) startWorker(life context.Context, env []string, redisURL string) error {
-	cfg, err := config.Load([]string{
-		"CLIPFERRY_REDIS_URL=" + redisURL, "CLIPFERRY_API_BASE_URL=" + h.provider, "CLIPFERRY_API_KEY=dev-key",
-		"CLIPFERRY_API_REQUESTS_PER_MINUTE=" + strconv.Itoa(demoLimits.RequestsPerMinute),
-		"CLIPFERRY_API_MAX_ACTIVE_EXPORTS=" + strconv.Itoa(demoLimits.MaxActive),
-		"CLIPFERRY_S3_BUCKET=" + bucket, "CLIPFERRY_S3_PATH_STYLE=true", "CLIPFERRY_LINK_ALLOWED_CIDRS=127.0.0.0/8",
-	}, config.NeedsAPI|config.NeedsS3)
-	if err != nil {
-		return err
-	}
-	h.cfg = cfg
-	rdb := cfg.Redis.NewClient()
-	h.closers = append(h.closers, func() { _ = rdb.Close() })
-	log := slog.New(slog.DiscardHandler)
-	if set(env, "CLIPFERRY_DEV_LOG") {
-		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
-	}
-	w, _, closeAll, err := assembly.Worker(life, cfg, rdb, log)
-	if err != nil {
-		return err
-	}
-	h.closers = append(h.closers, closeAll)
-	ctx, stop := context.WithCancel(life)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := w.Run(ctx); err != nil {
-			log.Error("worker", "error", err)
-		}
-	}()
-	h.closers = append(h.closers, func() { stop(); <-done })
-	h.client = tasks.NewClientFromRedis(rdb)
-	h.desk = control.New(rdb, assembly.Ledger(cfg, rdb), time.Now)
-	return nil
 }
 
 // exportSamples enqueues the samples and shows them until all have ended.
@@ -243,9 +201,14 @@ func (h *house) printNext(w io.Writer, keep bool) {
 			"  clipferry-dev provider           the emulated provider alone\n")
 		return
 	}
-	fmt.Fprintf(w, "  %s/_emulator/    the emulated provider: what it does and how to make it misbehave\n"+
+	fmt.Fprintf(w, "  %[1]s/_emulator/   the emulated provider: what it does and how to make it misbehave\n"+
+		"  %[2]s/monitor/     Asynqmon: the queues\n"+
+		"  %[2]s/metrics      what Prometheus reads\n"+
+		"The HTTP API, which is the provider's own in front of the queue:\n"+
+		"  curl -X POST %[2]s/api/v2/clips/export -H 'Authorization: Bearer %[3]s' \\\n"+
+		"    -H 'x-wayinvideo-api-version: v2' -H 'Content-Type: application/json' -d '{\"project_id\": \"my-project\"}'\n"+
 		"In another shell, with the variables below, use clipferry itself (enqueue, status, list, retry …):\n"+
-		"  export CLIPFERRY_REDIS_URL=%s\n"+
+		"  export CLIPFERRY_REDIS_URL=%[4]s CLIPFERRY_API_REQUESTS_PER_MINUTE=0\n"+
 		"  clipferry enqueue --project-id my-project~clips=8 --wait\n"+
-		"Stop with Ctrl-C.\n", h.provider, h.cfg.RedisURL.Reveal())
+		"Stop with Ctrl-C.\n", h.provider, h.http, h.apiKey, h.cfg.RedisURL.Reveal())
 }

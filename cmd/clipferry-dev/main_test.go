@@ -1,0 +1,221 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"clipferry-dev": main})
+}
+
+// program is clipferry-dev as a process.
+type program struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	stdout *bufio.Reader
+
+	mu     sync.Mutex
+	stderr bytes.Buffer
+}
+
+func start(t *testing.T, args ...string) *program {
+	t.Helper()
+	p := &program{t: t, cmd: exec.Command("clipferry-dev", args...)}
+	p.cmd.Stderr = p
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.stdout = bufio.NewReader(stdout)
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// One that hangs must not hang the test.
+	watchdog := time.AfterFunc(2*time.Minute, func() { _ = p.cmd.Process.Kill() })
+	t.Cleanup(func() { watchdog.Stop(); _ = p.cmd.Process.Kill() })
+	return p
+}
+
+// Write takes the program's messages.
+func (p *program) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stderr.Write(b)
+}
+
+func (p *program) messages() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stderr.String()
+}
+
+// ends waits for the end and returns what stdout still had.
+func (p *program) ends(code int) string {
+	p.t.Helper()
+	rest, _ := io.ReadAll(p.stdout)
+	_ = p.cmd.Wait()
+	if got := p.cmd.ProcessState.ExitCode(); got != code {
+		p.t.Errorf("exit code %d, want %d:\n%s", got, code, p.messages())
+	}
+	return string(rest)
+}
+
+func (p *program) stop() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	for _, c := range []struct {
+		args   string
+		code   int
+		stdout string // begins with
+		stderr string // holds
+	}{
+		{"--help", exitDone, "clipferry-dev shows clipferry at work", ""},
+		{"-h", exitDone, "clipferry-dev shows clipferry at work", ""},
+		{"provider --help", exitDone, "clipferry-dev provider is the provider's", ""},
+		{"--version", exitDone, "clipferry-dev dev\n", ""},
+		{"provider --version", exitDone, "clipferry-dev dev\n", ""},
+		{"worker", exitUsage, "", `wrong usage: unexpected argument "worker"`},
+		{"--no-such-flag", exitUsage, "", "unknown flag: --no-such-flag"},
+		{"--speed 0", exitUsage, "", "--speed must be from 1 to 1000"},
+		{"provider here", exitUsage, "", `unexpected argument "here"`},
+		{"provider --limit-shape square", exitUsage, "", "shape: must be fixed, sliding or bucket"},
+		{"provider --fail-rate 2", exitUsage, "", "wrong usage"},
+		{"provider --addr nowhere", exitFailed, "", "listen: "},
+	} {
+		p := start(t, strings.Fields(c.args)...)
+		out := p.ends(c.code)
+		if !strings.HasPrefix(out, c.stdout) || c.stdout == "" && out != "" {
+			t.Errorf("%s: stdout %q", c.args, out)
+		}
+		if got := p.messages(); !strings.Contains(got, c.stderr) || c.stderr == "" && got != "" {
+			t.Errorf("%s: stderr %q", c.args, got)
+		}
+	}
+}
+
+func get(t *testing.T, url string, header ...string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+func TestTheProviderAlone(t *testing.T) {
+	p := start(t, "provider", "--addr", "127.0.0.1:0", "--key", "k")
+	line, err := p.stdout.ReadString('\n')
+	if err != nil {
+		t.Fatalf("%v: %s", err, p.messages())
+	}
+	url := strings.TrimSpace(line)
+	if status, body := get(t, url+"/_emulator/"); status != http.StatusOK || !strings.Contains(body, "<html") {
+		t.Errorf("its page: %d %s", status, body)
+	}
+	read := url + "/api/v2/clips/export/unknown"
+	if status, _ := get(t, read, "Authorization", "Bearer k", "x-wayinvideo-api-version", "v2"); status != http.StatusNotFound {
+		t.Errorf("a task that it does not know: %d", status)
+	}
+	if status, _ := get(t, read, "Authorization", "Bearer other", "x-wayinvideo-api-version", "v2"); status == http.StatusNotFound {
+		t.Error("any key will do")
+	}
+	p.stop()
+	p.ends(exitDone)
+}
+
+func TestTheDemo(t *testing.T) {
+	t.Parallel()
+	p := start(t, "--dir", t.TempDir(), "--speed", "60")
+	files := strings.Split(strings.TrimSpace(p.ends(exitDone)), "\n")
+	manifests, clips := 0, 0
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil || info.Size() == 0 || !filepath.IsAbs(file) {
+			t.Errorf("%q: %v", file, err)
+			continue
+		}
+		switch filepath.Ext(file) {
+		case ".mp4":
+			clips++
+		case ".json":
+			manifests++
+		}
+	}
+	if manifests != len(samples()) || clips < 3*len(samples()) {
+		t.Errorf("%d manifests, %d clips:\n%s", manifests, clips, strings.Join(files, "\n"))
+	}
+	messages := p.messages()
+	if strings.Contains(messages, "\x1b") || !regexp.MustCompile(`(?m)^keynote +archived, 3 of 3 clips archived$`).MatchString(messages) {
+		t.Errorf("messages:\n%s", messages)
+	}
+}
+
+var served = regexp.MustCompile(`(http://127\.0\.0\.1:\d+)/monitor/`)
+
+func TestTheDemoServes(t *testing.T) {
+	t.Parallel()
+	p := start(t, "--dir", t.TempDir(), "--speed", "60", "--serve")
+	for began := time.Now(); !strings.Contains(p.messages(), "Stop with Ctrl-C"); time.Sleep(50 * time.Millisecond) {
+		if time.Since(began) > time.Minute {
+			t.Fatalf("it does not serve:\n%s", p.messages())
+		}
+	}
+	url := served.FindStringSubmatch(p.messages())
+	key := regexp.MustCompile(`Bearer (dev-\w+)`).FindStringSubmatch(p.messages())
+	if url == nil || key == nil {
+		t.Fatalf("it names no address and key:\n%s", p.messages())
+	}
+	if status, body := get(t, url[1]+"/monitor/"); status != http.StatusOK || !strings.Contains(body, "<html") {
+		t.Errorf("Asynqmon: %d %s", status, body)
+	}
+	if status, body := get(t, url[1]+"/metrics"); status != http.StatusOK || !strings.Contains(body, `clipferry_exports{state="archived"} 3`) {
+		t.Errorf("metrics: %d", status)
+	}
+	if status, body := get(t, url[1]+"/readyz"); status != http.StatusOK {
+		t.Errorf("readyz: %d %s", status, body)
+	}
+	status, body := get(t, url[1]+"/api/v2/clips/export/keynote", "Authorization", "Bearer "+key[1], "x-wayinvideo-api-version", "v2")
+	if status != http.StatusOK || !strings.Contains(body, `"SUCCEEDED"`) {
+		t.Errorf("the API: %d %s", status, body)
+	}
+	link := regexp.MustCompile(`"export_link":"([^"]+)"`).FindStringSubmatch(body)
+	if link == nil {
+		t.Fatalf("no link in %s", body)
+	}
+	if status, clip := get(t, link[1]); status != http.StatusOK || len(clip) == 0 {
+		t.Errorf("a clip: %d, %d bytes", status, len(clip))
+	}
+	p.stop()
+	p.ends(exitDone)
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/clipferry/clipferry/cmd/internal/assembly"
+	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/telemetry"
+	"github.com/clipferry/clipferry/tasks"
+	"github.com/clipferry/clipferry/worker"
+)
+
+// startWorker runs a worker with its HTTP server, configured as the production
+// program would be.
+func (h *house) startWorker(life context.Context, env []string, redisURL string) error {
+	h.apiKey = "dev-" + rand.Text()
+	cfg, err := config.Load([]string{
+		"CLIPFERRY_REDIS_URL=" + redisURL, "CLIPFERRY_API_BASE_URL=" + h.provider, "CLIPFERRY_API_KEY=dev-key",
+		"CLIPFERRY_API_REQUESTS_PER_MINUTE=" + strconv.Itoa(demoLimits.RequestsPerMinute),
+		"CLIPFERRY_API_MAX_ACTIVE_EXPORTS=" + strconv.Itoa(demoLimits.MaxActive),
+		"CLIPFERRY_S3_BUCKET=" + bucket, "CLIPFERRY_S3_PATH_STYLE=true", "CLIPFERRY_LINK_ALLOWED_CIDRS=127.0.0.0/8",
+		"CLIPFERRY_HTTP_ADDR=127.0.0.1:0", "CLIPFERRY_HTTP_API_KEYS=dev:" + h.apiKey,
+	}, config.NeedsAPI|config.NeedsS3)
+	if err != nil {
+		return err
+	}
+	h.cfg = cfg
+	log := slog.New(slog.DiscardHandler)
+	if set(env, "CLIPFERRY_DEV_LOG") {
+		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	rdb := cfg.Redis.NewClient()
+	h.closers = append(h.closers, func() { _ = rdb.Close() })
+	ledger := assembly.Ledger(cfg, rdb)
+	archive, links, err := assembly.Archive(life, cfg, ledger, log)
+	if err != nil {
+		return err
+	}
+	h.closers = append(h.closers, links.Close)
+	accounts, closeAccounts, err := assembly.Accounts(cfg, rdb, log)
+	if err != nil {
+		return err
+	}
+	h.closers = append(h.closers, closeAccounts)
+	watch := telemetry.New(telemetry.Options{Version: version, Logger: log})
+	w, err := assembly.NewWorker(cfg, worker.Options{
+		Redis: rdb, Ledger: ledger, Archive: archive, Accounts: accounts, Observer: watch, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	server, err := assembly.Listen(life, cfg, assembly.Front{
+		Redis: rdb, Ledger: ledger, Archive: archive, Accounts: accounts, Telemetry: watch, Logger: log, Version: version,
+	})
+	if err != nil {
+		return err
+	}
+	h.http = "http://" + server.Addr()
+	h.run(life, log, server.Serve)
+	h.run(life, log, w.Run)
+	h.client = tasks.NewClientFromRedis(rdb)
+	h.desk = control.New(rdb, ledger, time.Now)
+	return nil
+}
+
+// run runs f until the house is closed.
+func (h *house) run(life context.Context, log *slog.Logger, f func(context.Context) error) {
+	ctx, stop := context.WithCancel(life)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := f(ctx); err != nil {
+			log.Error("it ended", "error", err)
+		}
+	}()
+	h.closers = append(h.closers, func() { stop(); <-done })
+}
