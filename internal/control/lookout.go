@@ -151,6 +151,7 @@ type lines struct {
 	length map[string]int
 	paused map[string]bool
 	served map[string]bool
+	looked map[string]bool          // by export: whether it was looked for
 	place  map[string]int           // by export: how many go before it
 	starts map[string]time.Duration // by export: in about how long it starts
 }
@@ -171,7 +172,8 @@ const maxPlaces = 100
 // the lists that asynq keeps: its Inspector can only page through them.
 func (l *Lookout) readQueues(ctx context.Context, records []*export.Record, seen map[string]*Standing) (*lines, error) {
 	line := &lines{
-		length: map[string]int{}, paused: map[string]bool{}, place: map[string]int{}, starts: map[string]time.Duration{},
+		length: map[string]int{}, paused: map[string]bool{}, looked: map[string]bool{}, place: map[string]int{},
+		starts: map[string]time.Duration{},
 	}
 	lengths, paused, places := map[string]*redis.IntCmd{}, map[string]*redis.IntCmd{}, map[string]*redis.IntCmd{}
 	_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -185,6 +187,7 @@ func (l *Lookout) readQueues(ctx context.Context, records []*export.Record, seen
 		for _, r := range records {
 			if r.State == export.Queued && len(places) < maxPlaces {
 				queue, task := taskOf(r)
+				line.looked[r.ID] = true
 				places[r.ID] = p.LPos(ctx, pendingKey(queue), task, redis.LPosArgs{Rank: -1})
 			}
 		}
@@ -291,9 +294,12 @@ func (l *Lookout) estimate(ctx context.Context, records []*export.Record, seen m
 func (s Standing) Summary(now time.Time) string {
 	st := s.Budget
 	text := s.Name + ": "
-	if st.Slots == 0 {
+	switch {
+	case st.Slots == 0 && st.RequestsPerMinute == 0:
+		text += "no limits" // and so nobody counts
+	case st.Slots == 0:
 		text += fmt.Sprintf("%d running", len(st.Held))
-	} else {
+	default:
 		text += fmt.Sprintf("%d of %d slots used", len(st.Held), st.Slots)
 	}
 	switch {

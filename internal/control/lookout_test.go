@@ -148,6 +148,16 @@ func TestAQueuedExportsPlaceAndStart(t *testing.T) {
 	if got := w.waiting(t, "n3")[0]; got != "a slot, 2nd in line, starts in about 90 s" {
 		t.Error(got)
 	}
+	// Of very many, only some are looked for.
+	var many []string
+	for i := range 130 {
+		many = append(many, fmt.Sprint("m", i))
+		w.enqueue(t, tasks.Export{JobID: many[i], ProjectID: "p"})
+	}
+	got = w.waiting(t, many...)
+	if got[0] != "a slot, 16th in line, starts in about 23 min" || got[129] != "a slot" {
+		t.Errorf("%q … %q", got[0], got[129])
+	}
 	w.purses["eu"].status.Slots = 0
 	if got := w.waiting(t, "e0")[0]; got != "a request, 1st in line, starts in a moment" {
 		t.Error(got)
@@ -254,7 +264,7 @@ func TestAccountsAreSummedUp(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", strings.Join(got, "\n     "), strings.Join(want, "\n     "))
 	}
 	free := control.Standing{Name: "x", Budget: budget.Status{Credit: math.Inf(1)}, Today: units.Day{Spent: 9, Cap: 9, Ends: time.Now().Add(time.Hour)}}
-	if got := free.Summary(time.Now()); got != "x: 0 running, 0 queued, 9 of 9 units spent today; no further exports for 60 min" {
+	if got := free.Summary(time.Now()); got != "x: no limits, 0 queued, 9 of 9 units spent today; no further exports for 60 min" {
 		t.Error(got)
 	}
 	w.purses["eu"].err = errors.New("boom")

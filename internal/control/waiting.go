@@ -42,8 +42,10 @@ func queuedFor(r *export.Record, s *Standing, line *lines, now time.Time) string
 			roughly(s.Today.Ends.Sub(now)), s.Name, amount(s.Today.Spent), amount(s.Today.Cap))
 	case s.Budget.Halted != "":
 		return halted(s.Budget)
-	case !inLine:
+	case !inLine && line.looked[r.ID]:
 		return "its turn in a worker"
+	case !inLine:
+		return "a slot" // too many were asked about to say more
 	}
 	what, when := "a slot", "in about "+roughly(line.starts[r.ID])
 	if s.Budget.Slots == 0 {
