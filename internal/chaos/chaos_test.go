@@ -9,13 +9,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/clipferry/clipferry/internal/export"
 )
 
 // short is a run that every build can afford: about a minute.
 func short() config {
 	return config{
 		seed: 99, duration: 25 * time.Second, exports: 45, workers: 3, kills: 9, stops: 2,
-		slots: 20, rate: 1200, fsync: "always", lapse: true, within: 5 * time.Minute,
+		slots: 20, rate: 1200, fsync: "always", inDoubt: export.Resubmit, lapse: true, within: 5 * time.Minute,
 	}
 }
 
@@ -23,12 +25,23 @@ func TestShortChaos(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes about a minute")
 	}
+	for _, policy := range []export.Policy{export.Resubmit, export.Hold} {
+		t.Run(string(policy), func(t *testing.T) {
+			t.Parallel()
+			cfg := short()
+			cfg.inDoubt = policy
+			survive(t, cfg)
+		})
+	}
+}
+
+func survive(t *testing.T, cfg config) {
 	st, err := newStage(t.TempDir(), writerFunc(func(p []byte) { t.Log(strings.TrimRight(string(p), "\n")) }))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer st.close(false)
-	rep, err := play(t.Context(), st, short())
+	rep, err := play(t.Context(), st, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +138,7 @@ func TestEveryOrderIsOneThatTheProviderTakes(t *testing.T) {
 }
 
 func TestWrongFlagsAreRefused(t *testing.T) {
-	for _, args := range [][]string{{"-workers", "0"}, {"-duration", "1s"}, {"-exports", "-1"}, {"stray"}, {"-nope"}} {
+	for _, args := range [][]string{{"-workers", "0"}, {"-duration", "1s"}, {"-exports", "-1"}, {"-in-doubt", "guess"}, {"stray"}, {"-nope"}} {
 		if code := run(context.Background(), args, io.Discard, io.Discard); code != 2 {
 			t.Errorf("%v: exit %d", args, code)
 		}

@@ -40,7 +40,7 @@ func (h *house) unsettled(ctx context.Context, ids []string) (string, error) {
 		if err != nil {
 			return fmt.Sprintf("%s: %v", id, err), nil //nolint:nilerr // it is what has to change
 		}
-		if !r.State.Final() {
+		if !r.State.Final() || r.State == export.Held {
 			return fmt.Sprintf("%s is %s", id, r.State), nil
 		}
 	}
@@ -152,6 +152,9 @@ func (a *audit) paid(r *export.Record, submits []emulator.Submit) {
 	}
 	again := len(submits) - 1
 	a.rep.again += again
+	if again > 0 && a.h.cfg.inDoubt == export.Hold {
+		a.rep.breach("paid twice: export %s was submitted %d times, though it was to be held", r.ID, len(submits))
+	}
 	if again > r.Doubts {
 		a.rep.breach("paid twice: export %s was submitted %d times and was in doubt %d times", r.ID, len(submits), r.Doubts)
 	}

@@ -149,6 +149,7 @@ func (h *house) workerEnv() []string {
 		"CLIPFERRY_API_MAX_ACTIVE_EXPORTS="+strconv.Itoa(h.cfg.slots),
 		"CLIPFERRY_S3_BUCKET="+s3test.Bucket, "CLIPFERRY_S3_PATH_STYLE=true", "CLIPFERRY_S3_PART_SIZE=5MiB",
 		"CLIPFERRY_LINK_ALLOWED_CIDRS=127.0.0.0/8", "CLIPFERRY_HTTP_ADDR=", "CLIPFERRY_LOG_FORMAT=json",
+		"CLIPFERRY_SUBMIT_IN_DOUBT="+string(h.cfg.inDoubt),
 	)
 }
 

@@ -31,6 +31,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/export"
 )
 
 func main() { os.Exit(interruptible()) }
@@ -90,6 +92,7 @@ type config struct {
 	slots    int // the provider's limit of exports at once
 	rate     int // and of requests a minute
 	fsync    string
+	inDoubt  export.Policy
 	skew     bool // of the clocks of the first two workers
 	// lapse ends the leases of dead workers at once when the drain begins,
 	// instead of waiting for it: for a short run.
@@ -112,6 +115,7 @@ func parse(args []string, stderr io.Writer) (config, string, error) {
 	flags.IntVar(&cfg.slots, "slots", 60, "exports at once that the provider allows")
 	flags.IntVar(&cfg.rate, "rate", 1200, "requests a minute that the provider allows")
 	flags.StringVar(&cfg.fsync, "fsync", "always", "Redis's appendfsync: always or everysec")
+	inDoubt := flags.String("in-doubt", string(export.Resubmit), "what becomes of a submit whose answer was lost: resubmit, or hold with an operator who looks into the provider's books")
 	flags.BoolVar(&cfg.skew, "skew", true, "let the clocks of two workers be 30 s off")
 	flags.DurationVar(&cfg.within, "within", 5*time.Minute, "how long after the last fault all must be settled")
 	if err := flags.Parse(args); err != nil {
@@ -119,6 +123,10 @@ func parse(args []string, stderr io.Writer) (config, string, error) {
 	}
 	if flags.NArg() > 0 {
 		return cfg, "", fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	cfg.inDoubt = export.Policy(*inDoubt)
+	if cfg.inDoubt != export.Resubmit && cfg.inDoubt != export.Hold {
+		return cfg, "", fmt.Errorf("-in-doubt %s: it is resubmit or hold", cfg.inDoubt)
 	}
 	minutes := cfg.duration.Minutes()
 	setDefault(&cfg.exports, int(40*minutes))

@@ -34,6 +34,9 @@ func playGuarded(ctx context.Context, st *stage, cfg config) (*report, error) {
 	h.Logf("%d exports in %s, %d workers, seed %d", cfg.exports, cfg.duration, cfg.workers, cfg.seed)
 	stopWatch := h.watch(ctx)
 	defer stopWatch()
+	operator := &operator{h: h}
+	stopOperator := operator.start(ctx)
+	defer stopOperator()
 	var wg sync.WaitGroup
 	wg.Go(func() { p.run(ctx, all) })
 	wg.Go(func() { t.run(ctx, schedule(cfg)) })
@@ -49,6 +52,8 @@ func playGuarded(ctx context.Context, st *stage, cfg config) (*report, error) {
 		return nil, err
 	}
 	stopWatch()
+	stopOperator()
+	rep.taken, rep.resent = operator.taken, operator.resent
 	f.close(syscall.SIGTERM)
 	h.judge(ctx, rep, f, t, p, all)
 	return rep, nil

@@ -27,6 +27,7 @@ type report struct {
 	clips, manifests, unnamed, aborted, letters int
 	bytes                                       int64
 	started, killed, stopped, skipped, gaveUp   int
+	taken, resent                               int
 	slowestStop                                 time.Duration
 	requests                                    map[string]map[string]int
 
@@ -76,6 +77,9 @@ func (r *report) print(out io.Writer) {
 	row("charged by the provider", "%d, of which %d answers were lost", r.charged, r.answersLost)
 	row("submitted again", "%d: %d after a lost answer, %d after the death of the worker that had it; %d doubts recorded",
 		r.again, r.againLost, r.againKilled, r.doubts)
+	if r.cfg.inDoubt == export.Hold {
+		row("held", "%d: %d found at the provider and taken up, %d not there and sent again", r.taken+r.resent, r.taken, r.resent)
+	}
 	row("archived", "%d clips, %.1f MB, %d manifests; %d clips in S3 of superseded tasks", r.clips, float64(r.bytes)/1e6, r.manifests, r.unnamed)
 	row("dead letters of asynq", "%d", r.letters)
 	row("unfinished uploads swept", "%d", r.aborted)
