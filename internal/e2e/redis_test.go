@@ -17,11 +17,11 @@ import (
 	"github.com/clipferry/clipferry/internal/s3test"
 )
 
-// batch is n exports with ids of their own that render for 4 to 24 s.
-func batch(n int) string {
+// batch is n exports with ids of their own that render for least to 20 s more.
+func batch(n, least int) string {
 	var lines []string
 	for i := range n {
-		lines = append(lines, fmt.Sprintf(`{"project_id":"p%d~clips=2~render=%ds","job_id":"job-%d"}`, i, 4+i*7%21, i))
+		lines = append(lines, fmt.Sprintf(`{"project_id":"p%d~clips=2~render=%ds","job_id":"job-%d"}`, i, least+i*7%21, i))
 	}
 	return strings.Join(lines, "\n")
 }
@@ -99,7 +99,7 @@ func TestRedisGoneForGoodInTheMiddle(t *testing.T) {
 	h.env = append(h.env, "CLIPFERRY_API_MAX_ACTIVE_EXPORTS=0")
 	h.worker()
 	h.worker()
-	lines := batch(n)
+	lines := batch(n, 15)
 	h.enqueue(lines)
 	h.eventually("all are paid for, and some archived", 2*time.Minute, func() bool {
 		return h.stored(receipts) == n && h.stored(manifests) >= 3
@@ -131,7 +131,7 @@ func TestASentinelFailoverInTheMiddle(t *testing.T) {
 	h := newHouseOn(t, sentinel.URL(), "--requests-per-minute", "0")
 	h.worker()
 	h.worker()
-	lines := batch(12)
+	lines := batch(12, 4)
 	h.enqueue(lines)
 	h.eventually("some are paid for", time.Minute, func() bool { return h.submits() >= 4 })
 	old := sentinel.Failover()
@@ -152,7 +152,7 @@ func TestAClusterThatIsReshardedAndLosesAMaster(t *testing.T) {
 	h := newHouseOn(t, cluster.URL(), "--requests-per-minute", "0")
 	h.worker()
 	h.worker()
-	lines := batch(12)
+	lines := batch(12, 4)
 	h.enqueue(lines)
 	h.eventually("some are paid for", time.Minute, func() bool { return h.submits() >= 4 })
 	for i := range cluster.Nodes { // around, so that whatever is busy moves while it is

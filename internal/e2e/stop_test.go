@@ -48,7 +48,7 @@ func TestAStopWaitsForAPostAndCutsATransfer(t *testing.T) {
 	h := newHouse(t, "--requests-per-minute", "0")
 	h.order(
 		emulator.Fault{Kind: emulator.FaultDelay, Route: emulator.RouteSubmit, Project: "slow*", Delay: emulator.Duration(10 * time.Second)},
-		emulator.Fault{Kind: emulator.FaultSlow, Route: emulator.RouteClip, Project: "large*", Rate: 1 << 20},
+		emulator.Fault{Kind: emulator.FaultSlow, Route: emulator.RouteClip, Project: "large*", Rate: 1 << 19},
 	)
 	w := h.worker()
 	h.enqueue(`{"project_id":"large~clips=1~size=60MB~render=1s","job_id":"large"}`)
@@ -121,7 +121,7 @@ func TestARevokedKeyStopsTheWholeFleet(t *testing.T) {
 	forbidden := emulator.Fault{Kind: emulator.FaultStatus, Status: http.StatusForbidden}
 	submits, reads := forbidden, forbidden
 	submits.Route, reads.Route = emulator.RouteSubmit, emulator.RouteRead
-	ids := h.enqueue(batch(8))
+	ids := h.enqueue(batch(8, 4))
 	h.worker("CLIPFERRY_HTTP_ADDR=" + address)
 	h.worker()
 	h.eventually("some are paid for", time.Minute, func() bool { return h.submits() >= 3 })
