@@ -61,21 +61,20 @@ func (l *lookout) at(ctx context.Context, records []*export.Record) control.Outl
 }
 
 // summaries are how the accounts stand, one a line.
-func (c *console) summaries(out control.Outlook) []string {
+func summaries(out control.Outlook) []string {
 	var all []string
 	for _, s := range out.Accounts {
-		line := "account " + s.Summary(time.Now())
-		if width := c.width(); isTerminal(c.stdout) && len(line) > width {
-			line = cut(line, width)
+		all = append(all, "account "+s.Summary(time.Now()))
+		if spent := s.Spending(); spent != "" {
+			all = append(all, "  "+spent)
 		}
-		all = append(all, line)
 	}
 	return all
 }
 
 // printSummaries writes them as messages: they are not what was asked for.
 func (c *console) printSummaries(out control.Outlook) {
-	if lines := c.summaries(out); len(lines) > 0 {
+	if lines := summaries(out); len(lines) > 0 {
 		fmt.Fprintln(c.stderr, strings.Join(lines, "\n"))
 	}
 }

@@ -102,7 +102,11 @@ type watched struct {
 func (s *status) show(ctx context.Context, v *watched, ids []string, records map[string]*export.Record) error {
 	out := v.look.at(ctx, slices.Collect(maps.Values(records)))
 	if s.watch && !s.json && v.c.lively() {
-		return v.screen.draw(append(overview(v.c, ids, records, out.WaitingFor), v.c.summaries(out)...))
+		lines := overview(v.c, ids, records, out.WaitingFor)
+		for _, line := range summaries(out) {
+			lines = append(lines, cut(line, v.c.width())) // one that wraps could not be drawn over
+		}
+		return v.screen.draw(lines)
 	}
 	for _, id := range ids {
 		text, err := s.render(v.c, id, records[id], out.WaitingFor[id])

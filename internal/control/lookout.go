@@ -14,6 +14,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/pace"
 	"github.com/clipferry/clipferry/internal/units"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -320,6 +321,26 @@ func (s Standing) Summary(now time.Time) string {
 	}
 	if st.Halted != "" {
 		text += "; HALTED: " + halted(st)
+	}
+	return text
+}
+
+// Spending is what the account's requests went to since its state was made, in
+// one line for people; empty before the first one.
+func (s Standing) Spending() string {
+	st := s.Budget
+	var sent, refused, failed int64
+	for _, kind := range pace.Kinds {
+		sent, refused, failed = sent+st.Sent[kind], refused+st.Refused[kind], failed+st.Failed[kind]
+	}
+	if sent == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("requests so far: %d submits, %d reads, %d for fresh links; %d refused, %d failed",
+		st.Sent[budget.Submit], st.Sent[budget.Read], st.Sent[budget.Refresh], refused, failed)
+	if st.Ends > 0 {
+		text += fmt.Sprintf("; renders take %.0f s (%.0f s expected), their ends are seen after %.1f s",
+			st.Duration.Seconds(), st.Predicted.Seconds(), st.Lag.Seconds())
 	}
 	return text
 }

@@ -267,6 +267,18 @@ func TestAccountsAreSummedUp(t *testing.T) {
 	if got := free.Summary(time.Now()); got != "x: no limits, 0 queued, 9 of 9 units spent today; no further exports for 60 min" {
 		t.Error(got)
 	}
+	if got := free.Spending(); got != "" {
+		t.Error(got)
+	}
+	spent := control.Standing{Budget: budget.Status{
+		Sent:    map[budget.Kind]int64{budget.Submit: 12, budget.Read: 48, budget.Refresh: 1},
+		Refused: map[budget.Kind]int64{budget.Read: 2}, Failed: map[budget.Kind]int64{budget.Submit: 1, budget.Read: 2},
+		Ends: 11, Duration: 172 * time.Second, Predicted: 180 * time.Second, Lag: 6240 * time.Millisecond,
+	}}
+	if got := spent.Spending(); got != "requests so far: 12 submits, 48 reads, 1 for fresh links; 2 refused, 3 failed; "+
+		"renders take 172 s (180 s expected), their ends are seen after 6.2 s" {
+		t.Error(got)
+	}
 	w.purses["eu"].err = errors.New("boom")
 	if _, err := w.lookout.Look(t.Context(), nil, "eu"); err == nil || !strings.Contains(err.Error(), "account eu: boom") {
 		t.Errorf("%v", err)
