@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -48,10 +49,9 @@ type house struct {
 	gate    *budget.Gate
 	archive *storage.Archive
 
-	env              []string
-	program, skewed  string
-	workerLog        *os.File
-	workerLogAddress string
+	env             []string // of the workers
+	program, skewed string   // the binaries; skewed may be empty
+	workerLog       *os.File
 }
 
 func newHouse(ctx context.Context, st *stage, cfg config) (*house, error) {
@@ -77,8 +77,7 @@ func newHouse(ctx context.Context, st *stage, cfg config) (*house, error) {
 		return nil, err
 	}
 	h.env = h.workerEnv()
-	h.workerLogAddress = st.TempDir() + "/workers.log"
-	h.workerLog, err = os.Create(h.workerLogAddress)
+	h.workerLog, err = os.Create(filepath.Join(st.TempDir(), "workers.log"))
 	return h, err
 }
 

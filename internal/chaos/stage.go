@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -106,9 +106,7 @@ func guard(f func() error) (err error) {
 		switch cause := recover().(type) {
 		case nil:
 		case failure:
-			err = fmt.Errorf("%s", string(cause))
-		case runtime.Error:
-			panic(cause)
+			err = errors.New(string(cause))
 		default:
 			panic(cause)
 		}
