@@ -402,3 +402,22 @@ func TestRedisHangs(t *testing.T) {
 		t.Fatalf("%+v, %v", st, err)
 	}
 }
+
+// TestReleaseOnAnOldCopy has a worker that missed what another did.
+func TestReleaseOnAnOldCopy(t *testing.T) {
+	t.Parallel()
+	inMemory(t, func(t *testing.T, m *memory, gate func(Options) *Gate) {
+		one, two := gate(Options{MaxActive: 1}), gate(Options{MaxActive: 1})
+		if err := one.Release(t.Context(), "nothing"); err != nil {
+			t.Fatal(err)
+		}
+		m.mute()
+		mustDone(t, mustWait(t, two, Request{Export: "a", Kind: Submit}), accepted)
+		if err := one.Release(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		if held, err := one.Slots(t.Context()); err != nil || len(held) != 0 {
+			t.Fatalf("held %v, %v", held, err)
+		}
+	})
+}

@@ -87,13 +87,16 @@ func TestFirstComeFirstServed(t *testing.T) {
 			}
 			last = <-order
 			got = append(got, last)
-			for { // until it is recorded
+			for deadline := time.Now().Add(10 * time.Second); ; { // until it is recorded
 				st, err := one.Status(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
 				if len(st.Held) == 1 && !st.Held[0].Pending {
 					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("after %q: %+v", got, st)
 				}
 				time.Sleep(10 * time.Millisecond)
 			}

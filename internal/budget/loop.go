@@ -40,6 +40,8 @@ type op struct {
 	join   *waiting
 	leave  string
 	finish string // the turn that apply ends
+	// look says that apply changes nothing, so the copy may be a moment old.
+	look bool
 	// apply may run several times, each time on a state in which it hasn't.
 	apply func(now pace.Instant, s *pace.State)
 	done  chan error
@@ -139,7 +141,7 @@ func (g *Gate) look(ctx context.Context, f func(pace.Instant, *pace.State)) erro
 	running := g.running && !g.closed
 	g.mu.Unlock()
 	if running {
-		return g.do(ctx, &op{apply: f})
+		return g.do(ctx, &op{apply: f, look: true})
 	}
 	return g.read(ctx, f)
 }

@@ -115,3 +115,10 @@ func (m *memory) count() int {
 	defer m.mu.Unlock()
 	return m.trips
 }
+
+// mute loses what would be told to those who watch now.
+func (m *memory) mute() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.watchers)
+}

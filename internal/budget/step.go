@@ -41,8 +41,10 @@ func (l *loop) step() {
 		len(l.state.Turns) > 0 && time.Since(l.heard) > quietFlying {
 		l.fresh = false
 	}
+	loaded := false
 	for range tries {
 		if !l.fresh {
+			loaded = true
 			if err := l.load(); err != nil {
 				l.trouble("reach the shared budget", err)
 				return
@@ -62,6 +64,12 @@ func (l *loop) step() {
 			l.state.Alive(l.g.id, now)
 		}
 		if !l.state.Dirty() {
+			if !loaded && l.changing() {
+				// Nothing to change in the copy; but it may be a moment old, and
+				// nothing is stored that would show it.
+				l.fresh = false
+				continue
+			}
 			l.complete(nil)
 			return
 		}
@@ -81,6 +89,16 @@ func (l *loop) step() {
 	}
 	l.g.log.Warn("the shared budget changes faster than it can be followed")
 	l.backoff, l.fresh = retryFirst, false
+}
+
+// changing says whether something is to be done that was meant to change the state.
+func (l *loop) changing() bool {
+	for _, o := range l.ops {
+		if !o.look {
+			return true
+		}
+	}
+	return false
 }
 
 // complete tells everybody what was stored.
