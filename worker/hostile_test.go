@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -21,8 +22,11 @@ import (
 const memoryBound = 256 << 20
 
 // watchMemory samples the heap until stop is called, which asserts the bound.
+// As in production, GOMEMLIMIT has the garbage collected before that.
 func watchMemory(t *testing.T) (stop func()) {
 	t.Helper()
+	limit := debug.SetMemoryLimit(memoryBound * 3 / 4)
+	t.Cleanup(func() { debug.SetMemoryLimit(limit) })
 	done, most := make(chan struct{}), make(chan uint64)
 	go func() {
 		var peak uint64
@@ -101,13 +105,13 @@ func TestHostileLinksEndClearlyAndSlowNobody(t *testing.T) {
 }
 
 func TestBodiesWithoutEndCostNoMemoryAndNoExport(t *testing.T) {
-	r := newRig(t)
+	r := newRigAlone(t)
 	server := r.emulated(emulator.Options{Render: emulator.Render{Fixed: time.Millisecond}})
 	for _, f := range []emulator.Fault{
 		{Kind: emulator.FaultHuge, Route: emulator.RouteRead, Project: "huge*", Count: 1},
-		{Kind: emulator.FaultBomb, Route: emulator.RouteRead, Project: "bomb*", Count: 1},
-		{Kind: emulator.FaultBomb, Route: emulator.RouteClip, Project: "clip-bomb*", Count: 1},
-		{Kind: emulator.FaultBomb, Route: emulator.RouteThumbnail, Project: "thumb-bomb*", Count: 1},
+		{Kind: emulator.FaultBomb, Route: emulator.RouteRead, Project: "bomb*", Count: 1, Bytes: 64 << 20},
+		{Kind: emulator.FaultBomb, Route: emulator.RouteClip, Project: "clip-bomb*", Count: 1, Bytes: 64 << 20},
+		{Kind: emulator.FaultBomb, Route: emulator.RouteThumbnail, Project: "thumb-bomb*", Count: 1, Bytes: 64 << 20},
 	} {
 		_, err := server.Inject(f)
 		must(t, err)
@@ -132,11 +136,8 @@ func TestBodiesWithoutEndCostNoMemoryAndNoExport(t *testing.T) {
 }
 
 func TestThousandsOfClipsAreArchivedInBoundedMemory(t *testing.T) {
-	const clips = 5000
-	if testing.Short() {
-		t.Skip("takes a minute or two")
-	}
-	r := newRig(t)
+	const clips = manyClips
+	r := newRigAlone(t)
 	r.provider.clips, r.provider.readsFor = clips, 1
 	r.provider.size = 100
 	r.options.MirrorConcurrency = 32

@@ -123,6 +123,24 @@ func TestAProviderThatIsDownIsLeftAloneUntilItAnswers(t *testing.T) {
 	}
 }
 
+func TestAStopDoesNotWaitForARedisThatIsAway(t *testing.T) {
+	const timeout = 2 * time.Second
+	r := newRig(t)
+	r.provider.readsFor = 1000
+	r.options.ShutdownTimeout = timeout
+	stop := r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "proj"})
+	r.awaitState(id, export.Rendering)
+	r.redis.Pause()
+	began := time.Now()
+	stop()
+	took := time.Since(began)
+	r.redis.Resume()
+	if took > timeout+3*time.Second {
+		t.Errorf("it took %s to stop, with %s for what is under way", took, timeout)
+	}
+}
+
 func TestNoNumberOfFaultsEndsAnExportBeforeItsDeadline(t *testing.T) {
 	const often = 1000
 	now := time.Date(2026, 4, 7, 12, 0, 0, 0, time.UTC)

@@ -56,6 +56,12 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	t.Parallel()
+	return newRigAlone(t)
+}
+
+// newRigAlone is newRig for a test that measures the whole process.
+func newRigAlone(t *testing.T) *rig {
+	t.Helper()
 	r := &rig{t: t, redis: redistest.Start(t), s3: s3test.Start(t)}
 	r.rdb = r.redis.Client()
 	r.ledger = ledger.New(ledger.Options{Redis: r.rdb})
