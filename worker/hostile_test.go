@@ -118,9 +118,12 @@ func TestBodiesWithoutEndCostNoMemoryAndNoExport(t *testing.T) {
 	}
 	stop := watchMemory(t)
 	r.work()
-	for _, project := range []string{"huge", "bomb", "clip-bomb", "thumb-bomb", "plain"} {
-		id := r.enqueue(tasks.Export{JobID: project, ProjectID: project + "~clips=1"})
-		rec := r.awaitState(id, export.Archived)
+	projects := []string{"huge", "bomb", "clip-bomb", "thumb-bomb", "plain"}
+	for _, project := range projects {
+		r.enqueue(tasks.Export{JobID: project, ProjectID: project + "~clips=1"})
+	}
+	for _, project := range projects {
+		rec := r.awaitState(project, export.Archived)
 		content, err := server.Content(rec.ExportTaskID, 0)
 		must(t, err)
 		served, err := content.SHA256()
@@ -152,7 +155,7 @@ func TestThousandsOfClipsAreArchivedInBoundedMemory(t *testing.T) {
 	few := r.awaitState(r.enqueue(tasks.Export{ProjectID: "few"}), export.Archived)
 	was, err := r.desk.Get(t.Context(), many)
 	must(t, err)
-	if was.ArchivedCount > clips/2 {
+	if clips >= 5000 && was.ArchivedCount > clips/2 { // fewer are through before the two have been asked for
 		t.Errorf("an export of 2 clips waited for %d of another one's", was.ArchivedCount)
 	}
 	r.patience = 10 * time.Minute
