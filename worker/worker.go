@@ -155,7 +155,9 @@ func setDefault[T comparable](field *T, value T) {
 }
 
 // Run works until ctx ends, then drains: no new work, paid requests waited
-// for, transfers checkpointed. It returns nil after a clean stop.
+// for, transfers checkpointed. It returns nil after a clean stop, at the latest
+// a moment after ShutdownTimeout: Asynq says goodbye to Redis in many words, each
+// of which waits long for a Redis that is away, and none of which matters then.
 func (w *Worker) Run(ctx context.Context) error {
 	defer w.endLife()
 	servers := w.servers()
@@ -174,11 +176,23 @@ func (w *Worker) Run(ctx context.Context) error {
 	<-ctx.Done()
 	w.log.Info("worker stops: no new work, waiting for what is under way")
 	close(w.stopping)
-	shutdown(servers)
-	<-swept
-	w.log.Info("worker stopped")
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		shutdown(servers)
+		<-swept
+	}()
+	select {
+	case <-drained:
+		w.log.Info("worker stopped")
+	case <-time.After(w.o.ShutdownTimeout + goodbye):
+		w.log.Warn("worker stops though Redis has not taken its goodbye; what it had goes on elsewhere in a minute")
+	}
 	return nil
 }
+
+// goodbye is how long Asynq may take to tell a Redis that is well of the end.
+const goodbye = time.Second
 
 func shutdown(servers []server) {
 	var wg sync.WaitGroup
