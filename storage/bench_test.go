@@ -26,7 +26,7 @@ import (
 //
 //	go test -run '^$' -bench 'Transfer$' -benchtime 1x -timeout 30m ./storage/
 //
-// It prints one table for each workload; docs/performance-transfer.md keeps them.
+// It prints one table for each workload; docs/performance.md keeps them.
 // Wall is the median of benchRuns runs, interleaved.
 func BenchmarkTransfer(b *testing.B) {
 	for _, c := range []struct {

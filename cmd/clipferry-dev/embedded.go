@@ -78,11 +78,12 @@ func startS3(ctx context.Context, dir, bucket string) (endpoint string, stop fun
 	if err != nil {
 		return "", nil, fmt.Errorf("start the embedded S3 server: %w", err)
 	}
-	addr, err := freeAddr()
+	addr, err := freeAddr(ctx)
 	if err != nil {
 		return "", nil, err
 	}
-	cmd := exec.Command(self, serveS3Command, "--addr", addr, "--dir", dir)
+	// It ends with its standard input, after the worker: not with ctx.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, serveS3Command, "--addr", addr, "--dir", dir)
 	life, err := cmd.StdinPipe()
 	if err != nil {
 		return "", nil, fmt.Errorf("start the embedded S3 server: %w", err)
@@ -141,8 +142,9 @@ func makeBucket(ctx context.Context, bucket string) error {
 }
 
 // freeAddr returns a loopback address that nobody listens on.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freeAddr(ctx context.Context) (string, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("find a free port: %w", err)
 	}

@@ -3,7 +3,7 @@
 //
 //	go run ./internal/budget/bench
 //
-// It prints the tables of docs/performance-budget.md. The same seeds give the
+// It prints the tables of docs/performance.md. The same seeds give the
 // same figures.
 package main
 
