@@ -1,15 +1,12 @@
 package worker_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hibiken/asynq"
 
@@ -338,157 +335,5 @@ func TestMalformedTasksEndFailedAndBlockNobody(t *testing.T) {
 	must(t, err)
 	if len(failed) < 6 {
 		t.Errorf("%d failed exports listed", len(failed))
-	}
-}
-
-func TestRedisGoneForGood(t *testing.T) {
-	r := newRig(t)
-	r.provider.readsFor = 1000
-	stop := r.work()
-	ids := make([]string, 4)
-	for i := range ids {
-		ids[i] = r.enqueue(tasks.Export{ProjectID: "proj"})
-		r.await(ids[i], "accepted with a receipt", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptOpen })
-	}
-	stop()
-	must(t, r.rdb.FlushAll(context.Background()).Err())
-	r.provider.mu.Lock()
-	r.provider.readsFor = 1
-	r.provider.mu.Unlock()
-	r.work()
-	for range 2 { // twice is as good as once
-		done, err := r.desk.Recover(t.Context(), r.archive)
-		must(t, err)
-		if done.Rebuilt+done.Known+done.Closed != 4 {
-			t.Errorf("recovered %+v", done)
-		}
-	}
-	for _, id := range ids {
-		r.awaitState(id, export.Archived)
-	}
-	if r.provider.submits() != 4 {
-		t.Errorf("paid %d times for 4 exports", r.provider.submits())
-	}
-}
-
-func TestAJobIDThatReturnsAfterALossOfRedisIsNotPaidAgain(t *testing.T) {
-	r := newRig(t)
-	r.work()
-	e := tasks.Export{JobID: "precious", ProjectID: "proj"}
-	first := r.awaitState(r.enqueue(e), export.Archived)
-	r.await("precious", "closed", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptDone })
-	must(t, r.rdb.FlushAll(context.Background()).Err())
-	rec := r.awaitState(r.enqueue(e), export.Archived)
-	if r.provider.submits() != 1 || rec.Manifest != first.Manifest || rec.ArchivedCount != first.ArchivedCount {
-		t.Errorf("paid %d times; manifest %s, clips %d", r.provider.submits(), rec.Manifest, rec.ArchivedCount)
-	}
-}
-
-func TestNoSecretIsInATaskOrInTheView(t *testing.T) {
-	r := newRig(t)
-	r.provider.readsFor = 1
-	r.provider.serve = func(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		return true
-	}
-	r.work()
-	id := r.enqueue(tasks.Export{ProjectID: "proj"})
-	rec := r.await(id, "in trouble", func(rec *export.Record) bool { return rec.Clips[0] != nil && rec.Clips[0].Faults > 0 })
-	text, _ := json.Marshal(rec.View())
-	inspector := asynq.NewInspectorFromRedisClient(r.rdb)
-	var all []*asynq.TaskInfo
-	for _, q := range tasks.Queues() {
-		for _, list := range []func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error){
-			inspector.ListScheduledTasks, inspector.ListPendingTasks, inspector.ListRetryTasks, inspector.ListActiveTasks,
-		} {
-			infos, _ := list(q)
-			all = append(all, infos...)
-		}
-	}
-	if len(all) == 0 {
-		t.Error("no task to look at")
-	}
-	for _, info := range all {
-		text = append(text, info.Payload...)
-		text = append(text, info.LastErr...)
-	}
-	if strings.Contains(string(text), "secret-") {
-		t.Errorf("a link's signature is visible: %s", text)
-	}
-}
-
-// sweepLease spaces the sweeps of a fleet.
-const sweepLease = "clipferry:{fleet}:lease:sweep"
-
-func TestATaskThatAsynqGaveUpIsRecorded(t *testing.T) {
-	r := newRig(t)
-	r.provider.readsFor = 1000
-	stop := r.work()
-	id := r.enqueue(tasks.Export{ProjectID: "proj"})
-	r.awaitState(id, export.Rendering)
-	stop()
-	// What asynq does with a task whose worker died too often.
-	rec, err := r.ledger.Load(t.Context(), id)
-	must(t, err)
-	inspector := asynq.NewInspectorFromRedisClient(r.rdb)
-	taskID := tasks.PollTaskID(id, rec.Step)
-	if err := inspector.ArchiveTask(tasks.QueuePoll, taskID); err != nil {
-		t.Fatalf("archive %s: %v", taskID, err)
-	}
-	must(t, r.rdb.Del(t.Context(), sweepLease).Err()) // sweep at once
-	r.work()
-	rec = r.awaitState(id, export.Failed)
-	if !strings.Contains(rec.Error, "given up") {
-		t.Errorf("error: %s", rec.Error)
-	}
-	r.provider.mu.Lock()
-	r.provider.readsFor = 1
-	r.provider.mu.Unlock()
-	_, err = r.desk.Retry(t.Context(), id, export.RetryOptions{})
-	must(t, err)
-	r.awaitState(id, export.Archived)
-	if r.provider.submits() != 1 {
-		t.Errorf("paid %d times", r.provider.submits())
-	}
-}
-
-func TestTheSweeperBringsBackWhatIsMissing(t *testing.T) {
-	r := newRig(t)
-	r.provider.readsFor = 1000
-	stop := r.work()
-	id := r.enqueue(tasks.Export{ProjectID: "proj"})
-	r.awaitState(id, export.Rendering)
-	stop()
-	keys, err := r.rdb.Keys(t.Context(), "asynq:*").Result()
-	must(t, err)
-	must(t, r.rdb.Del(t.Context(), slices.DeleteFunc(keys, func(k string) bool { return k == "asynq:queues" })...).Err())
-	must(t, r.rdb.Del(t.Context(), sweepLease).Err())
-	r.provider.mu.Lock()
-	r.provider.readsFor = 1
-	r.provider.mu.Unlock()
-	r.work() // sweeps at its start
-	r.awaitState(id, export.Archived)
-}
-
-func TestPastTheDeadlineWhatWasSavedIsNamed(t *testing.T) {
-	r := newRig(t)
-	r.provider.clips, r.provider.readsFor = 2, 1
-	r.provider.read = func(n int, task *wayin.Task) error {
-		task.ExpireAt = time.Now().Add(-time.Hour)
-		if n > 1 {
-			return refusal(wayin.NotFound, fault.Retry, "unknown task")
-		}
-		return nil
-	}
-	r.provider.dead = map[string]bool{"/task-1/1.mp4?signature=secret-0": true}
-	r.work()
-	id := r.enqueue(tasks.Export{ProjectID: "proj"})
-	rec := r.awaitState(id, export.Expired)
-	r.await(id, "one clip saved", func(rec *export.Record) bool { return rec.ArchivedCount == 1 })
-	if !strings.Contains(rec.Error, "--pay-again") {
-		t.Errorf("error: %s", rec.Error)
-	}
-	if _, err := r.desk.Retry(t.Context(), id, export.RetryOptions{}); !errors.Is(err, export.ErrPaid) {
-		t.Errorf("retry without a word about money: %v", err)
 	}
 }
