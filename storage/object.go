@@ -136,6 +136,12 @@ func (a *Archive) putSmall(ctx context.Context, key string, body []byte, v verdi
 		case isUnsupported(err) && conditional:
 			a.forgetConditional(ctx)
 			continue
+		case conditional && httpStatus(err) == 0 && ctx.Err() == nil:
+			// A server may refuse and cut the connection before the body is through,
+			// so that its refusal is never read: look.
+			if _, there, look := a.head(ctx, key); look == nil && there {
+				return true, nil
+			}
 		}
 		return false, s3Fault(ctx, "archiving "+key, err)
 	}
