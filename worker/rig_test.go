@@ -121,7 +121,10 @@ func (r *rig) work() (stop func()) {
 			r.t.Errorf("worker: %v", err)
 		}
 	})
-	r.t.Cleanup(stop)
+	r.t.Cleanup(func() {
+		stop()
+		<-w.Drained() // before the client is closed
+	})
 	return stop
 }
 

@@ -112,6 +112,7 @@ type Worker struct {
 	inspect  *asynq.Inspector
 
 	stopping chan struct{}   // closed when no new work is begun
+	drained  chan struct{}   // closed when the servers are down
 	life     context.Context // ends when the process is about to
 	endLife  context.CancelFunc
 }
@@ -129,7 +130,7 @@ func New(o Options) (*Worker, error) {
 	return &Worker{
 		o: o, log: o.Logger, watch: o.Observer, now: o.Now, dispatch: dispatch.New(o.Redis),
 		inspect:  asynq.NewInspectorFromRedisClient(o.Redis),
-		stopping: make(chan struct{}), life: life, endLife: end,
+		stopping: make(chan struct{}), drained: make(chan struct{}), life: life, endLife: end,
 	}, nil
 }
 
@@ -176,20 +177,24 @@ func (w *Worker) Run(ctx context.Context) error {
 	<-ctx.Done()
 	w.log.Info("worker stops: no new work, waiting for what is under way")
 	close(w.stopping)
-	drained := make(chan struct{})
 	go func() {
-		defer close(drained)
+		defer close(w.drained)
 		shutdown(servers)
 		<-swept
 	}()
 	select {
-	case <-drained:
+	case <-w.drained:
 		w.log.Info("worker stopped")
 	case <-time.After(w.o.ShutdownTimeout + goodbye):
 		w.log.Warn("worker stops though Redis has not taken its goodbye; what it had goes on elsewhere in a minute")
 	}
 	return nil
 }
+
+// Drained is closed when nothing of a worker that ran uses Redis any more. Until
+// then its client must not be closed, not even after Run: Asynq reads from a
+// subscription that would then end, and panics (v0.26.0).
+func (w *Worker) Drained() <-chan struct{} { return w.drained }
 
 // goodbye is how long Asynq may take to tell a Redis that is well of the end.
 const goodbye = time.Second

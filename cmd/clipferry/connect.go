@@ -16,6 +16,7 @@ import (
 type connection struct {
 	cfg    *config.Config
 	rdb    redis.UniversalClient
+	inUse  bool // something that could not be waited for still uses rdb
 	ledger *ledger.Ledger
 	desk   *control.Desk
 }
@@ -36,4 +37,9 @@ func (c *console) connect(ctx context.Context, needs config.Needs) (*connection,
 }
 
 // close drops the connections; what was written has been acknowledged already.
-func (c *connection) close() { _ = c.rdb.Close() }
+func (c *connection) close() {
+	if c.inUse {
+		return // the end of the process closes it
+	}
+	_ = c.rdb.Close()
+}

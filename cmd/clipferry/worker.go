@@ -83,7 +83,13 @@ func runWorker(ctx context.Context, c *console, args []string) error {
 	if err != nil {
 		return err
 	}
-	return workAndServe(ctx, w, server, f.log)
+	err = workAndServe(ctx, w, server, f.log)
+	select {
+	case <-w.Drained():
+	default: // Redis is away, and what says goodbye to it is left behind
+		f.conn.inUse = true
+	}
+	return err
 }
 
 // workAndServe runs the worker and, where there is one, the server, which goes

@@ -115,6 +115,23 @@ func TestASecondSignalEndsAWorkerAtOnce(t *testing.T) {
 	}
 }
 
+func TestAStopWhileRedisIsAwayIsOrderly(t *testing.T) {
+	h := newHouse(t, "--requests-per-minute", "0")
+	w := h.worker("CLIPFERRY_SHUTDOWN_TIMEOUT=2s")
+	h.enqueue(`{"project_id":"slow","job_id":"slow"}`)
+	h.eventually("it renders", time.Minute, func() bool { return h.state("slow").State == "rendering" })
+	h.redis.Pause()
+	defer h.redis.Resume()
+	began := time.Now()
+	must(t, w.Process.Signal(syscall.SIGTERM))
+	if err := w.Wait(); err != nil { // a panic of what is left behind would be one
+		t.Errorf("it ended with %v", err)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
 func TestARevokedKeyStopsTheWholeFleet(t *testing.T) {
 	h := newHouse(t, "--requests-per-minute", "0")
 	address := s3test.FreeAddr(t)
