@@ -45,7 +45,7 @@ func (w *Worker) servers() []server {
 	servers := []server{
 		w.server("submit", mux, w.o.SubmitConcurrency, time.Second, submitQueues(DefaultAccount)),
 		w.server("poll", mux, w.o.ReadConcurrency, 250*time.Millisecond, map[string]int{tasks.QueuePoll: 1}),
-		w.server("mirror", mux, w.o.MirrorConcurrency, 500*time.Millisecond, map[string]int{
+		w.server("mirror", mux, w.o.MirrorConcurrency, time.Second, map[string]int{
 			tasks.QueueUrgent: 32, tasks.QueueSeal: 16, tasks.QueueMirror: 4, tasks.QueueBulk: 1,
 		}),
 	}
