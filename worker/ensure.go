@@ -93,8 +93,14 @@ func receiptOf(r *export.Record) storage.Receipt {
 // persist carries out a change that must not be lost, such as the provider's
 // answer to a paid request, until Redis has taken it or the process ends.
 func (w *Worker) persist(ctx context.Context, id string, change func(*export.Record) error) (*export.Record, error) {
+	return w.untilTaken(ctx, id, func() (*export.Record, error) { return w.update(ctx, id, change) })
+}
+
+// untilTaken tries an update until the ledger has taken it or refused it for
+// good, or ctx ends.
+func (w *Worker) untilTaken(ctx context.Context, id string, update func() (*export.Record, error)) (*export.Record, error) {
 	for n := 0; ; n++ {
-		r, err := w.update(ctx, id, change)
+		r, err := update()
 		if err == nil || settled(err) || ctx.Err() != nil {
 			return r, err
 		}

@@ -86,14 +86,9 @@ func (w *Worker) clipDone(ctx context.Context, r *export.Record, c *export.Clip,
 	return w.ensure(ctx, r)
 }
 
+// persistClip is persist for a change that needs of all clips only the one.
 func (w *Worker) persistClip(ctx context.Context, id string, idx int, change func(*export.Record) error) (*export.Record, error) {
-	for n := 0; ; n++ {
-		r, err := w.updateClip(ctx, id, idx, change)
-		if err == nil || settled(err) || ctx.Err() != nil {
-			return r, err
-		}
-		pause(ctx, backoff(n, 200*time.Millisecond, 5*time.Second))
-	}
+	return w.untilTaken(ctx, id, func() (*export.Record, error) { return w.updateClip(ctx, id, idx, change) })
 }
 
 func (w *Worker) clipJob(r *export.Record, c *export.Clip) storage.Job {

@@ -90,7 +90,8 @@ func (w *Worker) sweepAll(ctx context.Context, open *[]Deadline) error {
 func (w *Worker) sweepExport(ctx context.Context, id string, open *[]Deadline) error {
 	r, err := w.o.Ledger.Load(ctx, id)
 	if errors.Is(err, ledger.ErrUnknown) {
-		return w.forgetUnborn(ctx, id)
+		// Its birth was cut off, or is under way: then its entry is made anew with the record.
+		return w.o.Ledger.Tidy(ctx, id)
 	}
 	if err != nil {
 		return err
@@ -118,12 +119,6 @@ func (w *Worker) sweepExport(ctx context.Context, id string, open *[]Deadline) e
 		}
 	}
 	return w.ensure(ctx, r)
-}
-
-// forgetUnborn removes the index entry of an export whose birth was cut off. A
-// birth under way is left alone: its entry is made anew with the record.
-func (w *Worker) forgetUnborn(ctx context.Context, id string) error {
-	return w.o.Ledger.Tidy(ctx, id)
 }
 
 // overdue reports whether an export is past its deadline with nothing left to

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
@@ -22,22 +23,13 @@ type screen struct {
 
 func newScreen(w io.Writer, env []string) *screen {
 	f, ok := w.(*os.File)
-	bars := ok && term.IsTerminal(int(f.Fd())) && !set(env, "NO_COLOR") && !contains(env, "TERM=dumb")
+	bars := ok && term.IsTerminal(int(f.Fd())) && !set(env, "NO_COLOR") && !slices.Contains(env, "TERM=dumb")
 	return &screen{w: w, bars: bars, last: map[string]string{}}
 }
 
 func set(env []string, name string) bool {
 	for _, pair := range env {
 		if value, ok := strings.CutPrefix(pair, name+"="); ok && value != "" {
-			return true
-		}
-	}
-	return false
-}
-
-func contains(list []string, s string) bool {
-	for _, e := range list {
-		if e == s {
 			return true
 		}
 	}
