@@ -39,10 +39,17 @@ type Receipt struct {
 	ProjectID    string          `json:"project_id"`
 	Account      string          `json:"account,omitempty"`
 	Request      json.RawMessage `json:"request,omitempty"`
+	Created      time.Time       `json:"created,omitzero"` // when the export was enqueued or taken up
 	Submitted    time.Time       `json:"submitted"`
 	Closed       *time.Time      `json:"closed,omitempty"`
 	State        ReceiptState    `json:"state"`
 	Manifest     string          `json:"manifest,omitempty"` // its key
+	// What its producer asked for besides: where it waits if it has to be
+	// submitted again, whom to tell of its end (as notify.Envelope writes it,
+	// without a secret that could be read), and the trace that it belongs to.
+	Priority string            `json:"priority,omitempty"`
+	Notify   json.RawMessage   `json:"notify,omitempty"`
+	Trace    map[string]string `json:"trace,omitempty"`
 	// Earlier are export tasks that the same id was submitted as before.
 	Earlier []string `json:"earlier,omitempty"`
 }

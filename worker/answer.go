@@ -55,7 +55,7 @@ func (w *Worker) recordSubmit(ctx context.Context, r *export.Record, turn *budge
 func (w *Worker) accepted(ctx context.Context, r *export.Record, turn *budget.Turn, task wayin.Task) error {
 	w.log.Info("export accepted", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.ExportTaskID, task.ExportTaskID)
 	now, seen := w.now(), r.Receipts
-	paid := receiptOf(r)
+	paid := w.receiptOf(r)
 	paid.ExportTaskID, paid.Submitted = task.ExportTaskID, now
 
 	inLedger := make(chan struct{})

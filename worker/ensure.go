@@ -69,7 +69,7 @@ const noClip = -1
 
 func (w *Worker) writeReceipt(ctx context.Context, r *export.Record, says string) error {
 	if r.Receipt == "" {
-		if err := w.o.Archive.PutReceipt(ctx, receiptOf(r)); err != nil {
+		if err := w.o.Archive.PutReceipt(ctx, w.receiptOf(r)); err != nil {
 			return err
 		}
 	}
@@ -83,11 +83,32 @@ func (w *Worker) writeReceipt(ctx context.Context, r *export.Record, says string
 	}
 }
 
-func receiptOf(r *export.Record) storage.Receipt {
-	return storage.Receipt{
+// receiptOf returns the open receipt of an export that was accepted.
+func (w *Worker) receiptOf(r *export.Record) storage.Receipt {
+	receipt := storage.Receipt{
 		ID: r.ID, ExportTaskID: r.ExportTaskID, ProjectID: r.ProjectID, Account: r.Account,
-		Request: r.Request, Submitted: r.SubmittedAt, State: storage.ReceiptOpen,
+		Request: r.Request, Created: r.CreatedAt, Submitted: r.SubmittedAt, State: storage.ReceiptOpen,
+		Priority: r.Priority, Trace: r.Trace,
 	}
+	if w.o.Notifier != nil {
+		receipt.Notify = w.o.Notifier.ForReceipt(r.ID, r.Notify)
+	}
+	return receipt
+}
+
+// inherit takes over what the receipt of an earlier life of the export says:
+// the account, since only the key that paid can read it, and whom to tell.
+func (w *Worker) inherit(r *export.Record, receipt storage.Receipt) {
+	r.Account = receipt.Account
+	if w.o.Notifier == nil || receipt.Notify == nil {
+		return
+	}
+	notify, err := w.o.Notifier.FromReceipt(r.ID, receipt.Notify)
+	if err != nil { // then its new order counts
+		w.log.Error("whom to tell of an export's end is lost", logkey.Export, r.ID, logkey.Error, err)
+		return
+	}
+	r.Notify = notify
 }
 
 // persist carries out a change that must not be lost, such as the provider's

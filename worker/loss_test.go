@@ -34,7 +34,7 @@ func TestRedisGoneForGood(t *testing.T) {
 	r.provider.mu.Unlock()
 	r.work()
 	for range 2 { // twice is as good as once
-		done, err := r.desk.Recover(t.Context(), r.archive)
+		done, err := r.desk.Recover(t.Context(), r.archive, nil)
 		must(t, err)
 		if done.Rebuilt+done.Known+done.Closed != 4 {
 			t.Errorf("recovered %+v", done)

@@ -144,7 +144,7 @@ func (w *Worker) adopt(ctx context.Context, r *export.Record) (bool, error) {
 	}
 	r, err = w.persist(ctx, r.ID, func(r *export.Record) error {
 		var err error
-		r.Account = receipt.Account // only the key that paid can read it
+		w.inherit(r, receipt)
 		if archived {
 			err = r.Restore(w.now(), receipt.ExportTaskID, key, control.ArchivedClips(manifest))
 		} else {

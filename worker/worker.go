@@ -64,6 +64,10 @@ type Archive interface {
 // One that is an asynq.Handler as well is given [tasks.TypeNotify].
 type Notifier interface {
 	Ended(ctx context.Context, r *export.Record) error
+	// ForReceipt returns what the export's receipt holds of whom to tell, and
+	// FromReceipt whom to tell from that, as the record holds it; nil for nobody.
+	ForReceipt(id string, notify json.RawMessage) json.RawMessage
+	FromReceipt(id string, receipt json.RawMessage) (json.RawMessage, error)
 }
 
 // Options configures a Worker.

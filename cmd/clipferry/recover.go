@@ -33,7 +33,11 @@ func runRecover(ctx context.Context, c *console, args []string) error {
 		return err
 	}
 	defer links.Close()
-	done, err := conn.desk.Recover(ctx, archive)
+	to, err := assembly.Envelope(conn.cfg)
+	if err != nil {
+		return err
+	}
+	done, err := conn.desk.Recover(ctx, archive, to)
 	fmt.Fprintf(c.stdout, "rebuilt %d exports; %d are known already, %d are over\n", done.Rebuilt, done.Known, done.Closed)
 	return err
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -167,7 +168,7 @@ func TestRecoverRebuildsWhatWasPaidForAndNothingElse(t *testing.T) {
 	unreadable := errors.New("unreadable")
 	list := receipts{unreadable, broken, done, open, sealed}
 
-	got, err := d.Recover(t.Context(), list)
+	got, err := d.Recover(t.Context(), list, notify.Envelope{})
 	if got != (control.Recovered{Rebuilt: 2, Closed: 1}) {
 		t.Errorf("%+v", got)
 	}
@@ -181,7 +182,7 @@ func TestRecoverRebuildsWhatWasPaidForAndNothingElse(t *testing.T) {
 	if r.State != export.Rendering || r.ExportTaskID != "task-a" || r.Receipt != export.ReceiptOpen || len(r.Wanted) != 1 {
 		t.Errorf("%+v", r)
 	}
-	if got, _ = d.Recover(t.Context(), list); got != (control.Recovered{Known: 2, Closed: 1}) {
+	if got, _ = d.Recover(t.Context(), list, notify.Envelope{}); got != (control.Recovered{Known: 2, Closed: 1}) {
 		t.Errorf("again: %+v", got)
 	}
 	if r, err = d.Get(t.Context(), "d"); err != nil || r.State != export.Archived || r.ArchivedCount != 1 || !r.NeedsCare() {
@@ -189,5 +190,47 @@ func TestRecoverRebuildsWhatWasPaidForAndNothingElse(t *testing.T) {
 	}
 	if n, err := d.rdb.ZCard(t.Context(), "asynq:{clipferry-poll}:scheduled").Result(); err != nil || n > 1 {
 		t.Errorf("%d polls scheduled, %v", n, err)
+	}
+}
+
+// webhookSecret is the one of the specification's example.
+const webhookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+func TestWhatItsProducerAskedForIsRecovered(t *testing.T) {
+	d := newDesk(t)
+	to, err := notify.NewEnvelope([]string{webhookSecret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	created := time.Now().Add(-2 * time.Hour).UTC()
+	webhook := json.RawMessage(`{"webhook":"https://example.com/hook?token=hush"}`)
+	full := storage.Receipt{
+		ID: "full", ExportTaskID: "task-a", ProjectID: "p", State: storage.ReceiptOpen, Account: "eu", Priority: "low",
+		Request: json.RawMessage(`{"project_id":"p"}`), Created: created, Submitted: created.Add(time.Hour),
+		Trace: map[string]string{"traceparent": "00-abc"}, Notify: to.ForReceipt("full", webhook),
+	}
+	old, foreign := full, full // of an older version; sealed by a secret that is gone
+	old.ID, old.Notify, old.Created, old.Priority, old.Trace = "old", nil, time.Time{}, "", nil
+	foreign.ID = "foreign"
+
+	done, err := d.Recover(t.Context(), receipts{full, old, foreign}, to)
+	if done.Rebuilt != 3 {
+		t.Errorf("%+v", done)
+	}
+	if err == nil || !strings.Contains(err.Error(), "foreign is rebuilt, but nobody will be told") || strings.Contains(err.Error(), "full") {
+		t.Errorf("%v", err)
+	}
+	r, err := d.Get(t.Context(), "full")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(r.Notify) != string(webhook) || r.Account != "eu" || r.Priority != "low" || r.Trace["traceparent"] != "00-abc" || !r.CreatedAt.Equal(created) {
+		t.Errorf("%+v", r)
+	}
+	if r, err = d.Get(t.Context(), "old"); err != nil || r.Notify != nil || !r.CreatedAt.Equal(old.Submitted) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if r, err = d.Get(t.Context(), "foreign"); err != nil || r.Notify != nil || r.State != export.Rendering {
+		t.Errorf("%+v, %v", r, err)
 	}
 }

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -18,6 +19,12 @@ type Archive interface {
 	ReadManifest(ctx context.Context, key string) (storage.Manifest, bool, error)
 }
 
+// Recipients reads from a receipt whom to tell of the export's end; a
+// notify.Envelope does. Without one nobody is told.
+type Recipients interface {
+	FromReceipt(id string, receipt json.RawMessage) (json.RawMessage, error)
+}
+
 // Recovered says what Recover did.
 type Recovered struct {
 	Rebuilt int // exports that had no record and have one again
@@ -27,8 +34,9 @@ type Recovered struct {
 
 // Recover rebuilds from the receipts every export that was paid for and whose
 // record is gone. Run twice, or beside a running fleet, it changes nothing:
-// a record that exists is left alone.
-func (d *Desk) Recover(ctx context.Context, archive Archive) (Recovered, error) {
+// a record that exists is left alone. An export comes back even if whom to tell
+// of it can't be read any more; that is one of the faults returned.
+func (d *Desk) Recover(ctx context.Context, archive Archive, to Recipients) (Recovered, error) {
 	var (
 		done   Recovered
 		faults []error
@@ -42,12 +50,20 @@ func (d *Desk) Recover(ctx context.Context, archive Archive) (Recovered, error) 
 			done.Closed++
 			continue
 		}
-		created, err := d.rebuild(ctx, archive, receipt)
+		var notify json.RawMessage
+		var untold error
+		if to != nil {
+			notify, untold = to.FromReceipt(receipt.ID, receipt.Notify)
+		}
+		created, err := d.rebuild(ctx, archive, receipt, notify)
 		switch {
 		case err != nil:
 			faults = append(faults, fmt.Errorf("recover export %s: %w", receipt.ID, err))
 		case created:
 			done.Rebuilt++
+			if untold != nil {
+				faults = append(faults, fmt.Errorf("export %s is rebuilt, but nobody will be told of its end: %w", receipt.ID, untold))
+			}
 		default:
 			done.Known++
 		}
@@ -55,11 +71,12 @@ func (d *Desk) Recover(ctx context.Context, archive Archive) (Recovered, error) 
 	return done, errors.Join(faults...)
 }
 
-func (d *Desk) rebuild(ctx context.Context, archive Archive, receipt storage.Receipt) (bool, error) {
+func (d *Desk) rebuild(ctx context.Context, archive Archive, receipt storage.Receipt, notify json.RawMessage) (bool, error) {
 	r, err := d.fromReceipt(ctx, archive, receipt)
 	if err != nil {
 		return false, err
 	}
+	r.Notify = notify
 	created, err := d.ledger.Create(ctx, r)
 	if err != nil {
 		return false, err
@@ -79,9 +96,13 @@ func (d *Desk) fromReceipt(ctx context.Context, archive Archive, receipt storage
 	if err != nil {
 		return nil, fmt.Errorf("the request in its receipt: %w", err)
 	}
-	r := export.New(receipt.ID, receipt.Request, e.Digest(), receipt.ProjectID, receipt.Submitted)
+	created := receipt.Created
+	if created.IsZero() { // written by a version that did not keep it
+		created = receipt.Submitted
+	}
+	r := export.New(receipt.ID, receipt.Request, e.Digest(), receipt.ProjectID, created)
 	r.Wanted = e.ClipIndices
-	r.Account = receipt.Account
+	r.Account, r.Priority, r.Trace = receipt.Account, receipt.Priority, receipt.Trace
 	r.Attempts = 1
 	// A crash between manifest and receipt leaves an archived export's receipt open.
 	key := archive.ManifestKey(receipt.ProjectID, receipt.ExportTaskID)

@@ -13,8 +13,9 @@
 //	             └── up to 11 times within a day, then archived in Asynq, to be run again by hand
 //	Ended ──► a task of the producer's, its TaskID the event's id
 //
-// The address of a webhook often holds a token. It stays in the ledger: no task
-// carries it, no log and no error shows more of it than the host.
+// The address of a webhook often holds a token. It stays in the ledger, and
+// encrypted in the export's receipt in S3 ([Envelope]): no task carries it, no log
+// and no error shows more of it than the host.
 //
 //	clipferry:{<export>}:told   the last event that was put on its way
 package notify
@@ -78,12 +79,12 @@ type Options struct {
 // Notifier tells of ends. It is the worker's Notifier, and the asynq.Handler of
 // [tasks.TypeNotify]. It is safe for concurrent use.
 type Notifier struct {
-	o       Options
-	log     *slog.Logger
-	now     func() time.Time
-	queue   *asynq.Client
-	secrets []secret
-	http    *http.Client
+	o     Options
+	log   *slog.Logger
+	now   func() time.Time
+	queue *asynq.Client
+	http  *http.Client
+	Envelope
 }
 
 // New returns a Notifier. Redis stays the caller's to close.
@@ -100,13 +101,13 @@ func New(o Options) (*Notifier, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	secrets, err := parseSecrets(o.Secrets)
+	envelope, err := NewEnvelope(o.Secrets)
 	if err != nil {
-		return nil, fmt.Errorf("notify: %w", err)
+		return nil, err
 	}
 	return &Notifier{
 		o: o, log: o.Logger, now: o.Now, queue: asynq.NewClientFromRedisClient(o.Redis),
-		secrets: secrets, http: newHTTPClient(o.AllowedCIDRs),
+		http: newHTTPClient(o.AllowedCIDRs), Envelope: envelope,
 	}, nil
 }
 

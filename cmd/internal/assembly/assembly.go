@@ -135,10 +135,21 @@ func Notifier(cfg *config.Config, rdb redis.UniversalClient, l *ledger.Ledger, r
 		AllowedCIDRs: []netip.Prefix(cfg.WebhookAllowedCIDRs), Retention: cfg.LedgerRetention,
 		Observe: func(outcome notify.Outcome) { told.WithLabelValues(string(outcome)).Inc() },
 	}
-	for _, s := range cfg.WebhookSecrets {
-		o.Secrets = append(o.Secrets, s.Reveal())
-	}
+	o.Secrets = webhookSecrets(cfg)
 	return notify.New(o)
+}
+
+// Envelope returns what reads from receipts whom to tell.
+func Envelope(cfg *config.Config) (notify.Envelope, error) {
+	return notify.NewEnvelope(webhookSecrets(cfg))
+}
+
+func webhookSecrets(cfg *config.Config) []string {
+	var secrets []string
+	for _, s := range cfg.WebhookSecrets {
+		secrets = append(secrets, s.Reveal())
+	}
+	return secrets
 }
 
 // NewWorker returns a worker of the rooms in o, with the rest of its options
