@@ -22,3 +22,14 @@ func (a *Archive) Presign(ctx context.Context, key, filename string, ttl time.Du
 	}
 	return req.URL, nil
 }
+
+// PresignHead returns a link as Presign does, for a HEAD: S3 signs the method
+// as well, so that a link for a GET answers a HEAD with 403.
+func (a *Archive) PresignHead(ctx context.Context, key string, ttl time.Duration) (string, error) {
+	in := &s3.HeadObjectInput{Bucket: &a.opts.Bucket, Key: &key, RequestPayer: a.payer(), ExpectedBucketOwner: a.owner()}
+	req, err := s3.NewPresignClient(a.s3, s3.WithPresignExpires(ttl)).PresignHeadObject(ctx, in)
+	if err != nil {
+		return "", fmt.Errorf("signing a link to %s: %w", key, err)
+	}
+	return req.URL, nil
+}

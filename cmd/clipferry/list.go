@@ -53,8 +53,10 @@ func (l *list) run(ctx context.Context, c *console, args []string) error {
 	if err != nil {
 		return err
 	}
-	look := conn.lookout()
-	defer look.close()
+	look, err := conn.lookout()
+	if err != nil {
+		return err
+	}
 	out := look.at(ctx, records)
 	if l.json {
 		return printViews(c, records, out.WaitingFor)

@@ -54,8 +54,11 @@ func (s *status) run(ctx context.Context, c *console, ids []string) error {
 		return err
 	}
 	defer conn.close()
-	view := &watched{c: c, screen: &screen{c: c}, look: conn.lookout(), last: map[string]string{}}
-	defer view.look.close()
+	look, err := conn.lookout()
+	if err != nil {
+		return err
+	}
+	view := &watched{c: c, screen: &screen{c: c}, look: look, last: map[string]string{}}
 	for {
 		records, err := lookUp(ctx, conn.desk, ids)
 		if err != nil && (!s.watch || ctx.Err() != nil) {

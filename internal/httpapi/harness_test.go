@@ -87,6 +87,11 @@ func (b *bucket) Presign(_ context.Context, key, _ string, ttl time.Duration) (s
 	return u.String() + "?until=" + strconv.FormatInt(b.clock.now().Add(ttl).Unix(), 10), nil
 }
 
+func (b *bucket) PresignHead(ctx context.Context, key string, ttl time.Duration) (string, error) {
+	link, err := b.Presign(ctx, key, "", ttl)
+	return link + "&method=HEAD", err
+}
+
 // fixture is the API on a real ledger, queue and desk.
 type fixture struct {
 	*httptest.Server

@@ -53,6 +53,8 @@ type Queue interface {
 // Presigner makes links to archived files; *storage.Archive is one.
 type Presigner interface {
 	Presign(ctx context.Context, key, filename string, ttl time.Duration) (string, error)
+	// PresignHead is Presign for a HEAD.
+	PresignHead(ctx context.Context, key string, ttl time.Duration) (string, error)
 }
 
 // The defaults of [Options].
@@ -91,6 +93,10 @@ type Options struct {
 	MaxWaiting int
 	// Waiting counts the exports that wait in the submit queues, see [Backlog].
 	Waiting func(ctx context.Context) (int, error)
+	// WaitingFor says by export what open ones wait for, see [control.Lookout];
+	// may be nil. It is asked for clipferry's own answers, never for the
+	// provider's, which a program may read as often as it likes.
+	WaitingFor func(ctx context.Context, open []*export.Record) (map[string]string, error)
 	// Webhooks says that webhooks can be signed and are delivered. Otherwise an
 	// export that asks for one is refused.
 	Webhooks bool
@@ -200,7 +206,7 @@ func (a *API) routes() {
 	a.route("", "/api/", func(_ http.ResponseWriter, r *http.Request) error {
 		return fail(http.StatusNotFound, "there is nothing at this path; see /api/openapi.json")
 	})
-	a.route("GET", "/clips/{signature}/{key...}", a.redirect)
+	a.route("GET", clipPath, a.redirect)
 	a.route("GET", "/healthz", serveAlive)
 	a.route("GET", "/readyz", a.ready.serve)
 	if a.o.Metrics != nil {
@@ -215,11 +221,11 @@ func (a *API) routes() {
 func (a *API) route(method, path string, h handler) {
 	a.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 		got := r.Method
-		if got == http.MethodHead && path != clipPath {
+		if got == http.MethodHead {
 			got = http.MethodGet
 		}
 		if method != "" && got != method {
-			w.Header().Set("Allow", method)
+			w.Header().Set("Allow", strings.Replace(method, "GET", "GET, HEAD", 1))
 			a.fail(w, r, fail(http.StatusMethodNotAllowed, "only "+method+" is possible here, not "+shownMethod(r.Method)))
 			return
 		}

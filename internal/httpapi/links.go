@@ -94,13 +94,19 @@ func isClip(key string) bool {
 	return strings.HasPrefix(key[strings.LastIndexByte(key, '/')+1:], "clip-")
 }
 
-// redirect is GET /clips/{signature}/{key...}.
+// redirect is GET and HEAD /clips/{signature}/{key...}.
 func (a *API) redirect(w http.ResponseWriter, r *http.Request) error {
 	key := r.PathValue("key")
 	if a.o.Archive == nil || !isClip(key) || !a.links.signed(key, r.PathValue("signature")) {
 		return fail(http.StatusNotFound, "no such file; take the link from GET /api/v2/clips/export/{taskId} as it is")
 	}
-	link, err := a.o.Archive.Presign(r.Context(), key, "", a.o.LinkTTL)
+	var link string
+	var err error
+	if r.Method == http.MethodHead { // which S3 refuses under a signature for a GET
+		link, err = a.o.Archive.PresignHead(r.Context(), key, a.o.LinkTTL)
+	} else {
+		link, err = a.o.Archive.Presign(r.Context(), key, "", a.o.LinkTTL)
+	}
 	if err != nil {
 		return err
 	}

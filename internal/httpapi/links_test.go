@@ -34,8 +34,11 @@ func TestALinkRedirects(t *testing.T) {
 	if got.header.Get("Cache-Control") != "no-store" || got.header.Get("Referrer-Policy") != "no-referrer" {
 		t.Errorf("%v", got.header)
 	}
-	if got := f.call("HEAD", path, ""); got.status != 405 || got.header.Get("Allow") != "GET" {
-		t.Errorf("HEAD: %d: a link of S3's is signed for GET alone", got.status)
+	if got := f.call("HEAD", path, ""); got.status != 302 || !strings.HasSuffix(got.header.Get("Location"), "&method=HEAD") {
+		t.Errorf("HEAD: %d %v: S3 signs the method, too", got.status, got.header)
+	}
+	if got := f.call("DELETE", path, ""); got.status != 405 || got.header.Get("Allow") != "GET, HEAD" {
+		t.Errorf("DELETE: %d %v", got.status, got.header)
 	}
 	f.bucket.err = errors.New("no credentials for AKIAEXAMPLE")
 	if got := f.call("GET", path, ""); got.status != 503 || strings.Contains(got.body, "AKIA") {

@@ -39,7 +39,7 @@ func (a *API) view(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeData(w, record.View())
+	return a.writeExport(w, r, record)
 }
 
 // cancel is POST /api/v2/clips/export/{id}/cancel.
@@ -53,7 +53,7 @@ func (a *API) cancel(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	a.log.InfoContext(r.Context(), "export canceled", "export", record.ID, "client", clientOf(r.Context()))
-	return writeData(w, record.View())
+	return a.writeExport(w, r, record)
 }
 
 // retryBody is what may be said with a retry; see [export.RetryOptions].
@@ -94,7 +94,7 @@ func (a *API) retry(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	a.log.InfoContext(r.Context(), "export taken up again", "export", record.ID, "client", clientOf(r.Context()), "pay_again", said.PayAgain)
-	return writeData(w, record.View())
+	return a.writeExport(w, r, record)
 }
 
 func wrongRetry(err error) string {
@@ -118,6 +118,7 @@ type listed struct {
 	Clips         *struct{} `json:"clips,omitempty"` // hides View.Clips, which a list does not load
 	ClipCount     int       `json:"clip_count"`
 	ArchivedCount int       `json:"archived_count"`
+	WaitingFor    string    `json:"waiting_for"`
 }
 
 // list is GET /api/v2/clips/exports.
@@ -137,9 +138,11 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 		found = found[:limit]
 		out.NextCursor = cursorAfter(found[limit-1])
 	}
+	waiting := a.waitingFor(r.Context(), found...)
 	for _, record := range found {
 		out.Exports = append(out.Exports, listed{
 			View: record.View(), ClipCount: record.ClipCount, ArchivedCount: record.ArchivedCount,
+			WaitingFor: waiting[record.ID],
 		})
 	}
 	return writeData(w, out)

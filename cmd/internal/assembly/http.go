@@ -15,6 +15,7 @@ import (
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/httpapi"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/telemetry"
@@ -77,11 +78,19 @@ func isLoopback(addr net.Addr) bool {
 }
 
 func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
+	look, err := Lookout(cfg, f.Redis)
+	if err != nil {
+		return nil, err
+	}
 	o := httpapi.Options{
 		Exports: control.New(f.Redis, f.Ledger, time.Now), Archive: f.Archive, Logger: f.Logger,
 		Queue:     tasks.NewClientFromRedis(f.Redis, tasks.WithTraceHeaders(f.Tracing.Headers)),
 		PublicURL: cfg.HTTPPublicURL, LinkTTL: cfg.HTTPLinkTTL, Retention: cfg.LedgerRetention,
-		Webhooks:   len(cfg.WebhookSecrets) > 0,
+		Webhooks: len(cfg.WebhookSecrets) > 0,
+		WaitingFor: func(ctx context.Context, open []*export.Record) (map[string]string, error) {
+			out, err := look.Look(ctx, open)
+			return out.WaitingFor, err
+		},
 		MaxWaiting: cfg.HTTPMaxWaiting, Waiting: httpapi.Backlog(f.Redis),
 		Checks: f.checks(), Version: f.Version,
 		Monitor: httpapi.Monitor{
@@ -97,7 +106,6 @@ func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
 	}
 	var api *httpapi.API
 	o.Metrics = f.metrics(func(ctx context.Context) bool { return api.Ready(ctx) })
-	var err error
 	api, err = httpapi.New(o)
 	return api, err
 }

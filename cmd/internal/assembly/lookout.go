@@ -1,0 +1,41 @@
+package assembly
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/units"
+)
+
+// Lookout returns what tells what exports wait for. Its budgets are only read, so
+// there is nothing to close.
+func Lookout(cfg *config.Config, rdb redis.UniversalClient) (*control.Lookout, error) {
+	look := func(a config.Account) (control.Account, error) {
+		gate, err := Gate(a, rdb, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return control.Account{}, fmt.Errorf("look at account %s: %w", a.Name, err)
+		}
+		return control.Account{Name: a.Name, Budget: gate, Units: units.New(rdb, a.Name, a.DailyUnits)}, nil
+	}
+	known := map[string]control.Account{}
+	for _, a := range cfg.Accounts() {
+		account, err := look(a)
+		if err != nil {
+			return nil, err
+		}
+		known[a.Name] = account
+	}
+	return control.NewLookout(rdb, func(name string) control.Account {
+		a := cfg.Account(name)
+		account, ok := known[a.Name]
+		if !ok { // producers may name any: it has the limits that are for all, and is not kept
+			account, _ = look(a) // whose options are those of the known ones
+		}
+		return account
+	}, time.Now), nil
+}

@@ -1,0 +1,50 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/export"
+)
+
+// lookTimeout bounds how long an answer waits to hear what its exports wait for.
+const lookTimeout = 3 * time.Second
+
+// viewed is an export as `clipferry status --json` shows it.
+type viewed struct {
+	export.View
+	// WaitingFor follows the words "waits for"; empty for an export that waits
+	// for nothing, and where it can't be learned at the moment.
+	WaitingFor string `json:"waiting_for"`
+}
+
+// waitingFor says by export what it waits for. It is a help and no more: an
+// answer goes out without it rather than not at all.
+func (a *API) waitingFor(ctx context.Context, records ...*export.Record) map[string]string {
+	if a.o.WaitingFor == nil {
+		return nil
+	}
+	open := make([]*export.Record, 0, len(records))
+	for _, r := range records {
+		if !r.State.Final() {
+			open = append(open, r)
+		}
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	words, err := a.o.WaitingFor(ctx, open)
+	if err != nil {
+		a.log.WarnContext(ctx, "what exports wait for can't be learned; answered without", "error", err)
+		return nil
+	}
+	return words
+}
+
+// writeExport answers with one export.
+func (a *API) writeExport(w http.ResponseWriter, r *http.Request, record *export.Record) error {
+	return writeData(w, viewed{record.View(), a.waitingFor(r.Context(), record)[record.ID]})
+}
