@@ -80,6 +80,9 @@ func (m Manifest) files() []ManifestFile {
 // returns the manifest's key. Writing the same manifest again changes nothing.
 func (a *Archive) PutManifest(ctx context.Context, m Manifest) (string, error) {
 	m.Schema = ManifestVersion
+	if len(m.Answer) == 0 || len(m.Request) == 0 {
+		return "", fault.New(fault.Retry, "the manifest of "+m.ExportTaskID+" would lack the request or the provider's answer", nil)
+	}
 	for _, f := range m.files() {
 		st, exists, err := a.head(ctx, f.Key)
 		if err != nil {

@@ -53,7 +53,7 @@ func (a *brokenArchive) PutReceipt(ctx context.Context, r storage.Receipt) error
 // A worker whose clock is far behind finds every wait over: an outage of hours
 // passes in seconds, with as many tries as there would be.
 func TestAnOutageOfS3FailsNoExport(t *testing.T) {
-	const tries = 40 // of one clip; with waits of up to 10 min that is hours
+	const tries = 30 // of one clip; with waits of up to 10 min that is hours
 	r := newRig(t)
 	r.provider.clips, r.provider.readsFor = 1, 1
 	broken := &brokenArchive{Archive: r.archive}
@@ -62,6 +62,7 @@ func TestAnOutageOfS3FailsNoExport(t *testing.T) {
 	broken.receipts.Store(3)
 	r.options.Archive = broken
 	r.options.Now = func() time.Time { return time.Now().Add(-24 * time.Hour) }
+	r.patience = 3 * time.Minute
 	r.work()
 	id := r.enqueue(tasks.Export{ProjectID: "proj"})
 	rec := r.awaitState(id, export.Archived)

@@ -25,7 +25,7 @@ func (w *Worker) seal(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return w.malformed(ctx, taskID, "", err)
 	}
-	r, err := w.o.Ledger.Load(ctx, s.ID)
+	r, err := w.o.Ledger.LoadAnswered(ctx, s.ID)
 	if errors.Is(err, ledger.ErrUnknown) {
 		return w.ensureAll(ctx, s.ID)
 	}
@@ -35,11 +35,6 @@ func (w *Worker) seal(ctx context.Context, t *asynq.Task) error {
 	if !r.Sealable() || r.SealRound != s.Round {
 		return w.ensure(ctx, r)
 	}
-	answer, err := w.o.Ledger.Answer(ctx, s.ID)
-	if err != nil {
-		return err
-	}
-	r.LastAnswer = answer
 	key, err := w.o.Archive.PutManifest(ctx, manifestOf(r, w.now()))
 	if err != nil {
 		return w.sealFailed(ctx, r, err)

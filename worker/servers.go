@@ -43,27 +43,25 @@ func (w *Worker) servers() []server {
 	mux.HandleFunc(tasks.TypeMirror, w.mirror)
 	mux.HandleFunc(tasks.TypeSeal, w.seal)
 	servers := []server{
-		w.server("submit", mux, w.o.SubmitConcurrency, time.Second, submitQueues(DefaultAccount)),
-		w.server("poll", mux, w.o.ReadConcurrency, 250*time.Millisecond, map[string]int{tasks.QueuePoll: 1}),
-		w.server("mirror", mux, w.o.MirrorConcurrency, time.Second, map[string]int{
+		w.server("submit", mux, w.o.SubmitConcurrency, w.o.Look, submitQueues(DefaultAccount)),
+		w.server("poll", mux, w.o.ReadConcurrency, w.o.Look/4, map[string]int{tasks.QueuePoll: 1}),
+		w.server("mirror", mux, w.o.MirrorConcurrency, w.o.Look, map[string]int{
 			tasks.QueueUrgent: 32, tasks.QueueSeal: 16, tasks.QueueMirror: 4, tasks.QueueBulk: 1,
 		}),
 	}
 	for _, name := range w.accountNames() {
-		servers = append(servers, w.server("submit "+name, mux, w.o.SubmitConcurrency, time.Second, submitQueues(name)))
+		servers = append(servers, w.server("submit "+name, mux, w.o.SubmitConcurrency, w.o.Look, submitQueues(name)))
 	}
 	if h, ok := w.o.Notifier.(asynq.Handler); ok {
 		mux.Handle(tasks.TypeNotify, h)
-		servers = append(servers, w.server("notify", mux, notifyConcurrency, time.Second, map[string]int{tasks.QueueNotify: 1}))
+		servers = append(servers, w.server("notify", mux, notifyConcurrency, w.o.Look, map[string]int{tasks.QueueNotify: 1}))
 	}
 	return servers
 }
 
 // server makes one asynq server. look is how often it looks for new tasks, and
-// half as often for tasks that have come due: each look costs Redis a few
-// commands for each queue, busy or not, so that a worker at rest is kept under
-// a hundred a second. An export that waits for its slot waits in a handler
-// already, so nothing depends on a quick look but reads.
+// half as often for tasks that have come due. An export that waits for its slot
+// waits in a handler already, so nothing depends on a quick look but reads.
 func (w *Worker) server(name string, handler asynq.Handler, concurrency int, look time.Duration, queues map[string]int) server {
 	return server{name: name, handler: handler, asynq: asynq.NewServerFromRedisClient(w.o.Redis, asynq.Config{
 		Concurrency:              concurrency,

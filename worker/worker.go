@@ -92,6 +92,11 @@ type Options struct {
 	// ReadConcurrency is how many running exports wait for a read in this
 	// worker; it should be at least the number of slots. 32 when zero.
 	ReadConcurrency int
+	// Look is how often a server at rest looks for new tasks; reads are looked
+	// for four times as often. Each look costs Redis a few commands for each
+	// queue, busy or not: with 1 s, which is meant by zero, a worker at rest stays
+	// under a hundred a second.
+	Look time.Duration
 	// ShutdownTimeout is how long a stopping worker waits for its handlers; it
 	// should be under the platform's grace period. 28 s when zero.
 	ShutdownTimeout time.Duration
@@ -142,6 +147,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.InDoubt, export.Resubmit)
 	setDefault(&o.MirrorConcurrency, 8)
 	setDefault(&o.SubmitConcurrency, 2)
+	setDefault(&o.Look, time.Second)
 	setDefault(&o.ReadConcurrency, 32)
 	setDefault(&o.ShutdownTimeout, 28*time.Second)
 	if o.Observer == nil {

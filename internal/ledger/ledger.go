@@ -128,11 +128,30 @@ func (l *Ledger) Load(ctx context.Context, id string) (*export.Record, error) {
 
 func (l *Ledger) load(ctx context.Context, id string) (*export.Record, snapshot, error) {
 	// The answer may be large, and only the seal reads it.
-	values, err := loadScript.Run(ctx, l.rdb, []string{Key(id)}, fieldClip).Slice()
+	values, err := loadScript.Run(ctx, l.rdb, []string{Key(id)}, fieldClip, "").Slice()
 	if err != nil {
 		return nil, snapshot{}, fmt.Errorf("load export %s: %w", id, err)
 	}
 	return decode(id, values)
+}
+
+// LoadAnswered returns the record with all its clips and the provider's answer,
+// all of one moment: a manifest made of two would tell of an export that never
+// was, if Redis lost the record in between.
+func (l *Ledger) LoadAnswered(ctx context.Context, id string) (*export.Record, error) {
+	values, err := loadScript.Run(ctx, l.rdb, []string{Key(id)}, fieldClip, fieldAnswer).Slice()
+	if err != nil {
+		return nil, fmt.Errorf("load export %s: %w", id, err)
+	}
+	last := len(values) - 1
+	r, _, err := decode(id, values[:last])
+	if err != nil {
+		return nil, err
+	}
+	if answer, _ := values[last].(string); answer != "" {
+		r.LastAnswer = json.RawMessage(answer)
+	}
+	return r, nil
 }
 
 // LoadHead returns the record without its clips.
@@ -187,18 +206,6 @@ func decode(id string, values []any) (*export.Record, snapshot, error) {
 		s.clips[c.Idx] = text
 	}
 	return r, s, nil
-}
-
-// Answer returns the provider's last answer in full, nil if there is none.
-func (l *Ledger) Answer(ctx context.Context, id string) (json.RawMessage, error) {
-	b, err := l.rdb.HGet(ctx, Key(id), fieldAnswer).Bytes()
-	if errors.Is(err, redis.Nil) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("load the provider's answer of %s: %w", id, err)
-	}
-	return b, nil
 }
 
 // Update lets change alter the record, with all its clips, and stores it. An

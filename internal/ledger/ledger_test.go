@@ -262,18 +262,26 @@ func testClipGone(t *testing.T, e *env) {
 }
 
 func testAnswer(t *testing.T, e *env) {
-	ctx := t.Context()
+	answered := func() *export.Record {
+		t.Helper()
+		r, err := e.LoadAnswered(t.Context(), "a")
+		must(t, err)
+		return r
+	}
+	if _, err := e.LoadAnswered(t.Context(), "a"); !errors.Is(err, ErrUnknown) {
+		t.Fatalf("without a record: %v", err)
+	}
 	e.create(t, "a")
-	if b, err := e.Answer(ctx, "a"); b != nil || err != nil {
-		t.Fatalf("Answer before any = %q, %v", b, err)
+	if r := answered(); r.LastAnswer != nil || r.ID != "a" {
+		t.Fatalf("before any answer: %q of export %q", r.LastAnswer, r.ID)
 	}
 	e.update(t, "a", accept)
 	e.update(t, "a", rendered(2))
-	if b, err := e.Answer(ctx, "a"); string(b) != `{"status":"SUCCEEDED"}` || err != nil {
-		t.Fatalf("Answer = %q, %v", b, err)
+	if r := answered(); string(r.LastAnswer) != `{"status":"SUCCEEDED"}` || len(r.Clips) != 2 {
+		t.Fatalf("answer %q, %d clips", r.LastAnswer, len(r.Clips))
 	}
 	e.update(t, "a", clipDone(0)) // knows nothing of the answer, and keeps it
-	if b, _ := e.Answer(ctx, "a"); len(b) == 0 {
+	if r := answered(); len(r.LastAnswer) == 0 {
 		t.Error("a later change lost the answer")
 	}
 }

@@ -1,6 +1,8 @@
--- Returns a record with all its clips, as it is at one moment, without the provider's answer.
--- KEYS[1] the record's hash; ARGV[1] what the names of its clips begin with
--- Returns the version, the document, and each clip; nothing if there is no record.
+-- Returns a record with all its clips, as it is at one moment.
+-- KEYS[1] the record's hash; ARGV[1] what the names of its clips begin with;
+-- ARGV[2] a field to return beside them, empty for none
+-- Returns the version, the document, and each clip, none of them if there is no
+-- record; last the field, empty if it is not there.
 local names = {'ver', 'doc'}
 for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
   if string.sub(name, 1, #ARGV[1]) == ARGV[1] then
@@ -15,5 +17,8 @@ for first = 1, #names, 1000 do -- a call takes only so many arguments
       found[#found + 1] = value
     end
   end
+end
+if ARGV[2] ~= '' then
+  found[#found + 1] = redis.call('HGET', KEYS[1], ARGV[2]) or ''
 end
 return found
