@@ -39,6 +39,12 @@ var well = map[string]string{
 	`clipferry_submits_duplicate_total{instance="a",account="default"}`:                               `0x180`,
 	`clipferry_provider_requests_total{instance="a",account="default",kind="read",result="answered"}`: `0+10x180`,
 	`clipferry_provider_requests_total{instance="a",account="default",kind="read",result="refused"}`:  `0x180`,
+	`clipferry_budget_units_held{instance="a",account="default"}`:                                     `0x180`,
+	`clipferry_notifications_total{instance="a",outcome="delivered"}`:                                 `0+1x180`,
+	`clipferry_notifications_total{instance="a",outcome="put_off"}`:                                   `0+0.5x180`,
+	`clipferry_notifications_total{instance="a",outcome="gave_up"}`:                                   `0x180`,
+	`clipferry_notifications_total{instance="a",outcome="unsigned"}`:                                  `0x180`,
+	`clipferry_queue_tasks{instance="a",queue="clipferry-notify",state="archived"}`:                   `0+1x180`,
 	`clipferry_queue_oldest_seconds{instance="a",queue="clipferry-submit"}`:                           `7200x180`,
 	`clipferry_queue_oldest_seconds{instance="a",queue="clipferry-mirror"}`:                           `20x180`,
 	`clipferry_queue_tasks{instance="a",queue="clipferry-poll",state="archived"}`:                     `3x180`,
@@ -168,6 +174,45 @@ var ill = []struct {
 		},
 		minutes: []int{40},
 		fires:   []string{"ClipferrySlotsLeak"},
+	},
+	{
+		name: "the day's cap is reached and exports wait",
+		but: map[string]string{
+			`clipferry_budget_units_held{instance="a",account="default"}`: `1x180`,
+		},
+		minutes: []int{20},
+		fires:   []string{"ClipferryDailyCapHolds"},
+	},
+	{
+		name: "a receiver of webhooks is down",
+		but: map[string]string{
+			`clipferry_notifications_total{instance="a",outcome="put_off"}`: `0+2x180`,
+		},
+		minutes: []int{100},
+		fires:   []string{"ClipferryWebhooksFail"},
+	},
+	{
+		name: "a receiver of webhooks was down for a moment",
+		but: map[string]string{
+			`clipferry_notifications_total{instance="a",outcome="put_off"}`: `0x30 200x150`,
+		},
+		minutes: []int{35, 45, 61, 80},
+	},
+	{
+		name: "a webhook was given up",
+		but: map[string]string{
+			`clipferry_notifications_total{instance="a",outcome="gave_up"}`: `0x30 1x150`,
+		},
+		minutes: []int{32},
+		fires:   []string{"ClipferryProducersNotTold"},
+	},
+	{
+		name: "webhooks without a signing secret",
+		but: map[string]string{
+			`clipferry_notifications_total{instance="a",outcome="unsigned"}`: `0x30 1x150`,
+		},
+		minutes: []int{32},
+		fires:   []string{"ClipferryProducersNotTold"},
 	},
 	{
 		name: "no process is ready",

@@ -58,8 +58,8 @@ func theDashboard(t *testing.T) dashboard {
 	return d
 }
 
-// units are those that our metrics come in; short is a bare count.
-var units = map[string]bool{"short": true, "s": true, "bytes": true, "Bps": true, "ops": true, "percentunit": true}
+// scales are those that our metrics come in; short is a bare count.
+var scales = map[string]bool{"short": true, "s": true, "bytes": true, "Bps": true, "ops": true, "percentunit": true}
 
 func TestDashboardPanels(t *testing.T) {
 	metrics, d := gather(t), theDashboard(t)
@@ -75,7 +75,7 @@ func TestDashboardPanels(t *testing.T) {
 		if len(p.Description) < 20 {
 			t.Errorf("%s: no description", p.Title)
 		}
-		if !units[p.FieldConfig.Defaults.Unit] {
+		if !scales[p.FieldConfig.Defaults.Unit] {
 			t.Errorf("%s: unit %q", p.Title, p.FieldConfig.Defaults.Unit)
 		}
 		if p.Datasource.UID != "${datasource}" {

@@ -17,11 +17,14 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/redistest"
 	"github.com/clipferry/clipferry/internal/telemetry"
+	"github.com/clipferry/clipferry/internal/units"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
 )
@@ -39,26 +42,38 @@ func (queues) Queues() ([]string, error)                     { return tasks.Queu
 func (queues) GetQueueInfo(string) (*asynq.QueueInfo, error) { return &asynq.QueueInfo{}, nil }
 func (queues) Status(context.Context) (budget.Status, error) { return budget.Status{}, nil }
 
-// gather returns the catalog of a process that has seen a sweep.
-func gather(t *testing.T) catalog {
+func (queues) Today(context.Context, time.Time) (units.Day, error) {
+	return units.Day{}, nil
+}
+
+// families are the metrics of a process that has seen a sweep.
+func families(t *testing.T) []*dto.MetricFamily {
 	t.Helper()
 	rdb := redistest.Start(t).Client()
 	tel := telemetry.New(telemetry.Options{Version: "v0"})
 	tel.Watch(telemetry.Sources{
 		Ledger: ledger{}, Queues: queues{}, Budgets: map[string]telemetry.Budget{"default": queues{}},
+		Units: map[string]telemetry.Units{"default": queues{}}, Changes: control.Changes(rdb),
 		Redis: telemetry.ReadRedis(rdb), Ready: func(context.Context) bool { return true },
 	})
 	tel.Swept(worker.Swept{Open: []worker.Deadline{{State: export.Mirroring, ExpireAt: time.Now(), ClipsLeft: 1}}})
-	families, err := tel.Registry().Gather()
+	tel.Handler() // adds what it counts itself
+	all, err := tel.Registry().Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return all
+}
+
+// gather returns the catalog of such a process.
+func gather(t *testing.T) catalog {
+	t.Helper()
 	c := catalog{
 		// Prometheus's own.
 		"up":     {"job": {"clipferry": true}, "instance": nil},
 		"ALERTS": {"alertname": nil, "alertstate": {"firing": true}, "severity": nil},
 	}
-	for _, f := range families {
+	for _, f := range families(t) {
 		labels := map[string]map[string]bool{"job": {"clipferry": true}, "instance": nil}
 		for _, m := range f.GetMetric() {
 			for _, l := range m.GetLabel() {

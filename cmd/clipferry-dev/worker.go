@@ -49,8 +49,13 @@ func (h *house) startWorker(life context.Context, env []string, redisURL string)
 	}
 	h.closers = append(h.closers, closeAccounts)
 	watch := telemetry.New(telemetry.Options{Version: version, Logger: log})
+	notifier, err := assembly.Notifier(cfg, rdb, ledger, watch.Told, log)
+	if err != nil {
+		return err
+	}
+	h.closers = append(h.closers, notifier.Close)
 	w, err := assembly.NewWorker(cfg, worker.Options{
-		Redis: rdb, Ledger: ledger, Archive: archive, Accounts: accounts, Observer: watch, Logger: log,
+		Redis: rdb, Ledger: ledger, Archive: archive, Accounts: accounts, Notifier: notifier, Observer: watch, Logger: log,
 	})
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -89,12 +90,38 @@ func TestWorkerServes(t *testing.T) {
 		!strings.Contains(body, `clipferry_notifications_total{outcome="gave_up"} 0`) || !strings.Contains(body, "\nclipferry_ready 1") {
 		t.Errorf("metrics: %d %s", status, body)
 	}
+	b.inTheCatalog("http://" + addr + "/metrics")
 	if _, msg := b.clipferry(exitFailed, "worker"); !strings.Contains(msg, "listen on CLIPFERRY_HTTP_ADDR: ") {
 		t.Errorf("a second worker on the same address: %s", msg)
 	}
 	r.signal(syscall.SIGTERM)
 	if rest := r.ends(exitDone); !strings.Contains(rest, `"msg":"HTTP server stopped"`) {
 		t.Errorf("stderr: %s", rest)
+	}
+}
+
+// inTheCatalog holds what a process exports to the documentation's list, which a
+// test of deploy keeps.
+func (b *bench) inTheCatalog(url string) {
+	b.t.Helper()
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	_, body := b.ask("GET", url, "")
+	found := 0
+	for line := range strings.SplitSeq(body, "\n") {
+		name, kind, ok := strings.Cut(strings.TrimPrefix(line, "# TYPE "), " ")
+		if !ok || !strings.HasPrefix(name, "clipferry_") || !strings.HasPrefix(line, "# TYPE ") {
+			continue
+		}
+		found++
+		if !strings.Contains(string(page), "\n| `"+name+"` | "+kind+" |") {
+			b.t.Errorf("docs/operations.md does not list the %s %s", kind, name)
+		}
+	}
+	if found < 40 {
+		b.t.Errorf("only %d metrics are exported", found)
 	}
 }
 

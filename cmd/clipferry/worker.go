@@ -61,7 +61,7 @@ func runWorker(ctx context.Context, c *console, args []string) error {
 		return err
 	}
 	defer closeAccounts()
-	notifier, err := assembly.Notifier(f.conn.cfg, f.conn.rdb, f.conn.ledger, f.telemetry.Registry(), f.log)
+	notifier, err := assembly.Notifier(f.conn.cfg, f.conn.rdb, f.conn.ledger, f.telemetry.Told, f.log)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ var ErrUnknown = ledger.ErrUnknown
 
 // Desk answers questions about exports and carries out what is asked.
 type Desk struct {
+	rdb       redis.UniversalClient
 	ledger    *ledger.Ledger
 	dispatch  *dispatch.Dispatcher
 	inspector *asynq.Inspector
@@ -33,7 +34,7 @@ type Desk struct {
 // New returns a Desk over a Redis, which stays the caller's to close.
 func New(rdb redis.UniversalClient, l *ledger.Ledger, now func() time.Time) *Desk {
 	return &Desk{
-		ledger: l, dispatch: dispatch.New(rdb),
+		rdb: rdb, ledger: l, dispatch: dispatch.New(rdb),
 		inspector: asynq.NewInspectorFromRedisClient(rdb), now: now,
 	}
 }
@@ -87,9 +88,14 @@ func (d *Desk) Retry(ctx context.Context, id string, o export.RetryOptions) (*ex
 }
 
 func (d *Desk) change(ctx context.Context, id string, f func(*export.Record) error) (*export.Record, error) {
-	r, err := d.ledger.Update(ctx, id, f)
+	var before export.Record
+	r, err := d.ledger.Update(ctx, id, func(r *export.Record) error {
+		before = *r
+		return f(r)
+	})
 	if err != nil {
 		return r, err
 	}
+	d.leave(ctx, &before, r)
 	return r, d.dispatch.Ensure(ctx, r)
 }

@@ -234,3 +234,24 @@ func TestWhatItsProducerAskedForIsRecovered(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
+
+func TestChangesHoldNoSecretAndAreBounded(t *testing.T) {
+	d := newDesk(t)
+	d.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p", Notify: &tasks.Notify{Webhook: "https://example.com/?token=hush"}})
+	if _, err := d.Cancel(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	left, err := d.rdb.LRange(t.Context(), "clipferry:{desk}:changes", 0, -1).Result()
+	if err != nil || len(left) != 1 || strings.Contains(left[0], "hush") || len(left[0]) > 1000 {
+		t.Errorf("%d bytes: %v, %v", len(fmt.Sprint(left)), left, err)
+	}
+	must(t, d.rdb.RPush(t.Context(), "clipferry:{desk}:changes", "rubbish of another version").Err())
+	take := control.Changes(d.rdb)
+	changes, err := take(t.Context())
+	if err != nil || len(changes) != 1 || changes[0].Before.State != export.Queued || changes[0].After.State != export.Canceled {
+		t.Errorf("%+v, %v", changes, err)
+	}
+	if changes, err = take(t.Context()); len(changes) != 0 || err != nil {
+		t.Errorf("taken twice: %+v, %v", changes, err)
+	}
+}

@@ -47,9 +47,13 @@ type Ledger interface {
 // Outcome is what became of one call of a webhook, or of one task.
 type Outcome string
 
+// Outcomes are all of them.
+var Outcomes = []Outcome{Delivered, Enqueued, PutOff, GaveUp, Unsigned}
+
 // The outcomes, for metrics.
 const (
 	Delivered Outcome = "delivered"
+	Enqueued  Outcome = "enqueued" // a task of the producer's own
 	PutOff    Outcome = "put_off"  // it failed and will be tried again
 	GaveUp    Outcome = "gave_up"  // it failed for the last time, or the receiver said 410 Gone
 	Unsigned  Outcome = "unsigned" // no signing secret is configured: not sent
@@ -188,7 +192,7 @@ func (n *Notifier) send(ctx context.Context, r *export.Record) error {
 	}
 	n.log.InfoContext(ctx, "the end of an export is told", "export", r.ID, "event", event.ID, "type", event.Type, "task_type", task.Type())
 	if to.Webhook == "" {
-		n.o.Observe(Delivered)
+		n.o.Observe(Enqueued)
 	}
 	return nil
 }

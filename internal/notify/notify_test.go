@@ -85,7 +85,7 @@ func TestAProducersOwnTask(t *testing.T) {
 	if err := f.Ended(t.Context(), r); err != nil || len(f.in("videos")) != 0 {
 		t.Errorf("told again (%v)", err)
 	}
-	if len(f.outcomes) != 1 || f.outcomes[0] != Delivered {
+	if len(f.outcomes) != 1 || f.outcomes[0] != Enqueued {
 		t.Errorf("outcomes %v", f.outcomes)
 	}
 }

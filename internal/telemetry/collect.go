@@ -11,9 +11,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/pace"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
+	"github.com/clipferry/clipferry/internal/units"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -40,12 +42,21 @@ type Budget interface {
 	Status(ctx context.Context) (budget.Status, error)
 }
 
+// Units knows what an account may spend, and spent, today; *units.Meter does.
+type Units interface {
+	Today(ctx context.Context, now time.Time) (units.Day, error)
+}
+
 // Sources are where the truth about the fleet is. Those that are nil are not
 // shown.
 type Sources struct {
 	Ledger  Ledger
 	Queues  Queues
 	Budgets map[string]Budget // by account
+	Units   map[string]Units  // by account
+	// Changes takes those that no worker saw, see [control.Changes]: this process
+	// counts them as its own.
+	Changes func(context.Context) ([]control.Change, error)
 	Redis   RedisInfo
 	// Ready says whether this process is: what /readyz answers. It may ask
 	// others, who may be slow.
@@ -66,6 +77,12 @@ func (t *Telemetry) Watch(s Sources) {
 	}
 	if len(s.Budgets) > 0 {
 		c.add("budget", read(t, budgetStatuses(s.Budgets), c.budgets))
+	}
+	if len(s.Units) > 0 {
+		c.add("units", read(t, daysOf(s.Units, t.now), showDays))
+	}
+	if s.Changes != nil {
+		c.add("changes", t.count(s.Changes))
 	}
 	if s.Redis != nil {
 		c.add("redis", read(t, s.Redis.read, c.redis))
@@ -125,6 +142,20 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	all.Wait()
 }
 
+// count counts what was changed by hand. It is not cached: what was taken is
+// taken.
+func (t *Telemetry) count(take func(context.Context) ([]control.Change, error)) func(chan<- prometheus.Metric) error {
+	return func(chan<- prometheus.Metric) error {
+		ctx, cancel := context.WithTimeout(context.Background(), scrapeWait)
+		defer cancel()
+		changes, err := take(ctx)
+		for _, c := range changes {
+			t.Changed(ctx, &c.Before, &c.After)
+		}
+		return err
+	}
+}
+
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("clipferry_"+name, help, labels, nil)
 }
@@ -161,6 +192,9 @@ var (
 	descHalted     = desc("budget_halted", "Whether spending is halted: forbidden, the provider refuses the key; down, it doesn't answer.", "account", "reason")
 	descLag        = desc("budget_detection_lag_seconds", "Mean estimated time from a render's end to the read that saw it, over recent exports of the fleet.", "account")
 	descRender     = desc("budget_render_seconds", "Mean render duration over recent exports of the fleet, real and as it was predicted.", "account", "which")
+	descUnitsToday = desc("budget_units_today", "Units charged for exports that the provider accepted on this UTC day.", "account")
+	descUnitsCap   = desc("budget_units_cap", "Units that may be spent on a UTC day; 0 is no cap.", "account")
+	descUnitsHeld  = desc("budget_units_held", "Whether the day's cap holds submits back at the moment.", "account")
 	descCrashed    = desc("budget_crashed_total", "Requests whose holder died before it said how they ended.", "account")
 )
 
@@ -281,4 +315,27 @@ func showBudget(out chan<- prometheus.Metric, account string, st budget.Status) 
 	gauge(out, descRender, st.Duration.Seconds(), account, "real")
 	gauge(out, descRender, st.Predicted.Seconds(), account, "predicted")
 	out <- prometheus.MustNewConstMetric(descCrashed, prometheus.CounterValue, float64(st.Crashed), account)
+}
+
+// daysOf asks what every account spent today.
+func daysOf(meters map[string]Units, now func() time.Time) func(context.Context) (map[string]units.Day, error) {
+	return func(ctx context.Context) (map[string]units.Day, error) {
+		days := map[string]units.Day{}
+		for name, m := range meters {
+			day, err := m.Today(ctx, now())
+			if err != nil {
+				return nil, err
+			}
+			days[name] = day
+		}
+		return days, nil
+	}
+}
+
+func showDays(out chan<- prometheus.Metric, days map[string]units.Day) {
+	for account, day := range days {
+		gauge(out, descUnitsToday, day.Spent, account)
+		gauge(out, descUnitsCap, day.Cap, account)
+		gauge(out, descUnitsHeld, flag(day.Held), account)
+	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/pace"
 	"github.com/clipferry/clipferry/worker"
 )
@@ -49,6 +50,8 @@ type instruments struct {
 	mirrorDuration *prometheus.HistogramVec // outcome
 	mirrorSpeed    prometheus.Histogram
 	headroom       prometheus.Histogram
+
+	told *prometheus.CounterVec // outcome
 
 	redisErrors *prometheus.CounterVec   // reason
 	s3Requests  *prometheus.CounterVec   // operation, result
@@ -96,6 +99,9 @@ func newInstruments() instruments {
 		headroom: histogram("headroom_at_archive_seconds", headroomBuckets,
 			"Time left to the provider's expire_at when a clip was archived."),
 
+		told: counters("notifications_total",
+			"What became of telling producers that their exports have ended, one for each call of a webhook; enqueued are their own tasks.", "outcome"),
+
 		redisErrors: counters("redis_errors_total", "Redis commands of this process that failed.", "reason"),
 		s3Requests:  counters("s3_requests_total", "Operations on S3, by how they ended after the SDK's own retries.", "operation", "result"),
 		s3Duration:  histograms("s3_request_duration_seconds", s3Buckets, "Operations on S3, the SDK's own retries included.", "operation"),
@@ -115,7 +121,7 @@ func (i *instruments) all() []prometheus.Collector {
 		i.stepDuration, i.stepsRunning, i.turnWait, i.faults, i.requests, i.requestDuration,
 		i.accepted, i.inDoubt, i.duplicates, i.units, i.ended, i.whole, i.render, i.lag,
 		i.clipsArchived, i.clipsFailed, i.mirrorBytes, i.mirrorDuration, i.mirrorSpeed, i.headroom,
-		i.redisErrors, i.s3Requests, i.s3Duration, i.s3Sent, i.sweepDuration, i.sweepLast,
+		i.told, i.redisErrors, i.s3Requests, i.s3Duration, i.s3Sent, i.sweepDuration, i.sweepLast,
 	}
 }
 
@@ -150,6 +156,9 @@ func (i *instruments) start(accounts []string) {
 		if state.Final() {
 			i.ended.WithLabelValues(string(state))
 		}
+	}
+	for _, outcome := range notify.Outcomes {
+		i.told.WithLabelValues(string(outcome))
 	}
 	for _, reason := range redisReasons {
 		i.redisErrors.WithLabelValues(reason)

@@ -8,6 +8,7 @@ import (
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/worker"
 )
 
@@ -61,6 +62,9 @@ func (t *Telemetry) Faulted(ctx context.Context, step export.Kind, err error) {
 	t.faults.WithLabelValues(stepLabel(step), string(fault.ClassOf(err))).Inc()
 	t.tracing.fault(ctx, err)
 }
+
+// Told counts what became of telling a producer.
+func (t *Telemetry) Told(outcome notify.Outcome) { t.told.WithLabelValues(string(outcome)).Inc() }
 
 // Swept keeps what a sweep found.
 func (t *Telemetry) Swept(s worker.Swept) {

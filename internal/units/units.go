@@ -82,6 +82,8 @@ type Day struct {
 	Spent float64
 	// Cap is how much may be spent, 0 without a cap.
 	Cap float64
+	// Held says that the cap holds somebody back at the moment.
+	Held bool
 	// Ends is when the next day begins.
 	Ends time.Time
 }
@@ -97,9 +99,11 @@ func (m *Meter) Today(ctx context.Context, now time.Time) (Day, error) {
 		return Day{}, fmt.Errorf("read the units of account %s: %w", m.account, err)
 	}
 	day := Day{Spent: number(values[0]), Cap: m.limit, Ends: midnight(now)}
-	if held := time.Unix(int64(number(values[2])), 0); m.limit == 0 && now.Sub(held) < heldFor {
+	held := now.Sub(time.Unix(int64(number(values[2])), 0)) < heldFor
+	if held && m.limit == 0 {
 		day.Cap = number(values[1])
 	}
+	day.Held = held && day.Reached()
 	return day, nil
 }
 

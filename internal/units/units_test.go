@@ -48,7 +48,7 @@ func TestATaskCountsOnceHoweverOftenItIsTold(t *testing.T) {
 		if err := m.Add(t.Context(), "task-2", noon.Add(time.Hour), 0.3); err != nil {
 			t.Fatal(err)
 		}
-		if d := day(t, m, noon); d.Spent != 48.3 || d.Cap != 0 || d.Reached() {
+		if d := day(t, m, noon); d.Spent != 48.3 || d.Cap != 0 || d.Reached() || d.Held {
 			t.Errorf("spent %+v", d)
 		}
 		if ends := day(t, m, noon).Ends; !ends.Equal(time.Date(2026, 4, 7, 0, 0, 0, 0, time.UTC)) {
@@ -84,6 +84,9 @@ func TestACapHoldsUntilTheDayEnds(t *testing.T) {
 		if until := wait(noon); !until.IsZero() {
 			t.Errorf("held until %s with something left", until)
 		}
+		if d := day(t, m, noon); d.Held {
+			t.Errorf("%+v", d)
+		}
 		if err := m.Add(ctx, "b", noon, 48); err != nil { // overshot by what was in flight
 			t.Fatal(err)
 		}
@@ -95,10 +98,10 @@ func TestACapHoldsUntilTheDayEnds(t *testing.T) {
 			t.Errorf("still held the next day, until %s", until)
 		}
 		// One who has no configuration sees why.
-		if d := day(t, New(rdb, "eu", 0), noon); d.Cap != 100 || !d.Reached() {
+		if d := day(t, New(rdb, "eu", 0), noon); d.Cap != 100 || !d.Reached() || !d.Held {
 			t.Errorf("%+v", d)
 		}
-		if d := day(t, New(rdb, "eu", 0), noon.Add(heldFor)); d.Cap != 0 || d.Reached() {
+		if d := day(t, New(rdb, "eu", 0), noon.Add(heldFor)); d.Cap != 0 || d.Reached() || d.Held {
 			t.Errorf("nobody waits any more, and still %+v", d)
 		}
 		if until, err := New(rdb, "eu", 0).Wait(ctx, noon); err != nil || !until.IsZero() {

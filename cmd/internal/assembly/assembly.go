@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/config"
@@ -117,23 +116,13 @@ func AccountNames(cfg *config.Config) []string {
 	return names
 }
 
-// Notifier returns what tells producers of the ends of their exports, counted in
-// the registry. The caller closes it.
-func Notifier(cfg *config.Config, rdb redis.UniversalClient, l *ledger.Ledger, reg prometheus.Registerer, log *slog.Logger) (*notify.Notifier, error) {
-	told := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "clipferry_notifications_total",
-		Help: "What became of telling producers that their exports have ended, one for each call of a webhook; delivered counts tasks, too.",
-	}, []string{"outcome"})
-	for _, outcome := range []notify.Outcome{notify.Delivered, notify.PutOff, notify.GaveUp, notify.Unsigned} {
-		told.WithLabelValues(string(outcome)) // a counter that appears with its first event hides it
-	}
-	if err := reg.Register(told); err != nil {
-		return nil, fmt.Errorf("count notifications: %w", err)
-	}
+// Notifier returns what tells producers of the ends of their exports; told hears
+// what became of it. The caller closes it.
+func Notifier(cfg *config.Config, rdb redis.UniversalClient, l *ledger.Ledger, told func(notify.Outcome), log *slog.Logger) (*notify.Notifier, error) {
 	o := notify.Options{
 		Redis: rdb, Ledger: l, Logger: log,
 		AllowedCIDRs: []netip.Prefix(cfg.WebhookAllowedCIDRs), Retention: cfg.LedgerRetention,
-		Observe: func(outcome notify.Outcome) { told.WithLabelValues(string(outcome)).Inc() },
+		Observe: told,
 	}
 	o.Secrets = webhookSecrets(cfg)
 	return notify.New(o)

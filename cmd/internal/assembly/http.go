@@ -150,11 +150,22 @@ func (f Front) budgets() map[string]telemetry.Budget {
 	return gates
 }
 
+func (f Front) units() map[string]telemetry.Units {
+	meters := map[string]telemetry.Units{}
+	for name, account := range f.Accounts {
+		if meter, ok := account.Units.(telemetry.Units); ok && account.Name == name {
+			meters[name] = meter
+		}
+	}
+	return meters
+}
+
 // metrics answers Prometheus; ready is asked when it is.
 func (f Front) metrics(ready func(context.Context) bool) http.Handler {
 	f.Telemetry.Watch(telemetry.Sources{
-		Ledger: f.Ledger, Queues: asynq.NewInspectorFromRedisClient(f.Redis), Budgets: f.budgets(),
-		Redis: telemetry.ReadRedis(f.Redis), Ready: ready,
+		Ledger: f.Ledger, Queues: asynq.NewInspectorFromRedisClient(f.Redis), Budgets: f.budgets(), Units: f.units(),
+		Changes: control.Changes(f.Redis),
+		Redis:   telemetry.ReadRedis(f.Redis), Ready: ready,
 	})
 	return f.Telemetry.Handler()
 }
