@@ -131,6 +131,7 @@ func benchWorkload(b *testing.B, w workload, ways []string) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = os.RemoveAll(dir) })
+	b.Setenv("VGW_KEEP_ALIVE", "true") // as S3 does; versitygw by default closes after each request
 	srv := s3test.StartIn(b, dir)
 	src := httptest.NewServer(&virtualOrigin{files: w.files, size: w.size, rate: w.rate})
 	defer src.Close()
