@@ -3,15 +3,11 @@ package budget
 import (
 	"context"
 	"errors"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/clipferry/clipferry/internal/pace"
-	"github.com/clipferry/clipferry/internal/redistest"
 )
 
 // inMemory runs a test in virtual time, over a store in memory.
@@ -80,7 +76,7 @@ func TestDeadWaiter(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, f fleet) {
 		s := f.store()
-		snap, err := s.Load(t.Context())
+		snap, err := s.Load(t.Context(), "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +86,7 @@ func TestDeadWaiter(t *testing.T) {
 		dead.Alive("dead", now)
 		dead.Join("dead-1", pace.Waiter{Export: "x", Kind: Submit, Worker: "dead", Since: 1}, now)
 		set, _ := dead.Changes()
-		if r, err := s.Swap(t.Context(), change{Set: set}); err != nil || !r.Done {
+		if r, err := s.Swap(t.Context(), change{By: "dead", Seq: 1, Set: set}); err != nil || !r.Done {
 			t.Fatalf("%+v, %v", r, err)
 		}
 		g := f.gate(Options{MaxActive: 1})
@@ -266,141 +262,6 @@ func TestStoreFailsForAWhile(t *testing.T) {
 			t.Fatalf("%+v, %v", st, err)
 		}
 	})
-}
-
-// TestCost counts round trips with four workers that are busy all the time:
-// three a turn (join, claim, done), now and then one more when two workers
-// change the state in the same moment; and none at all when nobody waits.
-func TestCost(t *testing.T) {
-	t.Parallel()
-	inMemory(t, func(t *testing.T, m *memory, gate func(Options) *Gate) {
-		m.delay = time.Millisecond
-		o := Options{RequestsPerMinute: 60, MaxActive: 200}
-		var wg sync.WaitGroup
-		const workers, each = 4, 50
-		for w := range workers {
-			g := gate(o)
-			for range 2 {
-				wg.Go(func() {
-					for i := range each {
-						turn, err := g.Wait(t.Context(), Request{Export: string(rune('a'+w)) + time.Duration(i).String(), Kind: Submit})
-						if err != nil {
-							t.Error(err)
-							return
-						}
-						time.Sleep(200 * time.Millisecond)
-						mustDone(t, turn, accepted)
-					}
-				})
-			}
-		}
-		wg.Wait()
-		if per := float64(m.count()) / (workers * 2 * each); per > 3.1 {
-			t.Errorf("%.2f round trips a turn", per)
-		}
-		before := m.count()
-		time.Sleep(time.Hour)
-		if n := m.count() - before; n > workers {
-			t.Errorf("%d round trips in an idle hour", n)
-		}
-	})
-}
-
-// TestNoLimitsNoRedis holds that a gate without limits needs no store.
-func TestNoLimitsNoRedis(t *testing.T) {
-	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
-	t.Cleanup(func() { _ = client.Close() })
-	g, err := New(Options{Redis: client, Account: "test", Logger: quiet()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(g.Close)
-	for i := range 100 {
-		r := Request{Export: time.Duration(i).String(), Kind: Submit}
-		mustDone(t, mustWait(t, g, r), accepted)
-		next, err := g.NextRead(t.Context(), r.Export)
-		if err != nil || time.Until(next) > gapFree || time.Until(next) < 100*time.Millisecond {
-			t.Fatalf("next read in %v, %v", time.Until(next), err)
-		}
-		r.Kind = Read
-		mustDone(t, mustWait(t, g, r), Outcome{Result: Answered, Ended: true, Succeeded: true})
-	}
-}
-
-const gapFree = 10 * time.Second
-
-func TestCluster(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("starts a cluster")
-	}
-	client := redistest.StartCluster(t, 3).Client()
-	gate := gates(t, func(o *Options) { o.Redis = client })
-	one, two := gate(Options{MaxActive: 1}), gate(Options{MaxActive: 1})
-	mustDone(t, mustWait(t, one, Request{Export: "a", Kind: Submit}), accepted)
-	got := make(chan *Turn)
-	go func() { got <- mustWait(t, two, Request{Export: "b", Kind: Submit}) }()
-	for {
-		if st, err := one.Status(t.Context()); err == nil && st.Waiting[Submit] == 1 {
-			break
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	start := time.Now()
-	mustDone(t, mustWait(t, one, Request{Export: "a", Kind: Read}), Outcome{Result: Answered, Ended: true})
-	mustDone(t, <-got, accepted)
-	if waited := time.Since(start); waited > time.Second {
-		t.Fatalf("the other worker heard of the free slot after %v", waited)
-	}
-}
-
-// TestRedisRestarts kills Redis while somebody waits, and again while it holds
-// nothing that wasn't stored.
-func TestRedisRestarts(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("restarts a Redis")
-	}
-	server := redistest.Start(t)
-	gate := gates(t, func(o *Options) { o.Redis = server.Client() })
-	one, two := gate(Options{MaxActive: 1}), gate(Options{MaxActive: 1})
-	mustDone(t, mustWait(t, one, Request{Export: "a", Kind: Submit}), accepted)
-	got := make(chan *Turn)
-	go func() { got <- mustWait(t, two, Request{Export: "b", Kind: Submit}) }()
-	time.Sleep(100 * time.Millisecond)
-	server.Restart()
-	for one.Release(t.Context(), "a") != nil {
-		time.Sleep(100 * time.Millisecond)
-	}
-	mustDone(t, <-got, accepted)
-	held, err := one.Slots(t.Context())
-	if err != nil || len(held) != 1 || held[0] != "b" {
-		t.Fatalf("held %v, %v", held, err)
-	}
-}
-
-// TestRedisHangs freezes Redis for longer than a round trip may take.
-func TestRedisHangs(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("waits for a Redis that hangs")
-	}
-	server := redistest.Start(t)
-	gate := gates(t, func(o *Options) { o.Redis = server.Client() })
-	one, two := gate(Options{MaxActive: 1}), gate(Options{MaxActive: 1})
-	mustDone(t, mustWait(t, one, Request{Export: "a", Kind: Submit}), accepted)
-	server.Pause()
-	time.AfterFunc(storeTimeout+time.Second, server.Resume)
-	got := make(chan *Turn)
-	go func() { got <- mustWait(t, two, Request{Export: "b", Kind: Submit}) }()
-	for one.Release(t.Context(), "a") != nil {
-		time.Sleep(50 * time.Millisecond)
-	}
-	mustDone(t, <-got, accepted)
-	st, err := two.Status(t.Context())
-	if err != nil || len(st.Held) != 1 || st.Held[0].Export != "b" || st.InFlight[Submit] != 0 {
-		t.Fatalf("%+v, %v", st, err)
-	}
 }
 
 // TestReleaseOnAnOldCopy has a worker that missed what another did.

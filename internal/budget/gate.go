@@ -7,10 +7,14 @@
 // shared. One account's state is a handful of small records in Redis under one
 // version. Every worker that waits holds a copy and follows each change as it
 // is published, so all of them come to the same decision without asking; the
-// one whose waiter is chosen claims it by compare-and-swap. A turn costs three
-// round trips (join, claim, done), two when nobody is in the way, and one more
-// each time two workers change the state in the same moment; a fleet in which
-// nobody waits costs none.
+// one whose waiter is chosen claims it by compare-and-swap, field by field: two
+// changes that write different fields don't stand in each other's way. A turn
+// costs three round trips (join, claim, done), two when nobody is in the way;
+// a fleet in which nobody waits costs none.
+//
+// A change is made once. Each carries its worker's name and a number, by which
+// Redis recognizes one that the client sends again because the answer was lost,
+// and the worker one of which it never heard.
 //
 // Redis's clock decides. A worker estimates it from its last round trip, uses
 // the early bound when it asks whether a request may go and the late one when
@@ -20,7 +24,8 @@
 //
 //   - A worker dies with a request in flight: the request counts until its lease
 //     ends (45 s) and a minute more; a submit's slot is kept for 15 minutes.
-//   - A worker dies while it waits: the others skip it after a second.
+//   - A worker dies while it waits: the others skip it after a second, once it
+//     is its turn.
 //   - Redis loses its last moments, or everything, under a running fleet: the
 //     first worker to notice writes its own copy back.
 //   - The whole fleet starts again: two requests are assumed that the state may

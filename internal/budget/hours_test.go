@@ -22,6 +22,7 @@ type site struct {
 	seen     int
 	refused  int
 	requests int
+	lost     int // answers
 	rnd      *rand.Rand
 }
 
@@ -36,6 +37,12 @@ func (s *site) admit(now time.Time) bool {
 	}
 	s.log = append(s.log, now)
 	return true
+}
+
+func (s *site) lose() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost++
 }
 
 func (s *site) submit(id string) Outcome {

@@ -12,6 +12,8 @@ const (
 	// grace is how long a chosen waiter has to claim its turn before the
 	// others believe its worker dead.
 	grace = time.Second
+	// patience is for how long the others needn't know who joined.
+	patience = 50 * time.Millisecond
 	// quietFlying and quietIdle are after how long without any news the copy
 	// is compared with the store, with and without a request in flight.
 	quietFlying = 5 * time.Second
@@ -61,7 +63,10 @@ type loop struct {
 	waiters map[string]*waiting
 	turns   map[string]pace.Turn // granted to this process, not done
 	ops     []*op
+	seq     int64     // of the last change that was tried
+	unsure  []attempt // to change the state, whose answers were lost
 	wake    pace.Instant
+	storeBy pace.Instant // when what only lingers has to be stored, zero if nothing does
 	backoff time.Duration
 	suspect struct {
 		waiter string
@@ -150,7 +155,7 @@ func (g *Gate) look(ctx context.Context, f func(pace.Instant, *pace.State)) erro
 func (g *Gate) read(ctx context.Context, f func(pace.Instant, *pace.State)) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	snap, err := g.store.Load(ctx)
+	snap, err := g.store.Load(ctx, g.id)
 	if err != nil {
 		return err
 	}
@@ -294,6 +299,9 @@ func (l *loop) follow(c change, ok bool) {
 		l.fresh = false
 	case c.From == l.version && l.fresh:
 		l.heard = time.Now()
+		if c.By == l.g.id {
+			l.recall(c.Seq) // it was stored late
+		}
 		l.version++
 		var err error
 		if c.Reset {

@@ -3,6 +3,7 @@ package budget
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -12,7 +13,9 @@ import (
 type memory struct {
 	mu       sync.Mutex
 	version  int64
+	recent   [][]string // what the last changes wrote, latest last
 	fields   map[string]string
+	last     map[string]int64 // number of each worker's last change
 	watchers map[chan change]struct{}
 	trips    int
 	delay    time.Duration // of each round trip
@@ -20,7 +23,7 @@ type memory struct {
 }
 
 func newMemory() *memory {
-	return &memory{fields: map[string]string{}, watchers: map[chan change]struct{}{}}
+	return &memory{fields: map[string]string{}, last: map[string]int64{}, watchers: map[chan change]struct{}{}}
 }
 
 func (m *memory) trip(ctx context.Context) error {
@@ -37,17 +40,40 @@ func (m *memory) trip(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (m *memory) Load(ctx context.Context) (snapshot, error) {
+func (m *memory) Load(ctx context.Context, worker string) (snapshot, error) {
 	if err := m.trip(ctx); err != nil {
 		return snapshot{}, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.now(), nil
+	return *m.now(worker), nil
 }
 
-func (m *memory) now() snapshot {
-	return snapshot{Version: m.version, Fields: maps.Clone(m.fields), Time: time.Now().UnixMicro()}
+func (m *memory) now(worker string) *snapshot {
+	return &snapshot{
+		Version: m.version, Fields: maps.Clone(m.fields), Time: time.Now().UnixMicro(), Last: m.last[worker],
+	}
+}
+
+// fits says whether the change may be made to what is stored at now.
+func (m *memory) fits(c change, now int64) bool {
+	since := m.version - c.From
+	switch {
+	case m.last[c.By] >= c.Seq || c.After > 0 && now < c.After || c.Before > 0 && now > c.Before:
+		return false
+	case c.Restore:
+		return m.version == c.Expect
+	case since < 0 || since > int64(len(m.recent)):
+		return false
+	}
+	for _, wrote := range m.recent[len(m.recent)-int(since):] {
+		for _, f := range wrote {
+			if _, set := c.Set[f]; set || slices.Contains(c.Del, f) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func (m *memory) Swap(ctx context.Context, c change) (reply, error) {
@@ -57,28 +83,37 @@ func (m *memory) Swap(ctx context.Context, c change) (reply, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now().UnixMicro()
-	want := c.From
-	if c.Restore {
-		want = c.Expect
-	}
-	if m.version != want || c.After > 0 && now < c.After || c.Before > 0 && now > c.Before {
-		return reply{Time: now, Now: m.now()}, nil
+	if !m.fits(c, now) {
+		return reply{Done: m.last[c.By] == c.Seq, Time: now, Now: m.now(c.By)}, nil
 	}
 	if c.Reset {
 		clear(m.fields)
+		m.recent = nil
 	}
+	m.recent = append(m.recent, slices.AppendSeq(slices.Clone(c.Del), maps.Keys(c.Set)))
+	m.recent = m.recent[max(0, len(m.recent)-recent):]
 	maps.Copy(m.fields, c.Set)
 	for _, f := range c.Del {
 		delete(m.fields, f)
 	}
-	m.version = c.From + 1
+	upon := m.version
+	if c.Restore {
+		upon = c.From
+	}
+	m.version = upon + 1
+	m.last[c.By] = c.Seq
+	rep := reply{Done: true, Time: now}
+	if upon != c.From {
+		rep.Now = m.now(c.By)
+	}
+	c.From = upon
 	for w := range m.watchers {
 		select {
 		case w <- c:
 		default: // a slow reader misses it, as with Redis
 		}
 	}
-	return reply{Done: true, Time: now}, nil
+	return rep, nil
 }
 
 func (m *memory) Watch(ctx context.Context) (<-chan change, error) {
@@ -99,7 +134,8 @@ func (m *memory) Watch(ctx context.Context) (<-chan change, error) {
 func (m *memory) lose() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.version, m.fields = 0, map[string]string{}
+	m.version, m.recent = 0, nil
+	m.fields, m.last = map[string]string{}, map[string]int64{}
 }
 
 // fail makes every round trip fail with err, until it is called with nil.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,64 +17,105 @@ import (
 // swapScript makes one change, or answers with what is stored.
 //
 //	KEYS[1]  the hash with the account's fields; "v" is its version
-//	KEYS[2]  the channel on which changes are told (in KEYS so that a cluster
+//	KEYS[2]  number of the worker's last change
+//	KEYS[3]  list of what the last changes wrote, latest first
+//	KEYS[4]  the channel on which changes are told (in KEYS so that a cluster
 //	         routes the script by one tag; nothing is stored there)
-//	ARGV[1]  version expected to be stored
-//	ARGV[2]  version to store
+//	ARGV[1]  version that the change was made from
+//	ARGV[2]  version to store if exactly that one is stored, or "next"
 //	ARGV[3]  ARGV[4] bounds of the clock in microseconds, "0" is open
 //	ARGV[5]  the change as JSON: {"set":{field:value},"del":[field],"reset":bool}
+//	ARGV[6]  its number
+//	ARGV[7]  for how many seconds the number is remembered
+//	ARGV[8]  how long the list is
 //
-// Versions and times are compared as strings or split in seconds and
-// microseconds, because Lua's numbers are floating point; 2^53 microseconds
-// reach until the year 2255.
+// Lua's numbers are floating point: 2^53 microseconds reach until the year 2255.
 var swapScript = redis.NewScript(`
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000000 + tonumber(t[2])
-local stored = redis.call('HGET', KEYS[1], 'v') or '0'
-local after, before = tonumber(ARGV[3]), tonumber(ARGV[4])
-if stored ~= ARGV[1] or (after > 0 and now < after) or (before > 0 and now > before) then
-  return {0, t[1], t[2], redis.call('HGETALL', KEYS[1])}
+local stored = tonumber(redis.call('HGET', KEYS[1], 'v') or '0') or 0
+local last = redis.call('GET', KEYS[2]) or '0'
+local function answer(done)
+  return {done, t[1], t[2], redis.call('HGETALL', KEYS[1]), last}
 end
+if last == ARGV[6] then return answer(1) end
+if tonumber(last) > tonumber(ARGV[6]) then return answer(0) end
+local after, before = tonumber(ARGV[3]), tonumber(ARGV[4])
+if (after > 0 and now < after) or (before > 0 and now > before) then return answer(0) end
+
+local from, to = tonumber(ARGV[1]), tonumber(ARGV[2])
 local c = cjson.decode(ARGV[5])
-if c.reset then redis.call('DEL', KEYS[1]) end
+local writes, mine = {}, {}
+for f in pairs(c.set or {}) do writes[#writes + 1], mine[f] = f, true end
+for _, f in ipairs(c.del or {}) do writes[#writes + 1], mine[f] = f, true end
+if stored ~= from then
+  local since = stored - from
+  if to or since < 0 or since > tonumber(ARGV[8]) then return answer(0) end
+  local changes = redis.call('LRANGE', KEYS[3], 0, since - 1)
+  if #changes < since then return answer(0) end
+  for _, names in ipairs(changes) do
+    for f in string.gmatch(names, '[^\n]+') do
+      if mine[f] then return answer(0) end
+    end
+  end
+end
+
+if c.reset then redis.call('DEL', KEYS[1], KEYS[3]) end
 for f, v in pairs(c.set or {}) do redis.call('HSET', KEYS[1], f, v) end
 for _, f in ipairs(c.del or {}) do redis.call('HDEL', KEYS[1], f) end
-redis.call('HSET', KEYS[1], 'v', ARGV[2])
-redis.call('PUBLISH', KEYS[2], ARGV[5])
+to = string.format('%d', to or stored + 1)
+redis.call('HSET', KEYS[1], 'v', to)
+redis.call('LPUSH', KEYS[3], table.concat(writes, '\n'))
+redis.call('LTRIM', KEYS[3], 0, tonumber(ARGV[8]) - 1)
+redis.call('SET', KEYS[2], ARGV[6], 'EX', ARGV[7])
+redis.call('PUBLISH', KEYS[4], string.format('%d', tonumber(to) - 1) .. ' ' .. ARGV[5])
+if stored ~= from then
+  last = ARGV[6]
+  return answer(1)
+end
 return {1, t[1], t[2]}
 `)
 
-// loadScript returns the clock and everything. KEYS[1] is the hash.
+// loadScript returns the clock and everything. KEYS are the first two of swapScript's.
 var loadScript = redis.NewScript(`
 local t = redis.call('TIME')
-return {0, t[1], t[2], redis.call('HGETALL', KEYS[1])}
+return {0, t[1], t[2], redis.call('HGETALL', KEYS[1]), redis.call('GET', KEYS[2]) or '0'}
 `)
 
 // redisStore keeps the state under one hash tag, so that a cluster holds it on
 // one node:
 //
-//	clipferry:{budget:<account>}:state    hash: v = version, and the fields
-//	clipferry:{budget:<account>}:changes  channel: every change as it is made
+//	clipferry:{budget:<account>}:state          hash: v = version, and the fields
+//	clipferry:{budget:<account>}:recent         list of what the last changes wrote
+//	clipferry:{budget:<account>}:last:<worker>  number of the worker's last change, for a while
+//	clipferry:{budget:<account>}:changes        channel: every change as it is made,
+//	                                            after the version it was stored upon
 type redisStore struct {
-	client redis.UniversalClient
-	keys   [2]string
+	client                 redis.UniversalClient
+	state, recent, changes string
+	last                   string // and the worker
 }
 
 func newRedisStore(client redis.UniversalClient, account string) *redisStore {
 	tag := "clipferry:{budget:" + account + "}:"
-	return &redisStore{client: client, keys: [2]string{tag + "state", tag + "changes"}}
+	return &redisStore{
+		client: client, state: tag + "state", recent: tag + "recent", changes: tag + "changes", last: tag + "last:",
+	}
 }
 
-func (r *redisStore) Load(ctx context.Context) (snapshot, error) {
-	raw, err := loadScript.Run(ctx, r.client, r.keys[:1]).Slice()
+func (r *redisStore) Load(ctx context.Context, worker string) (snapshot, error) {
+	raw, err := loadScript.Run(ctx, r.client, []string{r.state, r.last + worker}).Slice()
 	if err != nil {
 		return snapshot{}, unreachable(err)
 	}
-	_, now, fields, err := parseReply(raw)
+	rep, err := parseReply(raw)
 	if err != nil {
 		return snapshot{}, err
 	}
-	return toSnapshot(now, fields), nil
+	if rep.Now == nil {
+		return snapshot{}, errors.New("answer of the budget script without a state")
+	}
+	return *rep.Now, nil
 }
 
 func (r *redisStore) Swap(ctx context.Context, c change) (reply, error) {
@@ -81,29 +123,23 @@ func (r *redisStore) Swap(ctx context.Context, c change) (reply, error) {
 	if err != nil {
 		return reply{}, fmt.Errorf("encode a budget change: %w", err)
 	}
-	want := c.From
+	from, to := c.From, "next"
 	if c.Restore {
-		want = c.Expect
+		from, to = c.Expect, strconv.FormatInt(c.From+1, 10)
 	}
-	raw, err := swapScript.Run(ctx, r.client, r.keys[:],
-		strconv.FormatInt(want, 10), strconv.FormatInt(c.From+1, 10), c.After, c.Before, body).Slice()
+	raw, err := swapScript.Run(ctx, r.client, []string{r.state, r.last + c.By, r.recent, r.changes},
+		from, to, c.After, c.Before, body, c.Seq, int(remembered.Seconds()), recent).Slice()
 	if err != nil {
 		return reply{}, unreachable(err)
 	}
-	done, now, fields, err := parseReply(raw)
-	if err != nil {
-		return reply{}, err
-	}
-	if done {
-		return reply{Done: true, Time: now}, nil
-	}
-	return reply{Time: now, Now: toSnapshot(now, fields)}, nil
+	return parseReply(raw)
 }
 
-// parseReply reads {done, seconds, microseconds, [field, value, …]}.
-func parseReply(raw []any) (done bool, now int64, fields map[string]string, err error) {
+// parseReply reads {done, seconds, microseconds, [field, value, …], last}, the
+// latter two only if what is stored is told.
+func parseReply(raw []any) (reply, error) {
 	if len(raw) < 3 {
-		return false, 0, nil, errors.New("short answer from the budget script")
+		return reply{}, errors.New("short answer from the budget script")
 	}
 	flag, _ := raw[0].(int64)
 	sec, _ := raw[1].(string)
@@ -111,29 +147,33 @@ func parseReply(raw []any) (done bool, now int64, fields map[string]string, err 
 	s, err1 := strconv.ParseInt(sec, 10, 64)
 	us, err2 := strconv.ParseInt(usec, 10, 64)
 	if err := errors.Join(err1, err2); err != nil {
-		return false, 0, nil, fmt.Errorf("clock in the answer of the budget script: %w", err)
+		return reply{}, fmt.Errorf("clock in the answer of the budget script: %w", err)
 	}
-	fields = map[string]string{}
-	if len(raw) > 3 {
-		pairs, _ := raw[3].([]any)
-		for i := 0; i+1 < len(pairs); i += 2 {
-			k, _ := pairs[i].(string)
-			v, _ := pairs[i+1].(string)
-			fields[k] = v
+	rep := reply{Done: flag == 1, Time: s*1_000_000 + us}
+	if len(raw) < 5 {
+		if !rep.Done {
+			return reply{}, errors.New("short answer from the budget script")
 		}
+		return rep, nil
 	}
-	return flag == 1, s*1_000_000 + us, fields, nil
-}
-
-func toSnapshot(now int64, fields map[string]string) snapshot {
+	fields := map[string]string{}
+	pairs, _ := raw[3].([]any)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		k, _ := pairs[i].(string)
+		v, _ := pairs[i+1].(string)
+		fields[k] = v
+	}
 	// A version that isn't a number is a foreign hand's; it counts as none.
 	v, _ := strconv.ParseInt(fields["v"], 10, 64)
 	delete(fields, "v")
-	return snapshot{Version: v, Fields: fields, Time: now}
+	last, _ := raw[4].(string)
+	n, _ := strconv.ParseInt(last, 10, 64)
+	rep.Now = &snapshot{Version: v, Fields: fields, Time: rep.Time, Last: n}
+	return rep, nil
 }
 
 func (r *redisStore) Watch(ctx context.Context) (<-chan change, error) {
-	sub := r.client.Subscribe(ctx, r.keys[1])
+	sub := r.client.Subscribe(ctx, r.changes)
 	if _, err := sub.ReceiveTimeout(ctx, storeTimeout); err != nil {
 		_ = sub.Close()
 		return nil, unreachable(err)
@@ -155,9 +195,7 @@ func (r *redisStore) Watch(ctx context.Context) (<-chan change, error) {
 				// Anything but a change (a new subscription after the
 				// connection broke) may hide a gap: an empty change.
 				if msg, is := m.(*redis.Message); is {
-					if err := json.Unmarshal([]byte(msg.Payload), &c); err != nil {
-						c = change{}
-					}
+					c = parseChange(msg.Payload)
 				}
 			}
 			select {
@@ -168,6 +206,18 @@ func (r *redisStore) Watch(ctx context.Context) (<-chan change, error) {
 		}
 	}()
 	return out, nil
+}
+
+// parseChange reads a change as it is told: the version it was stored upon, a
+// space, and JSON. What can't be read is an empty change.
+func parseChange(told string) (c change) {
+	from, body, _ := strings.Cut(told, " ")
+	v, err := strconv.ParseInt(from, 10, 64)
+	if err != nil || json.Unmarshal([]byte(body), &c) != nil {
+		return change{}
+	}
+	c.From = v
+	return c
 }
 
 // unreachable classes a failure of Redis: the same action may succeed later.

@@ -3,6 +3,7 @@ package budget
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/pace"
@@ -57,7 +58,9 @@ func (l *loop) step() {
 		l.assert(now)
 		late := l.clock.high(began)
 		for _, o := range l.ops {
-			o.apply(late, l.state)
+			if _, open := l.turns[o.finish]; open || o.finish == "" {
+				o.apply(late, l.state)
+			}
 		}
 		granted := l.claim(now)
 		if len(l.waiters)+len(l.turns) > 0 {
@@ -73,6 +76,11 @@ func (l *loop) step() {
 			l.complete(nil)
 			return
 		}
+		if len(granted) == 0 && l.linger(now) {
+			l.complete(nil)
+			return
+		}
+		l.storeBy = 0
 		set, del := l.state.Changes()
 		done, err := l.swap(change{
 			From: l.version, Set: set, Del: del,
@@ -91,6 +99,22 @@ func (l *loop) step() {
 	l.backoff, l.fresh = retryFirst, false
 }
 
+// linger says whether to store later what has changed: somebody joined, or has
+// renewed a lease, and has to wait anyway. It often goes with the next change.
+func (l *loop) linger(now pace.Instant) bool {
+	if l.changing() || !l.state.OnlyWaits() {
+		return false
+	}
+	if l.storeBy == 0 {
+		l.storeBy = now.Add(patience)
+	}
+	if now >= l.storeBy {
+		return false
+	}
+	l.wake = min(l.wake, l.storeBy)
+	return true
+}
+
 // changing says whether something is to be done that was meant to change the state.
 func (l *loop) changing() bool {
 	for _, o := range l.ops {
@@ -102,7 +126,7 @@ func (l *loop) changing() bool {
 }
 
 // complete tells everybody what was stored.
-func (l *loop) complete(granted []string) {
+func (l *loop) complete(granted []grant) {
 	for _, o := range l.ops {
 		if o.finish != "" {
 			delete(l.turns, o.finish)
@@ -110,31 +134,58 @@ func (l *loop) complete(granted []string) {
 		o.finished(nil)
 	}
 	l.ops = nil
-	for _, id := range granted {
-		t := *l.state.Turns[id]
-		l.turns[id] = t
-		l.waiters[id].granted <- t
-		delete(l.waiters, id)
+	for _, g := range granted {
+		l.turns[g.waiter] = g.turn
+		l.waiters[g.waiter].granted <- g.turn
+		delete(l.waiters, g.waiter)
 	}
 }
 
-// swap stores a change. If it wasn't made, the copy is what is stored.
+// swap stores a change. The copy is then what is stored, made or not.
 func (l *loop) swap(c change) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
+	l.seq++
+	c.By, c.Seq = l.g.id, l.seq
 	sent := time.Now()
 	rep, err := l.g.store.Swap(ctx, c)
 	if err != nil {
+		l.unsure = append(l.unsure, attempt{seq: c.Seq, ops: slices.Clone(l.ops)})
 		return false, err
 	}
 	recv := time.Now()
 	l.clock.set(rep.Time, sent, recv)
 	l.heard = recv
 	if rep.Done {
-		l.version = c.From + 1
-		return true, nil
+		l.unsure = nil
 	}
-	return false, l.adopt(rep.Now)
+	if rep.Now != nil {
+		return rep.Done, l.adopt(*rep.Now)
+	}
+	l.version = c.From + 1
+	return true, nil
+}
+
+// attempt is a change whose answer was lost: it may have been stored, or may
+// still be.
+type attempt struct {
+	seq int64
+	ops []*op
+}
+
+// recall takes in that this worker's change of that number was stored, in case
+// its answer was lost: what it was for mustn't be done again.
+func (l *loop) recall(seq int64) {
+	for _, a := range l.unsure {
+		if a.seq != seq {
+			continue
+		}
+		for _, o := range a.ops {
+			delete(l.turns, o.finish)
+		}
+		l.ops = slices.DeleteFunc(l.ops, func(o *op) bool { return slices.Contains(a.ops, o) })
+	}
+	l.unsure = slices.DeleteFunc(l.unsure, func(a attempt) bool { return a.seq <= seq })
 }
 
 // load reads what is stored.
@@ -142,7 +193,7 @@ func (l *loop) load() error {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	sent := time.Now()
-	snap, err := l.g.store.Load(ctx)
+	snap, err := l.g.store.Load(ctx, l.g.id)
 	if err != nil {
 		return err
 	}
@@ -155,6 +206,7 @@ func (l *loop) load() error {
 // what it had, it is the copy that is stored again.
 func (l *loop) adopt(snap snapshot) error {
 	now := l.clock.high(time.Now())
+	l.recall(snap.Last)
 	if snap.Version < l.version {
 		return l.restore(snap.Version, now)
 	}
@@ -166,21 +218,11 @@ func (l *loop) adopt(snap snapshot) error {
 	switch {
 	case snap.Version == 0:
 		l.state.Born(now)
-	case first && l.alone(now):
+	case first && l.state.Alone(now):
 		// Nobody has followed it: its last moments may be missing.
 		l.state.Restored(now)
 	}
 	return nil
-}
-
-// alone says whether no other worker is believed to follow the state.
-func (l *loop) alone(now pace.Instant) bool {
-	for _, until := range l.state.Workers {
-		if until > now {
-			return false
-		}
-	}
-	return true
 }
 
 // restored is by how much a version jumps when a lost state is written back, so
@@ -253,8 +295,14 @@ func (l *loop) finishing(turn string) bool {
 	return false
 }
 
+// grant is a turn that a waiter gets once it is stored.
+type grant struct {
+	waiter string
+	turn   pace.Turn
+}
+
 // claim gives turns to those who wait here for as long as they are chosen.
-func (l *loop) claim(now pace.Instant) (granted []string) {
+func (l *loop) claim(now pace.Instant) (granted []grant) {
 	for {
 		c := l.state.Next(now)
 		l.wake = c.At
@@ -268,8 +316,7 @@ func (l *loop) claim(now pace.Instant) (granted []string) {
 				l.state.Leave(c.Waiter) // left over from a wait that ended
 				continue
 			}
-			l.state.Claim(c.Waiter, now)
-			granted = append(granted, c.Waiter)
+			granted = append(granted, grant{c.Waiter, l.state.Claim(c.Waiter, now)})
 			continue
 		}
 		if l.suspect.waiter != c.Waiter {

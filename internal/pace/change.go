@@ -5,8 +5,14 @@ import (
 )
 
 const (
-	// workerLease is for how long a worker that waits is believed alive.
-	workerLease = 60 * time.Second
+	// workerLease is for how long nobody does away with a worker that gives
+	// no sign of life, unless it is its turn. Renewing it should seldom be
+	// the only thing that a worker has to store.
+	workerLease = 30 * time.Minute
+	// workerSign is how old its last sign of life is at the most when it has
+	// something to store anyway, and workerAlive for how long it speaks for
+	// a worker that follows what happens.
+	workerSign, workerAlive = 30 * time.Second, 60 * time.Second
 	// afterLoss is how long the provider's window may hold what was sent
 	// before the state was lost.
 	afterLoss = window
@@ -78,7 +84,7 @@ func (s *State) Settle(now Instant) {
 // to be stored anyway, which costs nothing then.
 func (s *State) Alive(worker string, now Instant) {
 	left := s.Workers[worker].Sub(now)
-	if left > workerLease/4 && (left > workerLease*3/4 || !s.Dirty()) {
+	if left > workerLease/4 && (left > workerLease-workerSign || !s.Dirty()) {
 		return
 	}
 	s.Workers[worker] = now.Add(workerLease)
@@ -88,6 +94,16 @@ func (s *State) Alive(worker string, now Instant) {
 // Renewal is when the worker's lease has to be renewed.
 func (s *State) Renewal(worker string) Instant {
 	return s.Workers[worker].Add(-workerLease / 4)
+}
+
+// Alone says whether no worker has given a sign of life lately.
+func (s *State) Alone(now Instant) bool {
+	for _, until := range s.Workers {
+		if until.Add(workerAlive-workerLease) > now {
+			return false
+		}
+	}
+	return true
 }
 
 // Bury drops a worker that is believed dead and whatever it waits for. What it

@@ -219,6 +219,18 @@ func (s *State) touch(prefix, key string) { s.dirty[prefix+key] = struct{}{} }
 // Dirty says whether anything changed since the last [State.Changes].
 func (s *State) Dirty() bool { return len(s.dirty) > 0 }
 
+// OnlyWaits says whether nothing changed since the last [State.Changes] but
+// who waits and who is alive: what others decide without knowing it is right
+// for another moment.
+func (s *State) OnlyWaits() bool {
+	for name := range s.dirty {
+		if !strings.HasPrefix(name, prefixWait) && !strings.HasPrefix(name, prefixAlive) {
+			return false
+		}
+	}
+	return true
+}
+
 // Changes returns the fields that changed and those that are gone, and
 // forgets about them.
 func (s *State) Changes() (set map[string]string, del []string) {
