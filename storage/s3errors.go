@@ -27,6 +27,26 @@ var s3Hints = map[string]string{
 	"InvalidRequest":        "check the S3 options; a server that refuses checksums needs the checksum mode md5",
 }
 
+// ErrUnavailable marks the failure of an S3 server that does not answer, or
+// answers that it cannot: anything else would fail there as well.
+var ErrUnavailable = errors.New("S3 is unavailable")
+
+// unavailable marks err with [ErrUnavailable].
+type unavailable struct{ error }
+
+func (u unavailable) Unwrap() error        { return u.error }
+func (u unavailable) Is(target error) bool { return target == ErrUnavailable }
+
+// isUnavailable says that err tells of the server and not of what it was asked.
+func isUnavailable(err error) bool {
+	switch s := httpStatus(err); s {
+	case 0, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return true
+	default:
+		return s >= 500 && !isUnsupported(err)
+	}
+}
+
 // s3Fault is what a failed S3 call means: always Retry, since the export is paid
 // for and whatever is wrong can be mended.
 func s3Fault(ctx context.Context, doing string, err error) error {
@@ -40,7 +60,11 @@ func s3Fault(ctx context.Context, doing string, err error) error {
 	if ctx.Err() != nil {
 		return fault.New(fault.Retry, doing+" was interrupted", context.Cause(ctx))
 	}
-	f = fault.New(fault.Retry, doing+" failed in S3", err)
+	cause := err
+	if isUnavailable(err) {
+		cause = unavailable{err}
+	}
+	f = fault.New(fault.Retry, doing+" failed in S3", cause)
 	if code := errorCode(err); code != "" {
 		f.Message = fmt.Sprintf("%s failed in S3 with %s", doing, code)
 		f.Hint = s3Hints[code]
@@ -100,6 +124,16 @@ func isTaken(err error) bool {
 func isConflict(err error) bool {
 	return errorCode(err) == "ConditionalRequestConflict" ||
 		(httpStatus(err) == http.StatusConflict && errorCode(err) != "OperationAborted")
+}
+
+// isUseless says that S3 holds other parts than we believe, and that completing
+// them will be refused every time.
+func isUseless(err error) bool {
+	switch errorCode(err) {
+	case "BadDigest", "InvalidPart", "InvalidPartOrder", "EntityTooSmall":
+		return true
+	}
+	return false
 }
 
 // isUnsupported says that the server does not know what was asked of it.

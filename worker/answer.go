@@ -106,6 +106,7 @@ func (w *Worker) rebirth(ctx context.Context, r *export.Record, accept func(*exp
 func (w *Worker) persistReceipt(ctx context.Context, paid storage.Receipt, inLedger <-chan struct{}) error {
 	for n := 0; ; n++ {
 		err := w.o.Archive.PutReceipt(ctx, paid)
+		w.bucketSaid(ctx, err)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}

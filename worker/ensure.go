@@ -48,10 +48,11 @@ func (w *Worker) ensureAll(ctx context.Context, id string) error {
 // on without, and is open in the ledger until the receipt stands.
 func (w *Worker) keepReceipt(ctx context.Context, r *export.Record) {
 	says, due := r.ReceiptDue()
-	if !due {
+	if !due || w.bucketDown(ctx) {
 		return
 	}
 	err := w.writeReceipt(ctx, r, says)
+	w.bucketSaid(ctx, err)
 	if err == nil {
 		_, err = w.o.Ledger.UpdateClip(ctx, r.ID, noClip, func(now *export.Record) error {
 			now.ReceiptPut(r.ExportTaskID, r.Receipts, says)

@@ -39,11 +39,34 @@ func (w *Worker) mirror(ctx context.Context, t *asynq.Task) error {
 	kept, stop := lease.Keep(ctx)
 	defer stop()
 
-	r, err := w.o.Ledger.LoadClip(kept, m.ID, m.Idx)
-	if err != nil || !mirrorDue(r, m) {
-		return w.ensureAll(ctx, m.ID)
+	for {
+		r, err := w.o.Ledger.LoadClip(kept, m.ID, m.Idx)
+		if err != nil || !mirrorDue(r, m) {
+			return w.ensureAll(ctx, m.ID)
+		}
+		waited, err := w.waitWithClip(kept, r)
+		if err != nil {
+			return err
+		}
+		if !waited { // else the record may be another by now
+			return w.transfer(kept, r, r.Clips[m.Idx])
+		}
 	}
-	return w.transfer(kept, r, r.Clips[m.Idx])
+}
+
+// waitWithClip waits for S3 with a clip in hand.
+func (w *Worker) waitWithClip(ctx context.Context, r *export.Record) (waited bool, err error) {
+	cut, cancel := w.untilStop(ctx)
+	defer cancel()
+	waited, err = w.waitToTransfer(cut, w.cutAt(r))
+	switch {
+	case err == nil:
+		return waited, nil
+	case w.Draining():
+		return waited, errStopping
+	default: // the lease is lost: another run goes on
+		return waited, errBusy
+	}
 }
 
 func mirrorDue(r *export.Record, m tasks.Mirror) bool {
@@ -59,6 +82,7 @@ func (w *Worker) transfer(ctx context.Context, r *export.Record, c *export.Clip)
 	defer cancel()
 	began := w.now()
 	object, err := w.o.Archive.Mirror(cut, w.clipJob(r, c))
+	w.bucketSaid(ctx, err)
 	w.watch.Transferred(ctx, Transfer{
 		Clip: c.Idx, Bytes: object.Size, Fetched: object.Fetched, Took: w.now().Sub(began), Err: err,
 	})

@@ -25,6 +25,11 @@ func (w *Worker) seal(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return w.malformed(ctx, taskID, "", err)
 	}
+	cut, cancelWait := w.untilStop(ctx)
+	defer cancelWait()
+	if _, err := w.waitForBucket(cut); err != nil {
+		return errStopping
+	}
 	r, err := w.o.Ledger.LoadAnswered(ctx, s.ID)
 	if errors.Is(err, ledger.ErrUnknown) {
 		return w.ensureAll(ctx, s.ID)
@@ -36,6 +41,7 @@ func (w *Worker) seal(ctx context.Context, t *asynq.Task) error {
 		return w.ensure(ctx, r)
 	}
 	key, err := w.o.Archive.PutManifest(ctx, manifestOf(r, w.now()))
+	w.bucketSaid(ctx, err)
 	if err != nil {
 		return w.sealFailed(ctx, r, err)
 	}

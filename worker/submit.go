@@ -139,6 +139,7 @@ func (w *Worker) adopt(ctx context.Context, r *export.Record) (bool, error) {
 	// A crash between manifest and receipt leaves an archived export's receipt open.
 	key := w.o.Archive.ManifestKey(receipt.ProjectID, receipt.ExportTaskID)
 	manifest, archived, err := w.o.Archive.ReadManifest(ctx, key)
+	w.bucketSaid(ctx, err)
 	if err != nil {
 		return true, err
 	}
@@ -167,7 +168,9 @@ func (w *Worker) findReceipt(ctx context.Context, id string) (storage.Receipt, b
 	ctx, cancel := w.untilStop(ctx)
 	defer cancel()
 	for n := 0; ; n++ {
+		_, _ = w.waitForBucket(ctx)
 		receipt, found, err := w.o.Archive.Receipt(ctx, id)
+		w.bucketSaid(ctx, err)
 		if err == nil || ctx.Err() != nil {
 			return receipt, found, err
 		}

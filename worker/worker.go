@@ -22,6 +22,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/dispatch"
 	"github.com/clipferry/clipferry/internal/export"
@@ -57,6 +58,8 @@ type Archive interface {
 	ManifestKey(projectID, exportTaskID string) string
 	ReadManifest(ctx context.Context, key string) (storage.Manifest, bool, error)
 	AbortOrphans(ctx context.Context, olderThan time.Duration) (int, error)
+	// Check asks whether the bucket answers.
+	Check(ctx context.Context) error
 }
 
 // Notifier is told when an export has reached a final state. It is called at
@@ -118,6 +121,7 @@ type Worker struct {
 	watch    Observer
 	now      func() time.Time
 	dispatch *dispatch.Dispatcher
+	bucket   *breaker.Breaker
 	inspect  *asynq.Inspector
 
 	stopping chan struct{}   // closed when no new work is begun
@@ -138,6 +142,7 @@ func New(o Options) (*Worker, error) {
 	life, end := context.WithCancel(context.Background())
 	return &Worker{
 		o: o, log: o.Logger, watch: o.Observer, now: o.Now, dispatch: dispatch.New(o.Redis),
+		bucket:   breaker.New(o.Redis, breaker.Bucket),
 		inspect:  asynq.NewInspectorFromRedisClient(o.Redis),
 		stopping: make(chan struct{}), drained: make(chan struct{}), life: life, endLife: end,
 	}, nil

@@ -134,4 +134,6 @@ func (a *archive) ManifestKey(project, task string) string {
 func (a *archive) ReadManifest(context.Context, string) (storage.Manifest, bool, error) {
 	return storage.Manifest{}, false, nil
 }
+func (a *archive) Check(context.Context) error { return nil }
+
 func (a *archive) AbortOrphans(context.Context, time.Duration) (int, error) { return 0, nil }
