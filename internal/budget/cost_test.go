@@ -44,6 +44,7 @@ func TestCost(t *testing.T) {
 										if i == 0 { // the first are those of a new account
 											warm.Done()
 											<-begin
+											time.Sleep(time.Duration(w*waiters+k) * 70 * time.Millisecond)
 										}
 									}
 								})

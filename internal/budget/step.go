@@ -94,9 +94,19 @@ func (l *loop) step() {
 			l.complete(granted)
 			return
 		}
+		l.giveWay()
 	}
 	l.g.log.Warn("the shared budget changes faster than it can be followed")
 	l.backoff, l.fresh = retryFirst, false
+}
+
+// giveWay waits a little before a change that lost to another is tried again, so
+// that many of the same moment don't meet again, and takes in what happens
+// meanwhile.
+func (l *loop) giveWay() {
+	longest := min(patience, 3*l.clock.recv.Sub(l.clock.sent))
+	time.Sleep(time.Duration(l.g.rand() * float64(longest)))
+	l.drain()
 }
 
 // linger says whether to store later what has changed: somebody joined, or has
