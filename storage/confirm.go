@@ -5,16 +5,34 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/clipferry/clipferry/internal/fault"
 )
 
+// written says how an object came to stand under its key: by our own request,
+// with the entity tag that S3 answered, or earlier.
+type written struct {
+	etag  string
+	found bool
+}
+
+// mine says whether an object that S3 shows is the one of w: by its tag, or
+// because it names the hash of v as its own. Another worker's may have come in
+// between where S3 has no conditional writes.
+func (s stat) mine(v verdict, w written) bool {
+	if s.export != "" && s.sha256 == v.sha256 {
+		return true
+	}
+	return !w.found && (s.etag == "" || strings.Trim(s.etag, `"`) == strings.Trim(w.etag, `"`))
+}
+
 // confirm asks S3 for what was just written (or found taken) and believes in it
 // only if size and checksum are those of the proof; where S3 keeps no checksum
 // of the whole, the object is read again.
-func (m *mirror) confirm(ctx context.Context, key string, v verdict, found bool) (Object, error) {
+func (m *mirror) confirm(ctx context.Context, key string, v verdict, w written) (Object, error) {
 	a := m.a
 	st, exists, err := a.head(ctx, key)
 	if err != nil {
@@ -23,12 +41,12 @@ func (m *mirror) confirm(ctx context.Context, key string, v verdict, found bool)
 	if !exists {
 		return Object{}, fault.New(fault.Retry, key+" is not there right after it was archived", nil)
 	}
-	if found && !st.is(v) {
+	if w.found && !st.is(v) && !st.mine(v, w) {
 		// somebody else's, or another rendering of ours: it was proven before it was completed
 		return m.adopt(ctx, key, st, nil)
 	}
 	v.proofs = slices.Clone(v.proofs)
-	if !found {
+	if !w.found {
 		v.proofs = append(v.proofs, ProofS3Parts)
 	}
 	wrong := st.size != v.size || (st.hasCRC && st.crc != v.crc)
@@ -40,7 +58,10 @@ func (m *mirror) confirm(ctx context.Context, key string, v verdict, found bool)
 		wrong = sum != v.sha256
 		v.proofs = append(v.proofs, ProofReadBack)
 	}
-	if wrong {
+	switch {
+	case wrong && !st.mine(v, w):
+		return m.adopt(ctx, key, st, nil)
+	case wrong:
 		return Object{}, m.reject(ctx, key, st, v)
 	}
 	if st.hasCRC {
@@ -48,7 +69,7 @@ func (m *mirror) confirm(ctx context.Context, key string, v verdict, found bool)
 	}
 	v.proofs = append(v.proofs, ProofHead)
 	obj := m.object(key, st, v)
-	obj.Found = found
+	obj.Found = w.found
 	return obj, nil
 }
 
@@ -57,11 +78,11 @@ func (s stat) is(v verdict) bool {
 	if s.export == "" || s.size != v.size || (s.hasCRC && s.crc != v.crc) {
 		return false
 	}
-	return s.hasCRC || s.sha256 == v.sha256
+	return s.sha256 == v.sha256 || (s.hasCRC && s.sha256 == "")
 }
 
 // reject removes an object that S3 stored otherwise than it was sent, so that a
-// wrong file does not stand under a final key.
+// wrong file does not stand under a final key. It is never another worker's: see mine.
 func (m *mirror) reject(ctx context.Context, key string, st stat, v verdict) error {
 	f := fault.New(fault.Retry, fmt.Sprintf("S3 stored %s wrong: %d bytes instead of %d, or other ones", key, st.size, v.size), nil)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)

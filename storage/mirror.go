@@ -69,7 +69,11 @@ func (a *Archive) Mirror(ctx context.Context, job Job) (Object, error) {
 	}
 	m := &mirror{a: a, job: job, log: a.log.With("key", job.Key)}
 	if job.Kind == Image {
-		return m.image(ctx)
+		obj, err := m.image(ctx)
+		if err != nil {
+			return Object{}, m.outcome(ctx, err)
+		}
+		return obj, nil
 	}
 	return m.video(ctx)
 }
@@ -254,12 +258,12 @@ func (m *mirror) putWhole(ctx context.Context, b []byte, info fetch.Info) (Objec
 	if f, ok := imageFormat(b); m.job.Kind == Image && ok {
 		key += f.ending
 	}
-	taken, err := m.a.putSmall(ctx, key, b, v, m.attributes(v.contentType, v.sha256))
+	w, err := m.a.putSmall(ctx, key, b, v, m.attributes(v.contentType, v.sha256))
 	if err != nil {
 		return Object{}, err
 	}
 	m.addStored(v.size, v.size)
-	return m.confirm(ctx, key, v, taken)
+	return m.confirm(ctx, key, v, w)
 }
 
 // image archives a thumbnail: small, never resumed, and named by what it is.

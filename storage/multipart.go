@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -16,9 +17,9 @@ import (
 // maxPartAttempts bounds the attempts to put one part.
 const maxPartAttempts = 6
 
-// errUploadGone means that S3 no longer knows the upload; the key has been
-// looked at and is not there either.
-var errUploadGone = errors.New("the multipart upload is gone")
+// errUploadGone means that S3 no longer knows the upload, or will never
+// complete it: begin anew.
+var errUploadGone = errors.New("the multipart upload is of no use")
 
 func (a *Archive) createUpload(ctx context.Context, key string, at attributes) (string, error) {
 	o := a.opts.Object
@@ -109,7 +110,7 @@ func (a *Archive) listParts(ctx context.Context, key, upload string) (map[int]li
 	pages := s3.NewListPartsPaginator(a.s3, &s3.ListPartsInput{
 		Bucket: &a.opts.Bucket, Key: &key, UploadId: &upload,
 		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
-	})
+	}, func(o *s3.ListPartsPaginatorOptions) { o.StopOnDuplicateToken = true }) // or a server could go on for ever
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if isUploadGone(err) {
@@ -134,27 +135,30 @@ type sentPart struct {
 	crc  uint32
 }
 
-// completeUpload makes the parts an object, unless the key is taken. Errors
-// other than these are faults: errKeyTaken, errUploadGone, errConflict.
-func (a *Archive) completeUpload(ctx context.Context, key, upload string, parts []sentPart, v verdict) error {
+// completeUpload makes the parts an object, unless the key is taken, and returns
+// its ETag. Errors other than errKeyTaken and errUploadGone are faults.
+func (a *Archive) completeUpload(ctx context.Context, key, upload string, parts []sentPart, v verdict) (etag string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, a.opts.CompleteTimeout)
 	defer cancel()
 	for {
 		in := a.completeInput(key, upload, parts, v)
 		conditional := in.IfNoneMatch != nil
-		_, err := a.s3.CompleteMultipartUpload(ctx, in)
+		out, err := a.s3.CompleteMultipartUpload(ctx, in)
 		switch {
 		case err == nil:
-			return nil
+			return aws.ToString(out.ETag), nil
 		case isTaken(err):
-			return errKeyTaken
-		case isUploadGone(err), isConflict(err):
-			return errUploadGone
+			return "", errKeyTaken
+		case isUseless(err):
+			a.abortUpload(ctx, key, upload)
+			return "", fmt.Errorf("%w: %s", errUploadGone, errorCode(err))
+		case isUploadGone(err), isConflict(err): // perhaps another worker completes it just now
+			return "", errUploadGone
 		case isUnsupported(err) && conditional:
 			a.forgetConditional(ctx)
 			continue
 		}
-		return s3Fault(ctx, "completing "+key, err)
+		return "", s3Fault(ctx, "completing "+key, err)
 	}
 }
 

@@ -112,8 +112,7 @@ func optional(s string) *string {
 }
 
 // putSmall writes a whole object in one request, never over another one.
-// It reports whether the key was taken.
-func (a *Archive) putSmall(ctx context.Context, key string, body []byte, v verdict, at attributes) (taken bool, err error) {
+func (a *Archive) putSmall(ctx context.Context, key string, body []byte, v verdict, at attributes) (written, error) {
 	o := a.opts.Object
 	for {
 		in := &s3.PutObjectInput{
@@ -127,12 +126,12 @@ func (a *Archive) putSmall(ctx context.Context, key string, body []byte, v verdi
 		if conditional {
 			in.IfNoneMatch = aws.String("*")
 		}
-		_, err := a.put(ctx, in, body, v.crc)
+		out, err := a.put(ctx, in, body, v.crc)
 		switch {
 		case err == nil:
-			return false, nil
+			return written{etag: aws.ToString(out.ETag)}, nil
 		case isTaken(err):
-			return true, nil
+			return written{found: true}, nil
 		case isUnsupported(err) && conditional:
 			a.forgetConditional(ctx)
 			continue
@@ -140,10 +139,10 @@ func (a *Archive) putSmall(ctx context.Context, key string, body []byte, v verdi
 			// A server may refuse and cut the connection before the body is through,
 			// so that its refusal is never read: look.
 			if _, there, look := a.head(ctx, key); look == nil && there {
-				return true, nil
+				return written{found: true}, nil
 			}
 		}
-		return false, s3Fault(ctx, "archiving "+key, err)
+		return written{}, s3Fault(ctx, "archiving "+key, err)
 	}
 }
 

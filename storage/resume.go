@@ -87,8 +87,11 @@ func (m *mirror) adopt(ctx context.Context, key string, st stat, rec *record) (O
 	switch {
 	case st.export == "":
 		return m.compare(ctx, key, st)
+	case v.sha256 != "" && st.hasCRC:
 	case v.sha256 != "":
-	case rec != nil && rec.SHA256 != "" && rec.Size == st.size && (!st.hasCRC || rec.Proof.CRC == st.crc):
+		// sent with the bytes, before S3 had stored them, and with nothing to hold them to
+		return m.reread(ctx, key, st, v)
+	case rec != nil && rec.SHA256 != "" && rec.Size == st.size && st.hasCRC && rec.Proof.CRC == st.crc:
 		v.sha256, v.proofs = rec.SHA256, rec.Proofs
 	default:
 		if v.sha256 = m.a.taggedHash(ctx, key); v.sha256 == "" {
@@ -107,6 +110,19 @@ func (m *mirror) found(ctx context.Context, key string, st stat, v verdict) Obje
 	obj := m.object(key, st, v)
 	obj.Found = true
 	return obj
+}
+
+// reread proves that an object has the hash that it names as its own.
+func (m *mirror) reread(ctx context.Context, key string, st stat, v verdict) (Object, error) {
+	_, sum, err := m.a.readBack(ctx, key, io.Discard)
+	if err != nil {
+		return Object{}, err
+	}
+	if sum != v.sha256 {
+		return Object{}, m.reject(ctx, key, st, v)
+	}
+	v.proofs = []string{ProofEarlier, ProofReadBack}
+	return m.found(ctx, key, st, v), nil
 }
 
 // inspect reads one of our own objects, whose hash is known no more.

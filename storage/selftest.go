@@ -159,7 +159,7 @@ func (t *selfTest) multipart(ctx context.Context) error {
 	if len(listed) != len(parts) {
 		return fault.New(fault.Retry, fmt.Sprintf("S3 lists %d parts of %d", len(listed), len(parts)), nil)
 	}
-	if err := a.completeUpload(ctx, key, upload, parts, v); err != nil {
+	if _, err := a.completeUpload(ctx, key, upload, parts, v); err != nil {
 		return s3Fault(ctx, "completing a test upload", err)
 	}
 	defer func() { _ = t.delete(ctx, key) }()

@@ -12,7 +12,7 @@ import (
 
 var (
 	// errNoRanges means that the source is the same but sends it whole.
-	errNoRanges = errors.New("the source ignores ranges")
+	errNoRanges = errors.New("the source ignores ranges or conditions")
 	// errStreamCut means that a source that cannot be resumed broke off.
 	errStreamCut = errors.New("the source broke off and cannot be resumed")
 )
@@ -103,7 +103,8 @@ func (s *partSource) same(body *fetch.Body, offset int64) error {
 		return contentFault("the source has changed", fetch.ErrChanged)
 	case changed:
 		return contentFault(fmt.Sprintf("the source announces %d bytes after %d", is.Size, was.Size), fetch.ErrChanged)
-	case body.From != offset:
+	case body.From != offset, s.ranged() && is.Validator() == "":
+		// a source that leaves the validator out may have ignored If-Range as well
 		return errNoRanges
 	}
 	return nil

@@ -311,7 +311,7 @@ func (t *transfer) complete(ctx context.Context, v verdict) (Object, error) {
 	if t.track != nil {
 		t.track.seal(ctx, v)
 	}
-	err := m.a.completeUpload(ctx, m.job.Key, t.upload, parts, v)
+	etag, err := m.a.completeUpload(ctx, m.job.Key, t.upload, parts, v)
 	switch {
 	case err == nil:
 	case errors.Is(err, errKeyTaken), errors.Is(err, errUploadGone):
@@ -323,7 +323,7 @@ func (t *transfer) complete(ctx context.Context, v verdict) (Object, error) {
 		}
 		return Object{}, err
 	}
-	obj, err := m.confirm(ctx, m.job.Key, v, false)
+	obj, err := m.confirm(ctx, m.job.Key, v, written{etag: etag})
 	if err == nil {
 		m.a.tagHash(ctx, m.job.Key, v.sha256)
 	}
@@ -345,7 +345,7 @@ func (t *transfer) lost(ctx context.Context, v verdict, cause error) (Object, er
 		m.a.abortUpload(ctx, m.job.Key, t.upload)
 	}
 	if st.size == v.size && st.hasCRC && st.crc == v.crc {
-		return m.confirm(ctx, m.job.Key, v, true)
+		return m.confirm(ctx, m.job.Key, v, written{found: true})
 	}
 	return m.adopt(ctx, m.job.Key, st, nil)
 }

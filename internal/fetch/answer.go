@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/fault"
@@ -68,8 +69,8 @@ func (c *Client) accept(resp *http.Response, rg Range) (*Body, error) {
 	if err := statusFault(resp); err != nil {
 		return nil, err
 	}
-	if enc := h.Get("Content-Encoding"); enc != "" && enc != "identity" {
-		return nil, contentFault(fmt.Sprintf("the export link answered with Content-Encoding %.20q, which was not asked for", enc), nil)
+	if enc := h.Values("Content-Encoding"); !plain(enc) {
+		return nil, contentFault(fmt.Sprintf("the export link answered with Content-Encoding %.20q, which was not asked for", strings.Join(enc, ",")), nil)
 	}
 	b := &Body{Length: resp.ContentLength, limit: c.opts.MaxSize}
 	b.Info = Info{
@@ -96,6 +97,20 @@ func (c *Client) accept(resp *http.Response, rg Range) (*Body, error) {
 	}
 	b.Info.Digests = parseDigests(h, whole)
 	return b, nil
+}
+
+// plain says whether content codings leave the bytes as they are. "aws-chunked"
+// is what some stores remember of how an object came to them; the framing itself,
+// should they have kept that too, is not a file that any proof accepts.
+func plain(codings []string) bool {
+	for c := range strings.SplitSeq(strings.Join(codings, ","), ",") {
+		switch strings.ToLower(strings.TrimSpace(c)) {
+		case "", "identity", "aws-chunked":
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // statusFault returns the fault that a status means, nil for the two good ones.

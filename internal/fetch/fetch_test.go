@@ -115,6 +115,10 @@ func TestWrongAnswers(t *testing.T) {
 		"gzip unasked": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
 		},
+		"gzip in a second header": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Add("Content-Encoding", "identity")
+			w.Header().Add("Content-Encoding", "aws-chunked, gzip")
+		},
 		"another range": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Range", "bytes 1-4/10")
 			w.WriteHeader(206)
@@ -138,6 +142,23 @@ func TestWrongAnswers(t *testing.T) {
 		_, err := newClient(t).Open(t.Context(), serve(t, h), whole)
 		if !errors.Is(err, ErrContent) || fault.ClassOf(err) != fault.Retry {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Some stores remember that an object came to them in chunks; it is whole all the same.
+func TestCodingsThatChangeNothing(t *testing.T) {
+	for _, coding := range []string{"identity", "aws-chunked", "AWS-Chunked,", "aws-chunked, identity"} {
+		b, err := newClient(t).Open(t.Context(), serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", coding)
+			_, _ = w.Write([]byte("1234"))
+		}), whole)
+		if err != nil {
+			t.Errorf("%s: %v", coding, err)
+			continue
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -1,0 +1,222 @@
+package storage
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/s3test"
+)
+
+// A server that kept half of a PUT whose worker died leaves an object with our
+// mark and the hash of the whole. The mark proves nothing: the bytes do.
+func TestHalfAnObjectIsNotTheClip(t *testing.T) {
+	servers(t, func(t *testing.T, srv *s3test.Server) {
+		a := newArchive(t, srv)
+		clip := clipOf(200_000, 21)
+		for name, wrong := range map[string][]byte{"short": clip[:150_000], "flipped": flipped(clip)} {
+			t.Run(name, func(t *testing.T) {
+				job := Job{Export: "e", Key: name + ".mp4", Link: serveFile(t, clip)}
+				_, err := srv.Client().PutObject(t.Context(), &s3.PutObjectInput{
+					Bucket: aws.String(s3test.Bucket), Key: &job.Key, Body: bytes.NewReader(wrong),
+					Metadata:          map[string]string{metaExport: "e", metaSHA256: sum(clip)},
+					ChecksumAlgorithm: "CRC32",
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if obj, err := a.Mirror(t.Context(), job); err == nil || fault.ClassOf(err) != fault.Retry {
+					t.Errorf("taken for the clip: %+v, %v", obj, err)
+				}
+				obj, err := a.Mirror(t.Context(), job)
+				if err != nil || obj.SHA256 != sum(clip) || !bytes.Equal(stored(t, a, job.Key), clip) {
+					t.Errorf("afterwards: %+v, %v", obj, err)
+				}
+			})
+		}
+	})
+}
+
+func flipped(b []byte) []byte {
+	b = bytes.Clone(b)
+	b[len(b)/2] ^= 1
+	return b
+}
+
+// On a server without conditional writes another worker's clip may come between
+// our write and our look at it: it was proven by that worker and must stay.
+func TestAnotherWorkersObjectIsNotRemoved(t *testing.T) {
+	srv := s3test.Start(t)
+	ours, theirs := clipOf(50_000, 31), clipOf(50_000, 32)
+	for _, size := range []int{50_000, 2*minPartSize + 5} {
+		if size > 50_000 {
+			ours, theirs = clipOf(size, 31), clipOf(size, 32)
+		}
+		job := Job{Export: "e", Key: fmt.Sprintf("raced-%d.mp4", size), Link: serveFile(t, ours)}
+		other := job
+		other.Link = serveFile(t, theirs)
+		proxied := newS3Proxy(t, srv, func(kind string, _ int, w http.ResponseWriter, r *http.Request, pass func(http.ResponseWriter)) bool {
+			if kind != "put" && kind != "complete" {
+				return false
+			}
+			if r.Header.Get("If-None-Match") != "" {
+				s3Error(w, http.StatusNotImplemented, "NotImplemented")
+				return true
+			}
+			pass(w)
+			_, err := srv.Client().DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: aws.String(s3test.Bucket), Key: &job.Key})
+			if err != nil {
+				t.Error(err)
+			}
+			if _, err := newArchive(t, srv).Mirror(t.Context(), other); err != nil {
+				t.Error(err)
+			}
+			return true
+		})
+		a := newArchive(t, srv, func(o *Options) { o.Client = srv.ClientAt(proxied) })
+		obj, err := a.Mirror(t.Context(), job)
+		if err != nil || obj.SHA256 != sum(theirs) || !obj.Found {
+			t.Errorf("%+v, %v", obj, err)
+		}
+		if !bytes.Equal(stored(t, a, job.Key), theirs) {
+			t.Error("the other worker's clip is gone")
+		}
+	}
+}
+
+// A source that ignores If-Range and no longer says which version it sends must
+// not be mixed with what was read before.
+func TestRangesOfAnUnnamedVersion(t *testing.T) {
+	srv := s3test.Start(t)
+	for _, size := range []int{100_000, 2*minPartSize + tooMuch} {
+		old, fresh := clipOf(size, 41), clipOf(size, 42)
+		hs := httptest.NewServer(&misbehave{origin: newOrigin(old), do: func(n int, o *origin, w http.ResponseWriter, r *http.Request) bool {
+			if n == 1 {
+				o.ServeHTTP(&cutter{w, size / 2, reset}, r)
+				return true
+			}
+			r.Header.Del("If-Range")
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(fresh))
+			return true
+		}})
+		hs.Config.ErrorLog = nil
+		a := newArchive(t, srv)
+		job := Job{Export: "e", Key: fmt.Sprintf("unnamed-%d.mp4", size), Link: hs.URL}
+		obj, err := a.Mirror(t.Context(), job)
+		hs.Close()
+		if err != nil || obj.SHA256 != sum(fresh) {
+			t.Errorf("%d bytes: %+v, %v", size, obj, err)
+		}
+	}
+}
+
+// A thumbnail's source that turns out to ignore ranges is a Fault as any other.
+func TestImageFaultsAreFaults(t *testing.T) {
+	srv := s3test.Start(t)
+	img := append([]byte("\xff\xd8\xff\xe0"), noise[:50_000]...)
+	hs := httptest.NewServer(&misbehave{origin: newOrigin(img), do: func(n int, o *origin, w http.ResponseWriter, r *http.Request) bool {
+		if n == 1 {
+			o.ServeHTTP(&cutter{w, 1000, reset}, r)
+			return true
+		}
+		w.Header().Set("ETag", o.etag)
+		answer(w, img, len(img))
+		return true
+	}})
+	defer hs.Close()
+	_, err := newArchive(t, srv).Mirror(t.Context(), Job{Export: "e", Key: "thumb", Link: hs.URL, Kind: Image})
+	var f *fault.Fault
+	if err == nil || !errors.As(err, &f) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// listing is as much of S3 as a listing of parts needs.
+type listing struct {
+	parts  int
+	stuck  bool // the second page begins where the first one did
+	pages  int
+	perFew int
+}
+
+func (l *listing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	l.pages++
+	after, _ := strconv.Atoi(r.URL.Query().Get("part-number-marker"))
+	if l.stuck {
+		after = 0
+	}
+	last := min(l.parts, after+l.perFew)
+	var b strings.Builder
+	fmt.Fprintf(&b, "<ListPartsResult><IsTruncated>%v</IsTruncated><NextPartNumberMarker>%d</NextPartNumberMarker>", last < l.parts, last)
+	for n := after + 1; n <= last; n++ {
+		fmt.Fprintf(&b, "<Part><PartNumber>%d</PartNumber><Size>%d</Size><ETag>e%d</ETag><ChecksumCRC32>%s</ChecksumCRC32></Part>", n, n, n, encodeCRC(uint32(n)))
+	}
+	_, _ = w.Write([]byte(b.String() + "</ListPartsResult>"))
+}
+
+func TestPartsAreListedInPages(t *testing.T) {
+	l := &listing{parts: 2500, perFew: 1000}
+	hs := httptest.NewServer(l)
+	defer hs.Close()
+	a := newArchive(t, &s3test.Server{Endpoint: hs.URL})
+	parts, err := a.listParts(t.Context(), "k", "u")
+	if err != nil || len(parts) != 2500 || l.pages != 3 {
+		t.Fatalf("%d parts in %d pages, %v", len(parts), l.pages, err)
+	}
+	for n, p := range parts {
+		if !p.is(int64(n+1), uint32(n+1), 0) || p.etag != fmt.Sprintf("e%d", n+1) {
+			t.Errorf("part %d is %+v", n, p)
+		}
+	}
+}
+
+// A server that repeats itself ends the listing instead of keeping it busy for ever.
+func TestListingThatRepeatsItself(t *testing.T) {
+	hs := httptest.NewServer(&listing{parts: 2500, perFew: 1000, stuck: true})
+	defer hs.Close()
+	a := newArchive(t, &s3test.Server{Endpoint: hs.URL})
+	parts, err := a.listParts(t.Context(), "k", "u")
+	if err != nil || len(parts) != 1000 {
+		t.Errorf("%d parts, %v", len(parts), err)
+	}
+}
+
+// A record whose proof is of other bytes than its parts must not lead to the
+// same refused completion again and again.
+func TestARecordWithAWrongProofIsGivenUp(t *testing.T) {
+	srv := s3test.Start(t)
+	store := newMemory()
+	a := newArchive(t, srv, func(o *Options) { o.Checkpoints = store })
+	o := newOrigin(clipOf(4*minPartSize, 51))
+	o.holdFrom = 2 * minPartSize
+	hs := httptest.NewServer(o)
+	defer hs.Close()
+	job := Job{Export: "e", Key: "lied.mp4", Link: hs.URL}
+	interrupted(t, a, store, job, 2)
+	o.mu.Lock()
+	o.holdFrom = 0
+	o.mu.Unlock()
+	rec := loaded(t, store, job.Key)
+	rec.Proof.CRC++
+	b, err := json.Marshal(rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = store.Save(t.Context(), job.Key, b)
+	obj, err := a.Mirror(t.Context(), job)
+	if err != nil || obj.SHA256 != sum(o.body) {
+		t.Errorf("%+v, %v", obj, err)
+	}
+	noUploads(t, srv)
+}
