@@ -34,8 +34,8 @@ provider's task can't be used any more.`,
 			set.StringVar(&o.SubmittedAs, "submitted-as", "", "the provider's `TASK` of a held export, as found on the provider's site")
 			set.BoolVar(&o.PayAgain, "pay-again", false, "allow a new paid export")
 			return func(ctx context.Context, c *console, ids []string) error {
-				if o.SubmittedAs != "" && len(ids) > 1 {
-					return usagef("--submitted-as names the task of one export, not of %d", len(ids))
+				if err := checkRetry(set, o, ids); err != nil {
+					return err
 				}
 				return c.change(ctx, ids, func(d *control.Desk, ctx context.Context, id string) (*export.Record, error) {
 					return d.Retry(ctx, id, o)
@@ -43,6 +43,24 @@ provider's task can't be used any more.`,
 			}
 		},
 	}
+}
+
+// checkRetry refuses options that don't fit, above all a task that is empty
+// because a variable of a script was: the export would be ordered again.
+func checkRetry(set *pflag.FlagSet, o export.RetryOptions, ids []string) error {
+	if !set.Changed("submitted-as") {
+		return nil
+	}
+	if wrong := control.CheckTask(o.SubmittedAs); wrong != "" {
+		return usagef("--submitted-as %s", wrong)
+	}
+	if o.PayAgain {
+		return usagef("--submitted-as and --pay-again exclude each other: either it was accepted, or it is ordered again")
+	}
+	if len(ids) > 1 {
+		return usagef("--submitted-as names the task of one export, not of %d", len(ids))
+	}
+	return nil
 }
 
 // change does the same to each export, prints its new state, and fails if one

@@ -78,7 +78,7 @@ func readLines(ctx context.Context, c *console, name string) ([][]byte, error) {
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, &inputError{[]string{err.Error()}}
+			return nil, &inputError{[]string{"--file: " + err.Error()}}
 		}
 		defer f.Close()
 		source = f

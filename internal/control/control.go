@@ -60,12 +60,13 @@ func (d *Desk) Cancel(ctx context.Context, id string) (*export.Record, error) {
 	if err := d.takeUp(ctx, id); err != nil {
 		return nil, err
 	}
-	return d.change(ctx, id, func(r *export.Record) error {
+	r, err := d.change(ctx, id, func(r *export.Record) error {
 		if r.State == export.Canceled {
 			return nil
 		}
 		return r.Cancel(d.now())
 	})
+	return r, explain(r, export.EvCancel, err)
 }
 
 // takeUp gives an export that only a queue knows a record, so that it can be changed.
@@ -84,7 +85,8 @@ func (d *Desk) takeUp(ctx context.Context, id string) error {
 
 // Retry takes a final export up again where it stopped.
 func (d *Desk) Retry(ctx context.Context, id string, o export.RetryOptions) (*export.Record, error) {
-	return d.change(ctx, id, func(r *export.Record) error { return r.Retry(d.now(), o) })
+	r, err := d.change(ctx, id, func(r *export.Record) error { return r.Retry(d.now(), o) })
+	return r, explain(r, export.EvRetry, err)
 }
 
 func (d *Desk) change(ctx context.Context, id string, f func(*export.Record) error) (*export.Record, error) {

@@ -58,8 +58,8 @@ func (a *API) cancel(w http.ResponseWriter, r *http.Request) error {
 
 // retryBody is what may be said with a retry; see [export.RetryOptions].
 type retryBody struct {
-	SubmittedAs string `json:"submitted_as"`
-	PayAgain    bool   `json:"pay_again"`
+	SubmittedAs *string `json:"submitted_as"`
+	PayAgain    bool    `json:"pay_again"`
 }
 
 // retry is POST /api/v2/clips/export/{id}/retry.
@@ -72,20 +72,11 @@ func (a *API) retry(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var said retryBody
-	if len(bytes.TrimSpace(body)) > 0 {
-		dec := json.NewDecoder(bytes.NewReader(body))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&said); err != nil {
-			return fail(http.StatusBadRequest, wrongRetry(err))
-		}
-		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-			return fail(http.StatusBadRequest, "not valid JSON: something follows the object")
-		}
+	said, err := parseRetry(body)
+	if err != nil {
+		return err
 	}
-	record, err := a.o.Exports.Retry(r.Context(), id, export.RetryOptions{
-		SubmittedAs: said.SubmittedAs, PayAgain: said.PayAgain,
-	})
+	record, err := a.o.Exports.Retry(r.Context(), id, said)
 	switch {
 	case errors.Is(err, export.ErrPaid):
 		return &failure{status: http.StatusConflict, err: err, message: "going on needs a second paid export: " + err.Error() +
@@ -93,13 +84,45 @@ func (a *API) retry(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return err
 	}
-	a.log.InfoContext(r.Context(), "export taken up again", "export", record.ID, "client", clientOf(r.Context()), "pay_again", said.PayAgain)
+	a.log.InfoContext(r.Context(), "export taken up again", "export", record.ID, "client", clientOf(r.Context()), "pay_again", said.PayAgain, "submitted_as", said.SubmittedAs)
 	return a.writeExport(w, r, record)
+}
+
+// parseRetry reads what is said with a retry. An empty task is refused: taken for
+// none, the export would be ordered again.
+func parseRetry(body []byte) (export.RetryOptions, error) {
+	var said retryBody
+	if len(bytes.TrimSpace(body)) == 0 {
+		return export.RetryOptions{}, nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&said); err != nil {
+		return export.RetryOptions{}, fail(http.StatusBadRequest, wrongRetry(err))
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return export.RetryOptions{}, fail(http.StatusBadRequest, "not valid JSON: something follows the object")
+	}
+	o := export.RetryOptions{PayAgain: said.PayAgain}
+	if said.SubmittedAs == nil {
+		return o, nil
+	}
+	o.SubmittedAs = *said.SubmittedAs
+	if wrong := control.CheckTask(o.SubmittedAs); wrong != "" {
+		return o, fail(http.StatusBadRequest, "submitted_as: "+wrong)
+	}
+	if o.PayAgain {
+		return o, fail(http.StatusBadRequest, "submitted_as, pay_again: exclude each other: either it was accepted, or it is ordered again")
+	}
+	return o, nil
 }
 
 func wrongRetry(err error) string {
 	var kind *json.UnmarshalTypeError
-	if errors.As(err, &kind) && kind.Field != "" {
+	if errors.As(err, &kind) && kind.Field == "" {
+		return "must be a JSON object"
+	}
+	if errors.As(err, &kind) {
 		return kind.Field + ": must be " + map[string]string{"bool": "true or false", "string": "a string"}[kind.Type.String()] + ", not a " + kind.Value
 	}
 	return "the body must be empty or hold submitted_as and pay_again: " + strings.TrimPrefix(err.Error(), "json: ")

@@ -91,6 +91,43 @@ func TestARetryDoesNotPayTwiceUnasked(t *testing.T) {
 	}
 }
 
+// TestARetryThatIsNotMeantSoChangesNothing: above all, a task that is empty by a
+// mistake must not be taken for "order it again".
+func TestARetryThatIsNotMeantSoChangesNothing(t *testing.T) {
+	f := newFixture(t)
+	id := f.submit(`{"project_id":"p"}`)
+	f.takeUp(id)
+	f.change(id, func(r *export.Record, now time.Time) error {
+		if err := r.Intend(now, "run"); err != nil {
+			return err
+		}
+		return r.Lose(now, "run", export.Hold, "the answer was lost")
+	})
+	for body, want := range map[string]string{
+		`{"submitted_as":""}`:                                 "submitted_as: must not be empty",
+		`{"submitted_as":" task_9"}`:                          "submitted_as: must be the id",
+		`{"submitted_as":"` + strings.Repeat("x", 300) + `"}`: "submitted_as: must have at most",
+		`{"submitted_as":9}`:                                  "submitted_as: must be a string, not a number",
+		`{"submitted_as":"t","pay_again":true}`:               "submitted_as, pay_again: exclude each other",
+		`{"pay_again":"yes"}`:                                 "pay_again: must be true or false, not a string",
+		`{"again":true}`:                                      "unknown field",
+		`[1]`:                                                 "must be a JSON object",
+		`{} {}`:                                               "something follows",
+	} {
+		if got := f.call("POST", "/api/v2/clips/export/"+id+"/retry", body); got.status != 400 || !strings.Contains(got.message(t), want) {
+			t.Errorf("%s: %d %s", body, got.status, got.body)
+		}
+	}
+	var v viewed
+	f.call("GET", "/api/v2/clips/exports/"+id, "").data(t, &v)
+	if v.State != "held" {
+		t.Errorf("it is %s", v.State)
+	}
+	if got := f.call("POST", "/api/v2/clips/export/"+f.submit(`{"project_id":"p"}`)+"/retry", ""); got.status == 200 {
+		t.Errorf("a queued one: %d %s", got.status, got.body)
+	}
+}
+
 func TestAHeldExportIsFoundByHand(t *testing.T) {
 	f := newFixture(t)
 	id := f.submit(`{"project_id":"p"}`)
