@@ -11,6 +11,7 @@ package s3test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -65,6 +66,30 @@ func StartIn(t testing.TB, dir string) *Server {
 	bin := versitygw(t)
 	return start(t, "versitygw", dir, func(s *Server) *exec.Cmd {
 		c := exec.Command(bin, "--port", s.addr, "--quiet", "--region", "us-east-1", "posix", s.Dir)
+		c.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+AccessKey, "ROOT_SECRET_KEY="+SecretKey)
+		return c
+	})
+}
+
+// StartTLS is Start with a certificate and its key, both PEM files; a client
+// has to trust who signed it.
+func StartTLS(t testing.TB, certFile, keyFile string) *Server {
+	t.Helper()
+	bin := versitygw(t)
+	return startAt(t, "https://", "versitygw", dataDir(t), func(s *Server) *exec.Cmd {
+		c := exec.Command(bin, "--port", s.addr, "--quiet", "--region", "us-east-1", "--cert", certFile, "--key", keyFile, "posix", s.Dir)
+		c.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+AccessKey, "ROOT_SECRET_KEY="+SecretKey)
+		return c
+	})
+}
+
+// StartVirtual is Start with the bucket in the host name, below domain. The
+// server takes paths as well.
+func StartVirtual(t testing.TB, domain string) *Server {
+	t.Helper()
+	bin := versitygw(t)
+	return start(t, "versitygw", dataDir(t), func(s *Server) *exec.Cmd {
+		c := exec.Command(bin, "--port", s.addr, "--quiet", "--region", "us-east-1", "--virtual-domain", domain, "posix", s.Dir)
 		c.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+AccessKey, "ROOT_SECRET_KEY="+SecretKey)
 		return c
 	})
@@ -138,8 +163,13 @@ func withoutRclone(env []string) []string {
 
 func start(t testing.TB, name, dir string, command func(*Server) *exec.Cmd) *Server {
 	t.Helper()
+	return startAt(t, "http://", name, dir, command)
+}
+
+func startAt(t testing.TB, scheme, name, dir string, command func(*Server) *exec.Cmd) *Server {
+	t.Helper()
 	s := &Server{Name: name, Dir: filepath.Join(dir, "objects"), addr: FreeAddr(t), command: command}
-	s.Endpoint = "http://" + s.addr
+	s.Endpoint = scheme + s.addr
 	if err := os.MkdirAll(filepath.Join(s.Dir, Bucket), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +214,10 @@ func (s *Server) Restart(t testing.TB) {
 
 // await returns once the server answers HTTP.
 func (s *Server) await() error {
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // it is only asked whether it answers
+	}}
 	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-s.exited:
