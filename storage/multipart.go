@@ -140,12 +140,18 @@ type sentPart struct {
 func (a *Archive) completeUpload(ctx context.Context, key, upload string, parts []sentPart, v verdict) (etag string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, a.opts.CompleteTimeout)
 	defer cancel()
+	conditional := !a.noConditional.Load()
 	for {
 		in := a.completeInput(key, upload, parts, v)
-		conditional := in.IfNoneMatch != nil
+		if conditional {
+			in.IfNoneMatch = aws.String("*")
+		}
 		out, err := a.s3.CompleteMultipartUpload(ctx, in)
 		switch {
 		case err == nil:
+			if !conditional {
+				a.forgetConditional(ctx)
+			}
 			return aws.ToString(out.ETag), nil
 		case isTaken(err):
 			return "", errKeyTaken
@@ -155,7 +161,7 @@ func (a *Archive) completeUpload(ctx context.Context, key, upload string, parts 
 		case isUploadGone(err), isConflict(err): // perhaps another worker completes it just now
 			return "", errUploadGone
 		case isUnsupported(err) && conditional:
-			a.forgetConditional(ctx)
+			conditional = false // or something else that was asked for: it shows
 			continue
 		}
 		return "", s3Fault(ctx, "completing "+key, err)
@@ -181,9 +187,6 @@ func (a *Archive) completeInput(key, upload string, parts []sentPart, v verdict)
 	if a.opts.Checksum == ChecksumCRC32 {
 		in.ChecksumType, in.ChecksumCRC32 = types.ChecksumTypeFullObject, aws.String(encodeCRC(v.crc))
 		in.MpuObjectSize = aws.Int64(v.size)
-	}
-	if !a.noConditional.Load() {
-		in.IfNoneMatch = aws.String("*")
 	}
 	return in
 }

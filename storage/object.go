@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -114,6 +115,7 @@ func optional(s string) *string {
 // putSmall writes a whole object in one request, never over another one.
 func (a *Archive) putSmall(ctx context.Context, key string, body []byte, v verdict, at attributes) (written, error) {
 	o := a.opts.Object
+	conditional := !a.noConditional.Load()
 	for {
 		in := &s3.PutObjectInput{
 			Bucket: &a.opts.Bucket, Key: &key, ContentType: &at.contentType,
@@ -122,22 +124,25 @@ func (a *Archive) putSmall(ctx context.Context, key string, body []byte, v verdi
 			StorageClass: types.StorageClass(o.StorageClass), ServerSideEncryption: types.ServerSideEncryption(o.SSE),
 			SSEKMSKeyId: optional(o.KMSKeyID), ObjectLockMode: types.ObjectLockMode(o.LockMode), ObjectLockRetainUntilDate: a.lockUntil(),
 		}
-		conditional := !a.noConditional.Load()
 		if conditional {
 			in.IfNoneMatch = aws.String("*")
 		}
 		out, err := a.put(ctx, in, body, v.crc)
 		switch {
 		case err == nil:
+			if !conditional {
+				a.forgetConditional(ctx)
+			}
 			return written{etag: aws.ToString(out.ETag)}, nil
 		case isTaken(err):
 			return written{found: true}, nil
 		case isUnsupported(err) && conditional:
-			a.forgetConditional(ctx)
+			conditional = false // or something else that was asked for: it shows
 			continue
-		case conditional && httpStatus(err) == 0 && ctx.Err() == nil:
+		case conditional && (httpStatus(err) == 0 || httpStatus(err) == http.StatusForbidden) && ctx.Err() == nil:
 			// A server may refuse and cut the connection before the body is through,
-			// so that its refusal is never read: look.
+			// so that its refusal is never read, or mind the lock of an object
+			// before the condition: look.
 			if _, there, look := a.head(ctx, key); look == nil && there {
 				return written{found: true}, nil
 			}
