@@ -199,7 +199,7 @@ func (w *Worker) transferFailed(ctx context.Context, r *export.Record, c *export
 // afterFailure picks the event of a failed transfer.
 func (w *Worker) afterFailure(r *export.Record, c *export.Clip, err error, why string, badBody bool) func(*export.Record) error {
 	now := w.now()
-	idx, round, link := c.Idx, c.Round, c.Link
+	task, idx, round, link := r.ExportTaskID, c.Idx, c.Round, c.Link
 	class := fault.ClassOf(err)
 	switch {
 	case class == fault.LinkExpired:
@@ -207,7 +207,7 @@ func (w *Worker) afterFailure(r *export.Record, c *export.Clip, err error, why s
 	case class == fault.Terminal, badBody && c.BadBodies+1 >= maxBadBodies:
 		return func(r *export.Record) error { return r.ClipFail(w.now(), idx, round, why) }
 	case r.PastDeadline(now.Add(-expiryGrace)):
-		return func(r *export.Record) error { return r.Expire(w.now(), why) }
+		return func(r *export.Record) error { return r.Expire(w.now(), task, why) }
 	}
 	base := time.Second
 	if badBody {

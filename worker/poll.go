@@ -171,12 +171,12 @@ func (w *Worker) readFailed(ctx context.Context, r *export.Record, n int, why st
 const expiryGrace = 5 * time.Minute
 
 func (w *Worker) expire(ctx context.Context, r *export.Record, why string) error {
-	w.log.Error("export expired", logkey.Export, r.ID, logkey.ExportTaskID, r.ExportTaskID, logkey.Why, why)
-	id := r.ID
-	r, err := w.persist(ctx, id, func(r *export.Record) error { return r.Expire(w.now(), why) })
+	id, task := r.ID, r.ExportTaskID
+	r, err := w.persist(ctx, id, func(r *export.Record) error { return r.Expire(w.now(), task, why) })
 	if err != nil {
-		return ignoreSettled(err)
+		return w.leave(ctx, r, err)
 	}
+	w.log.Error("export expired", logkey.Export, id, logkey.ExportTaskID, task, logkey.Why, why)
 	w.releaseSlot(ctx, r)
 	return w.ensure(ctx, r)
 }

@@ -160,6 +160,27 @@ func (r *rig) awaitState(id string, s export.State) *export.Record {
 	return r.await(id, string(s), func(rec *export.Record) bool { return rec.State == s })
 }
 
+// never asserts that the condition does not come true for a while.
+func never(t *testing.T, d time.Duration, what string, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if cond() {
+			t.Fatal(what)
+		}
+	}
+}
+
+// receipt returns the export's receipt, which must stand.
+func (r *rig) receipt(id string) storage.Receipt {
+	r.t.Helper()
+	receipt, found, err := r.archive.Receipt(context.Background(), id)
+	must(r.t, err)
+	if !found {
+		r.t.Fatalf("no receipt of %s", id)
+	}
+	return receipt
+}
+
 // archived asserts that the clip's object is the file, byte for byte.
 func (r *rig) archived(c *export.Clip, want []byte) {
 	r.t.Helper()

@@ -8,11 +8,15 @@ import (
 )
 
 // Expire ends an export whose results the provider no longer has. What was
-// saved stays and is named. It is [ErrStale] when nothing more is needed of the
-// provider.
-func (r *Record) Expire(now time.Time, why string) error {
-	if err := r.may(EvExpire); err != nil {
+// saved stays and is named. task is the one that the caller saw expire: it is
+// [ErrStale] when the export goes on with another, when its deadline has moved,
+// or when nothing more is needed of the provider.
+func (r *Record) Expire(now time.Time, task, why string) error {
+	if err := r.mayTask(EvExpire, task); err != nil {
 		return err
+	}
+	if !r.PastDeadline(now) {
+		return fmt.Errorf("task %s has not expired: %w", task, ErrStale)
 	}
 	if r.Sealable() {
 		return fmt.Errorf("all clips are archived: %w", ErrStale)

@@ -129,7 +129,7 @@ func TestSealRounds(t *testing.T) {
 	if err := r.SealRetry(noon, 0, "503", noon); !errors.Is(err, ErrStale) || r.SealRound != 1 {
 		t.Errorf("the same round twice: %v, round %d", err, r.SealRound)
 	}
-	if err := r.Expire(noon.Add(100*time.Hour), "late"); !errors.Is(err, ErrStale) {
+	if err := r.Expire(noon.Add(100*time.Hour), "task1", "late"); !errors.Is(err, ErrStale) {
 		t.Errorf("expired with all its clips archived: %v", err)
 	}
 	must(t, r.Seal(noon, "m"))
@@ -302,5 +302,33 @@ func TestRestore(t *testing.T) {
 	}
 	if why := counters(r) + consistent(r); why != "" {
 		t.Error(why)
+	}
+}
+
+// A step that was under way when its task was given up, or when its deadline
+// moved, must not expire what goes on.
+func TestOnlyWhatHasExpiredExpires(t *testing.T) {
+	past := noon.Add(49 * time.Hour)
+	for name, c := range map[string]struct {
+		now  time.Time
+		task string
+		err  error
+	}{
+		"its own task, past the deadline":   {past, "task1", nil},
+		"its own task, before the deadline": {noon.Add(47 * time.Hour), "task1", ErrStale},
+		"another task, past the deadline":   {past, "task0", ErrStale},
+		"no task at all, past the deadline": {past, "", ErrStale},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := at(t, Mirroring)
+			before := clone(r)
+			err := r.Expire(c.now, c.task, "gone")
+			if !errors.Is(err, c.err) || (err != nil) != (c.err != nil) {
+				t.Fatalf("%v, want %v", err, c.err)
+			}
+			if err != nil && !equal(before, r) || err == nil && r.State != Expired {
+				t.Errorf("%+v", r)
+			}
+		})
 	}
 }

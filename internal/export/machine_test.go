@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -53,8 +54,8 @@ func TestEveryStateAndEvent(t *testing.T) {
 			_ = w.next(r).do(r)
 		}
 	}
-	for by, to := range lateEnds(t) { // a walk hardly ever comes by these
-		seen[transition{Mirroring, by, to}] = true
+	for _, end := range lateEnds(t) { // a walk hardly ever comes by these
+		seen[transition(end)] = true
 	}
 	for _, from := range States() {
 		for _, by := range Events() {
@@ -70,8 +71,15 @@ func TestEveryStateAndEvent(t *testing.T) {
 	}
 }
 
+// lateEnd is what an event after the deadline leads to.
+type lateEnd struct {
+	from State
+	by   Event
+	to   State
+}
+
 // lateEnds are events that end an export after its deadline.
-func lateEnds(t *testing.T) map[Event]State {
+func lateEnds(t *testing.T) []lateEnd {
 	t.Helper()
 	late := func(clips ...Clip) *Record {
 		r := New("late", []byte(`{}`), "d", "p", noon)
@@ -92,7 +100,16 @@ func lateEnds(t *testing.T) map[Event]State {
 		t.Errorf("a dead link past the deadline takes a living one with it: %s", done.State)
 	}
 	must(t, done.ClipDone(noon, 1, 1, Object{Key: "k"}, nil, ""))
-	return map[Event]State{EvAnswer: read.State, EvClipDone: done.State}
+	rendered := late(Clip{Idx: 0, State: ClipReady, Round: 1, Link: "a"})
+	rendered.State, rendered.FinishedAt = Rendering, time.Time{}
+	rendered.wantRead(ReadRender, noon)
+	must(t, rendered.ClipFail(noon, 0, 1, "no video"))
+	must(t, rendered.Answer(noon, rendered.Step, Reading{Status: "SUCCEEDED", Succeeded: true}, noon))
+	return []lateEnd{
+		{Mirroring, EvAnswer, read.State},
+		{Mirroring, EvClipDone, done.State},
+		{Rendering, EvAnswer, rendered.State},
+	}
 }
 
 func TestStatesAndEventsAreListed(t *testing.T) {

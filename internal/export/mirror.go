@@ -103,7 +103,7 @@ func (r *Record) lapseClip(now time.Time, c *Clip) error {
 		r.failClip(c, "its link is dead and the provider's deadline has passed")
 		return nil
 	}
-	return r.Expire(now, fmt.Sprintf("the link of clip %d is dead", c.Idx))
+	return r.Expire(now, r.ExportTaskID, fmt.Sprintf("the link of clip %d is dead", c.Idx))
 }
 
 // ClipFail records that a clip cannot be archived; the others go on, and the

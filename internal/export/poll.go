@@ -258,7 +258,7 @@ func (r *Record) DoesNotKnow(now time.Time, n int, nextPoll time.Time) error {
 		return err
 	}
 	if r.PastDeadline(now) {
-		return r.Expire(now, "the provider no longer knows the export")
+		return r.Expire(now, r.ExportTaskID, "the provider no longer knows the export")
 	}
 	r.UpdatedAt = now
 	r.Unknown++

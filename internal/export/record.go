@@ -172,6 +172,18 @@ func (r *Record) may(e Event) error {
 	return fmt.Errorf("%s while %s: %w", e, r.State, ErrNotNow)
 }
 
+// mayTask refuses an event that another task of the provider than the export's
+// own brings: a step may outlive the task that it was for.
+func (r *Record) mayTask(e Event, task string) error {
+	if err := r.may(e); err != nil {
+		return err
+	}
+	if task != r.ExportTaskID {
+		return fmt.Errorf("%s of task %q, current is %q: %w", e, task, r.ExportTaskID, ErrStale)
+	}
+	return nil
+}
+
 // accepted reports whether the provider has taken the export.
 func (r *Record) accepted() bool { return r.ExportTaskID != "" }
 

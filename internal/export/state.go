@@ -105,7 +105,7 @@ var next = map[State]map[Event][]State{
 	},
 	Rendering: {
 		EvAccept:    {Rendering},
-		EvAnswer:    {Rendering, Mirroring, Failed},
+		EvAnswer:    {Rendering, Mirroring, Failed, Expired},
 		EvReadFault: {Rendering},
 		EvClipDone:  {Rendering},
 		EvClipRetry: {Rendering},

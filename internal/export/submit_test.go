@@ -38,7 +38,7 @@ func at(t *testing.T, s State) *Record {
 			return r
 		}
 		if s == Expired {
-			must(t, r.Expire(noon, "gone"))
+			must(t, r.Expire(noon.Add(73*time.Hour), "task1", "gone"))
 			return r
 		}
 		must(t, r.Answer(noon, r.Step, succeeded("a", "b"), noon))

@@ -112,6 +112,7 @@ func (w *walker) all(r *Record) []action {
 		round = c.Round - w.one(0, 0, 0, 1, -1)
 		link = []string{c.Link, c.Link, link}[w.pick(3)]
 	}
+	own := []string{r.ExportTaskID, r.ExportTaskID, r.ExportTaskID, "othertask"}[w.pick(4)]
 	seal := r.SealRound - w.one(0, 0, 0, 1)
 	policy := []Policy{Resubmit, Hold}[w.pick(2)]
 	task := w.fresh("task")
@@ -143,7 +144,7 @@ func (w *walker) all(r *Record) []action {
 		{event: EvUrge, clip: idx, do: func(r *Record) error { return r.Urge(now, idx, round) }},
 		{event: EvSeal, do: func(r *Record) error { return r.Seal(now, "manifest") }},
 		{event: EvSealRetry, do: func(r *Record) error { return r.SealRetry(now, seal, "why", later) }},
-		{event: EvExpire, do: func(r *Record) error { return r.Expire(now, "why") }},
+		{event: EvExpire, do: func(r *Record) error { return r.Expire(now, own, "why") }},
 		{event: EvFail, do: func(r *Record) error { return r.Fail(now, "why") }},
 		{event: EvCancel, do: func(r *Record) error { return r.Cancel(now) }},
 		{event: EvRetry, accepts: retry.SubmittedAs, payAgain: retry.PayAgain, do: func(r *Record) error { return r.Retry(now, retry) }},
