@@ -64,11 +64,10 @@ func (w *Worker) accepted(ctx context.Context, r *export.Record, turn *budget.Tu
 	accept := func(r *export.Record) error {
 		return r.Accept(now, task.ExportTaskID, task.Name, string(task.Status))
 	}
-	accepted, err := w.persist(ctx, r.ID, accept)
-	if errors.Is(err, ledger.ErrUnknown) { // Redis lost everything in between
-		accepted, err = w.rebirth(ctx, r, accept)
+	accepted, err := w.untilTaken(ctx, r.ID, func() (*export.Record, error) { return w.acceptOrRebear(ctx, r, accept) })
+	if err == nil {
+		close(inLedger) // else the receipt is all there will be
 	}
-	close(inLedger)
 	w.endTurn(ctx, turn, budget.Outcome{Result: budget.Answered, Accepted: true})
 	inS3 := <-receipt
 	if err != nil {
@@ -88,16 +87,21 @@ func (w *Worker) accepted(ctx context.Context, r *export.Record, turn *budget.Tu
 	return w.ensure(ctx, accepted)
 }
 
-// rebirth stores the record of a paid export anew that Redis has lost meanwhile.
-func (w *Worker) rebirth(ctx context.Context, r *export.Record, accept func(*export.Record) error) (*export.Record, error) {
+// acceptOrRebear records that the export is paid for. A record that Redis has
+// lost meanwhile is stored anew.
+func (w *Worker) acceptOrRebear(ctx context.Context, r *export.Record, accept func(*export.Record) error) (*export.Record, error) {
+	accepted, err := w.update(ctx, r.ID, accept)
+	if !errors.Is(err, ledger.ErrUnknown) {
+		return accepted, err
+	}
 	if err := accept(r); err != nil {
 		return nil, err
 	}
 	created, err := w.o.Ledger.Create(ctx, r)
-	if err != nil || created {
-		return r, err
+	if err == nil && !created { // somebody else's, to be tried again
+		err = errors.New("the record was lost and has come back")
 	}
-	return w.persist(ctx, r.ID, accept)
+	return r, err
 }
 
 // persistReceipt writes the receipt of an export that was just paid for. While

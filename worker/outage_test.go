@@ -76,6 +76,38 @@ func TestAnOutageOfS3FailsNoExport(t *testing.T) {
 	}
 }
 
+// The export is accepted in the moment in which Redis fails over to a replica
+// that has lost its record and takes no writes yet, while S3 is down: the worker
+// alone knows that it is paid for, and tries until either takes it.
+func TestAPaidExportIsTriedUntilSomethingTakesIt(t *testing.T) {
+	const tries = 6 // of the receipt: more than are made once the ledger has it
+	r := newRig(t)
+	r.provider.readsFor = 1000
+	broken := &brokenArchive{Archive: r.archive}
+	r.options.Archive = broken
+	r.provider.submit = func(n int, _ json.RawMessage) error {
+		if n == 1 {
+			broken.receipts.Store(tries)
+			must(t, r.rdb.FlushAll(context.Background()).Err())
+			must(t, r.rdb.ConfigSet(context.Background(), "min-replicas-to-write", "1").Err())
+		}
+		return nil
+	}
+	r.work()
+	e := tasks.Export{JobID: "a", ProjectID: "proj"}
+	r.enqueue(e)
+	for deadline := time.Now().Add(time.Minute); r.provider.submits() == 0 || broken.receipts.Load() > 0; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("given up: the receipt would be tried %d times more", broken.receipts.Load())
+		}
+	}
+	must(t, r.rdb.ConfigSet(context.Background(), "min-replicas-to-write", "0").Err())
+	r.await("a", "taken by the ledger", func(rec *export.Record) bool { return rec.ExportTaskID == "task-1" })
+	r.await("a", "taken by S3", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptOpen })
+	r.enqueue(e)
+	never(t, time.Second, "paid twice, though no answer was lost and nobody died", func() bool { return r.provider.submits() > 1 })
+}
+
 func TestAProviderThatIsDownIsLeftAloneUntilItAnswers(t *testing.T) {
 	r := newRig(t)
 	var calls atomic.Int64
