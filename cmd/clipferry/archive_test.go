@@ -85,7 +85,8 @@ func (b *bench) archived(ctx context.Context, id string, content []byte) (key st
 	key = b.archive.Folder("p", "task-"+id) + "/clip-000-x.mp4"
 	b.put(key, content)
 	manifest, err := b.archive.PutManifest(ctx, storage.Manifest{
-		ID: id, ProjectID: "p", ExportTaskID: "task-" + id, Clips: []storage.ManifestClip{{ManifestFile: storage.ManifestFile{
+		ID: id, ProjectID: "p", ExportTaskID: "task-" + id, Request: json.RawMessage(`{"project_id":"p"}`),
+		Answer: json.RawMessage(`{"status":"SUCCEEDED"}`), Clips: []storage.ManifestClip{{ManifestFile: storage.ManifestFile{
 			Key: key, Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:]),
 		}}},
 	})
