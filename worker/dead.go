@@ -37,10 +37,17 @@ func (w *Worker) malformed(ctx context.Context, taskID, id string, cause error) 
 	return fmt.Errorf("%w: %w", asynq.SkipRetry, cause)
 }
 
+// deadTask is a task that asynq will not try again.
+type deadTask struct {
+	queue, id, kind string
+	payload         []byte
+	why             string
+}
+
 // giveUp records in the ledger that a step will not be tried again by asynq.
 // Only the step that is due counts: one that came late is nobody's loss.
-func (w *Worker) giveUp(ctx context.Context, taskID, typename string, payload []byte, why string) error {
-	id := exportOf(taskID, typename, payload)
+func (w *Worker) giveUp(ctx context.Context, t deadTask) error {
+	id := exportOf(t.id, t.kind, t.payload)
 	if id == "" {
 		return nil
 	}
@@ -51,16 +58,16 @@ func (w *Worker) giveUp(ctx context.Context, taskID, typename string, payload []
 	if err != nil {
 		return err
 	}
-	if _, due := dueStep(r, taskID); !due {
+	if _, due := t.step(r); !due {
 		return nil
 	}
-	w.log.Error("a step was given up", logkey.Export, id, logkey.Task, taskID, logkey.Why, why)
+	w.log.Error("a step was given up", logkey.Export, id, logkey.Task, t.id, logkey.Why, t.why)
 	r, err = w.update(ctx, id, func(r *export.Record) error {
-		step, due := dueStep(r, taskID)
+		step, due := t.step(r)
 		if !due {
 			return export.ErrStale
 		}
-		why := "a step was tried too often and given up (" + taskID + ": " + why + ")"
+		why := "a step was tried too often and given up (" + t.id + ": " + t.why + ")"
 		if step.Kind == export.StepMirror { // the other clips go on
 			return r.ClipFail(w.now(), step.Clip, step.N, why)
 		}
@@ -72,14 +79,27 @@ func (w *Worker) giveUp(ctx context.Context, taskID, typename string, payload []
 	return w.ensure(ctx, r)
 }
 
-// dueStep returns the step that the task stands for, if it is due.
-func dueStep(r *export.Record, taskID string) (export.Step, bool) {
+// step returns the step of the export that the task stands for, if it is due.
+// A TaskID is free in every other queue, and anybody may put another request, or
+// none that can be read, under the one of an export: that is not its step.
+func (t deadTask) step(r *export.Record) (export.Step, bool) {
+	if s, err := t.submit(); err != nil || s.RequestGiven && s.Request.Digest() != r.Digest {
+		return export.Step{}, false
+	}
 	for _, step := range export.Due(r) {
-		if id, _ := dispatch.ID(r, step); id == taskID {
+		if id, queue := dispatch.ID(r, step); id == t.id && queue == t.queue {
 			return step, true
 		}
 	}
 	return export.Step{}, false
+}
+
+// submit reads a task that is a submit; what is none is read as an empty one.
+func (t deadTask) submit() (tasks.Submit, error) {
+	if t.kind != tasks.TypeSubmit {
+		return tasks.Submit{}, nil
+	}
+	return tasks.ParseSubmit(t.id, t.payload)
 }
 
 // exportOf returns the export that a task is for, empty if it can't be told.
@@ -117,7 +137,8 @@ func (w *Worker) buryDead(ctx context.Context) error {
 				break
 			}
 			for _, t := range dead {
-				if err := w.giveUp(ctx, t.ID, t.Type, t.Payload, t.LastErr); err != nil {
+				gone := deadTask{queue: queue, id: t.ID, kind: t.Type, payload: t.Payload, why: t.LastErr}
+				if err := w.giveUp(ctx, gone); err != nil {
 					faults = append(faults, err)
 				}
 			}

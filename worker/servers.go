@@ -110,7 +110,9 @@ func (w *Worker) failed(ctx context.Context, t *asynq.Task, err error) {
 	}
 	ctx, cancel := w.toTheEnd(ctx)
 	defer cancel()
-	if err := w.giveUp(ctx, id, t.Type(), t.Payload(), err.Error()); err != nil {
+	queue, _ := asynq.GetQueueName(ctx)
+	gone := deadTask{queue: queue, id: id, kind: t.Type(), payload: t.Payload(), why: err.Error()}
+	if err := w.giveUp(ctx, gone); err != nil {
 		w.log.Error("a step that was given up could not be recorded; the sweeper tries again", logkey.Task, id, logkey.Error, err)
 	}
 }

@@ -1,0 +1,83 @@
+package worker_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/tasks"
+	"github.com/clipferry/clipferry/worker"
+)
+
+// fullGate is a gate whose slots are all taken until it is opened.
+type fullGate struct {
+	worker.Gate
+	open chan struct{}
+}
+
+func (g fullGate) Wait(ctx context.Context, r budget.Request) (*budget.Turn, error) {
+	select {
+	case <-g.open:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return g.Gate.Wait(ctx, r)
+}
+
+// fill takes all slots until the function is called.
+func (r *rig) fill() (open func()) {
+	a := r.options.Accounts[worker.DefaultAccount]
+	gate := fullGate{a.Gate, make(chan struct{})}
+	a.Gate = gate
+	r.options.Accounts[worker.DefaultAccount] = a
+	return func() { close(gate.open) }
+}
+
+// bare enqueues a submit as a producer does that knows nothing but asynq.
+func (r *rig) bare(payload string, opts ...asynq.Option) {
+	r.t.Helper()
+	_, err := asynq.NewClientFromRedisClient(r.rdb).Enqueue(asynq.NewTask(tasks.TypeSubmit, []byte(payload)), opts...)
+	must(r.t, err)
+}
+
+// A second producer puts another request, or one that can't be read, under a
+// TaskID that is taken into another queue. Its task dies; the export that waits
+// for its turn under the same TaskID has nothing to do with it.
+func TestAForeignTaskFailsNobodyElsesExport(t *testing.T) {
+	for name, payload := range map[string]string{"another request": `{"project_id":"mallory"}`, "malformed": `{"project_id":`} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			open := r.fill()
+			r.work()
+			id := r.enqueue(tasks.Export{JobID: "a", ProjectID: "alice"})
+			r.await(id, "taken up", func(*export.Record) bool {
+				n, _ := r.rdb.Exists(context.Background(), ledger.Key("a")).Result()
+				return n == 1
+			})
+			r.bare(payload, asynq.TaskID(tasks.SubmitTaskID("a")), asynq.Queue(tasks.QueueSubmitHigh))
+			inspector := asynq.NewInspectorFromRedisClient(r.rdb)
+			dead := func() bool {
+				info, err := inspector.GetTaskInfo(tasks.QueueSubmitHigh, tasks.SubmitTaskID("a"))
+				return err == nil && info.State == asynq.TaskStateArchived
+			}
+			for deadline := time.Now().Add(time.Minute); !dead(); time.Sleep(20 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the foreign task is not archived")
+				}
+			}
+			must(t, r.rdb.Del(t.Context(), sweepLease).Err())
+			r.work() // sweeps at its start, and so meets the dead letter
+			never(t, time.Second, "an export that waits for its turn was failed by somebody else's task", func() bool {
+				rec, err := r.desk.Get(context.Background(), id)
+				return err == nil && rec.State != export.Queued
+			})
+			open()
+			r.awaitState(id, export.Archived)
+		})
+	}
+}
