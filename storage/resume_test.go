@@ -209,6 +209,7 @@ func interrupted(t *testing.T, a *Archive, store *memory, job Job, parts int) {
 func TestResumeCases(t *testing.T) {
 	srv := s3test.Start(t)
 	const size = 6 * minPartSize
+	clip := clipOf(size, 5) // of all cases: fresh memory is dear under the race detector
 	abort := func(t *testing.T, a *Archive, key string, store *memory) {
 		rec := loaded(t, store, key)
 		if err := a.tryAbort(t.Context(), key, rec.Upload); err != nil {
@@ -256,7 +257,7 @@ func TestResumeCases(t *testing.T) {
 			t.Parallel()
 			store := newMemory()
 			a := newArchive(t, srv, func(o *Options) { o.Checkpoints = store })
-			o := newOrigin(clipOf(size, 5))
+			o := newOrigin(clip)
 			o.holdFrom = 4 * minPartSize
 			hs := httptest.NewServer(o)
 			defer hs.Close()

@@ -155,10 +155,11 @@ func authority(t *testing.T) (ca, cert, key string) {
 func TestTLS(t *testing.T) {
 	ca, cert, key := authority(t)
 	srv := s3test.StartTLS(t, cert, key)
+	clip := clipOf(minPartSize+tooMuch, 63)
 	for _, trust := range []string{"AWS_CA_BUNDLE=" + ca, "SSL_CERT_FILE=" + ca, "NONE="} {
 		name, _, _ := strings.Cut(trust, "=")
 		t.Run(name, func(t *testing.T) {
-			clip := clipOf(minPartSize+tooMuch, 63)
+			t.Parallel()
 			spec, err := json.Marshal(mirrorSpec{
 				Link: serveFile(t, clip), Key: name + ".mp4", Checkpoints: t.TempDir(), PartSize: minPartSize,
 			})
