@@ -14,6 +14,7 @@ COPY --from=build /out/clipferry /usr/local/bin/clipferry
 USER nonroot:nonroot
 EXPOSE 8080
 ENV CLIPFERRY_HTTP_ADDR=0.0.0.0:8080
+# buildah and podman keep the next line with --format docker only.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=10s CMD ["/usr/local/bin/clipferry", "health"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/clipferry"]

@@ -105,11 +105,7 @@ type watched struct {
 func (s *status) show(ctx context.Context, v *watched, ids []string, records map[string]*export.Record) error {
 	out := v.look.at(ctx, slices.Collect(maps.Values(records)))
 	if s.watch && !s.json && v.c.lively() {
-		lines := overview(v.c, ids, records, out.WaitingFor)
-		for _, line := range summaries(out) {
-			lines = append(lines, cut(line, v.c.width())) // one that wraps could not be drawn over
-		}
-		return v.screen.draw(lines)
+		return v.screen.draw(v.fit(ids, records, out))
 	}
 	for _, id := range ids {
 		text, err := s.render(v.c, id, records[id], out.WaitingFor[id])
@@ -125,6 +121,42 @@ func (s *status) show(ctx context.Context, v *watched, ids []string, records map
 		}
 	}
 	return nil
+}
+
+// fit returns what is drawn: no more lines than the terminal has, and none that
+// wraps, since neither could be drawn over. Where not all exports fit, those that
+// are open go first.
+func (v *watched) fit(ids []string, records map[string]*export.Record, out control.Outlook) []string {
+	width, height := v.c.size()
+	var foot []string
+	for _, line := range summaries(out) {
+		foot = append(foot, cut(line, width-1))
+	}
+	room := height - 1 - len(foot)
+	lines := overview(v.c, ids, records, out.WaitingFor)
+	if len(lines) <= room {
+		return append(lines, foot...)
+	}
+	open := func(id string) bool { r := records[id]; return r != nil && !r.State.Final() }
+	sorted := slices.Clone(ids)
+	slices.SortStableFunc(sorted, func(a, b string) int {
+		switch {
+		case open(a) == open(b):
+			return 0
+		case open(a):
+			return -1
+		}
+		return 1
+	})
+	n := 0
+	for _, id := range ids {
+		if open(id) {
+			n++
+		}
+	}
+	lines = overview(v.c, sorted, records, out.WaitingFor)[:max(1, room-1)]
+	lines = append(lines, cut(fmt.Sprintf("… not all fit here: %d exports, %d of them open", len(ids), n), width-1))
+	return append(lines, foot...)
 }
 
 // render returns the export as it is printed, with its line ends.

@@ -5,7 +5,6 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/clipferry/clipferry/internal/export"
 )
@@ -13,35 +12,54 @@ import (
 // cell is one field of a table; color is empty or an ANSI code.
 type cell struct{ text, color string }
 
+const (
+	// minLast is how many columns a table's last field needs to say something; with
+	// less it goes onto a line of its own.
+	minLast = 56
+	// indent is before such a line.
+	indent = "    "
+)
+
 // table lays rows out in columns, each no wider than it needs; the last one
-// takes what is left of width. Zero width means no limit.
+// takes what is left of width. Zero width means no limit. The first row is the
+// heading.
 func table(rows [][]cell, width int) []string {
-	var widths []int
-	for _, row := range rows {
+	widths := make([]int, len(rows[0]))
+	for n, row := range rows {
 		for i, c := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
+			if i < len(row)-1 || n > 0 { // the heading of the last one is of no matter
+				widths[i] = max(widths[i], columns(c.text))
 			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(c.text))
 		}
 	}
-	out := make([]string, len(rows))
+	last := len(widths) - 1
+	used := 0
+	for _, w := range widths[:last] {
+		used += w + 2
+	}
+	folded := width > 0 && used+widths[last] >= width && width-used < minLast
+	var out []string
 	for n, row := range rows {
 		var b strings.Builder
-		used := 0
-		for i, c := range row {
-			text := c.text
-			if i == len(row)-1 {
-				if width > 0 {
-					text = cut(text, max(1, width-used-1))
-				}
-			} else {
-				text += strings.Repeat(" ", widths[i]-utf8.RuneCountInString(text)+2)
+		left := width
+		for i, c := range row[:last] {
+			if folded && i == last-1 {
+				c.text = cut(c.text, max(1, left-1))
 			}
-			used += utf8.RuneCountInString(text)
-			b.WriteString(paint(text, c.color))
+			b.WriteString(paint(c.text+strings.Repeat(" ", max(0, widths[i]-columns(c.text)+2)), c.color))
+			left -= widths[i] + 2
 		}
-		out[n] = strings.TrimRight(b.String(), " ")
+		text := row[last].text
+		switch {
+		case !folded && width > 0:
+			b.WriteString(cut(text, max(1, width-used-1)))
+		case !folded:
+			b.WriteString(text)
+		}
+		out = append(out, strings.TrimRight(b.String(), " "))
+		if folded && n > 0 && text != "" {
+			out = append(out, cut(indent+text, width-1))
+		}
 	}
 	return out
 }
@@ -101,18 +119,30 @@ func (c *console) row(r *export.Record, waitingFor string) []cell {
 	return []cell{
 		{text: r.ID},
 		{text: string(r.State), color: c.color(r.State)},
-		{text: clipCount(r)},
+		{text: c.clips(r)},
 		{text: expires},
 		{text: cut(printable(r.ProjectID), 30)},
 		{text: printable(note)},
 	}
 }
 
-func clipCount(r *export.Record) string {
-	if r.ClipCount == 0 {
+// clips is how far the clips are: a bar for a person who watches, and the count
+// as far as the provider has told it.
+func (c *console) clips(r *export.Record) string {
+	total := r.ClipCount
+	if r.State == export.Rendering || r.State == export.Mirroring {
+		total = clipTotal(r)
+	}
+	if total == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("%d/%d", r.ArchivedCount, r.ClipCount)
+	count := fmt.Sprintf("%d/%d", r.ArchivedCount, total)
+	if r.State.Final() || !c.lively() {
+		return count
+	}
+	const width = 8
+	full := width * r.ArchivedCount / total
+	return strings.Repeat("█", full) + strings.Repeat("░", width-full) + " " + count
 }
 
 // untilText is the time to t in words, negative for one that has passed.

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/term"
+	"golang.org/x/text/width"
 )
 
 // isTerminal reports whether w is a terminal.
@@ -35,16 +36,25 @@ func (c *console) getenv(name string) string {
 
 // width is the number of columns of stdout.
 func (c *console) width() int {
-	const usual = 100
+	width, _ := c.size()
+	return width
+}
+
+// size is the number of columns and lines of stdout.
+func (c *console) size() (width, height int) {
+	const usualWidth, usualHeight = 100, 24
 	f, ok := c.stdout.(*os.File)
 	if !ok {
-		return usual
+		return usualWidth, usualHeight
 	}
-	columns, _, err := term.GetSize(int(f.Fd()))
-	if err != nil || columns < 20 {
-		return usual
+	width, height, err := term.GetSize(int(f.Fd()))
+	if err != nil || width < 20 {
+		width = usualWidth
 	}
-	return columns
+	if err != nil || height < 5 {
+		height = usualHeight
+	}
+	return width, height
 }
 
 // printable makes a foreign text (a title, a project id) safe to show: control
@@ -59,13 +69,37 @@ func printable(s string) string {
 	}, s)
 }
 
+// columns is how many columns of a terminal s takes: Chinese, Japanese and
+// Korean characters take two.
+func columns(s string) int {
+	n := 0
+	for _, r := range s {
+		n += columnsOf(r)
+	}
+	return n
+}
+
+func columnsOf(r rune) int {
+	switch width.LookupRune(r).Kind() {
+	case width.EastAsianWide, width.EastAsianFullwidth:
+		return 2
+	}
+	if unicode.In(r, unicode.Mn, unicode.Me) { // accents that stand on the one before
+		return 0
+	}
+	return 1
+}
+
 // cut shortens s to n columns.
 func cut(s string, n int) string {
-	if utf8.RuneCountInString(s) <= n {
+	if columns(s) <= n {
 		return s
 	}
-	if n <= 1 {
-		return "…"
+	used := 1 // the ellipsis
+	for i, r := range s {
+		if used += columnsOf(r); used > n {
+			return s[:i] + "…"
+		}
 	}
-	return string([]rune(s)[:n-1]) + "…"
+	return s
 }

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/export"
+)
+
+func row(texts ...string) []cell {
+	var cells []cell
+	for _, t := range texts {
+		cells = append(cells, cell{text: t})
+	}
+	return cells
+}
+
+func TestATableFitsItsTerminal(t *testing.T) {
+	rows := [][]cell{
+		row("ID", "PROJECT", "NOTE"),
+		row("exp_bnkzccwhn7kvy3io4hkku27vta", "客户项目", "waits for a slot, 12th in line, starts in about 9 min"),
+		row("b", "p", ""),
+	}
+	for width, want := range map[int][]string{
+		0: {
+			"ID                              PROJECT   NOTE",
+			"exp_bnkzccwhn7kvy3io4hkku27vta  客户项目  waits for a slot, 12th in line, starts in about 9 min",
+			"b                               p",
+		},
+		100: { // enough to say something
+			"ID                              PROJECT   NOTE",
+			"exp_bnkzccwhn7kvy3io4hkku27vta  客户项目  waits for a slot, 12th in line, starts in about 9 min",
+			"b                               p",
+		},
+		40: {
+			"ID                              PROJECT",
+			"exp_bnkzccwhn7kvy3io4hkku27vta  客户项…",
+			"    waits for a slot, 12th in line, st…",
+			"b                               p",
+		},
+		60: { // what matters most gets a line of its own
+			"ID                              PROJECT",
+			"exp_bnkzccwhn7kvy3io4hkku27vta  客户项目",
+			"    waits for a slot, 12th in line, starts in about 9 min",
+			"b                               p",
+		},
+	} {
+		got := table(rows, width)
+		if !slices.Equal(got, want) {
+			t.Errorf("at %d columns:\n%s", width, strings.Join(got, "\n"))
+		}
+		for _, line := range got {
+			if width > 0 && columns(line) > width {
+				t.Errorf("%d columns in %d: %s", columns(line), width, line)
+			}
+		}
+	}
+}
+
+func TestCutCountsColumns(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		n    int
+		want string
+	}{
+		{"plain", 5, "plain"},
+		{"plain", 4, "pla…"},
+		{"plain", 1, "…"},
+		{"客户项目", 8, "客户项目"},
+		{"客户项目", 7, "客户项…"},
+		{"客户项目", 6, "客户…"},
+		{"e\u0301tude", 5, "e\u0301tude"},
+		{"e\u0301tude", 3, "e\u0301t…"},
+		{"", 3, ""},
+	} {
+		if got := cut(c.in, c.n); got != c.want || columns(got) > c.n {
+			t.Errorf("cut(%q, %d) = %q", c.in, c.n, got)
+		}
+	}
+}
+
+// TestManyExportsFitTheScreen: what is drawn over must not be longer than the
+// terminal, and those that are open are seen.
+func TestManyExportsFitTheScreen(t *testing.T) {
+	records, ids := map[string]*export.Record{}, []string{}
+	for i := range 60 {
+		id := fmt.Sprintf("job-%02d", i)
+		r := export.New(id, nil, "d", "p", time.Now())
+		if r.State = export.Archived; i >= 55 {
+			r.State = export.Rendering
+		}
+		records[id], ids = r, append(ids, id)
+	}
+	v := &watched{c: &console{stdout: &strings.Builder{}}}
+	out := control.Outlook{Accounts: []control.Standing{{Name: "default"}}}
+	lines := v.fit(ids, records, out)
+	if len(lines) != 23 || !strings.Contains(lines[1], "job-55") || !strings.Contains(lines[21], "60 exports, 5 of them open") || !strings.HasPrefix(lines[22], "account default") {
+		t.Errorf("%d lines:\n%s", len(lines), strings.Join(lines, "\n"))
+	}
+	if lines = v.fit(ids[:10], records, out); len(lines) != 12 || !strings.Contains(lines[1], "job-00") {
+		t.Errorf("%d lines:\n%s", len(lines), strings.Join(lines, "\n"))
+	}
+}
