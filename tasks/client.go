@@ -70,7 +70,8 @@ func (c *Client) Close() error {
 // e.JobID, or a random one. With the same JobID again it enqueues nothing and
 // returns the same id, for as long as the ledger keeps the export (30 days by
 // default); a different body under it is [ErrDifferentBody]. What is wrong with
-// the export itself is a [Faults].
+// the export itself is a [Faults]. A task under the JobID that asynq has archived,
+// and of which the ledger knows nothing, makes way for the new one.
 //
 // After any other error the export may be in the queue or not (the answer may
 // have been lost): with a JobID, enqueue again. Without one the returned id,
@@ -112,8 +113,37 @@ func (c *Client) enqueueNew(ctx context.Context, e Export, id string) (string, e
 		if err != nil || known {
 			return id, err
 		}
+		if err := c.clear(ctx, e, id); err != nil {
+			return id, err
+		}
 	}
 	return id, fmt.Errorf("enqueue export %s: its task comes and goes; try again", id)
+}
+
+// over reports whether asynq keeps a task that it will not run again.
+func over(s asynq.TaskState) bool {
+	return s == asynq.TaskStateArchived || s == asynq.TaskStateCompleted
+}
+
+// clear deletes what asynq keeps of a task that is over and whose export nobody
+// knows: it would hold the TaskID until asynq forgets it, in 90 days.
+func (c *Client) clear(ctx context.Context, e Export, id string) error {
+	queue := AccountQueue(QueueFor(e.Priority), e.Account)
+	if err := ctx.Err(); err != nil { // the inspector takes no context
+		return err
+	}
+	info, err := c.inspector.GetTaskInfo(queue, SubmitTaskID(id))
+	if err == nil && over(info.State) {
+		err = c.inspector.DeleteTask(queue, info.ID)
+	}
+	if err != nil && !gone(err) {
+		return fmt.Errorf("clear what is left of export %s in %s: %w", id, queue, err)
+	}
+	return nil
+}
+
+func gone(err error) bool {
+	return errors.Is(err, asynq.ErrQueueNotFound) || errors.Is(err, asynq.ErrTaskNotFound)
 }
 
 // known reports whether the export with this JobID is already in the ledger or
@@ -169,8 +199,8 @@ func (c *Client) digestInQueue(ctx context.Context, id string) (string, bool, er
 }
 
 // Queued returns the request of an export whose first task is still in a submit
-// queue: waiting, or taken up by a worker and not yet finished with. A request
-// that is malformed is a [Faults].
+// queue: waiting, or taken up by a worker and not yet finished with. One that
+// asynq has archived waits for nothing. A request that is malformed is a [Faults].
 func (c *Client) Queued(ctx context.Context, id string) (Export, bool, error) {
 	e, found, err := c.queuedIn(ctx, id, SubmitQueues())
 	if found || err != nil {
@@ -191,11 +221,11 @@ func (c *Client) queuedIn(ctx context.Context, id string, queues []string) (Expo
 			return Export{}, false, err
 		}
 		info, err := c.inspector.GetTaskInfo(queue, SubmitTaskID(id))
-		if errors.Is(err, asynq.ErrQueueNotFound) || errors.Is(err, asynq.ErrTaskNotFound) {
-			continue
-		}
-		if err != nil {
+		if err != nil && !gone(err) {
 			return Export{}, false, fmt.Errorf("look up export %s in %s: %w", id, queue, err)
+		}
+		if err != nil || over(info.State) {
+			continue
 		}
 		e, err := ParseExport(info.Payload)
 		if err != nil {

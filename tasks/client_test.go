@@ -163,6 +163,36 @@ func TestJobIDThatAMalformedTaskUsedUp(t *testing.T) {
 	}
 }
 
+// A task that asynq keeps and will not run again stands for nothing, if the
+// ledger does not know its export: the JobID would be dead with it for 90 days.
+func TestJobIDOfATaskThatIsOverIsFreeAgain(t *testing.T) {
+	onBothRedis(t, func(t *testing.T, address string) {
+		c := newTestClient(t, address)
+		e := Export{ProjectID: "p", JobID: "job-1"}
+		enqueue := func(e Export) {
+			t.Helper()
+			if id, err := c.Enqueue(t.Context(), e); err != nil || id != "job-1" {
+				t.Fatalf("%q, %v", id, err)
+			}
+			if c.pending(t) != 1 {
+				t.Fatalf("%d tasks pending, want 1", c.pending(t))
+			}
+		}
+		enqueue(e)
+		if err := c.inspector.ArchiveTask(QueueSubmit, SubmitTaskID("job-1")); err != nil {
+			t.Fatal(err)
+		}
+		if _, found, err := c.Queued(t.Context(), "job-1"); found || err != nil {
+			t.Errorf("an archived task is called queued: %v", err)
+		}
+		enqueue(Export{ProjectID: "another", JobID: "job-1"})
+		enqueue(Export{ProjectID: "another", JobID: "job-1"}) // and stands for it
+		if got, _, err := c.Queued(t.Context(), "job-1"); err != nil || got.ProjectID != "another" {
+			t.Errorf("%+v, %v", got, err)
+		}
+	})
+}
+
 func TestEnqueueConcurrently(t *testing.T) {
 	onBothRedis(t, func(t *testing.T, address string) {
 		c := newTestClient(t, address)

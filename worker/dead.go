@@ -1,14 +1,17 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hibiken/asynq"
 
+	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/dispatch"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
@@ -26,13 +29,8 @@ func (w *Worker) malformed(ctx context.Context, taskID, id string, cause error) 
 	}
 	why := fmt.Sprintf("a task in the queue could not be understood (TaskID %.200q): %s; "+
 		"mend the producer and enqueue it again", taskID, fault.SentenceOf(cause))
-	failed := export.NewFailed(id, why, w.now())
-	created, err := w.o.Ledger.Create(ctx, failed)
-	if err != nil {
+	if err := w.fail(ctx, export.NewFailed(id, why, w.now())); err != nil {
 		return err
-	}
-	if created {
-		w.watch.Changed(ctx, &export.Record{}, failed)
 	}
 	return fmt.Errorf("%w: %w", asynq.SkipRetry, cause)
 }
@@ -41,7 +39,13 @@ func (w *Worker) malformed(ctx context.Context, taskID, id string, cause error) 
 type deadTask struct {
 	queue, id, kind string
 	payload         []byte
-	why             string
+	headers         map[string]string
+	why             string    // as asynq has it; empty if a person archived the task
+	died            time.Time // zero if that is now, or not known
+}
+
+func (t deadTask) reason() string {
+	return "a step was tried too often and given up (" + t.id + ": " + cmp.Or(t.why, "archived by hand") + ")"
 }
 
 // giveUp records in the ledger that a step will not be tried again by asynq.
@@ -53,7 +57,7 @@ func (w *Worker) giveUp(ctx context.Context, t deadTask) error {
 	}
 	r, err := w.o.Ledger.Load(ctx, id)
 	if errors.Is(err, ledger.ErrUnknown) {
-		return nil
+		return w.stillborn(ctx, t)
 	}
 	if err != nil {
 		return err
@@ -67,15 +71,55 @@ func (w *Worker) giveUp(ctx context.Context, t deadTask) error {
 		if !due {
 			return export.ErrStale
 		}
-		why := "a step was tried too often and given up (" + t.id + ": " + t.why + ")"
 		if step.Kind == export.StepMirror { // the other clips go on
-			return r.ClipFail(w.now(), step.Clip, step.N, why)
+			return r.ClipFail(w.now(), step.Clip, step.N, t.reason())
 		}
-		return r.Fail(w.now(), why)
+		return r.Fail(w.now(), t.reason())
 	})
 	if err != nil {
 		return ignoreSettled(err)
 	}
+	return w.ensure(ctx, r)
+}
+
+// stillborn records a dead submit whose export has no record, as a failed one:
+// asynq gave it up before any worker did, because its Deadline passed in the
+// queue or a person archived it. A dead letter may also outlive its record:
+// that has been seen, and is let go.
+func (w *Worker) stillborn(ctx context.Context, t deadTask) error {
+	died := t.died
+	if at := tasks.EnqueuedAt(t.headers); at.After(died) {
+		died = at
+	}
+	if t.kind != tasks.TypeSubmit || !died.IsZero() && w.now().Sub(died) > w.o.Ledger.Retention() {
+		return nil
+	}
+	s, err := t.submit()
+	if err != nil {
+		if err := w.malformed(ctx, t.id, s.ID, err); !errors.Is(err, asynq.SkipRetry) {
+			return err
+		}
+		return nil
+	}
+	if !s.RequestGiven {
+		return nil
+	}
+	r := control.Newborn(s, t.headers, w.now())
+	r.Trace = w.traceOf(ctx, t.headers)
+	if err := r.Fail(w.now(), t.reason()); err != nil {
+		return err
+	}
+	return w.fail(ctx, r)
+}
+
+// fail gives an export that failed before it had a record one.
+func (w *Worker) fail(ctx context.Context, r *export.Record) error {
+	created, err := w.o.Ledger.Create(ctx, r)
+	if err != nil || !created {
+		return err
+	}
+	w.log.Error("an export failed before it was taken up", logkey.Export, r.ID, logkey.Why, r.Error)
+	w.watch.Changed(ctx, &export.Record{}, r)
 	return w.ensure(ctx, r)
 }
 
@@ -137,7 +181,9 @@ func (w *Worker) buryDead(ctx context.Context) error {
 				break
 			}
 			for _, t := range dead {
-				gone := deadTask{queue: queue, id: t.ID, kind: t.Type, payload: t.Payload, why: t.LastErr}
+				gone := deadTask{
+					queue: queue, id: t.ID, kind: t.Type, payload: t.Payload, headers: t.Headers, why: t.LastErr, died: t.LastFailedAt,
+				}
 				if err := w.giveUp(ctx, gone); err != nil {
 					faults = append(faults, err)
 				}

@@ -2,12 +2,15 @@ package worker_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/hibiken/asynq"
 
 	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/tasks"
@@ -80,4 +83,60 @@ func TestAForeignTaskFailsNobodyElsesExport(t *testing.T) {
 			r.awaitState(id, export.Archived)
 		})
 	}
+}
+
+// Asynq may end a submit without ever calling a handler, and a person may
+// archive it: either is a failed export, not one that is queued for ever.
+func TestADeadSubmitWithoutARecordIsAFailedExport(t *testing.T) {
+	id := asynq.TaskID(tasks.SubmitTaskID("a"))
+	for name, die := range map[string]func(*rig){
+		"its deadline passed in the queue": func(r *rig) {
+			r.bare(`{"project_id":"proj"}`, id, asynq.Queue(tasks.QueueSubmit), asynq.MaxRetry(0), asynq.Deadline(time.Now().Add(-time.Minute)))
+		},
+		"archived by hand": func(r *rig) {
+			r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
+			must(r.t, asynq.NewInspectorFromRedisClient(r.rdb).ArchiveTask(tasks.QueueSubmit, tasks.SubmitTaskID("a")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			die(r)
+			r.work()
+			rec := r.awaitState("a", export.Failed)
+			if rec.ProjectID != "proj" || !strings.Contains(rec.Error, "given up") {
+				t.Errorf("%+v", rec)
+			}
+			_, err := r.desk.Retry(t.Context(), "a", export.RetryOptions{})
+			must(t, err)
+			r.awaitState("a", export.Archived)
+		})
+	}
+}
+
+// A dead letter is kept for longer than a record: it must not bring back what
+// was seen, and forgotten, as failed.
+func TestADeadLetterThatOutlivesItsRecordIsLetGo(t *testing.T) {
+	r := newRig(t)
+	r.bare(`{"project_id":"proj"}`, asynq.TaskID(tasks.SubmitTaskID("a")), asynq.Queue(tasks.QueueSubmit),
+		asynq.MaxRetry(0), asynq.Deadline(time.Now().Add(-time.Minute)))
+	stop := r.work()
+	r.awaitState("a", export.Failed)
+	stop()
+	must(t, r.rdb.Del(t.Context(), ledger.Key("a"), sweepLease).Err()) // a month later
+	r.options.Now = func() time.Time { return time.Now().Add(ledger.DefaultRetention + time.Hour) }
+	r.work()
+	for deadline := time.Now().Add(time.Minute); r.rdb.Exists(t.Context(), sweepLease).Val() == 0; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not swept")
+		}
+	}
+	never(t, time.Second, "a forgotten export has come back from its dead letter", func() bool {
+		_, err := r.ledger.Load(context.Background(), "a")
+		return err == nil
+	})
+	if _, err := r.desk.Get(t.Context(), "a"); !errors.Is(err, control.ErrUnknown) {
+		t.Errorf("status says %v of what is over and forgotten", err)
+	}
+	r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
+	r.awaitState("a", export.Rendering)
 }

@@ -111,7 +111,7 @@ func (w *Worker) failed(ctx context.Context, t *asynq.Task, err error) {
 	ctx, cancel := w.toTheEnd(ctx)
 	defer cancel()
 	queue, _ := asynq.GetQueueName(ctx)
-	gone := deadTask{queue: queue, id: id, kind: t.Type(), payload: t.Payload(), why: err.Error()}
+	gone := deadTask{queue: queue, id: id, kind: t.Type(), payload: t.Payload(), headers: t.Headers(), why: err.Error()}
 	if err := w.giveUp(ctx, gone); err != nil {
 		w.log.Error("a step that was given up could not be recorded; the sweeper tries again", logkey.Task, id, logkey.Error, err)
 	}

@@ -30,8 +30,8 @@ func (d *Desk) queued(id string) *export.Record {
 func (d *Desk) queuedIn(id string, queues []string) *export.Record {
 	for _, queue := range queues {
 		info, err := d.inspector.GetTaskInfo(queue, tasks.SubmitTaskID(id))
-		if err != nil || info.State == asynq.TaskStateCompleted {
-			continue
+		if err != nil || info.State == asynq.TaskStateCompleted || info.State == asynq.TaskStateArchived {
+			continue // what nobody will take up waits for nothing
 		}
 		s, err := tasks.ParseSubmit(info.ID, info.Payload)
 		if err != nil {

@@ -75,6 +75,9 @@ func New(o Options) *Ledger {
 	return &Ledger{rdb: o.Redis, retention: o.Retention}
 }
 
+// Retention is how long a finished export stays known.
+func (l *Ledger) Retention() time.Duration { return l.retention }
+
 const (
 	fieldVersion = "ver"
 	fieldDoc     = "doc"
