@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,6 +14,9 @@ import (
 
 	"github.com/clipferry/clipferry/internal/fault"
 )
+
+// unknownETag stands for that of an object whose server tells none.
+const unknownETag = "*"
 
 // maxDocument bounds a receipt or manifest that is read, in bytes.
 const maxDocument = 64 << 20
@@ -39,28 +43,67 @@ func encodeDocument(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
+// replaceDocument writes v as indented JSON over what stood there when it was
+// read: over nothing if etag is empty. It reports false, and changes nothing, if
+// something else stands there now. A server without conditional writes takes the
+// last word.
+func (a *Archive) replaceDocument(ctx context.Context, key, etag string, v any) (bool, error) {
+	b, err := encodeDocument(v)
+	if err != nil {
+		return false, fmt.Errorf("encoding %s: %w", key, err)
+	}
+	for {
+		in := &s3.PutObjectInput{Bucket: &a.opts.Bucket, Key: &key, ContentType: aws.String("application/json")}
+		conditional := !a.noConditional.Load()
+		switch {
+		case conditional && etag == "":
+			in.IfNoneMatch = aws.String("*")
+		case conditional && etag != unknownETag:
+			in.IfMatch = &etag
+		}
+		_, err := a.put(ctx, in, b, crc32.ChecksumIEEE(b))
+		switch {
+		case err == nil:
+			return true, nil
+		case isUnsupported(err) && conditional:
+			a.forgetConditional(ctx)
+		case conditional && (isTaken(err) || isConflict(err) || etag != "" && isMissing(err)):
+			return false, nil
+		default:
+			return false, s3Fault(ctx, "writing "+key, err)
+		}
+	}
+}
+
 // getDocument reads JSON into v; false when the key holds nothing.
 func (a *Archive) getDocument(ctx context.Context, key string, v any) (bool, error) {
+	etag, err := a.readDocument(ctx, key, v)
+	return etag != "", err
+}
+
+// readDocument reads JSON into v and returns its ETag, empty when the key holds
+// nothing.
+func (a *Archive) readDocument(ctx context.Context, key string, v any) (string, error) {
 	out, err := a.s3.GetObject(ctx, &s3.GetObjectInput{
 		Bucket: &a.opts.Bucket, Key: &key, ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
 	})
 	if isMissing(err) {
-		return false, nil
+		return "", nil
 	}
 	if err != nil {
-		return false, s3Fault(ctx, "reading "+key, err)
+		return "", s3Fault(ctx, "reading "+key, err)
 	}
 	defer func() { _ = out.Body.Close() }()
 	b, err := io.ReadAll(io.LimitReader(out.Body, maxDocument+1))
 	if err != nil {
-		return false, s3Fault(ctx, "reading "+key, err)
+		return "", s3Fault(ctx, "reading "+key, err)
 	}
 	if len(b) > maxDocument {
-		return false, fault.New(fault.Terminal, key+" is too large to be ours", nil)
+		return "", fault.New(fault.Terminal, key+" is too large to be ours", nil)
 	}
 	if err := json.Unmarshal(b, v); err != nil {
-		return false, fault.New(fault.Terminal, key+" does not hold what it should", err).
+		return "", fault.New(fault.Terminal, key+" does not hold what it should", err).
 			WithHint("somebody else wrote or changed it; restore or remove it")
 	}
-	return true, nil
+	return cmp.Or(aws.ToString(out.ETag), unknownETag), nil
 }

@@ -134,10 +134,10 @@ func TestReceipts(t *testing.T) {
 				t.Fatal(id, err)
 			}
 		}
-		if err := a.CloseReceipt(t.Context(), "a:b.c-1", ReceiptDone, "m.json"); err != nil {
+		if err := a.CloseReceipt(t.Context(), "a:b.c-1", "task-a:b.c-1", ReceiptDone, "m.json"); err != nil {
 			t.Fatal(err)
 		}
-		if err := a.CloseReceipt(t.Context(), "unknown", ReceiptDone, ""); err != nil {
+		if err := a.CloseReceipt(t.Context(), "unknown", "task", ReceiptDone, ""); err != nil {
 			t.Error(err)
 		}
 		// a late writer does not open it again

@@ -50,32 +50,14 @@ type Receipt struct {
 	Priority string            `json:"priority,omitempty"`
 	Notify   json.RawMessage   `json:"notify,omitempty"`
 	Trace    map[string]string `json:"trace,omitempty"`
-	// Earlier are export tasks that the same id was submitted as before.
-	Earlier []string `json:"earlier,omitempty"`
+	// Earlier are export tasks that the same id was submitted as before, and that
+	// were given up; Duplicates were paid for as well, after lost answers.
+	Earlier    []string `json:"earlier,omitempty"`
+	Duplicates []string `json:"duplicates,omitempty"`
 }
 
 func (a *Archive) receiptKey(id string) string {
 	return a.key(receiptFolder, safeID(id)+".json")
-}
-
-// PutReceipt writes an open receipt. A receipt of the same export task that is
-// there already stays as it is, closed or not; one of another task of the same
-// id is replaced, and that task kept in Earlier.
-func (a *Archive) PutReceipt(ctx context.Context, r Receipt) error {
-	was, exists, err := a.Receipt(ctx, r.ID)
-	if err != nil {
-		return err
-	}
-	if exists {
-		if was.ExportTaskID == r.ExportTaskID {
-			return nil
-		}
-		r.Earlier = append(slices.Clone(was.Earlier), was.ExportTaskID)
-	}
-	if r.State == "" {
-		r.State = ReceiptOpen
-	}
-	return a.putDocument(ctx, a.receiptKey(r.ID), r)
 }
 
 // Receipt returns the receipt of an export id; false when there is none.
@@ -83,28 +65,6 @@ func (a *Archive) Receipt(ctx context.Context, id string) (Receipt, bool, error)
 	var r Receipt
 	ok, err := a.getDocument(ctx, a.receiptKey(id), &r)
 	return r, ok, err
-}
-
-// CloseReceipt marks the export as over. Without a receipt there is nothing to
-// close, and nothing happens. The manifest is its key, empty when there is none.
-func (a *Archive) CloseReceipt(ctx context.Context, id string, outcome ReceiptState, manifest string) error {
-	r, ok, err := a.Receipt(ctx, id)
-	if err != nil || !ok || (r.State == outcome && r.Manifest == manifest) {
-		return err
-	}
-	r.State, r.Manifest = outcome, manifest
-	r.Closed = aws.Time(a.now().UTC())
-	return a.putDocument(ctx, a.receiptKey(id), r)
-}
-
-// ReopenReceipt marks the export as open again, for one that is taken up once more.
-func (a *Archive) ReopenReceipt(ctx context.Context, id string) error {
-	r, ok, err := a.Receipt(ctx, id)
-	if err != nil || !ok || r.State == ReceiptOpen {
-		return err
-	}
-	r.State, r.Closed = ReceiptOpen, nil
-	return a.putDocument(ctx, a.receiptKey(id), r)
 }
 
 // Receipts yields all receipts, in no particular order, reading some ahead. A

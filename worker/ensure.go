@@ -68,20 +68,19 @@ func (w *Worker) keepReceipt(ctx context.Context, r *export.Record) {
 // noClip is the index of no clip: UpdateClip with it changes the record alone.
 const noClip = -1
 
+// writeReceipt makes the receipt of the export's task say what it must. Where
+// the record does not know what it says it may be missing, or closed by somebody
+// who came late.
 func (w *Worker) writeReceipt(ctx context.Context, r *export.Record, says string) error {
 	if r.Receipt == "" {
 		if err := w.o.Archive.PutReceipt(ctx, w.receiptOf(r)); err != nil {
 			return err
 		}
 	}
-	switch {
-	case says != export.ReceiptOpen:
-		return w.o.Archive.CloseReceipt(ctx, r.ID, storage.ReceiptState(says), r.Manifest)
-	case r.Receipt != "":
-		return w.o.Archive.ReopenReceipt(ctx, r.ID)
-	default:
-		return nil
+	if says == export.ReceiptOpen {
+		return w.o.Archive.ReopenReceipt(ctx, r.ID, r.ExportTaskID)
 	}
+	return w.o.Archive.CloseReceipt(ctx, r.ID, r.ExportTaskID, storage.ReceiptState(says), r.Manifest)
 }
 
 // receiptOf returns the open receipt of an export that was accepted.
@@ -89,7 +88,7 @@ func (w *Worker) receiptOf(r *export.Record) storage.Receipt {
 	receipt := storage.Receipt{
 		ID: r.ID, ExportTaskID: r.ExportTaskID, ProjectID: r.ProjectID, Account: r.Account,
 		Request: r.Request, Created: r.CreatedAt, Submitted: r.SubmittedAt, State: storage.ReceiptOpen,
-		Priority: r.Priority, Trace: r.Trace,
+		Priority: r.Priority, Trace: r.Trace, Earlier: r.Previous, Duplicates: r.Duplicates,
 	}
 	if w.o.Notifier != nil {
 		receipt.Notify = w.o.Notifier.ForReceipt(r.ID, r.Notify)

@@ -52,8 +52,8 @@ type Archive interface {
 	Folder(projectID, exportTaskID string) string
 	PutReceipt(ctx context.Context, r storage.Receipt) error
 	Receipt(ctx context.Context, id string) (storage.Receipt, bool, error)
-	CloseReceipt(ctx context.Context, id string, outcome storage.ReceiptState, manifest string) error
-	ReopenReceipt(ctx context.Context, id string) error
+	CloseReceipt(ctx context.Context, id, task string, outcome storage.ReceiptState, manifest string) error
+	ReopenReceipt(ctx context.Context, id, task string) error
 	PutManifest(ctx context.Context, m storage.Manifest) (string, error)
 	ManifestKey(projectID, exportTaskID string) string
 	ReadManifest(ctx context.Context, key string) (storage.Manifest, bool, error)

@@ -94,7 +94,7 @@ func (b *bench) archived(ctx context.Context, id string, content []byte) (key st
 		b.t.Fatal(err)
 	}
 	b.accepted(ctx, id)
-	if err := b.archive.CloseReceipt(ctx, id, storage.ReceiptDone, manifest); err != nil {
+	if err := b.archive.CloseReceipt(ctx, id, "task-"+id, storage.ReceiptDone, manifest); err != nil {
 		b.t.Fatal(err)
 	}
 	return key

@@ -206,10 +206,10 @@ func (w *world) resting(swept bool) string {
 	if !swept {
 		return ""
 	}
-	if r.ExportTaskID == "" || w.receipt == (receipt{r.ExportTaskID, says}) {
+	if r.ExportTaskID == "" || w.receipt.is(r.ExportTaskID, says) {
 		return ""
 	}
-	if w.harmed && (r.State == export.Archived || w.receipt == (receipt{r.ExportTaskID, export.ReceiptOpen})) {
+	if w.harmed && (r.State == export.Archived || w.receipt.is(r.ExportTaskID, export.ReceiptOpen)) {
 		// A write that was under way when its worker died, or when Redis was
 		// lost, has the last word. To call too much open costs a look; to call
 		// something closed that is paid for and not archived would lose it.

@@ -3,6 +3,7 @@ package model
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/clipferry/clipferry/internal/export"
 )
@@ -228,9 +229,9 @@ func (w *world) afterwards(p *proc) {
 	case receipts:
 		says, _ := p.snap.ReceiptDue()
 		if p.snap.Receipt == "" {
-			w.receipt.task = p.snap.ExportTaskID
+			w.receipt.put(p.snap.ExportTaskID, slices.Concat(p.snap.Previous, p.snap.Duplicates)...)
 		}
-		w.receipt.says = says
+		w.receipt.say(p.snap.ExportTaskID, says)
 		p.at = noted
 	case noted:
 		says, _ := p.snap.ReceiptDue()

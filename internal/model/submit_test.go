@@ -133,7 +133,7 @@ func (w *world) answeredBy(p *proc, then outcomes) {
 	}
 	if !p.inS3 {
 		then("S3", false, func(w *world, p *proc) {
-			w.receipt = receipt{p.answer, export.ReceiptOpen}
+			w.receipt.put(p.answer, slices.Concat(p.snap.Previous, p.snap.Duplicates)...)
 			p.inS3 = true
 			p.done()
 		})

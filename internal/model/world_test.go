@@ -84,7 +84,33 @@ func (s step) compare(t step) int {
 }
 
 // receipt is the one object in S3 that names what was paid for.
-type receipt struct{ task, says string }
+type receipt struct {
+	task, says string
+	earlier    string // tasks before it, each with a space behind it
+}
+
+// is reports whether the receipt says that of the task.
+func (r receipt) is(task, says string) bool { return r.task == task && r.says == says }
+
+// put opens the receipt for a task; knows are the others that its writer knows of.
+func (r *receipt) put(task string, knows ...string) {
+	late := strings.Contains(r.earlier, task+" ") && !slices.Contains(knows, r.task)
+	if r.task == task || late {
+		return
+	}
+	if r.task != "" {
+		r.earlier += r.task + " "
+	}
+	r.earlier = strings.ReplaceAll(r.earlier, task+" ", "")
+	r.task, r.says = task, export.ReceiptOpen
+}
+
+// say closes or reopens the receipt of a task; done is the last word.
+func (r *receipt) say(task, says string) {
+	if r.task == task && r.says != export.ReceiptDone {
+		r.says = says
+	}
+}
 
 // world is all there is. It is copied before it is changed.
 type world struct {
@@ -151,7 +177,7 @@ func (w *world) fingerprint() [2]uint64 {
 	}
 	b = append(append(append(b, '|'), x...), '|')
 	b = append(append(b, y...), w.receipt.task...)
-	b = append(append(b, w.receipt.says...), w.manifest...)
+	b = append(append(append(b, w.receipt.says...), w.receipt.earlier...), w.manifest...)
 	for _, task := range w.charges {
 		b = append(append(b, task...), flags(w.objects[task]...)...)
 	}

@@ -118,10 +118,10 @@ func (a *archive) Receipt(_ context.Context, id string) (storage.Receipt, bool, 
 	return r, ok, nil
 }
 
-func (a *archive) CloseReceipt(context.Context, string, storage.ReceiptState, string) error {
+func (a *archive) CloseReceipt(context.Context, string, string, storage.ReceiptState, string) error {
 	return nil
 }
-func (a *archive) ReopenReceipt(context.Context, string) error { return nil }
+func (a *archive) ReopenReceipt(context.Context, string, string) error { return nil }
 
 func (a *archive) PutManifest(context.Context, storage.Manifest) (string, error) {
 	return "manifest.json", nil
