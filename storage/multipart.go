@@ -142,10 +142,7 @@ func (a *Archive) completeUpload(ctx context.Context, key, upload string, parts 
 	defer cancel()
 	conditional := !a.noConditional.Load()
 	for {
-		in := a.completeInput(key, upload, parts, v)
-		if conditional {
-			in.IfNoneMatch = aws.String("*")
-		}
+		in := a.completeInput(key, upload, parts, v, conditional)
 		out, err := a.s3.CompleteMultipartUpload(ctx, in)
 		switch {
 		case err == nil:
@@ -171,7 +168,7 @@ func (a *Archive) completeUpload(ctx context.Context, key, upload string, parts 
 // errKeyTaken means that an object stands under the key already.
 var errKeyTaken = errors.New("the key is taken")
 
-func (a *Archive) completeInput(key, upload string, parts []sentPart, v verdict) *s3.CompleteMultipartUploadInput {
+func (a *Archive) completeInput(key, upload string, parts []sentPart, v verdict, conditional bool) *s3.CompleteMultipartUploadInput {
 	done := make([]types.CompletedPart, len(parts))
 	for i, p := range parts {
 		done[i] = types.CompletedPart{PartNumber: aws.Int32(int32(i + 1)), ETag: aws.String(p.etag)}
@@ -187,6 +184,9 @@ func (a *Archive) completeInput(key, upload string, parts []sentPart, v verdict)
 	if a.opts.Checksum == ChecksumCRC32 {
 		in.ChecksumType, in.ChecksumCRC32 = types.ChecksumTypeFullObject, aws.String(encodeCRC(v.crc))
 		in.MpuObjectSize = aws.Int64(v.size)
+	}
+	if conditional {
+		in.IfNoneMatch = aws.String("*")
 	}
 	return in
 }
