@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/redistest"
 	"github.com/clipferry/clipferry/internal/s3test"
 	"github.com/clipferry/clipferry/storage"
@@ -142,6 +143,9 @@ func TestVerify(t *testing.T) {
 	b.clipferry(exitUsage, "verify", "--all", "good")
 }
 
+// webhookSecret is the one of the specification's example.
+const webhookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
 func TestRecover(t *testing.T) {
 	b := newBench(t)
 	b.archived(t.Context(), "over", []byte("the clip"))
@@ -155,6 +159,25 @@ func TestRecover(t *testing.T) {
 	out, _ := b.clipferry(exitDone, "status", "--json", "open")
 	if !strings.Contains(out, `"state":"rendering"`) || !strings.Contains(out, `"export_task_id":"task-open"`) {
 		t.Errorf("status: %s", out)
+	}
+	envelope, err := notify.NewEnvelope([]string{webhookSecret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.archive.PutReceipt(t.Context(), storage.Receipt{
+		ID: "told", ExportTaskID: "task-told", ProjectID: "p", Request: json.RawMessage(`{"project_id":"p"}`), Submitted: time.Now(),
+		Notify: envelope.ForReceipt("told", json.RawMessage(`{"webhook":"https://example.com/?token=hush"}`)),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	out, msg := b.clipferry(exitFailed, "recover")
+	if out != "rebuilt 1 exports; 1 are known already, 1 are over\n" || !strings.Contains(msg, "export told is rebuilt, but nobody will be told of its end: ") ||
+		!strings.Contains(msg, "CLIPFERRY_WEBHOOK_SECRETS") {
+		t.Errorf("recover without the secret: %s%s", out, msg)
+	}
+	b.env = append(b.env, "CLIPFERRY_WEBHOOK_SECRETS="+webhookSecret)
+	if out, _ := b.clipferry(exitDone, "recover"); out != "rebuilt 0 exports; 2 are known already, 1 are over\n" {
+		t.Errorf("recover with the secret: %s", out)
 	}
 	b.env = append(b.env, "CLIPFERRY_S3_BUCKET=")
 	if _, msg := b.clipferry(exitConfig, "recover"); msg != "CLIPFERRY_S3_BUCKET: required\n" {

@@ -233,6 +233,13 @@ func TestWhatItsProducerAskedForIsRecovered(t *testing.T) {
 	if r, err = d.Get(t.Context(), "foreign"); err != nil || r.Notify != nil || r.State != export.Rendering {
 		t.Errorf("%+v, %v", r, err)
 	}
+	foreign.Notify = to.ForReceipt("foreign", webhook) // once more, now with its secret
+	if done, err = d.Recover(t.Context(), receipts{full, foreign}, to); done.Known != 2 || err != nil {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if r, err = d.Get(t.Context(), "foreign"); err != nil || string(r.Notify) != string(webhook) || r.State != export.Rendering {
+		t.Errorf("%+v, %v", r, err)
+	}
 }
 
 func TestChangesHoldNoSecretAndAreBounded(t *testing.T) {

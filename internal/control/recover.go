@@ -34,7 +34,7 @@ type Recovered struct {
 
 // Recover rebuilds from the receipts every export that was paid for and whose
 // record is gone. Run twice, or beside a running fleet, it changes nothing:
-// a record that exists is left alone. An export comes back even if whom to tell
+// a record that exists is left alone, but for whom to tell where it doesn't know. An export comes back even if whom to tell
 // of it can't be read any more; that is one of the faults returned.
 func (d *Desk) Recover(ctx context.Context, archive Archive, to Recipients) (Recovered, error) {
 	var (
@@ -82,11 +82,26 @@ func (d *Desk) rebuild(ctx context.Context, archive Archive, receipt storage.Rec
 		return false, err
 	}
 	if !created {
-		if r, err = d.ledger.Load(ctx, r.ID); err != nil {
+		if r, err = d.known(ctx, r.ID, notify); err != nil {
 			return false, err
 		}
 	}
 	return created, d.dispatch.Ensure(ctx, r)
+}
+
+// known returns the record of an export that has one already. Whom to tell is
+// filled in where an earlier recovery could not read it.
+func (d *Desk) known(ctx context.Context, id string, notify json.RawMessage) (*export.Record, error) {
+	r, err := d.ledger.Load(ctx, id)
+	if err != nil || len(r.Notify) > 0 || notify == nil {
+		return r, err
+	}
+	return d.ledger.Update(ctx, id, func(r *export.Record) error {
+		if len(r.Notify) == 0 {
+			r.Notify = notify
+		}
+		return nil
+	})
 }
 
 // fromReceipt returns the record of an export that was paid for: archived if
