@@ -35,6 +35,7 @@ var well = map[string]string{
 	`clipferry_budget_slots_used{instance="b",account="default"}`:                                     `5x180`,
 	`clipferry_budget_halted{instance="a",account="default",reason="forbidden"}`:                      `0x180`,
 	`clipferry_budget_halted{instance="a",account="default",reason="down"}`:                           `0x180`,
+	`clipferry_archive_halted{instance="a"}`:                                                          `0x180`,
 	`clipferry_submits_in_doubt_total{instance="a",account="default"}`:                                `0x180`,
 	`clipferry_submits_duplicate_total{instance="a",account="default"}`:                               `0x180`,
 	`clipferry_provider_requests_total{instance="a",account="default",kind="read",result="answered"}`: `0+10x180`,
@@ -134,6 +135,14 @@ var ill = []struct {
 		},
 		minutes: []int{15},
 		fires:   []string{"ClipferryProviderDown"},
+	},
+	{
+		name: "S3 is down",
+		but: map[string]string{
+			`clipferry_archive_halted{instance="a"}`: `1x180`,
+		},
+		minutes: []int{5},
+		fires:   []string{"ClipferryArchiveHalted"},
 	},
 	{
 		name: "the first submit in doubt",

@@ -19,6 +19,7 @@ import (
 	"github.com/hibiken/asynq"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
@@ -52,7 +53,7 @@ func families(t *testing.T) []*dto.MetricFamily {
 	rdb := redistest.Start(t).Client()
 	tel := telemetry.New(telemetry.Options{Version: "v0"})
 	tel.Watch(telemetry.Sources{
-		Ledger: ledger{}, Queues: queues{}, Budgets: map[string]telemetry.Budget{"default": queues{}},
+		Ledger: ledger{}, Queues: queues{}, Budgets: map[string]telemetry.Budget{"default": queues{}}, Bucket: breaker.New(rdb, breaker.Bucket),
 		Units: map[string]telemetry.Units{"default": queues{}}, Changes: control.Changes(rdb),
 		Redis: telemetry.ReadRedis(rdb), Ready: func(context.Context) bool { return true },
 	})

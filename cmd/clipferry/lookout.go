@@ -40,6 +40,9 @@ func summaries(out control.Outlook) []string {
 			all = append(all, "  "+spent)
 		}
 	}
+	if out.Bucket.Open {
+		all = append(all, "archive: HALTED: it waits for "+control.BucketHalted(out.Bucket, time.Now()))
+	}
 	return all
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/pace"
@@ -44,6 +45,7 @@ type Lookout struct {
 	rdb       redis.UniversalClient
 	inspector *asynq.Inspector
 	accounts  func(name string) Account
+	bucket    *breaker.Breaker
 	now       func() time.Time
 
 	mu       sync.Mutex
@@ -55,7 +57,10 @@ type Lookout struct {
 // known or not, and the default one for an empty name; equal names must give
 // the same account.
 func NewLookout(rdb redis.UniversalClient, accounts func(name string) Account, now func() time.Time) *Lookout {
-	return &Lookout{rdb: rdb, inspector: asynq.NewInspectorFromRedisClient(rdb), accounts: accounts, now: now}
+	return &Lookout{
+		rdb: rdb, inspector: asynq.NewInspectorFromRedisClient(rdb), accounts: accounts,
+		bucket: breaker.New(rdb, breaker.Bucket), now: now,
+	}
 }
 
 // Outlook is what a Lookout saw.
@@ -65,6 +70,8 @@ type Outlook struct {
 	WaitingFor map[string]string
 	// Accounts are those of the exports, and those asked for, in that order.
 	Accounts []Standing
+	// Bucket is how the breaker in front of the archive's bucket stands.
+	Bucket breaker.Status
 }
 
 // Standing is how an account stands.
@@ -90,7 +97,10 @@ func (l *Lookout) Look(ctx context.Context, records []*export.Record, accounts .
 	if err := l.estimate(ctx, records, seen, line); err != nil {
 		return Outlook{}, err
 	}
-	out := Outlook{WaitingFor: map[string]string{}}
+	if line.bucket, err = l.bucket.Status(ctx); err != nil {
+		return Outlook{}, err
+	}
+	out := Outlook{WaitingFor: map[string]string{}, Bucket: line.bucket}
 	for _, r := range records {
 		if !r.State.Final() {
 			out.WaitingFor[r.ID] = waitingFor(r, seen[l.accounts(r.Account).Name], line, l.now())
@@ -155,6 +165,7 @@ type lines struct {
 	looked map[string]bool          // by export: whether it was looked for
 	place  map[string]int           // by export: how many go before it
 	starts map[string]time.Duration // by export: in about how long it starts
+	bucket breaker.Status
 }
 
 func (l *lines) queued(queues ...string) int {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
@@ -236,6 +237,33 @@ func TestWhatARunningExportWaitsFor(t *testing.T) {
 		if got := out.WaitingFor["x"]; (got == "") != s.Final() {
 			t.Errorf("%s waits for %q", s, got)
 		}
+	}
+}
+
+func TestABucketThatIsDownIsWhatAllWaitFor(t *testing.T) {
+	w := newWatch(t, tasks.QueueSubmit, tasks.QueueFront)
+	w.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p"})
+	queued, err := w.Get(t.Context(), "a")
+	must(t, err)
+	var records []*export.Record
+	for _, s := range []export.State{export.Submitting, export.Rendering, export.Mirroring} {
+		r := export.New(string(s), json.RawMessage(`{}`), "", "p", time.Now())
+		r.State, r.ClipCount = s, 2
+		records = append(records, r)
+	}
+	records = append(records, queued)
+	for range 5 {
+		breaker.New(w.rdb, breaker.Bucket).Failed(t.Context(), time.Minute)
+	}
+	out, err := w.lookout.Look(t.Context(), records)
+	must(t, err)
+	for id, waits := range map[string]bool{"a": true, "mirroring": true, "rendering": false, "submitting": false} {
+		if strings.HasPrefix(out.WaitingFor[id], "S3, which fails whatever it is asked since ") != waits {
+			t.Errorf("%s waits for %s", id, out.WaitingFor[id])
+		}
+	}
+	if !out.Bucket.Open || !strings.HasSuffix(out.WaitingFor["a"], "; next try in 60 s") {
+		t.Errorf("%+v, %s", out.Bucket, out.WaitingFor["a"])
 	}
 }
 

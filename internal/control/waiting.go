@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/pace"
@@ -21,6 +22,9 @@ func waitingFor(r *export.Record, s *Standing, line *lines, now time.Time) strin
 	case export.Rendering:
 		return renderingFor(r, s.Budget, now)
 	default:
+		if line.bucket.Open {
+			return BucketHalted(line.bucket, now)
+		}
 		return mirroringFor(r)
 	}
 }
@@ -35,6 +39,8 @@ func queuedFor(r *export.Record, s *Standing, line *lines, now time.Time) string
 		return fmt.Sprintf("a worker with account %s: none of those running has it", r.Account)
 	case line.paused[queue]:
 		return fmt.Sprintf("queue %s, which is paused", queue)
+	case line.bucket.Open: // nothing is ordered that could not be archived
+		return BucketHalted(line.bucket, now)
 	case r.NotBefore.Sub(now) > time.Second:
 		return "another try in " + roughly(r.NotBefore.Sub(now))
 	case s.Today.Reached():
@@ -107,6 +113,15 @@ func halted(st budget.Status) string {
 		text = "the provider to accept the API key again, which it refuses (401 or 403)"
 	}
 	if left := st.Probe.Sub(st.At); left > 0 {
+		text += "; next try in " + roughly(left)
+	}
+	return text
+}
+
+// BucketHalted says that S3 is waited for, in words that follow "waits for".
+func BucketHalted(st breaker.Status, now time.Time) string {
+	text := "S3, which fails whatever it is asked since " + st.Since.UTC().Format("15:04 MST")
+	if left := st.Probe.Sub(now); left > 0 {
 		text += "; next try in " + roughly(left)
 	}
 	return text

@@ -10,6 +10,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
@@ -47,6 +48,11 @@ type Units interface {
 	Today(ctx context.Context, now time.Time) (units.Day, error)
 }
 
+// Bucket knows whether the archive's bucket is left alone; *breaker.Breaker does.
+type Bucket interface {
+	Status(ctx context.Context) (breaker.Status, error)
+}
+
 // Sources are where the truth about the fleet is. Those that are nil are not
 // shown.
 type Sources struct {
@@ -54,6 +60,7 @@ type Sources struct {
 	Queues  Queues
 	Budgets map[string]Budget // by account
 	Units   map[string]Units  // by account
+	Bucket  Bucket
 	// Changes takes those that no worker saw, see [control.Changes]: this process
 	// counts them as its own.
 	Changes func(context.Context) ([]control.Change, error)
@@ -74,6 +81,11 @@ func (t *Telemetry) Watch(s Sources) {
 	}
 	if s.Queues != nil {
 		c.add("queues", read(t, t.queueInfos(s.Queues), c.queues))
+	}
+	if s.Bucket != nil {
+		c.add("bucket", read(t, s.Bucket.Status, func(out chan<- prometheus.Metric, st breaker.Status) {
+			gauge(out, descBucket, flag(st.Open))
+		}))
 	}
 	if len(s.Budgets) > 0 {
 		c.add("budget", read(t, budgetStatuses(s.Budgets), c.budgets))
@@ -195,6 +207,7 @@ var (
 	descUnitsToday = desc("budget_units_today", "Units charged for exports that the provider accepted on this UTC day.", "account")
 	descUnitsCap   = desc("budget_units_cap", "Units that may be spent on a UTC day; 0 is no cap.", "account")
 	descUnitsHeld  = desc("budget_units_held", "Whether the day's cap holds submits back at the moment.", "account")
+	descBucket     = desc("archive_halted", "Whether the bucket is left alone but for probes, because it fails whatever it is asked.")
 	descCrashed    = desc("budget_crashed_total", "Requests whose holder died before it said how they ended.", "account")
 )
 

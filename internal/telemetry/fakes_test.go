@@ -11,6 +11,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/wayin"
@@ -84,6 +85,13 @@ func (p *provider) Read(context.Context, string) (wayin.Task, error) {
 		}
 	}
 	return task, nil
+}
+
+// bucketDown is a bucket that is left alone.
+type bucketDown struct{}
+
+func (bucketDown) Status(context.Context) (breaker.Status, error) {
+	return breaker.Status{Open: true}, nil
 }
 
 // archive believes every transfer; the first one fails.

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
@@ -164,6 +165,7 @@ func (f Front) units() map[string]telemetry.Units {
 func (f Front) metrics(ready func(context.Context) bool) http.Handler {
 	f.Telemetry.Watch(telemetry.Sources{
 		Ledger: f.Ledger, Queues: asynq.NewInspectorFromRedisClient(f.Redis), Budgets: f.budgets(), Units: f.units(),
+		Bucket:  breaker.New(f.Redis, breaker.Bucket),
 		Changes: control.Changes(f.Redis),
 		Redis:   telemetry.ReadRedis(f.Redis), Ready: ready,
 	})
