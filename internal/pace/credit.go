@@ -48,6 +48,8 @@ type Gate struct {
 	// Quiet, until then nothing is sent because what was sent before the
 	// state was lost may still count.
 	Quiet Instant `json:"quiet,omitempty"`
+	// Took is how long a request usually takes, in seconds.
+	Took float64 `json:"took,omitempty"`
 	// Fails counts requests without an answer in a row.
 	Fails int  `json:"fails,omitempty"`
 	Halt  Halt `json:"halt,omitzero"`

@@ -19,6 +19,9 @@ const (
 	// singleRest is for how long a refusal forbids two requests in a row;
 	// it doubles each time.
 	singleRest = 10 * time.Minute
+	// longestTook is the longest time in seconds that a request counts with
+	// towards the usual.
+	longestTook = 10.0
 	// breakAfter is how many requests without an answer in a row halt spending.
 	breakAfter = 5
 )
@@ -55,6 +58,8 @@ func (s *State) Finish(id string, t Turn, o Outcome, now Instant, dice float64) 
 	s.Gate.At = now
 	switch o.Result {
 	case Answered:
+		took := min(longestTook, max(0, seconds(now.Sub(t.Began))))
+		s.Gate.Took += alphaWide * (took - s.Gate.Took) // stored with the charge
 		s.answered(o, now)
 	case Refused:
 		s.refused(t, o, now)

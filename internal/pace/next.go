@@ -18,6 +18,8 @@ const (
 	gapFree = 10 * time.Second
 	// politeFree is the shortest time between two reads without a limit.
 	politeFree = 500 * time.Millisecond
+	// leadShare is how much of a request's usual time counts on.
+	leadShare = 0.8
 	// stuck is for how long a request in flight keeps reads from the reserve.
 	stuck = 3 * time.Second
 )
@@ -95,17 +97,24 @@ func (c Choice) or(id string, at, now Instant) Choice {
 }
 
 // opensRead returns when a read may go. While exports wait it leaves one
-// request for the submit that refills the slot, unless a request in flight has
-// that one and doesn't come back.
+// request for the submit that refills the slot (or will have left it by the time
+// that the read is answered), unless a request in flight has that one and doesn't
+// come back.
 func (s *State) opensRead(now Instant) Instant {
 	if !s.exportsWait() || s.burst(now) < 2 {
 		return s.opens(1, now)
 	}
-	at := s.opens(2, now)
+	at := max(s.opens(1, now), s.opens(2, now).Add(-s.lead()))
 	for _, t := range s.Turns {
 		at = min(at, max(t.Began.Add(stuck), s.opens(1, now)))
 	}
 	return at
+}
+
+// lead is how long before a second request may go a read is sent, because the
+// one that may follow it isn't wanted before its answer.
+func (s *State) lead() time.Duration {
+	return time.Duration(leadShare * s.Gate.Took * float64(time.Second))
 }
 
 // exportsWait says whether an export waits to be submitted.
