@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -21,6 +22,9 @@ type Client struct {
 	queue     *asynq.Client
 	inspector *asynq.Inspector
 	headers   func(context.Context) map[string]string
+
+	mu        sync.Mutex
+	announced map[string]time.Time // queues, by when; of exports without a JobID
 }
 
 // Option changes a [Client] that is being made.
@@ -51,6 +55,7 @@ func NewClientFromRedis(rdb redis.UniversalClient, opts ...Option) *Client {
 		queue:     asynq.NewClientFromRedisClient(rdb),
 		inspector: asynq.NewInspectorFromRedisClient(rdb),
 		headers:   func(context.Context) map[string]string { return nil },
+		announced: map[string]time.Time{},
 	}
 	for _, opt := range opts {
 		opt(c)
@@ -97,6 +102,9 @@ const maxLooks = 5
 // enqueueNew does the one atomic enqueue. A conflict is not yet a fault: the
 // task may be our own from an attempt whose answer was lost.
 func (c *Client) enqueueNew(ctx context.Context, e Export, id string) (string, error) {
+	if e.JobID == "" {
+		c.announce(ctx, queueOf(e))
+	}
 	headers := map[string]string{HeaderEnqueuedAt: time.Now().UTC().Format(time.RFC3339Nano)}
 	maps.Copy(headers, c.headers(ctx))
 	task := NewSubmit(e, id, WithHeaders(headers))
@@ -120,6 +128,25 @@ func (c *Client) enqueueNew(ctx context.Context, e Export, id string) (string, e
 	return id, fmt.Errorf("enqueue export %s: its task comes and goes; try again", id)
 }
 
+func queueOf(e Export) string { return AccountQueue(QueueFor(e.Priority), e.Account) }
+
+// announceEvery is how often a client announces a queue that it fills.
+const announceEvery = time.Second
+
+// announce announces the queue unless that was done a moment ago. If it fails,
+// the next one or the sweeper of a worker does it.
+func (c *Client) announce(ctx context.Context, queue string) {
+	c.mu.Lock()
+	recent := time.Since(c.announced[queue]) < announceEvery
+	if !recent {
+		c.announced[queue] = time.Now()
+	}
+	c.mu.Unlock()
+	if !recent {
+		_ = Announce(ctx, c.rdb, queue)
+	}
+}
+
 // over reports whether asynq keeps a task that it will not run again.
 func over(s asynq.TaskState) bool {
 	return s == asynq.TaskStateArchived || s == asynq.TaskStateCompleted
@@ -128,7 +155,7 @@ func over(s asynq.TaskState) bool {
 // clear deletes what asynq keeps of a task that is over and whose export nobody
 // knows: it would hold the TaskID until asynq forgets it, in 90 days.
 func (c *Client) clear(ctx context.Context, e Export, id string) error {
-	queue := AccountQueue(QueueFor(e.Priority), e.Account)
+	queue := queueOf(e)
 	if err := ctx.Err(); err != nil { // the inspector takes no context
 		return err
 	}
@@ -152,8 +179,8 @@ func gone(err error) bool {
 // The ledger is asked before and after the queues, since a task leaves the queue
 // only after its export is in the ledger.
 func (c *Client) known(ctx context.Context, e Export) (bool, error) {
-	for _, look := range []func(context.Context, string) (string, bool, error){c.digestInLedger, c.digestInQueue, c.digestInLedger} {
-		digest, found, err := look(ctx, e.JobID)
+	for _, look := range []func(context.Context, Export) (string, bool, error){c.digestInLedger, c.digestInQueue, c.digestInLedger} {
+		digest, found, err := look(ctx, e)
 		switch {
 		case err != nil:
 			return false, err
@@ -168,26 +195,36 @@ func (c *Client) known(ctx context.Context, e Export) (bool, error) {
 	return false, nil
 }
 
-// digestInLedger returns the digest that the record has under the id. It is
-// empty where the id was used up by a task that was malformed.
-func (c *Client) digestInLedger(ctx context.Context, id string) (string, bool, error) {
+// digestInLedger returns the digest that the record has under the JobID. It is
+// empty where the id was used up by a task that was malformed. On the way, for
+// no further round trip, the export's queue is announced: else the next look,
+// into the queues, might not see it.
+func (c *Client) digestInLedger(ctx context.Context, e Export) (string, bool, error) {
 	var digest *redis.StringCmd
 	var exists *redis.IntCmd
-	_, err := c.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		digest = p.HGet(ctx, LedgerKey(id), LedgerDigest)
-		exists = p.Exists(ctx, LedgerKey(id))
+	_, _ = c.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		digest = p.HGet(ctx, LedgerKey(e.JobID), LedgerDigest)
+		exists = p.Exists(ctx, LedgerKey(e.JobID))
+		p.SAdd(ctx, asynqQueues, queueOf(e)) // may fail: a Redis that takes no writes can be asked all the same
 		return nil
 	})
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return "", false, fmt.Errorf("look up export %s: %w", id, err)
+	if err := errors.Join(ignoreNil(digest.Err()), exists.Err()); err != nil {
+		return "", false, fmt.Errorf("look up export %s: %w", e.JobID, err)
 	}
 	return digest.Val(), exists.Val() > 0, nil
 }
 
-// digestInQueue returns the digest of the request that waits under the id,
+func ignoreNil(err error) error {
+	if errors.Is(err, redis.Nil) {
+		return nil
+	}
+	return err
+}
+
+// digestInQueue returns the digest of the request that waits under the JobID,
 // empty where it is malformed.
-func (c *Client) digestInQueue(ctx context.Context, id string) (string, bool, error) {
-	e, ok, err := c.Queued(ctx, id)
+func (c *Client) digestInQueue(ctx context.Context, wanted Export) (string, bool, error) {
+	e, ok, err := c.Queued(ctx, wanted.JobID)
 	var malformed Faults
 	if errors.As(err, &malformed) {
 		return "", true, nil

@@ -193,6 +193,35 @@ func TestJobIDOfATaskThatIsOverIsFreeAgain(t *testing.T) {
 	})
 }
 
+// Exports without a JobID are not looked up, and yet what they wait in is seen
+// soon after Redis has lost asynq's list of queues.
+func TestQueuesAreAnnouncedAgain(t *testing.T) {
+	c := newTestClient(t, "redis://"+miniredis.RunT(t).Addr())
+	listed := func(priority string) bool {
+		t.Helper()
+		if _, err := c.Enqueue(t.Context(), Export{ProjectID: "p", Priority: priority}); err != nil {
+			t.Fatal(err)
+		}
+		queues, err := c.inspector.Queues()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.Contains(queues, QueueFor(priority))
+	}
+	for _, priority := range []string{"", PriorityHigh} {
+		listed(priority)
+		if err := c.rdb.FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		c.mu.Lock()
+		c.announced[QueueFor(priority)] = time.Now().Add(-announceEvery)
+		c.mu.Unlock()
+		if !listed(priority) {
+			t.Errorf("queue %s fills unseen", QueueFor(priority))
+		}
+	}
+}
+
 func TestEnqueueConcurrently(t *testing.T) {
 	onBothRedis(t, func(t *testing.T, address string) {
 		c := newTestClient(t, address)

@@ -1,8 +1,12 @@
 package tasks
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // The task types.
@@ -64,6 +68,23 @@ func QueueFor(priority string) string {
 	default:
 		return QueueSubmit
 	}
+}
+
+// asynqQueues is the set in which asynq keeps the names of all queues.
+const asynqQueues = "asynq:queues"
+
+// Announce enters queues into asynq's list of them. Whatever looks up or lists
+// tasks goes by that list, and asynq's clients enter a queue only once in their
+// lives: after a Redis that lost everything, the queues would fill unseen.
+func Announce(ctx context.Context, rdb redis.UniversalClient, queues ...string) error {
+	names := make([]any, len(queues))
+	for i, queue := range queues {
+		names[i] = queue
+	}
+	if err := rdb.SAdd(ctx, asynqQueues, names...).Err(); err != nil {
+		return fmt.Errorf("announce the queues: %w", err)
+	}
+	return nil
 }
 
 // DefaultAccount is the account of exports that name none.

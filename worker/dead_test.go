@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -110,6 +111,32 @@ func TestADeadSubmitWithoutARecordIsAFailedExport(t *testing.T) {
 			must(t, err)
 			r.awaitState("a", export.Archived)
 		})
+	}
+}
+
+// After a flush beside a running fleet asynq's clients do not enter their queues
+// into its list again. The sweeper does, and so sees what asynq gives up.
+func TestDeadLettersAreRecordedAfterAFlush(t *testing.T) {
+	r := newRig(t)
+	r.work()
+	r.awaitState(r.enqueue(tasks.Export{ProjectID: "proj"}), export.Archived) // every queue is in the list
+	must(t, r.rdb.FlushAll(t.Context()).Err())
+	r.provider.mu.Lock()
+	r.provider.readsFor = 1000
+	r.provider.mu.Unlock()
+	id := r.enqueue(tasks.Export{ProjectID: "proj"})
+	r.await(id, "read", func(rec *export.Record) bool { return rec.State == export.Rendering && rec.Polls > 0 })
+	r.work() // sweeps at its start
+	inspector := asynq.NewInspectorFromRedisClient(r.rdb)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		queues, err := inspector.Queues()
+		must(t, err)
+		if slices.Contains(queues, tasks.QueuePoll) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("an export is read, and asynq's inspector sees the queues %v", queues)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 // How often the fleet is swept, and how old our unfinished uploads must be to
@@ -47,7 +48,7 @@ func (w *Worker) sweepOnce(ctx context.Context, orphans *time.Time) error {
 	if err != nil {
 		return err
 	}
-	faults := []error{w.buryDead(ctx), w.Sweep(ctx)}
+	faults := []error{tasks.Announce(ctx, w.o.Redis, w.queues()...), w.buryDead(ctx), w.Sweep(ctx)}
 	if now := w.now(); now.Sub(*orphans) > orphansEvery {
 		*orphans = now
 		faults = append(faults, w.housekeeping(ctx, now))
