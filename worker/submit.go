@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,10 +12,8 @@ import (
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
-	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
-	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -120,74 +117,18 @@ func (w *Worker) submitAlone(ctx context.Context, s tasks.Submit, lease *ledger.
 	return w.intendAndSend(ctx, r, lease, account, turn)
 }
 
-// adopt looks for a receipt of the export: a request that was paid for, whose
-// record was lost with Redis or never made it there. It runs before every paid
-// request, and reports whether the export goes on as an accepted one.
-func (w *Worker) adopt(ctx context.Context, r *export.Record) (bool, error) {
-	receipt, found, err := w.findReceipt(ctx, r.ID)
-	if err != nil && r.State == export.Submitting {
-		return true, errStopping // a doubt can't be put back, another worker settles it
-	}
-	if err != nil {
-		return true, w.putBack(ctx, r.ID, "", 0, "")
-	}
-	if !found || slices.Contains(r.Previous, receipt.ExportTaskID) {
-		return false, nil
-	}
-	w.log.Warn("found the receipt of an export that the ledger did not know as paid for",
-		logkey.Export, r.ID, logkey.ExportTaskID, receipt.ExportTaskID)
-	// A crash between manifest and receipt leaves an archived export's receipt open.
-	key := w.o.Archive.ManifestKey(receipt.ProjectID, receipt.ExportTaskID)
-	manifest, archived, err := w.o.Archive.ReadManifest(ctx, key)
-	w.bucketSaid(ctx, err)
-	if err != nil {
-		return true, err
-	}
-	r, err = w.persist(ctx, r.ID, func(r *export.Record) error {
-		var err error
-		w.inherit(r, receipt)
-		if archived {
-			err = r.Restore(w.now(), receipt.ExportTaskID, key, control.ArchivedClips(manifest))
-		} else {
-			err = r.Accept(w.now(), receipt.ExportTaskID, "", "")
-		}
-		if err == nil {
-			r.ReceiptWritten(string(receipt.State))
-		}
-		return err
-	})
-	if err != nil {
-		return true, ignoreSettled(err)
-	}
-	return true, w.ensure(ctx, r)
-}
-
-// findReceipt asks S3 until it answers or the worker stops: without S3 nobody
-// knows whether the export was paid for already, and it could not be archived.
-func (w *Worker) findReceipt(ctx context.Context, id string) (storage.Receipt, bool, error) {
-	ctx, cancel := w.untilStop(ctx)
-	defer cancel()
-	for n := 0; ; n++ {
-		_, _ = w.waitForBucket(ctx)
-		receipt, found, err := w.o.Archive.Receipt(ctx, id)
-		w.bucketSaid(ctx, err)
-		if err == nil || ctx.Err() != nil {
-			return receipt, found, err
-		}
-		w.log.Error("S3 does not say whether an export was paid for already; no paid request goes out until it does",
-			logkey.Export, id, logkey.Error, fault.SentenceOf(err))
-		pause(ctx, backoff(n, time.Second, 30*time.Second))
-	}
-}
-
 // settleDoubt ends a paid request whose answer was lost, by policy.
 func (w *Worker) settleDoubt(ctx context.Context, r *export.Record, why string) error {
+	return w.settleDoubtBy(ctx, r, w.o.InDoubt, why)
+}
+
+func (w *Worker) settleDoubtBy(ctx context.Context, r *export.Record, policy export.Policy, why string) error {
 	ctx, cancel := w.toTheEnd(ctx)
 	defer cancel()
 	w.log.Error("a paid request is in doubt", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID,
-		logkey.Policy, w.o.InDoubt, logkey.SentAt, r.IntentAt, logkey.Why, why)
+		logkey.Policy, policy, logkey.SentAt, r.IntentAt, logkey.Why, why)
 	by := r.IntentBy
-	r, err := w.persist(ctx, r.ID, func(r *export.Record) error { return r.Lose(w.now(), by, w.o.InDoubt, why) })
+	r, err := w.persist(ctx, r.ID, func(r *export.Record) error { return r.Lose(w.now(), by, policy, why) })
 	if err != nil {
 		return ignoreSettled(err)
 	}

@@ -9,14 +9,12 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/storage"
-	"github.com/clipferry/clipferry/tasks"
 )
 
 // Archive says what was paid for and what was archived, from outside Redis.
 type Archive interface {
 	Receipts(ctx context.Context) iter.Seq2[storage.Receipt, error]
-	ManifestKey(projectID, exportTaskID string) string
-	ReadManifest(ctx context.Context, key string) (storage.Manifest, bool, error)
+	Manifests
 }
 
 // Recipients reads from a receipt whom to tell of the export's end; a
@@ -72,7 +70,7 @@ func (d *Desk) Recover(ctx context.Context, archive Archive, to Recipients) (Rec
 }
 
 func (d *Desk) rebuild(ctx context.Context, archive Archive, receipt storage.Receipt, notify json.RawMessage) (bool, error) {
-	r, err := d.fromReceipt(ctx, archive, receipt)
+	r, err := Rebuilt(ctx, archive, receipt, d.now())
 	if err != nil {
 		return false, err
 	}
@@ -102,39 +100,6 @@ func (d *Desk) known(ctx context.Context, id string, notify json.RawMessage) (*e
 		}
 		return nil
 	})
-}
-
-// fromReceipt returns the record of an export that was paid for: archived if
-// its manifest stands, else as it was right after the provider accepted it.
-func (d *Desk) fromReceipt(ctx context.Context, archive Archive, receipt storage.Receipt) (*export.Record, error) {
-	e, err := tasks.ParseExport(receipt.Request)
-	if err != nil {
-		return nil, fmt.Errorf("the request in its receipt: %w", err)
-	}
-	created := receipt.Created
-	if created.IsZero() { // written by a version that did not keep it
-		created = receipt.Submitted
-	}
-	r := export.New(receipt.ID, receipt.Request, e.Digest(), receipt.ProjectID, created)
-	r.Wanted = e.ClipIndices
-	r.Account, r.Priority, r.Trace = receipt.Account, receipt.Priority, receipt.Trace
-	r.Attempts = 1
-	// A crash between manifest and receipt leaves an archived export's receipt open.
-	key := archive.ManifestKey(receipt.ProjectID, receipt.ExportTaskID)
-	manifest, archived, err := archive.ReadManifest(ctx, key)
-	switch {
-	case err != nil:
-		return nil, err
-	case archived:
-		err = r.Restore(d.now(), receipt.ExportTaskID, key, ArchivedClips(manifest))
-	default:
-		err = r.Accept(receipt.Submitted, receipt.ExportTaskID, "", "")
-	}
-	if err != nil {
-		return nil, err
-	}
-	r.ReceiptWritten(string(receipt.State))
-	return r, nil
 }
 
 // ArchivedClips returns the clips as a manifest names them.

@@ -61,6 +61,30 @@ func (r *Record) Fail(now time.Time, why string) error {
 	return nil
 }
 
+// Refuse ends an export that can't be sent under its id.
+func (r *Record) Refuse(now time.Time, why string) error {
+	if err := r.may(EvRefuse); err != nil {
+		return err
+	}
+	r.State, r.Error, r.UpdatedAt = Failed, why, now
+	return nil
+}
+
+// Yield gives the id back to the export that was paid for under it and that the
+// ledger has forgotten. It is [ErrStale] for one that was itself sent already.
+func (r *Record) Yield(now time.Time, to *Record) error {
+	if err := r.may(EvYield); err != nil {
+		return err
+	}
+	if r.Attempts > 0 || len(r.Previous) > 0 {
+		return fmt.Errorf("%s was sent itself: %w", r.ID, ErrStale)
+	}
+	round := r.Round + 1
+	*r = *to
+	r.Round, r.Attempts, r.UpdatedAt = round, 0, now
+	return nil
+}
+
 // Cancel stops an export. The provider has no cancel: an accepted one goes on
 // rendering there, and is read until its end so that its slot is known to be free.
 func (r *Record) Cancel(now time.Time) error {

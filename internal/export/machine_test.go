@@ -23,7 +23,7 @@ func TestEveryStateAndEvent(t *testing.T) {
 	}
 	seen := map[transition]bool{}
 	refused := map[transition]bool{}
-	for seed := range uint64(60) {
+	for seed := range uint64(240) {
 		w := &walker{pick: rand.New(rand.NewPCG(seed, 7)).IntN, now: noon}
 		r := w.start()
 		for range 60 {

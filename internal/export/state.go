@@ -69,6 +69,8 @@ const (
 	EvCancel    Event = "cancel"     // a person stops it
 	EvRetry     Event = "retry"      // a person takes it up again
 	EvRestore   Event = "restore"    // its manifest was found: it was archived before Redis forgot it
+	EvRefuse    Event = "refuse"     // its id is another export's
+	EvYield     Event = "yield"      // its id is another's that was paid for, which comes back in its place
 )
 
 // Events lists every event.
@@ -76,6 +78,7 @@ func Events() []Event {
 	return []Event{
 		EvIntend, EvAccept, EvPutBack, EvReject, EvLose, EvAnswer, EvReadFault, EvClipDone, EvClipRetry,
 		EvClipStale, EvClipFail, EvUrge, EvSeal, EvSealRetry, EvExpire, EvFail, EvCancel, EvRetry, EvRestore,
+		EvRefuse, EvYield,
 	}
 }
 
@@ -91,6 +94,8 @@ var next = map[State]map[Event][]State{
 		EvAccept:  {Rendering},
 		EvPutBack: {Queued},
 		EvRestore: {Archived},
+		EvRefuse:  {Failed},
+		EvYield:   {Rendering, Archived},
 		EvFail:    {Failed},
 		EvCancel:  {Canceled},
 	},

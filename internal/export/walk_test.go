@@ -124,6 +124,12 @@ func (w *walker) all(r *Record) []action {
 	reading := w.reading()
 	intent := w.fresh("token")
 	object := Object{Key: w.fresh("key"), Size: int64(w.one(0, 7, 9))}
+	other := newRecord()
+	if w.pick(2) == 0 {
+		_ = other.Accept(now, task, "", "")
+	} else {
+		_ = other.Restore(now, task, "manifest", []Clip{{Idx: 0, Object: object}})
+	}
 	actions := []action{
 		{event: EvIntend, do: func(r *Record) error { return r.Intend(now, intent) }},
 		{event: EvAccept, accepts: task, do: func(r *Record) error { return r.Accept(now, task, "n", "CREATED") }},
@@ -152,6 +158,10 @@ func (w *walker) all(r *Record) []action {
 			return r.Restore(now, task, "manifest", []Clip{{Idx: 0, Object: object}, {Idx: 1, Object: object}})
 		}},
 	}
+	actions = append(actions,
+		action{event: EvRefuse, do: func(r *Record) error { return r.Refuse(now, "why") }},
+		action{event: EvYield, accepts: task, do: func(r *Record) error { return r.Yield(now, other) }},
+	)
 	for i := range actions {
 		if actions[i].name == "" {
 			actions[i].name = string(actions[i].event)
@@ -204,6 +214,10 @@ func (w *walker) next(r *Record) action {
 		switch a.event {
 		case EvFail, EvCancel, EvExpire, EvReject, EvRestore:
 			if w.pick(6) != 0 {
+				continue
+			}
+		case EvRefuse, EvYield:
+			if w.pick(40) != 0 {
 				continue
 			}
 		}

@@ -103,6 +103,7 @@ var (
 type snapshot struct {
 	version int64
 	doc     string
+	digest  string
 	clips   map[int]string
 }
 
@@ -196,6 +197,7 @@ func decode(id string, values []any) (*export.Record, snapshot, error) {
 	if err := json.Unmarshal([]byte(doc), r); err != nil {
 		return nil, snapshot{}, fmt.Errorf("export %s: %w", id, err)
 	}
+	s.digest = r.Digest
 	for _, value := range values[2:] {
 		text, _ := value.(string)
 		if text == "" {
@@ -287,7 +289,7 @@ func (l *Ledger) store(ctx context.Context, r *export.Record, before snapshot) (
 		return 0, fmt.Errorf("encode export %s: %w", r.ID, err)
 	}
 	args = append(args, fieldDoc, doc)
-	if before.version == 0 {
+	if before.version == 0 || r.Digest != before.digest {
 		args = append(args, fieldDigest, r.Digest)
 	}
 	if r.LastAnswer != nil {

@@ -1,0 +1,134 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/s3test"
+	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// The ledger forgets an id after its retention, or with Redis; the receipt does
+// not. Another request under it gets neither the clips of the first nor its
+// webhook. Over HTTP an Idempotency-Key is such an id.
+func TestAnotherRequestUnderAnIDThatTheLedgerForgot(t *testing.T) {
+	first := tasks.Export{JobID: "order-17", ProjectID: "alices", Notify: &tasks.Notify{TaskType: "alices:end", Queue: "alices"}}
+	another := tasks.Export{JobID: "order-17", ProjectID: "bobs", Resolution: "UHD_4K"}
+
+	t.Run("the first is over", func(t *testing.T) {
+		r := newRig(t)
+		stop := r.work()
+		r.enqueue(first)
+		r.await("order-17", "closed", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptDone })
+		stop()
+		before := r.receipt("order-17")
+		must(t, r.rdb.Del(t.Context(), ledger.Key("order-17")).Err()) // as after its retention
+		r.work()
+		r.enqueue(another)
+		rec := r.awaitState("order-17", export.Failed)
+		if rec.ProjectID != "bobs" || rec.ExportTaskID != "" || strings.Contains(string(rec.Notify), "alices") {
+			t.Errorf("%+v", rec)
+		}
+		if !strings.Contains(rec.Error, "paid for as task task-1") || !strings.Contains(rec.Error, "another job_id") {
+			t.Errorf("error: %s", rec.Error)
+		}
+		_, err := r.desk.Retry(t.Context(), "order-17", export.RetryOptions{})
+		must(t, err)
+		r.awaitState("order-17", export.Failed)
+		if after := r.receipt("order-17"); after.Manifest != before.Manifest || after.State != storage.ReceiptDone {
+			t.Errorf("its receipt was %+v and is %+v", before, after)
+		}
+		if r.provider.submits() != 1 {
+			t.Errorf("paid %d times", r.provider.submits())
+		}
+	})
+
+	t.Run("the first still runs", func(t *testing.T) {
+		r := newRig(t)
+		r.provider.readsFor = 1000
+		stop := r.work()
+		r.enqueue(first)
+		r.await("order-17", "accepted", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptOpen })
+		stop()
+		must(t, r.rdb.FlushAll(context.Background()).Err())
+		r.provider.mu.Lock()
+		r.provider.readsFor = 1
+		r.provider.mu.Unlock()
+		r.work()
+		r.enqueue(another)
+		rec := r.awaitState("order-17", export.Archived)
+		m, _, err := r.archive.ReadManifest(t.Context(), rec.Manifest)
+		must(t, err)
+		var asked tasks.Export
+		must(t, json.Unmarshal(m.Request, &asked))
+		if rec.ProjectID != "alices" || asked.ProjectID != "alices" || rec.ExportTaskID != "task-1" || r.provider.submits() != 1 {
+			t.Errorf("paid %d times, archived as project %s with the request %s", r.provider.submits(), rec.ProjectID, m.Request)
+		}
+		if _, err := r.client.Enqueue(t.Context(), another); err == nil {
+			t.Error("the newcomer is taken again")
+		}
+		if _, err := r.client.Enqueue(t.Context(), first); err != nil {
+			t.Errorf("the first is refused: %v", err)
+		}
+		if n := r.rdb.ZCard(t.Context(), "asynq:{"+tasks.QueueSubmit+"}:archived").Val(); n != 1 {
+			t.Errorf("%d dead letters, want the newcomer's task", n)
+		}
+	})
+}
+
+// What a receipt says of its export is kept when it comes back by it.
+func TestAnExportThatComesBackByItsReceiptKeepsItsPast(t *testing.T) {
+	r := newRig(t)
+	r.provider.readsFor = 1000
+	submitted := time.Now().Add(-30 * time.Hour).UTC().Truncate(time.Second)
+	e := tasks.Export{JobID: "a", ProjectID: "proj"}
+	must(t, r.archive.PutReceipt(t.Context(), storage.Receipt{
+		ID: "a", ExportTaskID: "task-3", ProjectID: "proj", Request: e.Body(), Submitted: submitted,
+		Earlier: []string{"task-1"}, Duplicates: []string{"task-2"},
+	}))
+	r.work()
+	r.enqueue(e)
+	rec := r.await("a", "taken up", func(rec *export.Record) bool { return rec.ExportTaskID == "task-3" })
+	if !rec.SubmittedAt.Equal(submitted) || strings.Join(rec.Previous, " ") != "task-1" || strings.Join(rec.Duplicates, " ") != "task-2" {
+		t.Errorf("submitted at %s, before it %v, besides it %v", rec.SubmittedAt, rec.Previous, rec.Duplicates)
+	}
+	if r.provider.submits() != 0 {
+		t.Errorf("paid %d times", r.provider.submits())
+	}
+}
+
+// One object that somebody broke must not stop all exports of an account.
+func TestABrokenReceiptBlocksNobodyElse(t *testing.T) {
+	r := newRig(t)
+	broken := []string{"broken-1", "broken-2"} // as many as submits wait in a worker
+	dir := filepath.Join(r.s3.Dir, s3test.Bucket, "exports", "_receipts")
+	must(t, os.MkdirAll(dir, 0o755))
+	for _, id := range broken {
+		must(t, os.WriteFile(filepath.Join(dir, id+".json"), []byte("{"), 0o644))
+		r.enqueue(tasks.Export{JobID: id, ProjectID: "proj"})
+	}
+	r.work()
+	r.patience = 20 * time.Second
+	r.awaitState(r.enqueue(tasks.Export{JobID: "good", ProjectID: "proj"}), export.Archived)
+	for _, id := range broken {
+		rec := r.awaitState(id, export.Failed)
+		if !strings.Contains(rec.Error, "clipferry retry "+id) || !strings.Contains(rec.Error, id+".json") {
+			t.Errorf("error: %s", rec.Error)
+		}
+	}
+	must(t, os.Remove(filepath.Join(dir, "broken-1.json")))
+	_, err := r.desk.Retry(t.Context(), "broken-1", export.RetryOptions{})
+	must(t, err)
+	r.awaitState("broken-1", export.Archived)
+	if r.provider.submits() != 2 {
+		t.Errorf("paid %d times", r.provider.submits())
+	}
+}
