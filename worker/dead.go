@@ -55,12 +55,18 @@ func (w *Worker) giveUp(ctx context.Context, t deadTask) error {
 	if id == "" {
 		return nil
 	}
-	r, err := w.o.Ledger.Load(ctx, id)
+	r, err := w.o.Ledger.LoadHead(ctx, id)
 	if errors.Is(err, ledger.ErrUnknown) {
 		return w.stillborn(ctx, t)
 	}
 	if err != nil {
 		return err
+	}
+	if r.State.Final() && r.Read == export.ReadNone {
+		return nil // nothing is due; most dead letters are such, looked at every minute
+	}
+	if r, err = w.o.Ledger.Load(ctx, id); err != nil {
+		return ignoreSettled(err)
 	}
 	if _, due := t.step(r); !due {
 		return nil
@@ -171,27 +177,35 @@ func exportOf(taskID, typename string, payload []byte) string {
 func (w *Worker) buryDead(ctx context.Context) error {
 	var faults []error
 	for _, queue := range w.queues() {
-		for page := 1; page <= 10; page++ {
-			dead, err := w.inspect.ListArchivedTasks(queue, asynq.Page(page), asynq.PageSize(100))
-			if errors.Is(err, asynq.ErrQueueNotFound) {
-				break
+		faults = append(faults, w.buryDeadOf(ctx, queue))
+	}
+	return errors.Join(faults...)
+}
+
+// deadAtOnce is how many dead letters are held in memory.
+const deadAtOnce = 100
+
+// buryDeadOf looks at all dead letters of a queue: the newest are listed last.
+func (w *Worker) buryDeadOf(ctx context.Context, queue string) error {
+	var faults []error
+	for page := 1; ; page++ {
+		if err := ctx.Err(); err != nil { // the inspector takes no context
+			return err
+		}
+		dead, err := w.inspect.ListArchivedTasks(queue, asynq.Page(page), asynq.PageSize(deadAtOnce))
+		if err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
+			faults = append(faults, fmt.Errorf("list what queue %s archived: %w", queue, err))
+		}
+		if len(dead) == 0 {
+			return errors.Join(faults...)
+		}
+		for _, t := range dead {
+			gone := deadTask{
+				queue: queue, id: t.ID, kind: t.Type, payload: t.Payload, headers: t.Headers, why: t.LastErr, died: t.LastFailedAt,
 			}
-			if err != nil {
-				faults = append(faults, fmt.Errorf("list what queue %s archived: %w", queue, err))
-				break
-			}
-			for _, t := range dead {
-				gone := deadTask{
-					queue: queue, id: t.ID, kind: t.Type, payload: t.Payload, headers: t.Headers, why: t.LastErr, died: t.LastFailedAt,
-				}
-				if err := w.giveUp(ctx, gone); err != nil {
-					faults = append(faults, err)
-				}
-			}
-			if len(dead) < 100 {
-				break
+			if err := w.giveUp(ctx, gone); err != nil {
+				faults = append(faults, err)
 			}
 		}
 	}
-	return errors.Join(faults...)
 }

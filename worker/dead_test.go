@@ -114,6 +114,29 @@ func TestADeadSubmitWithoutARecordIsAFailedExport(t *testing.T) {
 	}
 }
 
+func TestADeadLetterBehindAThousandOthersIsRecorded(t *testing.T) {
+	r := newRig(t)
+	r.provider.readsFor = 1000
+	stop := r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "proj"})
+	r.awaitState(id, export.Rendering)
+	stop()
+	inspector := asynq.NewInspectorFromRedisClient(r.rdb)
+	client := asynq.NewClientFromRedisClient(r.rdb)
+	for range 1000 {
+		info, err := client.Enqueue(asynq.NewTask(tasks.TypePoll, []byte("{}")), asynq.Queue(tasks.QueuePoll))
+		must(t, err)
+		must(t, inspector.ArchiveTask(tasks.QueuePoll, info.ID))
+	}
+	time.Sleep(1100 * time.Millisecond) // asynq sorts dead letters by whole seconds
+	rec, err := r.ledger.Load(t.Context(), id)
+	must(t, err)
+	must(t, inspector.ArchiveTask(tasks.QueuePoll, tasks.PollTaskID(id, rec.Step)))
+	must(t, r.rdb.Del(t.Context(), sweepLease).Err())
+	r.work()
+	r.awaitState(id, export.Failed)
+}
+
 // After a flush beside a running fleet asynq's clients do not enter their queues
 // into its list again. The sweeper does, and so sees what asynq gives up.
 func TestDeadLettersAreRecordedAfterAFlush(t *testing.T) {
