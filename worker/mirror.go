@@ -100,12 +100,12 @@ func (w *Worker) clipDone(ctx context.Context, r *export.Record, c *export.Clip,
 	ctx, cancel := w.toTheEnd(ctx)
 	defer cancel()
 	w.log.Info("clip archived", logkey.Export, r.ID, logkey.Clip, c.Idx, logkey.Key, object.Key, logkey.Size, object.Size)
-	id, idx, round := r.ID, c.Idx, c.Round
+	id, task, idx, round := r.ID, r.ExportTaskID, c.Idx, c.Round
 	r, err := w.persistClip(ctx, id, idx, func(r *export.Record) error {
-		return r.ClipDone(w.now(), idx, round, objectOf(object), thumb, warning)
+		return r.ClipDone(w.now(), task, idx, round, objectOf(object), thumb, warning)
 	})
 	if err != nil {
-		return ignoreSettled(err)
+		return w.leave(ctx, r, err)
 	}
 	return w.ensure(ctx, r)
 }
@@ -184,7 +184,7 @@ func (w *Worker) transferFailed(ctx context.Context, r *export.Record, c *export
 	badBody := errors.Is(err, storage.ErrContent)
 	w.log.Warn("a clip is not archived yet", logkey.Export, r.ID, logkey.Clip, c.Idx, logkey.Faults, c.Faults+1,
 		logkey.Class, fault.ClassOf(err), logkey.Error, err)
-	change := w.afterFailure(r, c, err, why, badBody)
+	change := ofTask(r.ExportTaskID, w.afterFailure(r, c, err, why, badBody))
 	id, idx := r.ID, c.Idx
 	r, err = w.persistClip(ctx, id, idx, change)
 	if err != nil {

@@ -194,14 +194,14 @@ func TestNoNumberOfFaultsEndsAnExportBeforeItsDeadline(t *testing.T) {
 		}
 	}
 	clip := export.Clip{Idx: 0, Link: "https://cdn/0"}
-	must(t, r.Answer(now, r.Step, export.Reading{Status: "SUCCEEDED", Succeeded: true, Clips: []export.Clip{clip}}, now))
+	must(t, r.Answer(now, r.ExportTaskID, r.Step, export.Reading{Status: "SUCCEEDED", Succeeded: true, Clips: []export.Clip{clip}}, now))
 	for i := range often {
 		must(t, r.ClipRetry(now, 0, r.Clips[0].Round, "S3 is down", false, now))
 		if r.State != export.Mirroring {
 			t.Fatalf("%s after %d failed transfers", r.State, i+1)
 		}
 	}
-	must(t, r.ClipDone(now, 0, r.Clips[0].Round, export.Object{Key: "k", Size: 1}, nil, ""))
+	must(t, r.ClipDone(now, r.ExportTaskID, 0, r.Clips[0].Round, export.Object{Key: "k", Size: 1}, nil, ""))
 	for i := range often {
 		must(t, r.SealRetry(now, r.SealRound, "S3 is down", now))
 		if r.State != export.Mirroring || !r.Sealable() {

@@ -98,7 +98,8 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 	for _, warning := range task.Warnings {
 		w.log.Warn("the provider's answer is odd", logkey.Export, r.ID, logkey.Warning, warning)
 	}
-	r, err = w.persist(ctx, r.ID, func(r *export.Record) error { return r.Answer(w.now(), n, reading, next) })
+	of := r.ExportTaskID
+	r, err = w.persist(ctx, r.ID, func(r *export.Record) error { return r.Answer(w.now(), of, n, reading, next) })
 	if err != nil {
 		return w.leave(ctx, r, err)
 	}
@@ -106,6 +107,18 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 	w.log.Debug("export read", logkey.Export, r.ID, logkey.State, r.State, logkey.ProviderStatus, r.ProviderStatus,
 		logkey.Clips, r.ClipCount, logkey.Archived, r.ArchivedCount)
 	return w.ensure(ctx, r)
+}
+
+// ofTask limits a change to the task that its step was for. Steps are numbered
+// anew in a record that was rebuilt after a loss of Redis, and its number alone
+// may let a late one pass for another task's.
+func ofTask(task string, change func(*export.Record) error) func(*export.Record) error {
+	return func(r *export.Record) error {
+		if r.ExportTaskID != task {
+			return fmt.Errorf("a step of task %s, current is %q: %w", task, r.ExportTaskID, export.ErrStale)
+		}
+		return change(r)
+	}
 }
 
 // leave ends a step whose change the record refused: the current step goes on.
@@ -138,7 +151,7 @@ func (w *Worker) readRefused(ctx context.Context, r *export.Record, n int, err e
 	switch kindOf(err) {
 	case wayin.NotFound:
 		next := w.now().Add(backoff(r.Unknown, 10*time.Second, 5*time.Minute))
-		r, err := w.persist(ctx, r.ID, func(r *export.Record) error { return r.DoesNotKnow(w.now(), n, next) })
+		r, err := w.persist(ctx, r.ID, ofTask(r.ExportTaskID, func(r *export.Record) error { return r.DoesNotKnow(w.now(), n, next) }))
 		if err != nil {
 			return w.leave(ctx, r, err)
 		}
@@ -159,7 +172,7 @@ func (w *Worker) readFailed(ctx context.Context, r *export.Record, n int, why st
 		return w.expire(ctx, r, "its results could not be read any more ("+why+")")
 	}
 	next := now.Add(beforeDeadline(wait, now, r.ExpireAt))
-	r, err := w.persist(ctx, r.ID, func(r *export.Record) error { return r.ReadFault(w.now(), n, why, next) })
+	r, err := w.persist(ctx, r.ID, ofTask(r.ExportTaskID, func(r *export.Record) error { return r.ReadFault(w.now(), n, why, next) }))
 	if err != nil {
 		return w.leave(ctx, r, err)
 	}

@@ -47,7 +47,7 @@ func (w *Worker) seal(ctx context.Context, t *asynq.Task) error {
 	}
 	ctx, cancel := w.toTheEnd(ctx)
 	defer cancel()
-	r, err = w.persist(ctx, s.ID, func(r *export.Record) error { return r.Seal(w.now(), key) })
+	r, err = w.persist(ctx, s.ID, ofTask(r.ExportTaskID, func(r *export.Record) error { return r.Seal(w.now(), key) }))
 	if err != nil {
 		return w.leave(ctx, r, err)
 	}

@@ -18,7 +18,7 @@ func TestClipRounds(t *testing.T) {
 		"retry": r.ClipRetry(noon, 0, 1, "", false, later), "fail": r.ClipFail(noon, 0, 1, ""),
 		"stale": r.ClipStale(noon, 0, 1, "a", ""), "urge": r.Urge(noon, 0, 1),
 		"unknown": r.ClipFail(noon, 9, 1, ""), "urge far from the deadline": r.Urge(noon, 0, 2),
-		"done in a round to come": r.ClipDone(noon, 0, 3, Object{}, nil, ""),
+		"done in a round to come": r.ClipDone(noon, r.ExportTaskID, 0, 3, Object{}, nil, ""),
 	} {
 		if !errors.Is(err, ErrStale) {
 			t.Errorf("%s: %v, want ErrStale", name, err)
@@ -28,11 +28,11 @@ func TestClipRounds(t *testing.T) {
 	if c := r.Clips[0]; !c.Urgent || c.Round != 3 {
 		t.Errorf("%+v", c)
 	}
-	must(t, r.ClipDone(noon, 0, 1, Object{Key: "late", Size: 3}, nil, "")) // a round given up, and yet it is here
+	must(t, r.ClipDone(noon, r.ExportTaskID, 0, 1, Object{Key: "late", Size: 3}, nil, "")) // a round given up, and yet it is here
 	if c := r.Clips[0]; c.State != ClipArchived || c.Object.Key != "late" || r.ArchivedCount != 1 {
 		t.Errorf("%+v", c)
 	}
-	must(t, r.ClipDone(noon, 0, 1, Object{Key: "again", Size: 4}, nil, ""))
+	must(t, r.ClipDone(noon, r.ExportTaskID, 0, 1, Object{Key: "again", Size: 4}, nil, ""))
 	if r.ArchivedCount != 1 || r.ArchivedBytes != 3 || r.Clips[0].Object.Key != "late" {
 		t.Errorf("archived twice: %d clips, %d bytes", r.ArchivedCount, r.ArchivedBytes)
 	}
@@ -49,17 +49,17 @@ func TestStaleLinks(t *testing.T) {
 	if r.Step != step {
 		t.Error("a second read for the second clip")
 	}
-	must(t, r.Answer(noon, step, succeeded("a", "b2"), noon))
+	must(t, r.Answer(noon, r.ExportTaskID, step, succeeded("a", "b2"), noon))
 	if r.Clips[0].State != ClipStale || r.Clips[1].State != ClipReady || r.Clips[1].Round != 3 || r.Read != ReadRefresh {
 		t.Fatalf("%s, read %q; want clip 0 still stale, clip 1 ready", clipsOf(r), r.Read)
 	}
 	for range MaxStaleReads {
-		must(t, r.Answer(noon, r.Step, succeeded("a", "b2"), noon))
+		must(t, r.Answer(noon, r.ExportTaskID, r.Step, succeeded("a", "b2"), noon))
 	}
 	if r.Clips[0].State != ClipFailed || r.Read != ReadNone || r.State != Mirroring {
 		t.Fatalf("%s %s, read %q; want clip 0 failed, clip 1 on its way", r.State, clipsOf(r), r.Read)
 	}
-	must(t, r.ClipDone(noon, 1, 3, Object{}, nil, ""))
+	must(t, r.ClipDone(noon, r.ExportTaskID, 1, 3, Object{}, nil, ""))
 	if r.State != Failed || !strings.Contains(r.Error, "its link is dead") {
 		t.Errorf("%s: %s", r.State, r.Error)
 	}
@@ -84,7 +84,7 @@ func TestLinksThatKeepDyingAreReadEverMoreSeldom(t *testing.T) {
 		must(t, r.ClipStale(now, 0, c.Round, c.Link, "403"))
 		waits = append(waits, r.PollAt.Sub(now))
 		now = r.PollAt
-		must(t, r.Answer(now, r.Step, succeeded("fresh"+string(rune('a'+n)), "b"), now))
+		must(t, r.Answer(now, r.ExportTaskID, r.Step, succeeded("fresh"+string(rune('a'+n)), "b"), now))
 	}
 	if waits[0] != 0 || waits[1] < 30*time.Second || waits[11] != 15*time.Minute {
 		t.Errorf("waits %v; want none, then ever longer ones up to 15m", waits)
@@ -98,7 +98,7 @@ func TestLinksThatKeepDyingAreReadEverMoreSeldom(t *testing.T) {
 
 func TestStaleLinkPastTheDeadline(t *testing.T) {
 	r := at(t, Mirroring)
-	must(t, r.ClipDone(noon, 1, 1, Object{}, nil, ""))
+	must(t, r.ClipDone(noon, r.ExportTaskID, 1, 1, Object{}, nil, ""))
 	must(t, r.ClipStale(noon.Add(49*time.Hour), 0, 1, "a", "403"))
 	if r.State != Expired || !strings.Contains(r.Error, "1 of 2 clips were saved") {
 		t.Errorf("%s: %s", r.State, r.Error)
@@ -108,10 +108,10 @@ func TestStaleLinkPastTheDeadline(t *testing.T) {
 // The reason for a clip's failure is still told after later reads.
 func TestReasonOfAFailedClipStays(t *testing.T) {
 	r := at(t, Rendering)
-	must(t, r.Answer(noon, 1, ongoing("a", "b"), noon))
+	must(t, r.Answer(noon, r.ExportTaskID, 1, ongoing("a", "b"), noon))
 	must(t, r.ClipFail(noon, 0, 1, "no video"))
-	must(t, r.Answer(noon, 2, succeeded("a", "b"), noon))
-	must(t, r.ClipDone(noon, 1, 1, Object{}, nil, ""))
+	must(t, r.Answer(noon, r.ExportTaskID, 2, succeeded("a", "b"), noon))
+	must(t, r.ClipDone(noon, r.ExportTaskID, 1, 1, Object{}, nil, ""))
 	if r.State != Failed || !strings.Contains(r.Error, "clip 0: no video") {
 		t.Errorf("%s: %s", r.State, r.Error)
 	}
@@ -123,7 +123,7 @@ func TestSealRounds(t *testing.T) {
 		t.Errorf("sealed without its clips: %v", err)
 	}
 	for idx := range 2 {
-		must(t, r.ClipDone(noon, idx, 1, Object{}, nil, ""))
+		must(t, r.ClipDone(noon, r.ExportTaskID, idx, 1, Object{}, nil, ""))
 	}
 	must(t, r.SealRetry(noon, 0, "503", noon.Add(time.Second)))
 	if err := r.SealRetry(noon, 0, "503", noon); !errors.Is(err, ErrStale) || r.SealRound != 1 {
@@ -142,14 +142,14 @@ func TestRetry(t *testing.T) {
 	past := noon.Add(49 * time.Hour)
 	failedClip := func(t *testing.T) *Record {
 		r := at(t, Mirroring)
-		must(t, r.ClipDone(noon, 0, 1, Object{Key: "k"}, nil, ""))
+		must(t, r.ClipDone(noon, r.ExportTaskID, 0, 1, Object{Key: "k"}, nil, ""))
 		must(t, r.ClipFail(noon, 1, 1, "no video"))
 		return r
 	}
 	renderFailed := func(cost float64) func(*testing.T) *Record {
 		return func(t *testing.T) *Record {
 			r := at(t, Rendering)
-			must(t, r.Answer(noon, 1, failed(cost), noon))
+			must(t, r.Answer(noon, r.ExportTaskID, 1, failed(cost), noon))
 			return r
 		}
 	}
@@ -165,7 +165,7 @@ func TestRetry(t *testing.T) {
 		r := at(t, Mirroring)
 		must(t, r.Fail(noon, "given up"))
 		for idx := range 2 {
-			must(t, r.ClipDone(noon, idx, 1, Object{}, nil, ""))
+			must(t, r.ClipDone(noon, r.ExportTaskID, idx, 1, Object{}, nil, ""))
 		}
 		return r
 	}
@@ -235,18 +235,18 @@ func TestPayAgainIsANewExport(t *testing.T) {
 	r := at(t, Mirroring)
 	must(t, r.ClipRetry(noon, 0, 1, "cut", false, noon))
 	must(t, r.ClipFail(noon, 0, 2, "no video"))
-	must(t, r.ClipDone(noon, 1, 1, Object{Key: "old"}, nil, ""))
+	must(t, r.ClipDone(noon, r.ExportTaskID, 1, 1, Object{Key: "old"}, nil, ""))
 	must(t, r.Retry(past, RetryOptions{PayAgain: true}))
 	if r.ClipCount != 0 || len(r.Clips) != 0 || r.Previous[0] != "task1" || r.RoundsBefore != 2 {
 		t.Fatalf("%+v", r)
 	}
 	must(t, r.Intend(past, "me"))
 	must(t, r.Accept(past, "task2", "", ""))
-	must(t, r.Answer(past, r.Step, Reading{Status: "SUCCEEDED", Succeeded: true, Clips: succeeded("n0", "n1").Clips}, past))
+	must(t, r.Answer(past, r.ExportTaskID, r.Step, Reading{Status: "SUCCEEDED", Succeeded: true, Clips: succeeded("n0", "n1").Clips}, past))
 	if c := r.Clips[0]; c.Round != 3 {
 		t.Errorf("the first round of the new export is %d, want 3", c.Round)
 	}
-	if err := r.ClipDone(past, 0, 2, Object{Key: "old"}, nil, ""); !errors.Is(err, ErrStale) {
+	if err := r.ClipDone(past, r.ExportTaskID, 0, 2, Object{Key: "old"}, nil, ""); !errors.Is(err, ErrStale) {
 		t.Errorf("a clip of the old export: %v", err)
 	}
 	if err := r.ClipRetry(past, 0, 2, "cut", false, past); !errors.Is(err, ErrStale) {
@@ -331,4 +331,20 @@ func TestOnlyWhatHasExpiredExpires(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Paid again, Redis lost, rebuilt from the receipt of the second task: its rounds
+// and steps begin at 1 again, as those of the first did, which are under way.
+func TestALateStepOfAnotherTaskIsNotTaken(t *testing.T) {
+	r := at(t, Queued)
+	must(t, r.Accept(noon, "task2", "", ""))
+	if err := r.Answer(noon, "task1", r.Step, succeeded("old"), noon); !errors.Is(err, ErrStale) {
+		t.Errorf("what was read of the first task: %v", err)
+	}
+	must(t, r.Answer(noon, "task2", r.Step, succeeded("a"), noon))
+	before := clone(r)
+	if err := r.ClipDone(noon, "task1", 0, 1, Object{Key: "old"}, nil, ""); !errors.Is(err, ErrStale) || !equal(before, r) {
+		t.Errorf("a clip of the first task: %v, %+v", err, r)
+	}
+	must(t, r.ClipDone(noon, "task2", 0, 1, Object{Key: "new"}, nil, ""))
 }

@@ -293,9 +293,9 @@ func serve(r *Record, s Step, now time.Time, n int) error {
 		for idx := range maxIdx + 2 {
 			a.Clips = append(a.Clips, Clip{Idx: idx, Link: fmt.Sprint("https://fair/", n, "/", idx)})
 		}
-		return r.Answer(now, s.N, a, now)
+		return r.Answer(now, r.ExportTaskID, s.N, a, now)
 	case StepMirror:
-		return r.ClipDone(now, s.Clip, s.N, Object{Key: "k"}, nil, "")
+		return r.ClipDone(now, r.ExportTaskID, s.Clip, s.N, Object{Key: "k"}, nil, "")
 	default:
 		return r.Seal(now, "manifest")
 	}

@@ -93,18 +93,18 @@ func lateEnds(t *testing.T) []lateEnd {
 	read := late(Clip{Idx: 0, State: ClipWaiting})
 	read.Misses = MaxMisses
 	read.wantRead(ReadMissing, noon)
-	must(t, read.Answer(noon, read.Step, Reading{Status: "SUCCEEDED", Succeeded: true}, noon))
+	must(t, read.Answer(noon, read.ExportTaskID, read.Step, Reading{Status: "SUCCEEDED", Succeeded: true}, noon))
 	done := late(Clip{Idx: 0, State: ClipReady, Round: 1, Link: "a"}, Clip{Idx: 1, State: ClipReady, Round: 1, Link: "b"})
 	must(t, done.ClipStale(noon, 0, 1, "a", "403"))
 	if done.State != Mirroring || done.Clips[1].State != ClipReady {
 		t.Errorf("a dead link past the deadline takes a living one with it: %s", done.State)
 	}
-	must(t, done.ClipDone(noon, 1, 1, Object{Key: "k"}, nil, ""))
+	must(t, done.ClipDone(noon, done.ExportTaskID, 1, 1, Object{Key: "k"}, nil, ""))
 	rendered := late(Clip{Idx: 0, State: ClipReady, Round: 1, Link: "a"})
 	rendered.State, rendered.FinishedAt = Rendering, time.Time{}
 	rendered.wantRead(ReadRender, noon)
 	must(t, rendered.ClipFail(noon, 0, 1, "no video"))
-	must(t, rendered.Answer(noon, rendered.Step, Reading{Status: "SUCCEEDED", Succeeded: true}, noon))
+	must(t, rendered.Answer(noon, rendered.ExportTaskID, rendered.Step, Reading{Status: "SUCCEEDED", Succeeded: true}, noon))
 	return []lateEnd{
 		{Mirroring, EvAnswer, read.State},
 		{Mirroring, EvClipDone, done.State},

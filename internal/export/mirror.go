@@ -11,8 +11,12 @@ const UrgentBelow = time.Hour
 // ClipDone records that mirror round n has brought a clip into S3, proven, with
 // its thumbnail or the reason for having none. A clip that arrives late, in a
 // round that was given up or after the export has ended, is recorded all the
-// same: what was saved is named. Only one of an earlier paid export is not.
-func (r *Record) ClipDone(now time.Time, idx, n int, object Object, thumb *Object, warning string) error {
+// same: what was saved is named. Only one of another task than the export's own,
+// an earlier paid one, is not.
+func (r *Record) ClipDone(now time.Time, task string, idx, n int, object Object, thumb *Object, warning string) error {
+	if err := r.mayTask(EvClipDone, task); err != nil {
+		return err
+	}
 	c, err := r.mayClip(EvClipDone, idx)
 	if err != nil {
 		return err

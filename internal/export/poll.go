@@ -30,9 +30,12 @@ type Reading struct {
 	Raw       json.RawMessage
 }
 
-// Answer merges the reading of poll step n; the next read, where one is
-// wanted, is due at nextPoll.
-func (r *Record) Answer(now time.Time, n int, a Reading, nextPoll time.Time) error {
+// Answer merges the reading of the task at poll step n; the next read, where one
+// is wanted, is due at nextPoll.
+func (r *Record) Answer(now time.Time, task string, n int, a Reading, nextPoll time.Time) error {
+	if err := r.mayTask(EvAnswer, task); err != nil {
+		return err
+	}
 	if err := r.mayStep(EvAnswer, n); err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ func TestAnswerMerges(t *testing.T) {
 	r := at(t, Rendering)
 	first := ongoing("a", "")
 	first.Clips[0].Tags, first.Clips[0].Thumbnail = []string{"x"}, "thumb"
-	must(t, r.Answer(noon, 1, first, noon.Add(time.Minute)))
+	must(t, r.Answer(noon, r.ExportTaskID, 1, first, noon.Add(time.Minute)))
 	if r.State != Rendering || r.Step != 2 || !r.PollAt.Equal(noon.Add(time.Minute)) || r.Polls != 1 {
 		t.Fatalf("%+v", r)
 	}
@@ -24,7 +24,7 @@ func TestAnswerMerges(t *testing.T) {
 	}
 	second := succeeded("a2", "b")
 	second.Clips[0].Title, second.Clips[0].Desc = "another title", "desc"
-	must(t, r.Answer(noon, 2, second, noon))
+	must(t, r.Answer(noon, r.ExportTaskID, 2, second, noon))
 	if r.State != Mirroring || r.Read != ReadNone || r.Outcome != RenderSucceeded || !r.FinishedAt.Equal(noon) {
 		t.Fatalf("%+v", r)
 	}
@@ -35,7 +35,7 @@ func TestAnswerMerges(t *testing.T) {
 	if c := r.Clips[1]; c.State != ClipReady || c.Round != 1 {
 		t.Errorf("clip 1: %+v", c)
 	}
-	if err := r.Answer(noon, 2, second, noon); !errors.Is(err, ErrStale) {
+	if err := r.Answer(noon, r.ExportTaskID, 2, second, noon); !errors.Is(err, ErrStale) {
 		t.Errorf("the same step twice: %v", err)
 	}
 }
@@ -47,7 +47,7 @@ func TestAnswerSkipsWhatIsNoClipOfOurs(t *testing.T) {
 	must(t, r.Accept(noon, "task1", "", ""))
 	a := succeeded("a", "", "c")
 	a.Clips = append(a.Clips, Clip{Idx: -1, Link: "x"}, Clip{Idx: 0, Link: "a again"})
-	must(t, r.Answer(noon, 1, a, noon))
+	must(t, r.Answer(noon, r.ExportTaskID, 1, a, noon))
 	if len(r.Clips) != 2 || r.Clips[0].Link != "a" || r.Clips[2] == nil {
 		t.Errorf("clips %s, link %q; want 0 with its first link, and 2", clipsOf(r), r.Clips[0].Link)
 	}
@@ -65,13 +65,13 @@ func TestMissingLinks(t *testing.T) {
 		r := at(t, Rendering)
 		r.Wanted = []int{0, 1}
 		for n := range MaxMisses {
-			must(t, r.Answer(noon, r.Step, a, noon))
+			must(t, r.Answer(noon, r.ExportTaskID, r.Step, a, noon))
 			if r.State != Mirroring || r.Read != ReadMissing || r.Misses != n+1 {
 				t.Fatalf("%s, read %d: %s, read %q, misses %d", name, n+1, r.State, r.Read, r.Misses)
 			}
 		}
-		must(t, r.ClipDone(noon, 0, 1, Object{}, nil, ""))
-		must(t, r.Answer(noon, r.Step, a, noon))
+		must(t, r.ClipDone(noon, r.ExportTaskID, 0, 1, Object{}, nil, ""))
+		must(t, r.Answer(noon, r.ExportTaskID, r.Step, a, noon))
 		if r.State != Failed || r.FailedCount != 1 || r.ArchivedCount != 1 {
 			t.Fatalf("%s: %s, %d failed, %d archived", name, r.State, r.FailedCount, r.ArchivedCount)
 		}
@@ -86,7 +86,7 @@ func TestMissingLinks(t *testing.T) {
 func TestNoClipsAtAll(t *testing.T) {
 	r := at(t, Rendering)
 	for range MaxMisses + 1 {
-		must(t, r.Answer(noon, r.Step, succeeded(), noon))
+		must(t, r.Answer(noon, r.ExportTaskID, r.Step, succeeded(), noon))
 	}
 	if r.State != Failed || !strings.Contains(r.Error, "lists no clip") {
 		t.Fatalf("%s: %s", r.State, r.Error)
@@ -99,12 +99,12 @@ func TestNoClipsAtAll(t *testing.T) {
 
 func TestRenderFails(t *testing.T) {
 	r := at(t, Rendering)
-	must(t, r.Answer(noon, 1, failed(0), noon))
+	must(t, r.Answer(noon, r.ExportTaskID, 1, failed(0), noon))
 	if r.State != Failed || r.Read != ReadNone || !strings.Contains(r.Error, "no such clip") || !strings.Contains(r.Error, "submits it again") {
 		t.Errorf("%s: %s", r.State, r.Error)
 	}
 	r = at(t, Rendering)
-	must(t, r.Answer(noon, 1, failed(48), noon))
+	must(t, r.Answer(noon, r.ExportTaskID, 1, failed(48), noon))
 	if !strings.Contains(r.Error, "charged 48 units") || !strings.Contains(r.Error, "--pay-again") {
 		t.Errorf("%s", r.Error)
 	}
@@ -116,11 +116,11 @@ func TestDrain(t *testing.T) {
 	if r.Read != ReadDrain || !r.HoldsSlot() || r.Step != 1 {
 		t.Fatalf("canceled: read %q, step %d", r.Read, r.Step)
 	}
-	must(t, r.Answer(noon, 1, ongoing("a"), noon))
+	must(t, r.Answer(noon, r.ExportTaskID, 1, ongoing("a"), noon))
 	if r.State != Canceled || r.Read != ReadDrain || len(r.Clips) != 0 {
 		t.Fatalf("%s, read %q, %d clips", r.State, r.Read, len(r.Clips))
 	}
-	must(t, r.Answer(noon, 2, succeeded("a"), noon))
+	must(t, r.Answer(noon, r.ExportTaskID, 2, succeeded("a"), noon))
 	if r.Read != ReadNone || r.HoldsSlot() || len(Due(r)) != 0 {
 		t.Errorf("the slot is not free after the end: read %q", r.Read)
 	}
@@ -136,7 +136,7 @@ func TestReadFaults(t *testing.T) {
 	if r.Step != 2 || r.ReadFaults != 1 || r.Error != "503" || r.Read != ReadRender {
 		t.Errorf("%+v", r)
 	}
-	must(t, r.Answer(noon, 2, ongoing(), noon))
+	must(t, r.Answer(noon, r.ExportTaskID, 2, ongoing(), noon))
 	if r.ReadFaults != 0 || r.Error != "" {
 		t.Errorf("an answer leaves %d faults and %q", r.ReadFaults, r.Error)
 	}
@@ -167,7 +167,7 @@ func TestDoesNotKnow(t *testing.T) {
 	// An answer in between starts the count anew; past the deadline once is enough.
 	r = at(t, Rendering)
 	must(t, r.DoesNotKnow(noon, 1, noon))
-	must(t, r.Answer(noon, 2, ongoing(), noon))
+	must(t, r.Answer(noon, r.ExportTaskID, 2, ongoing(), noon))
 	if r.Unknown != 0 {
 		t.Error("the count goes on after an answer")
 	}

@@ -41,10 +41,10 @@ func at(t *testing.T, s State) *Record {
 			must(t, r.Expire(noon.Add(73*time.Hour), "task1", "gone"))
 			return r
 		}
-		must(t, r.Answer(noon, r.Step, succeeded("a", "b"), noon))
+		must(t, r.Answer(noon, r.ExportTaskID, r.Step, succeeded("a", "b"), noon))
 		if s == Archived {
 			for idx := range 2 {
-				must(t, r.ClipDone(noon, idx, r.Clips[idx].Round, Object{Key: "k", Size: 5}, nil, ""))
+				must(t, r.ClipDone(noon, r.ExportTaskID, idx, r.Clips[idx].Round, Object{Key: "k", Size: 5}, nil, ""))
 			}
 			must(t, r.Seal(noon, "manifest"))
 		}

@@ -136,12 +136,12 @@ func (w *walker) all(r *Record) []action {
 		{event: EvPutBack, do: func(r *Record) error { return r.PutBack(now, by, later, "why") }},
 		{event: EvReject, do: func(r *Record) error { return r.Reject(now, by, "why") }},
 		{event: EvLose, do: func(r *Record) error { return r.Lose(now, by, policy, "why") }},
-		{event: EvAnswer, do: func(r *Record) error { return r.Answer(now, step, reading, later) }},
+		{event: EvAnswer, do: func(r *Record) error { return r.Answer(now, own, step, reading, later) }},
 		{event: EvReadFault, do: func(r *Record) error { return r.ReadFault(now, step, "why", later) }},
 		{event: EvReadFault, more: []Event{EvExpire, EvFail}, name: "does_not_know", do: func(r *Record) error {
 			return r.DoesNotKnow(now, step, later)
 		}},
-		{event: EvClipDone, clip: idx, do: func(r *Record) error { return r.ClipDone(now, idx, round, object, nil, "w") }},
+		{event: EvClipDone, clip: idx, do: func(r *Record) error { return r.ClipDone(now, own, idx, round, object, nil, "w") }},
 		{event: EvClipRetry, clip: idx, do: func(r *Record) error { return r.ClipRetry(now, idx, round, "why", true, later) }},
 		{event: EvClipStale, more: []Event{EvExpire}, clip: idx, do: func(r *Record) error {
 			return r.ClipStale(now, idx, round, link, "why")

@@ -307,6 +307,6 @@ func (f *fixture) archive(id string, idx int) {
 	thumb := export.Object{Key: strings.TrimSuffix(key, "mp4") + "jpg", Size: 3, SHA256: "00"}
 	f.bucket.files[thumb.Key] = "jpg"
 	f.change(id, func(r *export.Record, now time.Time) error {
-		return r.ClipDone(now, idx, r.Clips[idx].Round, export.Object{Key: key, Size: 9, SHA256: "ab"}, &thumb, "")
+		return r.ClipDone(now, r.ExportTaskID, idx, r.Clips[idx].Round, export.Object{Key: key, Size: 9, SHA256: "ab"}, &thumb, "")
 	})
 }

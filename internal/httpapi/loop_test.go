@@ -187,7 +187,7 @@ func (f *fixture) onlyQueued() string {
 func (f *fixture) answer(id, status string, clips []export.Clip) {
 	f.t.Helper()
 	f.change(id, func(r *export.Record, now time.Time) error {
-		return r.Answer(now, r.Step, export.Reading{
+		return r.Answer(now, r.ExportTaskID, r.Step, export.Reading{
 			Status: status, Succeeded: status == "SUCCEEDED", Failed: status == "FAILED", Message: "no such font",
 			ExpireAt: now.Add(72 * time.Hour), CostUsage: 48, Clips: clips,
 		}, now.Add(time.Minute))

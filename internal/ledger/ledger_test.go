@@ -159,13 +159,13 @@ func rendered(n int) func(*export.Record) error {
 		for i := range n {
 			a.Clips = append(a.Clips, export.Clip{Idx: i, Title: fmt.Sprint("clip ", i), Link: fmt.Sprint("https://x/", i)})
 		}
-		return r.Answer(noon, r.Step, a, noon)
+		return r.Answer(noon, r.ExportTaskID, r.Step, a, noon)
 	}
 }
 
 func clipDone(idx int) func(*export.Record) error {
 	return func(r *export.Record) error {
-		return r.ClipDone(noon, idx, r.Clips[idx].Round, export.Object{Key: fmt.Sprint("k", idx), Size: 10}, nil, "")
+		return r.ClipDone(noon, r.ExportTaskID, idx, r.Clips[idx].Round, export.Object{Key: fmt.Sprint("k", idx), Size: 10}, nil, "")
 	}
 }
 

@@ -83,7 +83,7 @@ func testLoadIsOfOneMoment(t *testing.T, e *env) {
 				for i := range n {
 					a.Clips = append(a.Clips, export.Clip{Idx: i})
 				}
-				return r.Answer(noon, r.Step, a, noon)
+				return r.Answer(noon, r.ExportTaskID, r.Step, a, noon)
 			})
 			if err != nil {
 				t.Error(err)

@@ -200,7 +200,9 @@ func (w *world) afterwards(p *proc) {
 			export.StepPoll: read, export.StepMirror: transfer, export.StepSeal: manifest,
 		}[export.Kind(s.kind)])
 	case merge:
-		w.record(p, func(r *export.Record) error { return r.Answer(noon, s.n, w.reading(p.outcome, s.n), noon) }, loadAll)
+		w.record(p, func(r *export.Record) error {
+			return r.Answer(noon, p.snap.ExportTaskID, s.n, w.reading(p.outcome, s.n), noon)
+		}, loadAll)
 	case outcome:
 		w.record(p, func(r *export.Record) error { return p.ofTransfer(r) }, leave)
 	case manifest:
@@ -254,7 +256,7 @@ func (p *proc) ofTransfer(r *export.Record) error {
 	idx, n := p.on.clip, p.on.n
 	switch p.outcome {
 	case "done":
-		return r.ClipDone(noon, idx, n, export.Object{Key: p.snap.ExportTaskID}, nil, "")
+		return r.ClipDone(noon, p.snap.ExportTaskID, idx, n, export.Object{Key: p.snap.ExportTaskID}, nil, "")
 	case "stale":
 		return r.ClipStale(noon, idx, n, p.snap.Clips[idx].Link, "dead")
 	default:

@@ -129,12 +129,12 @@ func (f *fixture) archived(id, notify string) *export.Record {
 			Idx: i, Title: fmt.Sprintf("Clip <%d>", i), Link: "https://cdn.example.com/x.mp4?sig=hush", Thumbnail: "https://cdn.example.com/x.jpg?sig=hush",
 		})
 	}
-	step(r.Answer(t0, r.Step, export.Reading{
+	step(r.Answer(t0, r.ExportTaskID, r.Step, export.Reading{
 		Status: "SUCCEEDED", Succeeded: true, ExpireAt: t0.Add(72 * time.Hour), CostUsage: 48, Clips: clips,
 	}, t0))
 	for i := range 2 {
 		object := export.Object{Key: fmt.Sprintf("exports/proj_1/export_task_xyz789/clip-%03d.mp4", i), Size: 123, SHA256: "abcd"}
-		step(r.ClipDone(t0, i, r.Clips[i].Round, object, nil, ""))
+		step(r.ClipDone(t0, r.ExportTaskID, i, r.Clips[i].Round, object, nil, ""))
 	}
 	step(r.Seal(t0, "exports/proj_1/export_task_xyz789/manifest.json"))
 	f.store(r)

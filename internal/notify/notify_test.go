@@ -129,10 +129,10 @@ func TestEachEndIsAnEvent(t *testing.T) {
 		}
 	}
 	must(r.Accept(t0, "task", "", "CREATED"))
-	must(r.Answer(t0, r.Step, export.Reading{Status: "ONGOING", Clips: []export.Clip{{Idx: 0, Link: "l"}}}, t0))
+	must(r.Answer(t0, r.ExportTaskID, r.Step, export.Reading{Status: "ONGOING", Clips: []export.Clip{{Idx: 0, Link: "l"}}}, t0))
 	must(r.Fail(t0, "first"))
 	first := eventID(r)
-	must(r.ClipDone(t0.Add(time.Minute), 0, 1, export.Object{Key: "k"}, nil, ""))
+	must(r.ClipDone(t0.Add(time.Minute), r.ExportTaskID, 0, 1, export.Object{Key: "k"}, nil, ""))
 	must(r.Accept(t0.Add(2*time.Minute), "duplicate", "", ""))
 	r.ReceiptWritten(export.ReceiptOpen)
 	if eventID(r) != first {

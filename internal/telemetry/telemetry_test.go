@@ -133,15 +133,15 @@ func TestChangesBecomeCounts(t *testing.T) {
 	change(func(r *export.Record) { must(r.Accept(now, "task-1", "", "")) })
 	change(func(r *export.Record) { must(r.Accept(now, "task-2", "", "")) }) // the lost one turns up
 	ongoing := export.Reading{Status: "ONGOING"}
-	change(func(r *export.Record) { must(r.Answer(now, r.Step, ongoing, now)) })
+	change(func(r *export.Record) { must(r.Answer(now, r.ExportTaskID, r.Step, ongoing, now)) })
 	ended := export.Reading{
 		Status: "SUCCEEDED", Succeeded: true, CostUsage: 48, ExpireAt: now.Add(time.Hour),
 		Clips: []export.Clip{{Idx: 0, Link: "https://x/0"}, {Idx: 1, Link: "https://x/1"}},
 	}
-	change(func(r *export.Record) { must(r.Answer(now, r.Step, ended, now)) })
+	change(func(r *export.Record) { must(r.Answer(now, r.ExportTaskID, r.Step, ended, now)) })
 	for idx := range 2 {
 		change(func(r *export.Record) {
-			must(r.ClipDone(now, idx, r.Clips[idx].Round, export.Object{Key: "k", Size: 5}, nil, ""))
+			must(r.ClipDone(now, r.ExportTaskID, idx, r.Clips[idx].Round, export.Object{Key: "k", Size: 5}, nil, ""))
 		})
 	}
 	change(func(r *export.Record) { must(r.Seal(now, "manifest.json")) })
