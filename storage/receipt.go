@@ -18,9 +18,12 @@ import (
 // ReceiptState is how far the export of a receipt is.
 type ReceiptState string
 
-// The states of a receipt; all but ReceiptOpen say that its export is over.
+// The states of a receipt; all but ReceiptOpen and ReceiptDoubt say that its
+// export is over.
 const (
 	ReceiptOpen     ReceiptState = "open"
+	ReceiptDoubt    ReceiptState = "doubt" // a paid request may have been taken; it names no task
+	ReceiptVoid     ReceiptState = "void"  // that request was not taken
 	ReceiptDone     ReceiptState = "done"
 	ReceiptFailed   ReceiptState = "failed"
 	ReceiptExpired  ReceiptState = "expired"
@@ -40,7 +43,8 @@ type Receipt struct {
 	Account      string          `json:"account,omitempty"`
 	Request      json.RawMessage `json:"request,omitempty"`
 	Created      time.Time       `json:"created,omitzero"` // when the export was enqueued or taken up
-	Submitted    time.Time       `json:"submitted"`
+	Submitted    time.Time       `json:"submitted"`        // when it was accepted; of a doubt, when it was sent
+	Intent       string          `json:"intent,omitempty"` // of a doubt: the token of the request
 	Closed       *time.Time      `json:"closed,omitempty"`
 	State        ReceiptState    `json:"state"`
 	Manifest     string          `json:"manifest,omitempty"` // its key

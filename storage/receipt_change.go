@@ -111,3 +111,38 @@ func (a *Archive) ReopenReceipt(ctx context.Context, id, task string) error {
 		return r, true
 	})
 }
+
+// PutDoubt writes that a paid request may have been taken: ahead of it, so that
+// no loss of Redis has it sent once more unseen. A task that was given up is
+// kept in Earlier; a receipt of any other means that the export is paid for, and
+// is a fault.
+func (a *Archive) PutDoubt(ctx context.Context, r Receipt) error {
+	r.State, r.ExportTaskID = ReceiptDoubt, ""
+	var paid string
+	err := a.changeReceipt(ctx, r.ID, func(was Receipt) (Receipt, bool) {
+		paid = ""
+		switch {
+		case was.ExportTaskID != "" && !r.knows(was.ExportTaskID):
+			paid = was.ExportTaskID
+			return was, false
+		case was.State == ReceiptDoubt && was.Intent == r.Intent:
+			return was, false
+		}
+		return r.after(was), true
+	})
+	if err == nil && paid != "" {
+		return fault.New(fault.Retry, fmt.Sprintf("export %s was paid for as task %s already", r.ID, paid), nil)
+	}
+	return err
+}
+
+// ClearDoubt notes that the request of the intent was not taken.
+func (a *Archive) ClearDoubt(ctx context.Context, id, intent string) error {
+	return a.changeReceipt(ctx, id, func(r Receipt) (Receipt, bool) {
+		if r.State != ReceiptDoubt || r.Intent != intent {
+			return r, false
+		}
+		r.State, r.Closed = ReceiptVoid, aws.Time(a.now().UTC())
+		return r, true
+	})
+}

@@ -175,3 +175,37 @@ func TestAReceiptOfAnotherIDIsNotChanged(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+func TestADoubtStandsUntilItsRequestIsKnownAbout(t *testing.T) {
+	a := newArchive(t, s3test.Start(t))
+	doubt := func(intent string, knows ...string) error {
+		return a.PutDoubt(t.Context(), Receipt{ID: "exp_1", ProjectID: "p", Intent: intent, Earlier: knows})
+	}
+	for _, step := range []struct {
+		name  string
+		do    func() error
+		state ReceiptState
+		task  string
+		fails bool
+	}{
+		{"sent", func() error { return doubt("a") }, ReceiptDoubt, "", false},
+		{"another was not taken", func() error { return a.ClearDoubt(t.Context(), "exp_1", "b") }, ReceiptDoubt, "", false},
+		{"not taken", func() error { return a.ClearDoubt(t.Context(), "exp_1", "a") }, ReceiptVoid, "", false},
+		{"sent again", func() error { return doubt("b") }, ReceiptDoubt, "", false},
+		{"closed for no task", func() error { return a.CloseReceipt(t.Context(), "exp_1", "", ReceiptFailed, "") }, ReceiptDoubt, "", false},
+		{"taken", func() error { return a.PutReceipt(t.Context(), Receipt{ID: "exp_1", ExportTaskID: "task-1"}) }, ReceiptOpen, "task-1", false},
+		{"not taken, it is said late", func() error { return a.ClearDoubt(t.Context(), "exp_1", "b") }, ReceiptOpen, "task-1", false},
+		{"sent by somebody who knows nothing of it", func() error { return doubt("c") }, ReceiptOpen, "task-1", true},
+		{"sent after it was given up", func() error { return doubt("d", "task-1") }, ReceiptDoubt, "", false},
+	} {
+		if err := step.do(); (err != nil) != step.fails {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		if r := mustRead(t, a); r.State != step.state || r.ExportTaskID != step.task {
+			t.Errorf("%s: %s of task %q", step.name, r.State, r.ExportTaskID)
+		}
+	}
+	if r := mustRead(t, a); !slices.Equal(r.Earlier, []string{"task-1"}) {
+		t.Errorf("earlier %v", r.Earlier)
+	}
+}

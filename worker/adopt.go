@@ -36,13 +36,16 @@ func (w *Worker) adopt(ctx context.Context, r *export.Record) (bool, error) {
 		return true, errStopping // a doubt can't be put back, another worker settles it
 	case err != nil:
 		return true, w.putBack(ctx, r.ID, "", 0, "")
-	case !found || slices.Contains(r.Previous, was.receipt.ExportTaskID):
+	case !found, was.receipt.ID == r.ID && w.nothingNew(r, was.receipt),
+		was.receipt.ID != r.ID && r.State == export.Submitting: // its own request is in doubt
 		return false, nil
 	case was.receipt.ID != r.ID:
 		return true, w.refuse(ctx, r, fmt.Sprintf("this S3 takes the id for the same as %s, which was paid for; use a job_id that differs in more "+
 			"than upper and lower case", was.receipt.ID))
 	case was.digest != "" && was.digest != r.Digest:
 		return w.meetAnother(ctx, r, was)
+	case was.receipt.State == storage.ReceiptDoubt:
+		return true, w.recall(ctx, r, was.receipt)
 	}
 	w.log.Warn("found the receipt of an export that the ledger did not know as paid for",
 		logkey.Export, r.ID, logkey.ExportTaskID, was.receipt.ExportTaskID)
@@ -54,6 +57,34 @@ func (w *Worker) adopt(ctx context.Context, r *export.Record) (bool, error) {
 		return true, ignoreSettled(err)
 	}
 	return true, w.ensure(ctx, r)
+}
+
+// nothingNew reports whether a receipt keeps nobody from sending the export.
+func (w *Worker) nothingNew(r *export.Record, receipt storage.Receipt) bool {
+	switch receipt.State {
+	case storage.ReceiptVoid:
+		return true
+	case storage.ReceiptDoubt:
+		// A request of its own that is not settled is about to be, and one that is
+		// has been left to a person, or to the policy.
+		return r.State == export.Submitting || receipt.Intent == r.Settled
+	default:
+		return slices.Contains(r.Previous, receipt.ExportTaskID)
+	}
+}
+
+// recall settles a paid request in doubt of which S3 alone knows, by policy.
+func (w *Worker) recall(ctx context.Context, r *export.Record, receipt storage.Receipt) error {
+	w.log.Error("found a paid request in doubt that the ledger did not know of", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID,
+		logkey.Policy, w.o.InDoubt, logkey.SentAt, receipt.Submitted)
+	r, err := w.persist(ctx, r.ID, func(r *export.Record) error {
+		w.inherit(r, receipt)
+		return control.Recall(r, w.now(), receipt, w.o.InDoubt)
+	})
+	if err != nil {
+		return ignoreSettled(err)
+	}
+	return w.ensure(ctx, r)
 }
 
 // findLife asks S3 until it answers or the worker stops: without S3 nobody
@@ -78,7 +109,7 @@ func (w *Worker) findLife(ctx context.Context, r *export.Record) (life, bool, er
 func (w *Worker) lookUp(ctx context.Context, r *export.Record) (life, bool, error) {
 	receipt, found, err := w.o.Archive.Receipt(ctx, r.ID)
 	was := life{receipt: receipt}
-	if err != nil || !found || receipt.ID != r.ID || slices.Contains(r.Previous, receipt.ExportTaskID) {
+	if err != nil || !found || receipt.ID != r.ID || w.nothingNew(r, receipt) {
 		return was, found, err
 	}
 	if len(receipt.Request) > 0 {
@@ -87,6 +118,9 @@ func (w *Worker) lookUp(ctx context.Context, r *export.Record) (life, bool, erro
 			return was, true, err
 		}
 		was.digest = e.Digest()
+	}
+	if receipt.State == storage.ReceiptDoubt {
+		return was, true, nil
 	}
 	was.manifest, was.key, was.archived, err = control.ManifestOf(ctx, w.o.Archive, receipt)
 	return was, true, err
@@ -122,8 +156,13 @@ func (w *Worker) meetAnother(ctx context.Context, r *export.Record, was life) (b
 		return false, nil // the newcomer's own request is in doubt
 	}
 	task := was.receipt.ExportTaskID
-	over := was.receipt.State != storage.ReceiptOpen
-	if over {
+	switch was.receipt.State {
+	case storage.ReceiptDoubt:
+		if w.o.InDoubt == export.Resubmit {
+			return false, nil // nobody waits for the other one
+		}
+	case storage.ReceiptOpen:
+	default:
 		return true, w.refuse(ctx, r, fmt.Sprintf("the id stands for a different request, which was paid for as task %s; use another job_id", task))
 	}
 	w.log.Error("an export was enqueued under the id of another one, which was paid for and which the ledger had forgotten; "+

@@ -12,8 +12,10 @@ import (
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
+	"github.com/clipferry/clipferry/internal/wayin"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -117,24 +119,6 @@ func (w *Worker) submitAlone(ctx context.Context, s tasks.Submit, lease *ledger.
 	return w.intendAndSend(ctx, r, lease, account, turn)
 }
 
-// settleDoubt ends a paid request whose answer was lost, by policy.
-func (w *Worker) settleDoubt(ctx context.Context, r *export.Record, why string) error {
-	return w.settleDoubtBy(ctx, r, w.o.InDoubt, why)
-}
-
-func (w *Worker) settleDoubtBy(ctx context.Context, r *export.Record, policy export.Policy, why string) error {
-	ctx, cancel := w.toTheEnd(ctx)
-	defer cancel()
-	w.log.Error("a paid request is in doubt", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID,
-		logkey.Policy, policy, logkey.SentAt, r.IntentAt, logkey.Why, why)
-	by := r.IntentBy
-	r, err := w.persist(ctx, r.ID, func(r *export.Record) error { return r.Lose(w.now(), by, policy, why) })
-	if err != nil {
-		return ignoreSettled(err)
-	}
-	return w.ensure(ctx, r)
-}
-
 // ignoreSettled lets a step leave that lost a race: the winner goes on.
 func ignoreSettled(err error) error {
 	if settled(err) {
@@ -204,12 +188,22 @@ func (w *Worker) intendAndSend(ctx context.Context, r *export.Record, lease *led
 	if err != nil {
 		return w.intentFailed(ctx, r.ID, by, turn, err)
 	}
+	if err := w.announce(ctx, sending, lease); err != nil {
+		w.endTurn(ctx, turn, budget.Outcome{Result: budget.NotSent})
+		err = w.putBack(ctx, r.ID, by, backoff(r.Round, time.Second, time.Minute), fault.SentenceOf(err))
+		w.clearDoubt(ctx, r.ID, by)
+		return err
+	}
 	post, cancelPost := context.WithTimeout(ctx, postTimeout)
 	began := w.now()
 	task, err := account.Provider.Submit(post, sending.Request)
 	cancelPost()
 	w.requested(ctx, sending, budget.Submit, turn, began, err)
-	return w.recordSubmit(ctx, sending, turn, task, err)
+	recorded := w.recordSubmit(ctx, sending, turn, task, err)
+	if err != nil && kindOf(err) != wayin.InDoubt {
+		w.clearDoubt(ctx, r.ID, by)
+	}
+	return recorded
 }
 
 // intentFailed leaves without having sent anything. An intent that Redis may

@@ -40,8 +40,12 @@ func RequestIn(receipt storage.Receipt) (tasks.Export, error) {
 	return e, nil
 }
 
+// inDoubt is why an export is held whose record was lost after its paid request.
+const inDoubt = "a paid request was sent, and neither its answer nor Redis has outlived that"
+
 // Rebuilt returns the record of an export that was paid for: archived if its
-// manifest stands, else as it was right after the provider accepted it.
+// manifest stands, else as it was right after the provider accepted it. One that
+// may have been paid for is held: only a person can find out.
 func Rebuilt(ctx context.Context, from Manifests, receipt storage.Receipt, now time.Time) (*export.Record, error) {
 	e, err := RequestIn(receipt)
 	if err != nil {
@@ -55,6 +59,9 @@ func Rebuilt(ctx context.Context, from Manifests, receipt storage.Receipt, now t
 	r.Wanted = e.ClipIndices
 	r.Account, r.Priority, r.Trace = receipt.Account, receipt.Priority, receipt.Trace
 	r.Attempts = 1
+	if receipt.State == storage.ReceiptDoubt {
+		return r, Recall(r, now, receipt, export.Hold)
+	}
 	manifest, key, archived, err := ManifestOf(ctx, from, receipt)
 	if err != nil {
 		return nil, err
@@ -83,6 +90,12 @@ func Adopt(r *export.Record, now time.Time, receipt storage.Receipt, key string,
 		r.ReceiptWritten(string(receipt.State))
 	}
 	return nil
+}
+
+// Recall reminds a record of the paid request in doubt that its receipt tells of.
+func Recall(r *export.Record, now time.Time, receipt storage.Receipt, policy export.Policy) error {
+	Inherit(r, receipt)
+	return r.Recall(now, receipt.Intent, receipt.Submitted, policy, inDoubt)
 }
 
 // Inherit tells a record of the tasks that its receipt knows besides its own.

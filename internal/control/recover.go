@@ -44,7 +44,7 @@ func (d *Desk) Recover(ctx context.Context, archive Archive, to Recipients) (Rec
 			faults = append(faults, err) // the others are worth no less for it
 			continue
 		}
-		if receipt.State != storage.ReceiptOpen {
+		if receipt.State != storage.ReceiptOpen && receipt.State != storage.ReceiptDoubt {
 			done.Closed++
 			continue
 		}

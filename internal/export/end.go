@@ -50,9 +50,7 @@ func (r *Record) Fail(now time.Time, why string) error {
 	case Canceled:
 		r.Read = ReadNone
 	case Submitting:
-		r.Doubts++
-		r.IntentBy = ""
-		r.hold(why)
+		r.doubt(now, Hold, why)
 	default:
 		r.State = Failed
 		r.Read = ReadNone

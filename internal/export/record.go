@@ -58,6 +58,7 @@ type Record struct {
 	Doubts    int       `json:"doubts,omitempty"`   // times its answer was lost
 	IntentAt  time.Time `json:"intent_at,omitzero"`
 	IntentBy  string    `json:"intent_by,omitempty"` // token of the run that was about to send
+	Settled   string    `json:"settled,omitempty"`   // token of the last intent whose end is known, or left to a person
 	NotBefore time.Time `json:"not_before,omitzero"` // the current submit task is not due earlier
 
 	ExportTaskID   string    `json:"export_task_id,omitempty"`

@@ -69,6 +69,7 @@ const (
 	EvCancel    Event = "cancel"     // a person stops it
 	EvRetry     Event = "retry"      // a person takes it up again
 	EvRestore   Event = "restore"    // its manifest was found: it was archived before Redis forgot it
+	EvRecall    Event = "recall"     // sent, the answer is lost, and Redis has forgotten that it was
 	EvRefuse    Event = "refuse"     // its id is another export's
 	EvYield     Event = "yield"      // its id is another's that was paid for, which comes back in its place
 )
@@ -78,7 +79,7 @@ func Events() []Event {
 	return []Event{
 		EvIntend, EvAccept, EvPutBack, EvReject, EvLose, EvAnswer, EvReadFault, EvClipDone, EvClipRetry,
 		EvClipStale, EvClipFail, EvUrge, EvSeal, EvSealRetry, EvExpire, EvFail, EvCancel, EvRetry, EvRestore,
-		EvRefuse, EvYield,
+		EvRecall, EvRefuse, EvYield,
 	}
 }
 
@@ -94,8 +95,9 @@ var next = map[State]map[Event][]State{
 		EvAccept:  {Rendering},
 		EvPutBack: {Queued},
 		EvRestore: {Archived},
+		EvRecall:  {Queued, Held},
 		EvRefuse:  {Failed},
-		EvYield:   {Rendering, Archived},
+		EvYield:   {Rendering, Archived, Held},
 		EvFail:    {Failed},
 		EvCancel:  {Canceled},
 	},

@@ -122,17 +122,38 @@ func (r *Record) Lose(now time.Time, by string, policy Policy, why string) error
 		r.Error = "canceled with a paid request in doubt: " + why
 		return nil
 	}
+	r.doubt(now, policy, why)
+	return nil
+}
+
+// Recall settles a paid request in doubt that the record knows nothing of:
+// Redis was lost, or has gone back to before its intent, and only the worker
+// that sent it, or S3, remembers. sent is when. It is [ErrStale] for one that was
+// settled already.
+func (r *Record) Recall(now time.Time, by string, sent time.Time, policy Policy, why string) error {
+	if err := r.may(EvRecall); err != nil {
+		return err
+	}
+	if by == "" || by == r.Settled {
+		return fmt.Errorf("intent %q is settled: %w", by, ErrStale)
+	}
+	r.UpdatedAt = now
+	r.IntentAt, r.IntentBy = sent, by
+	r.doubt(now, policy, why)
+	return nil
+}
+
+func (r *Record) doubt(now time.Time, policy Policy, why string) {
 	r.Doubts++
-	r.IntentBy = ""
+	r.settleIntent(r.IntentBy)
 	if policy == Hold {
 		r.hold(why)
-		return nil
+		return
 	}
 	r.State = Queued
 	r.Round++
 	r.NotBefore = now
 	r.Error = why
-	return nil
 }
 
 // unsettled reports whether a paid request may be under way, or may have been
@@ -145,7 +166,7 @@ func (r *Record) settleIntent(by string) bool {
 	if by == "" || by != r.IntentBy {
 		return false
 	}
-	r.IntentBy = ""
+	r.IntentBy, r.Settled = "", by
 	return true
 }
 

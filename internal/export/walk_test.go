@@ -125,10 +125,15 @@ func (w *walker) all(r *Record) []action {
 	intent := w.fresh("token")
 	object := Object{Key: w.fresh("key"), Size: int64(w.one(0, 7, 9))}
 	other := newRecord()
-	if w.pick(2) == 0 {
+	kept := task
+	switch w.pick(3) {
+	case 0:
 		_ = other.Accept(now, task, "", "")
-	} else {
+	case 1:
 		_ = other.Restore(now, task, "manifest", []Clip{{Idx: 0, Object: object}})
+	default:
+		_ = other.Recall(now, intent, now, Hold, "why")
+		kept = ""
 	}
 	actions := []action{
 		{event: EvIntend, do: func(r *Record) error { return r.Intend(now, intent) }},
@@ -159,8 +164,9 @@ func (w *walker) all(r *Record) []action {
 		}},
 	}
 	actions = append(actions,
+		action{event: EvRecall, do: func(r *Record) error { return r.Recall(now, intent, now, policy, "why") }},
 		action{event: EvRefuse, do: func(r *Record) error { return r.Refuse(now, "why") }},
-		action{event: EvYield, accepts: task, do: func(r *Record) error { return r.Yield(now, other) }},
+		action{event: EvYield, accepts: kept, do: func(r *Record) error { return r.Yield(now, other) }},
 	)
 	for i := range actions {
 		if actions[i].name == "" {
@@ -216,7 +222,7 @@ func (w *walker) next(r *Record) action {
 			if w.pick(6) != 0 {
 				continue
 			}
-		case EvRefuse, EvYield:
+		case EvRefuse, EvYield, EvRecall:
 			if w.pick(40) != 0 {
 				continue
 			}

@@ -1,0 +1,178 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
+	"github.com/clipferry/clipferry/worker"
+)
+
+// holding returns a rig whose first paid request is not answered.
+func holding(t *testing.T) *rig {
+	t.Helper()
+	r := newRig(t)
+	r.options.InDoubt = export.Hold
+	r.provider.submit = func(n int, _ json.RawMessage) error {
+		if n == 1 {
+			return refusal(wayin.InDoubt, fault.InDoubt, "the answer was lost")
+		}
+		return nil
+	}
+	return r
+}
+
+// Held, then Redis is lost: neither recover nor the producer who enqueues again
+// has it paid for twice, and what a person decides counts as before.
+func TestAHeldExportIsHeldAfterALossOfRedis(t *testing.T) {
+	e := tasks.Export{JobID: "a", ProjectID: "proj"}
+	for name, comesBack := range map[string]func(*rig){
+		"recovered": func(r *rig) {
+			done, err := r.desk.Recover(r.t.Context(), r.archive, nil)
+			must(r.t, err)
+			if done.Rebuilt != 1 {
+				r.t.Errorf("recovered %+v", done)
+			}
+		},
+		"enqueued again": func(r *rig) { r.enqueue(e) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := holding(t)
+			r.work()
+			r.enqueue(e)
+			first := r.awaitState("a", export.Held)
+			must(t, r.rdb.FlushAll(context.Background()).Err())
+			comesBack(r)
+			r.enqueue(e)
+			rec := r.awaitState("a", export.Held)
+			if !rec.IntentAt.Equal(first.IntentAt) || rec.Doubts != 1 {
+				t.Errorf("%d doubts, sent at %s; it was %s", rec.Doubts, rec.IntentAt, first.IntentAt)
+			}
+			_, err := r.desk.Retry(t.Context(), "a", export.RetryOptions{}) // it is not there
+			must(t, err)
+			r.awaitState("a", export.Archived)
+			r.await("a", "closed", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptDone })
+			if got := r.receipt("a"); got.State != storage.ReceiptDone || got.ExportTaskID != "task-2" || r.provider.submits() != 2 {
+				t.Errorf("sent %d times, the receipt says %s of %s", r.provider.submits(), got.State, got.ExportTaskID)
+			}
+		})
+	}
+}
+
+func TestATaskThatWasFoundByHandReplacesTheDoubt(t *testing.T) {
+	r := holding(t)
+	r.work()
+	r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
+	r.awaitState("a", export.Held)
+	if got := r.receipt("a"); got.State != storage.ReceiptDoubt || got.ExportTaskID != "" {
+		t.Errorf("the receipt says %s of %q", got.State, got.ExportTaskID)
+	}
+	_, err := r.desk.Retry(t.Context(), "a", export.RetryOptions{SubmittedAs: "task-1"})
+	must(t, err)
+	r.await("a", "archived and closed", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptDone })
+	if got := r.receipt("a"); got.State != storage.ReceiptDone || got.ExportTaskID != "task-1" || r.provider.submits() != 1 {
+		t.Errorf("sent %d times, the receipt says %s of %s", r.provider.submits(), got.State, got.ExportTaskID)
+	}
+}
+
+// grantedGate calls granted when a submit gets its turn.
+type grantedGate struct {
+	worker.Gate
+	granted func()
+}
+
+func (g grantedGate) Wait(ctx context.Context, r budget.Request) (*budget.Turn, error) {
+	turn, err := g.Gate.Wait(ctx, r)
+	if err == nil && r.Kind == budget.Submit {
+		g.granted()
+	}
+	return turn, err
+}
+
+// The answer to a paid request is lost, and so is what Redis knew of it: all, or
+// its last moments (a failover).
+func TestADoubtOutlivesRedis(t *testing.T) {
+	e := tasks.Export{JobID: "a", ProjectID: "proj"}
+	for _, name := range []string{"flushed", "lost its last second"} {
+		t.Run(name, func(t *testing.T) {
+			r := holding(t)
+			lost, queued := r.provider.submit, ""
+			r.provider.submit = func(n int, body json.RawMessage) error {
+				ctx := context.Background()
+				switch {
+				case n > 1:
+				case name == "flushed":
+					must(t, r.rdb.FlushAll(ctx).Err())
+				default:
+					must(t, r.rdb.RestoreReplace(ctx, ledger.Key("a"), 0, queued).Err())
+				}
+				return lost(n, body)
+			}
+			a := r.options.Accounts[worker.DefaultAccount]
+			a.Gate = grantedGate{a.Gate, func() { queued, _ = r.rdb.Dump(context.Background(), ledger.Key("a")).Result() }}
+			r.options.Accounts[worker.DefaultAccount] = a
+			r.work()
+			r.enqueue(e)
+			rec := r.awaitState("a", export.Held)
+			if rec.Doubts != 1 || rec.IntentAt.IsZero() {
+				t.Errorf("%d doubts, sent at %s", rec.Doubts, rec.IntentAt)
+			}
+			r.enqueue(e)
+			never(t, 2*time.Second, "hold, a doubt that the worker saw, and yet sent twice", func() bool { return r.provider.submits() > 1 })
+		})
+	}
+}
+
+// The worker and Redis are both lost while a paid request is under way: what was
+// written ahead of it tells of it.
+func TestADoubtThatOnlyS3KnowsOfIsSettledByPolicy(t *testing.T) {
+	e := tasks.Export{JobID: "a", ProjectID: "proj"}
+	for policy, want := range map[export.Policy]export.State{export.Hold: export.Held, export.Resubmit: export.Archived} {
+		t.Run(string(policy), func(t *testing.T) {
+			r := newRig(t)
+			r.options.InDoubt = policy
+			sent := time.Now().Add(-time.Minute).UTC().Truncate(time.Second)
+			must(t, r.archive.PutDoubt(t.Context(), storage.Receipt{
+				ID: "a", ProjectID: "proj", Request: e.Body(), Submitted: sent, Intent: "token",
+			}))
+			r.work()
+			r.enqueue(e)
+			rec := r.awaitState("a", want)
+			if rec.Doubts != 1 || policy == export.Hold && !rec.IntentAt.Equal(sent) {
+				t.Errorf("%d doubts, sent at %s", rec.Doubts, rec.IntentAt)
+			}
+		})
+	}
+}
+
+// A request that was refused leaves no doubt behind, whatever becomes of Redis.
+func TestARefusedRequestLeavesNoDoubt(t *testing.T) {
+	e := tasks.Export{JobID: "a", ProjectID: "proj"}
+	r := newRig(t)
+	r.options.InDoubt = export.Hold
+	r.provider.submit = func(int, json.RawMessage) error { return refusal(wayin.Rejected, fault.Terminal, "no such project") }
+	r.work()
+	r.enqueue(e)
+	r.awaitState("a", export.Failed)
+	for deadline := time.Now().Add(10 * time.Second); r.receipt("a").State != storage.ReceiptVoid; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the receipt says %s", r.receipt("a").State)
+		}
+	}
+	must(t, r.rdb.FlushAll(context.Background()).Err())
+	r.provider.mu.Lock()
+	r.provider.submit = nil
+	r.provider.mu.Unlock()
+	r.enqueue(e)
+	if rec := r.awaitState("a", export.Archived); rec.Doubts != 0 {
+		t.Errorf("%d doubts", rec.Doubts)
+	}
+}
