@@ -37,9 +37,14 @@ func newEvent(r *export.Record) event {
 
 // eventID names one end of an export. An export that was taken up again and ends
 // again has a new one: every retry moves one of the three numbers on, and nothing
-// else does while it is final.
+// else does while it is final. A task is archived once, and its manifest tells of
+// it when Redis, and with it the numbers, was lost: so it is named by the task.
 func eventID(r *export.Record) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "clipferry event\x00%s\x00%s\x00%d.%d.%d", r.ID, r.State, r.Round, r.Step, r.SealRound))
+	end := fmt.Sprintf("%d.%d.%d", r.Round, r.Step, r.SealRound)
+	if r.State == export.Archived {
+		end = r.ExportTaskID
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "clipferry event\x00%s\x00%s\x00%s", r.ID, r.State, end))
 	return "evt_" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:16]))
 }
 

@@ -236,3 +236,31 @@ type failingLedger struct{ Ledger }
 func (failingLedger) LoadHead(context.Context, string) (*export.Record, error) {
 	return nil, errors.New("redis: connection refused")
 }
+
+// Redis was lost, the producer enqueued its job id again, and the export is found
+// to be archived: the receiver must know that it has heard of it.
+func TestAnEndHasTheSameIDAfterALossOfRedis(t *testing.T) {
+	first := export.New("a", []byte(`{"project_id":"p"}`), "d", "p", t0)
+	for _, err := range []error{
+		first.Intend(t0, "x"), first.Accept(t0, "task-1", "", ""),
+		first.Answer(t0, "task-1", first.Step, export.Reading{Status: "SUCCEEDED", Succeeded: true, Clips: []export.Clip{{Idx: 0, Link: "l"}}}, t0),
+		first.ClipDone(t0, "task-1", 0, 1, export.Object{Key: "k", Size: 1}, nil, ""), first.Seal(t0, "m"),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := export.New("a", []byte(`{"project_id":"p"}`), "d", "p", t0)
+	if err := again.Restore(t0, "task-1", "m", []export.Clip{{Idx: 0}}); err != nil {
+		t.Fatal(err)
+	}
+	if eventID(first) != eventID(again) {
+		t.Errorf("the same end is told as %s and as %s", eventID(first), eventID(again))
+	}
+	if err := again.Accept(t0, "task-2", "", ""); err != nil { // a duplicate says nothing new
+		t.Fatal(err)
+	}
+	if eventID(first) != eventID(again) {
+		t.Error("a duplicate has changed the id")
+	}
+}
