@@ -62,16 +62,23 @@ func (w *Worker) putDoubt(ctx context.Context, r *export.Record) error {
 	return err
 }
 
-// announce writes the intent to S3 as well, where the policy asks for that. The
-// paid request then begins with the lease as fresh as it was.
-func (w *Worker) announce(ctx context.Context, r *export.Record, lease *ledger.Lease) error {
-	if w.o.InDoubt != export.Hold {
-		return nil
+// announce writes the intent to S3 as well, where the policy asks for that. It is
+// an error if the lease, which was last renewed then, might end before the answer
+// to the paid request: another run would take that for lost.
+func (w *Worker) announce(ctx context.Context, r *export.Record, lease *ledger.Lease, renewed time.Time) error {
+	if w.o.InDoubt == export.Hold {
+		if err := w.putDoubt(ctx, r); err != nil {
+			return err
+		}
+		renewed = w.now()
+		if err := lease.Renew(ctx); err != nil {
+			return err
+		}
 	}
-	if err := w.putDoubt(ctx, r); err != nil {
-		return err
+	if w.now().Sub(renewed) >= leaseTime-postTimeout {
+		return fault.New(fault.Retry, "Redis answered so slowly that the lease might end before the paid request", nil)
 	}
-	return lease.Renew(ctx)
+	return nil
 }
 
 // clearDoubt notes in S3 that the paid request of the intent was not taken. A

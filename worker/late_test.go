@@ -2,10 +2,16 @@ package worker_test
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
@@ -14,6 +20,50 @@ import (
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
 )
+
+// slowIntent has the clock go on once, while Redis takes the intent of a paid
+// request.
+type slowIntent struct {
+	redis.Hook
+	once sync.Once
+	late atomic.Int64 // nanoseconds
+}
+
+func (s *slowIntent) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (s *slowIntent) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (s *slowIntent) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if err == nil && strings.Contains(fmt.Sprintf("%s", cmd.Args()), `"state":"submitting"`) {
+			s.once.Do(func() { s.late.Add(int64(40 * time.Second)) })
+		}
+		return err
+	}
+}
+
+// A paid request is not sent under a lease that might end before its answer.
+func TestASlowIntentIsTakenBack(t *testing.T) {
+	r := newRig(t)
+	slow := &slowIntent{}
+	r.rdb.AddHook(slow)
+	r.options.Now = func() time.Time { return time.Now().Add(time.Duration(slow.late.Load())) }
+	var sent atomic.Int64
+	r.provider.submit = func(int, json.RawMessage) error {
+		sent.Add(1)
+		return nil
+	}
+	r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "proj"})
+	rec := r.await(id, "accepted", func(rec *export.Record) bool { return rec.ExportTaskID != "" })
+	if rec.Attempts != 2 || rec.Doubts != 0 || rec.Round != 1 || sent.Load() != 1 {
+		t.Errorf("%d requests were sent for %d intents, %d in doubt, in round %d; want the second intent's alone",
+			sent.Load(), rec.Attempts, rec.Doubts, rec.Round)
+	}
+}
 
 // failingTransfers is an archive that tells of its first transfer that fails.
 type failingTransfers struct {

@@ -177,18 +177,22 @@ func (w *Worker) intendAndSend(ctx context.Context, r *export.Record, lease *led
 	// nobody records is money lost.
 	ctx, cancel := w.toTheEnd(ctx)
 	defer cancel()
+	renewed := w.now()
 	if err := lease.Renew(ctx); err != nil {
 		return errors.Join(err, turn.Done(ctx, budget.Outcome{Result: budget.NotSent}))
 	}
-	by := uuid.NewString()
+	by, round := uuid.NewString(), r.Round
 	sending, err := w.o.Ledger.Update(ctx, r.ID, func(r *export.Record) error {
+		if r.Round != round { // canceled and taken up again while it waited: another task's turn
+			return fmt.Errorf("submit round %d, current is %d: %w", round, r.Round, export.ErrStale)
+		}
 		account.pin(r)
 		return r.Intend(w.now(), by)
 	})
 	if err != nil {
 		return w.intentFailed(ctx, r.ID, by, turn, err)
 	}
-	if err := w.announce(ctx, sending, lease); err != nil {
+	if err := w.announce(ctx, sending, lease, renewed); err != nil {
 		w.endTurn(ctx, turn, budget.Outcome{Result: budget.NotSent})
 		err = w.putBack(ctx, r.ID, by, backoff(r.Round, time.Second, time.Minute), fault.SentenceOf(err))
 		w.clearDoubt(ctx, r.ID, by)
