@@ -86,6 +86,25 @@ func TestAForeignTaskFailsNobodyElsesExport(t *testing.T) {
 	}
 }
 
+// A bare producer's task has asynq's Timeout, which passes while the export waits
+// for its turn: that is no failure, and burns no retry.
+func TestAShortTimeoutEndsNoWait(t *testing.T) {
+	r := newRig(t)
+	open := r.fill()
+	r.work()
+	r.bare(`{"project_id":"proj"}`, asynq.TaskID(tasks.SubmitTaskID("a")), asynq.Queue(tasks.QueueSubmit),
+		asynq.MaxRetry(0), asynq.Timeout(37*time.Second))
+	rec := r.await("a", "put back", func(rec *export.Record) bool { return rec.Round > 0 || rec.State.Final() })
+	if rec.State != export.Queued {
+		t.Fatalf("%s: %s", rec.State, rec.Error)
+	}
+	open()
+	rec = r.awaitState("a", export.Archived)
+	if rec.Round != 1 || r.provider.submits() != 1 {
+		t.Errorf("in round %d; paid %d times", rec.Round, r.provider.submits())
+	}
+}
+
 // Asynq may end a submit without ever calling a handler, and a person may
 // archive it: either is a failed export, not one that is queued for ever.
 func TestADeadSubmitWithoutARecordIsAFailedExport(t *testing.T) {

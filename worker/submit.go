@@ -111,7 +111,7 @@ func (w *Worker) submitAlone(ctx context.Context, s tasks.Submit, lease *ledger.
 	}
 	turn, err := w.waitForTurn(ctx, account, r)
 	if err != nil {
-		if w.Draining() {
+		if w.Draining() || timeUp(ctx) {
 			return w.putBack(ctx, s.ID, "", 0, "")
 		}
 		return fmt.Errorf("wait for a turn to submit %s: %w", s.ID, err)
@@ -142,11 +142,27 @@ func (w *Worker) putBack(ctx context.Context, id, by string, wait time.Duration,
 	return w.ensure(ctx, r)
 }
 
+// timeToLeave is how long before the end of a task's Timeout its wait ends: what
+// is sent then is answered in time. Ours have a day, but a bare producer's may be
+// short, and asynq would count each end of it as a failure: the export goes on
+// under a task of ours.
+const timeToLeave = postTimeout + 10*time.Second
+
+func timeUp(ctx context.Context) bool {
+	limit, limited := ctx.Deadline()
+	return limited && time.Until(limit) <= timeToLeave
+}
+
 // waitForTurn waits until the export may be submitted: its account has units
 // left to spend, a slot and a request.
 func (w *Worker) waitForTurn(ctx context.Context, account Account, r *export.Record) (*budget.Turn, error) {
 	ctx, cancel := w.untilStop(ctx)
 	defer cancel()
+	if limit, limited := ctx.Deadline(); limited {
+		var leave context.CancelFunc
+		ctx, leave = context.WithDeadline(ctx, limit.Add(-timeToLeave))
+		defer leave()
+	}
 	for {
 		if err := w.waitForUnits(ctx, account, r); err != nil {
 			return nil, err
