@@ -17,6 +17,11 @@ import (
 // exist, its receipt says what it must, who wants to know of its end is told.
 // It is called after each change and by every step that comes late.
 func (w *Worker) ensure(ctx context.Context, r *export.Record) error {
+	if _, due := r.ReceiptDue(); due && r.State == export.Expired { // by a transfer, which did not ask S3 first
+		if _, over, err := w.restored(ctx, r); over {
+			return err
+		}
+	}
 	if err := w.dispatch.Ensure(ctx, r); err != nil {
 		return err
 	}

@@ -150,6 +150,15 @@ func (w *Worker) readRefused(ctx context.Context, r *export.Record, n int, err e
 	why := fault.SentenceOf(err)
 	switch kindOf(err) {
 	case wayin.NotFound:
+		if r.PastDeadline(w.now()) || r.Unknown+1 >= export.MaxUnknown { // it ends with that
+			_, over, err := w.restored(ctx, r)
+			switch {
+			case over:
+				return err
+			case err != nil:
+				return w.endLater(ctx, r, err)
+			}
+		}
 		next := w.now().Add(backoff(r.Unknown, 10*time.Second, 5*time.Minute))
 		r, err := w.persist(ctx, r.ID, ofTask(r.ExportTaskID, func(r *export.Record) error { return r.DoesNotKnow(w.now(), n, next) }))
 		if err != nil {
@@ -185,7 +194,14 @@ const expiryGrace = 5 * time.Minute
 
 func (w *Worker) expire(ctx context.Context, r *export.Record, why string) error {
 	id, task := r.ID, r.ExportTaskID
-	r, err := w.persist(ctx, id, func(r *export.Record) error { return r.Expire(w.now(), task, why) })
+	_, over, err := w.restored(ctx, r)
+	switch {
+	case over:
+		return err
+	case err != nil:
+		return w.endLater(ctx, r, err)
+	}
+	r, err = w.persist(ctx, id, func(r *export.Record) error { return r.Expire(w.now(), task, why) })
 	if err != nil {
 		return w.leave(ctx, r, err)
 	}

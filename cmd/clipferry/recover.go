@@ -39,5 +39,8 @@ func runRecover(ctx context.Context, c *console, args []string) error {
 	}
 	done, err := conn.desk.Recover(ctx, archive, to)
 	fmt.Fprintf(c.stdout, "rebuilt %d exports; %d are known already, %d are over\n", done.Rebuilt, done.Known, done.Closed)
+	if done.Mended > 0 {
+		fmt.Fprintf(c.stdout, "put %d right whose record was older than its receipt\n", done.Mended)
+	}
 	return err
 }

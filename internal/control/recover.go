@@ -28,12 +28,15 @@ type Recovered struct {
 	Rebuilt int // exports that had no record and have one again
 	Known   int // open receipts whose export the ledger knows
 	Closed  int // receipts of exports that are over
+	Mended  int // of these two, exports whose record was from before what the receipt says
 }
 
 // Recover rebuilds from the receipts every export that was paid for and whose
-// record is gone. Run twice, or beside a running fleet, it changes nothing:
-// a record that exists is left alone, but for whom to tell where it doesn't know. An export comes back even if whom to tell
-// of it can't be read any more; that is one of the faults returned.
+// record is gone, and puts records right that Redis has from before what their
+// receipts say. Run twice, or beside a running fleet, it changes nothing else: a
+// record that exists is left alone, but for whom to tell where it doesn't know.
+// An export comes back even if whom to tell of it can't be read any more; that is
+// one of the faults returned.
 func (d *Desk) Recover(ctx context.Context, archive Archive, to Recipients) (Recovered, error) {
 	var (
 		done   Recovered
@@ -43,6 +46,14 @@ func (d *Desk) Recover(ctx context.Context, archive Archive, to Recipients) (Rec
 		if err != nil {
 			faults = append(faults, err) // the others are worth no less for it
 			continue
+		}
+		mended, err := d.mend(ctx, archive, receipt)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("recover export %s: %w", receipt.ID, err))
+			continue
+		}
+		if mended {
+			done.Mended++
 		}
 		if receipt.State != storage.ReceiptOpen && receipt.State != storage.ReceiptDoubt {
 			done.Closed++

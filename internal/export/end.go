@@ -250,27 +250,3 @@ func (r *Record) resume(now time.Time) {
 	}
 	r.wantRead(ReadRefresh, now)
 }
-
-// Restore records that the export was archived before its record was lost:
-// task, manifest and clips as the manifest names them. Like Accept it is
-// [ErrStale] for a task that was given up.
-func (r *Record) Restore(now time.Time, taskID, manifest string, clips []Clip) error {
-	if err := r.may(EvRestore); err != nil {
-		return err
-	}
-	if slices.Contains(r.Previous, taskID) {
-		return fmt.Errorf("task %s was given up for a new paid export: %w", taskID, ErrStale)
-	}
-	r.State, r.Error, r.UpdatedAt = Archived, "", now
-	r.ExportTaskID, r.Manifest, r.Receipt = taskID, manifest, ReceiptDone
-	r.FinishedAt, r.Outcome, r.Read = now, RenderSucceeded, ReadNone
-	for i := range clips {
-		c := clips[i]
-		c.State = ClipArchived
-		r.Clips[c.Idx] = &c
-		r.ClipCount++
-		r.ArchivedCount++
-		r.ArchivedBytes += c.Object.Size
-	}
-	return nil
-}

@@ -164,7 +164,7 @@ func moved(before, r *Record, a action) string {
 	if want := before.Attempts + boolInt(a.event == EvIntend); r.Attempts != want {
 		return fmt.Sprintf("%d attempts after %s, were %d", r.Attempts, a.name, before.Attempts)
 	}
-	if before.State.Final() && r.State != before.State && a.event != EvRetry && a.event != EvAccept {
+	if before.State.Final() && r.State != before.State && a.event != EvRetry && a.event != EvAccept && a.event != EvRestore && a.event != EvReplace {
 		return fmt.Sprintf("%s left the final state %s for %s", a.name, before.State, r.State)
 	}
 	given := before.ExportTaskID != "" && r.ExportTaskID != before.ExportTaskID
@@ -172,7 +172,7 @@ func moved(before, r *Record, a action) string {
 	if given && r.ExportTaskID == "" && !a.payAgain && !free {
 		return fmt.Sprintf("%s gave up the paid task %s unasked", a.name, before.ExportTaskID)
 	}
-	if !given {
+	if !given && a.event != EvRestore { // the manifest says better what was archived
 		for idx, b := range before.Clips {
 			c := r.Clips[idx]
 			if c == nil || b.State == ClipArchived && (c.State != ClipArchived || c.Object.Key != b.Object.Key) {

@@ -69,6 +69,7 @@ const (
 	EvCancel    Event = "cancel"     // a person stops it
 	EvRetry     Event = "retry"      // a person takes it up again
 	EvRestore   Event = "restore"    // its manifest was found: it was archived before Redis forgot it
+	EvReplace   Event = "replace"    // it was paid for again before Redis forgot that
 	EvRecall    Event = "recall"     // sent, the answer is lost, and Redis has forgotten that it was
 	EvRefuse    Event = "refuse"     // its id is another export's
 	EvYield     Event = "yield"      // its id is another's that was paid for, which comes back in its place
@@ -79,7 +80,7 @@ func Events() []Event {
 	return []Event{
 		EvIntend, EvAccept, EvPutBack, EvReject, EvLose, EvAnswer, EvReadFault, EvClipDone, EvClipRetry,
 		EvClipStale, EvClipFail, EvUrge, EvSeal, EvSealRetry, EvExpire, EvFail, EvCancel, EvRetry, EvRestore,
-		EvRecall, EvRefuse, EvYield,
+		EvReplace, EvRecall, EvRefuse, EvYield,
 	}
 }
 
@@ -119,6 +120,8 @@ var next = map[State]map[Event][]State{
 		EvClipStale: {Rendering, Expired},
 		EvClipFail:  {Rendering},
 		EvUrge:      {Rendering},
+		EvRestore:   {Archived},
+		EvReplace:   {Rendering},
 		EvExpire:    {Expired},
 		EvFail:      {Failed},
 		EvCancel:    {Canceled},
@@ -134,13 +137,21 @@ var next = map[State]map[Event][]State{
 		EvUrge:      {Mirroring},
 		EvSeal:      {Archived},
 		EvSealRetry: {Mirroring},
+		EvRestore:   {Archived},
+		EvReplace:   {Rendering},
 		EvExpire:    {Expired},
 		EvFail:      {Failed},
 		EvCancel:    {Canceled},
 	},
 	Archived: {EvAccept: {Archived}},
-	Failed:   {EvAccept: {Failed, Rendering}, EvClipDone: {Failed}, EvRetry: {Queued, Rendering, Mirroring}},
-	Expired:  {EvAccept: {Expired}, EvClipDone: {Expired}, EvRetry: {Queued, Rendering, Mirroring}},
+	Failed: {
+		EvAccept: {Failed, Rendering}, EvClipDone: {Failed}, EvRetry: {Queued, Rendering, Mirroring},
+		EvRestore: {Archived}, EvReplace: {Rendering},
+	},
+	Expired: {
+		EvAccept: {Expired}, EvClipDone: {Expired}, EvRetry: {Queued, Rendering, Mirroring},
+		EvRestore: {Archived}, EvReplace: {Rendering},
+	},
 	Canceled: {
 		EvAccept:    {Canceled},
 		EvAnswer:    {Canceled},
@@ -153,7 +164,7 @@ var next = map[State]map[Event][]State{
 		EvFail:      {Canceled},
 		EvRetry:     {Queued, Submitting, Rendering, Mirroring},
 	},
-	Held: {EvAccept: {Rendering}, EvRetry: {Queued, Rendering}},
+	Held: {EvAccept: {Rendering}, EvRetry: {Queued, Rendering}, EvRestore: {Archived}},
 }
 
 // Allowed reports whether the event may happen in the state.

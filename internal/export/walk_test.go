@@ -164,6 +164,7 @@ func (w *walker) all(r *Record) []action {
 		}},
 	}
 	actions = append(actions,
+		action{event: EvReplace, accepts: task, do: func(r *Record) error { return r.Replace(now, task, now) }},
 		action{event: EvRecall, do: func(r *Record) error { return r.Recall(now, intent, now, policy, "why") }},
 		action{event: EvRefuse, do: func(r *Record) error { return r.Refuse(now, "why") }},
 		action{event: EvYield, accepts: kept, do: func(r *Record) error { return r.Yield(now, other) }},
@@ -218,11 +219,11 @@ func (w *walker) next(r *Record) action {
 			continue
 		}
 		switch a.event {
-		case EvFail, EvCancel, EvExpire, EvReject, EvRestore:
+		case EvFail, EvCancel, EvExpire, EvReject:
 			if w.pick(6) != 0 {
 				continue
 			}
-		case EvRefuse, EvYield, EvRecall:
+		case EvRefuse, EvYield, EvRecall, EvReplace, EvRestore:
 			if w.pick(40) != 0 {
 				continue
 			}

@@ -1,0 +1,83 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/storage"
+)
+
+// mend puts a record right that Redis has from before what its receipt tells of:
+// a backup was restored, or a failover lost the last moments. It reports whether
+// there was something to do. Without a record nothing is.
+func (d *Desk) mend(ctx context.Context, archive Archive, receipt storage.Receipt) (bool, error) {
+	r, err := d.ledger.LoadHead(ctx, receipt.ID)
+	if errors.Is(err, ledger.ErrUnknown) {
+		return false, nil
+	}
+	if err != nil || !astray(r, receipt) {
+		return false, err
+	}
+	if len(receipt.Request) > 0 {
+		e, err := RequestIn(receipt)
+		if err != nil {
+			return false, err
+		}
+		if e.Digest() != r.Digest {
+			return false, fmt.Errorf("the receipt of task %s is for a different request than the export that has its id now", receipt.ExportTaskID)
+		}
+	}
+	manifest, key, archived, err := ManifestOf(ctx, archive, receipt)
+	if err != nil {
+		return false, err
+	}
+	_, err = d.change(ctx, receipt.ID, func(r *export.Record) error {
+		if !astray(r, receipt) {
+			return export.ErrStale
+		}
+		return realign(r, d.now(), receipt, key, manifest, archived)
+	})
+	if errors.Is(err, export.ErrStale) || errors.Is(err, export.ErrNotNow) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// astray reports whether the receipt tells of something that the record does not
+// know: another task, or the archive. What waits to be submitted looks for its
+// receipt itself; what was canceled is a person's to take up.
+func astray(r *export.Record, receipt storage.Receipt) bool {
+	switch {
+	case receipt.ExportTaskID == "" || slices.Contains(r.Previous, receipt.ExportTaskID):
+		return false
+	case r.State == export.Archived, r.State == export.Canceled, r.State == export.Queued, r.State == export.Submitting:
+		return false
+	case receipt.State == storage.ReceiptDone:
+		return true
+	case receipt.State == storage.ReceiptOpen:
+		return r.ExportTaskID != receipt.ExportTaskID && !slices.Contains(r.Duplicates, receipt.ExportTaskID)
+	default:
+		return false
+	}
+}
+
+// realign lets the record go on as what its receipt says was paid for last. Its
+// own task was given up for that where the receipt says so, or where it came to
+// an end; else both were paid for.
+func realign(r *export.Record, now time.Time, receipt storage.Receipt, key string, m storage.Manifest, archived bool) error {
+	own := r.ExportTaskID
+	if own != "" && own != receipt.ExportTaskID && (r.State.Final() || slices.Contains(receipt.Earlier, own)) {
+		if err := r.Replace(now, receipt.ExportTaskID, receipt.Submitted); err != nil {
+			return err
+		}
+	}
+	if receipt.State == storage.ReceiptDone && !archived {
+		return fmt.Errorf("the receipt is done and there is no manifest: %w", export.ErrStale)
+	}
+	return Adopt(r, now, receipt, key, m, archived)
+}

@@ -1,0 +1,145 @@
+package worker_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// image is all that a Redis holds at one moment, as an RDB file has it.
+type image map[string]string
+
+func (r *rig) image() image {
+	r.t.Helper()
+	keys, err := r.rdb.Keys(r.t.Context(), "*").Result()
+	must(r.t, err)
+	m := image{}
+	for _, k := range keys {
+		if dump, err := r.rdb.Dump(r.t.Context(), k).Result(); err == nil { // else it has ended meanwhile
+			m[k] = dump
+		}
+	}
+	return m
+}
+
+// restore makes Redis what it was; the leases of then have ended.
+func (r *rig) restore(m image) {
+	r.t.Helper()
+	ctx := context.Background()
+	must(r.t, r.rdb.FlushAll(ctx).Err())
+	for k, dump := range m {
+		if !strings.Contains(k, ":lease:") {
+			must(r.t, r.rdb.Restore(ctx, k, 0, dump).Err())
+		}
+	}
+}
+
+// A Redis that was restored from an older image believes an archived export to
+// be rendering. Whoever meets it first, it ends archived.
+func TestABackupDoesNotExpireWhatIsArchived(t *testing.T) {
+	for _, recovered := range []bool{true, false} {
+		t.Run(map[bool]string{true: "recovered", false: "by the fleet alone"}[recovered], func(t *testing.T) {
+			r := newRig(t)
+			r.provider.readsFor = 1000
+			stop := r.work()
+			id := r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
+			r.await(id, "accepted", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptOpen && rec.Polls > 0 })
+			stop()
+			backup := r.image()
+			r.provider.mu.Lock()
+			r.provider.readsFor = 1
+			r.provider.mu.Unlock()
+			stop = r.work()
+			first := r.await(id, "closed", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptDone })
+			stop()
+			before := r.receipt(id)
+
+			r.restore(backup)
+			r.provider.mu.Lock() // four days later
+			r.provider.read = func(int, *wayin.Task) error { return refusal(wayin.NotFound, fault.Retry, "unknown task") }
+			r.provider.mu.Unlock()
+			_, err := r.ledger.Update(t.Context(), id, func(rec *export.Record) error {
+				rec.ExpireAt = time.Now().Add(-24 * time.Hour)
+				return nil
+			})
+			must(t, err)
+			if recovered {
+				done, err := r.desk.Recover(t.Context(), r.archive, nil)
+				must(t, err)
+				if done.Mended != 1 {
+					t.Errorf("recovered %+v", done)
+				}
+			}
+			r.work()
+			rec := r.await(id, "final", func(rec *export.Record) bool { return rec.State.Final() })
+			if rec.State != export.Archived || rec.ArchivedCount != first.ArchivedCount || rec.Manifest != first.Manifest {
+				t.Errorf("%s with %d clips: %s", rec.State, rec.ArchivedCount, rec.Error)
+			}
+			r.await(id, "at rest", func(rec *export.Record) bool { return !rec.NeedsCare() })
+			if after := r.receipt(id); after.State != storage.ReceiptDone || after.Manifest != before.Manifest {
+				t.Errorf("its receipt was %s (%s) and is %s (%q)", before.State, before.Manifest, after.State, after.Manifest)
+			}
+		})
+	}
+}
+
+// A Redis from before an export was paid for again: its second task is not lost.
+func TestABackupFromBeforeAnExportWasPaidForAgain(t *testing.T) {
+	for name, failedInBackup := range map[string]bool{"failed then": true, "rendering then": false} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.provider.readsFor = 1000
+			fails := failedInBackup
+			r.provider.read = func(_ int, task *wayin.Task) error {
+				if fails && task.ExportTaskID == "task-1" {
+					task.Status = wayin.StatusFailed
+				}
+				return nil
+			}
+			stop := r.work()
+			id := r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
+			r.await(id, "as in the backup", func(rec *export.Record) bool {
+				return rec.Receipt == map[bool]string{true: export.ReceiptFailed, false: export.ReceiptOpen}[failedInBackup]
+			})
+			stop()
+			backup := r.image()
+			r.provider.mu.Lock()
+			fails = true
+			r.provider.mu.Unlock()
+			stop = r.work()
+			r.await(id, "failed", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptFailed })
+			_, err := r.desk.Retry(t.Context(), id, export.RetryOptions{PayAgain: true})
+			must(t, err)
+			r.await(id, "paid again", func(rec *export.Record) bool {
+				return rec.ExportTaskID == "task-2" && rec.Receipt == export.ReceiptOpen
+			})
+			stop()
+
+			r.restore(backup)
+			r.provider.mu.Lock()
+			r.provider.readsFor = 1 // task-2 is done
+			r.provider.mu.Unlock()
+			r.work()
+			r.await(id, "what the fleet makes of it", func(rec *export.Record) bool { return rec.State == export.Failed })
+			done, err := r.desk.Recover(t.Context(), r.archive, nil)
+			must(t, err)
+			if done.Mended != 1 {
+				t.Errorf("recovered %+v", done)
+			}
+			rec := r.awaitState(id, export.Archived)
+			if rec.ExportTaskID != "task-2" || r.provider.submits() != 2 {
+				t.Errorf("archived as %s, paid %d times", rec.ExportTaskID, r.provider.submits())
+			}
+			if done, err = r.desk.Recover(t.Context(), r.archive, nil); err != nil || done.Mended != 0 {
+				t.Errorf("once more: %+v, %v", done, err)
+			}
+		})
+	}
+}
