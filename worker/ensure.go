@@ -38,14 +38,21 @@ func (w *Worker) ensure(ctx context.Context, r *export.Record) error {
 // nothing but the export's id.
 func (w *Worker) ensureAll(ctx context.Context, id string) error {
 	r, err := w.o.Ledger.Load(ctx, id)
+	if err != nil {
+		return w.notLoaded(id, err)
+	}
+	return w.ensure(ctx, r)
+}
+
+// notLoaded ends a step that could not load its record. Where there is none,
+// nothing is left to do. After any other failure the step may be the current one,
+// which nobody adds again while its task exists: asynq has to run it once more.
+func (w *Worker) notLoaded(id string, err error) error {
 	if errors.Is(err, ledger.ErrUnknown) {
 		w.log.Warn("a step of an export without a record; `clipferry recover` rebuilds what was paid for", logkey.Export, id)
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	return w.ensure(ctx, r)
+	return err
 }
 
 // keepReceipt writes the export's receipt if what it must say has changed. A

@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/wayin"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
@@ -42,6 +44,57 @@ func (s *slowIntent) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			s.once.Do(func() { s.late.Add(int64(40 * time.Second)) })
 		}
 		return err
+	}
+}
+
+// lostLoad is a Redis that fails once to give what begins with these arguments.
+type lostLoad struct {
+	redis.Hook
+	armed atomic.Bool
+	args  string
+}
+
+func (l *lostLoad) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (l *lostLoad) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (l *lostLoad) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if fmt.Sprint(cmd.Args()...) == l.args && l.armed.CompareAndSwap(true, false) {
+			return errors.New("connection reset by peer")
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// A step whose record can't be loaded for a moment is run again by asynq: nobody
+// else adds it while its own task exists.
+func TestAStepThatCannotLoadItsRecordComesAgain(t *testing.T) {
+	for name, args := range map[string][]any{
+		"read":     {"hmget", ledger.Key("a"), "ver", "doc"},
+		"transfer": {"hmget", ledger.Key("a"), "ver", "doc", "clip:0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.provider.clips, r.provider.readsFor = 1, 3
+			lost := &lostLoad{args: fmt.Sprint(args...)}
+			r.rdb.AddHook(lost)
+			r.provider.read = func(n int, _ *wayin.Task) error {
+				if n == 1 {
+					lost.armed.Store(true)
+				}
+				return nil
+			}
+			r.patience = 40 * time.Second // the sweeper would mend it after a minute
+			r.work()
+			r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
+			r.awaitState("a", export.Archived)
+			if lost.armed.Load() {
+				t.Error("no load was lost")
+			}
+		})
 	}
 }
 

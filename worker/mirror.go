@@ -41,7 +41,10 @@ func (w *Worker) mirror(ctx context.Context, t *asynq.Task) error {
 
 	for {
 		r, err := w.o.Ledger.LoadClip(kept, m.ID, m.Idx)
-		if err != nil || !mirrorDue(r, m) {
+		if err != nil {
+			return w.notLoaded(m.ID, err)
+		}
+		if !mirrorDue(r, m) {
 			return w.ensureAll(ctx, m.ID)
 		}
 		waited, err := w.waitWithClip(kept, r)

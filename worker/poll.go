@@ -24,7 +24,10 @@ func (w *Worker) poll(ctx context.Context, t *asynq.Task) error {
 		return w.malformed(ctx, taskID, "", err)
 	}
 	r, err := w.o.Ledger.LoadHead(ctx, p.ID)
-	if err != nil || !pollDue(r, p.N) {
+	if err != nil {
+		return w.notLoaded(p.ID, err)
+	}
+	if !pollDue(r, p.N) {
 		return w.ensureAll(ctx, p.ID)
 	}
 	account, err := w.account(r)
@@ -41,7 +44,11 @@ func (w *Worker) poll(ctx context.Context, t *asynq.Task) error {
 	// The wait may have been long: another run, a cancel or a deadline may have
 	// made this read worthless.
 	r, err = w.o.Ledger.LoadHead(ctx, p.ID)
-	if err != nil || !pollDue(r, p.N) {
+	if err != nil {
+		w.endTurn(ctx, turn, budget.Outcome{Result: budget.NotSent})
+		return w.notLoaded(p.ID, err)
+	}
+	if !pollDue(r, p.N) {
 		w.endTurn(ctx, turn, budget.Outcome{Result: budget.NotSent})
 		return w.ensureAll(ctx, p.ID)
 	}
