@@ -21,18 +21,6 @@ const unknownETag = "*"
 // maxDocument bounds a receipt or manifest that is read, in bytes.
 const maxDocument = 64 << 20
 
-// putDocument writes v as indented JSON, over what stands there.
-func (a *Archive) putDocument(ctx context.Context, key string, v any) error {
-	b, err := encodeDocument(v)
-	if err != nil {
-		return fmt.Errorf("encoding %s: %w", key, err)
-	}
-	_, err = a.put(ctx, &s3.PutObjectInput{
-		Bucket: &a.opts.Bucket, Key: &key, ContentType: aws.String("application/json"),
-	}, b, crc32.ChecksumIEEE(b))
-	return s3Fault(ctx, "writing "+key, err)
-}
-
 // encodeDocument is v as people read it.
 func encodeDocument(v any) ([]byte, error) {
 	var b bytes.Buffer

@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -84,6 +85,11 @@ func TestManifestAndVerify(t *testing.T) {
 			if err != nil || key != "exports/proj_abc123/export_task_xyz789/manifest.json" {
 				t.Fatal(key, err)
 			}
+		}
+		other := m
+		other.Clips, other.ArchivedAt = m.Clips[:1], someTime.Add(2*time.Hour)
+		if key, err := a.PutManifest(t.Context(), other); !errors.Is(err, ErrSealed) || key == "" {
+			t.Errorf("a manifest with other content: %v", err)
 		}
 		key := a.ManifestKey("proj_abc123", "export_task_xyz789")
 		got, ok, err := a.ReadManifest(t.Context(), key)

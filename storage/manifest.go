@@ -3,7 +3,9 @@ package storage
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/fault"
@@ -75,9 +77,14 @@ func (m Manifest) files() []ManifestFile {
 	return fs
 }
 
+// ErrSealed is returned by PutManifest where another manifest of the same export
+// task stands, which names other objects: what stands is what was archived.
+var ErrSealed = errors.New("another manifest of the same task stands")
+
 // PutManifest writes the manifest, after asking S3 whether every object that it
 // lists stands there with its size; if one does not, nothing is written. It
-// returns the manifest's key. Writing the same manifest again changes nothing.
+// returns the manifest's key. One that stands is never changed: if it names the
+// same objects all is well, else that is [ErrSealed].
 func (a *Archive) PutManifest(ctx context.Context, m Manifest) (string, error) {
 	m.Schema = ManifestVersion
 	if len(m.Answer) == 0 || len(m.Request) == 0 {
@@ -93,7 +100,34 @@ func (a *Archive) PutManifest(ctx context.Context, m Manifest) (string, error) {
 		}
 	}
 	key := a.ManifestKey(m.ProjectID, m.ExportTaskID)
-	return key, a.putDocument(ctx, key, m)
+	// Looking first serves servers without conditional writes.
+	for range maxManifestTries {
+		stands, exists, err := a.ReadManifest(ctx, key)
+		switch {
+		case err != nil:
+			return "", err
+		case exists && stands.ExportTaskID != m.ExportTaskID:
+			return "", fault.New(fault.Terminal, fmt.Sprintf("%s is the manifest of task %s, not of %s", key, stands.ExportTaskID, m.ExportTaskID), nil)
+		case exists && !stands.names(m):
+			return key, fmt.Errorf("%s: %w", key, ErrSealed)
+		case exists:
+			return key, nil
+		}
+		if written, err := a.replaceDocument(ctx, key, "", m); written || err != nil {
+			return key, err
+		}
+	}
+	return "", fault.New(fault.Retry, key+" comes and goes", nil)
+}
+
+// maxManifestTries bounds the looks at a manifest that is taken and not there.
+const maxManifestTries = 3
+
+// names reports whether both manifests list the same objects.
+func (m Manifest) names(other Manifest) bool {
+	return slices.EqualFunc(m.files(), other.files(), func(a, b ManifestFile) bool {
+		return a.Key == b.Key && a.Size == b.Size && a.SHA256 == b.SHA256
+	})
 }
 
 // ReadManifest reads the manifest under key; false when there is none.

@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -141,5 +142,44 @@ func TestABackupFromBeforeAnExportWasPaidForAgain(t *testing.T) {
 				t.Errorf("once more: %+v, %v", done, err)
 			}
 		})
+	}
+}
+
+// The manifest is what the archive is known by: a second seal, after Redis has
+// gone back, must not change what it says, and the record says the same.
+func TestAManifestStaysAsItIs(t *testing.T) {
+	r := newRig(t)
+	r.provider.readsFor = 1000
+	stop := r.work()
+	id := r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
+	r.await(id, "accepted", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptOpen && rec.Polls > 0 })
+	stop()
+	backup := r.image()
+	r.provider.mu.Lock()
+	r.provider.readsFor = 1
+	r.provider.mu.Unlock()
+	stop = r.work()
+	rec := r.await(id, "closed", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptDone })
+	stop()
+	before, _, err := r.archive.ReadManifest(t.Context(), rec.Manifest)
+	must(t, err)
+	r.restore(backup)
+	r.provider.mu.Lock()
+	r.provider.read = func(_ int, task *wayin.Task) error { // somebody edited a title at the provider
+		task.Clips[0].Title = "Better title"
+		return nil
+	}
+	r.provider.mu.Unlock()
+	r.work()
+	rec = r.awaitState(id, export.Archived)
+	after, _, err := r.archive.ReadManifest(t.Context(), rec.Manifest)
+	must(t, err)
+	if was, is := fmt.Sprintf("%+v", before), fmt.Sprintf("%+v", after); was != is {
+		t.Errorf("the manifest was\n%s\nand is\n%s", was, is)
+	}
+	for _, c := range after.Clips {
+		if got := rec.Clips[c.Idx]; got == nil || got.Object.Key != c.Key || got.Title != c.Title {
+			t.Errorf("clip %d is %s (%s) in the manifest, in the record %+v", c.Idx, c.Key, c.Title, got)
+		}
 	}
 }

@@ -22,11 +22,11 @@ func (w *Worker) restored(ctx context.Context, r *export.Record) (*export.Record
 	receipt := storage.Receipt{ProjectID: r.ProjectID, ExportTaskID: r.ExportTaskID}
 	manifest, key, stands, err := control.ManifestOf(ctx, w.o.Archive, receipt)
 	w.bucketSaid(ctx, err)
-	if err != nil && fault.ClassOf(err) != fault.Terminal {
-		return r, false, err
+	if fault.ClassOf(err) == fault.Terminal {
+		return r, false, nil // something is there that is no manifest of ours: asking again won't help
 	}
 	if err != nil || !stands {
-		return r, false, nil
+		return r, false, err
 	}
 	task := r.ExportTaskID
 	restored, err := w.persist(ctx, r.ID, ofTask(task, func(r *export.Record) error {

@@ -42,6 +42,16 @@ func (w *Worker) seal(ctx context.Context, t *asynq.Task) error {
 	}
 	key, err := w.o.Archive.PutManifest(ctx, manifestOf(r, w.now()))
 	w.bucketSaid(ctx, err)
+	if errors.Is(err, storage.ErrSealed) {
+		_, over, err := w.restored(ctx, r)
+		if over {
+			return err
+		}
+		if err == nil { // it was there a moment ago
+			err = fault.New(fault.Retry, "a manifest comes and goes", nil)
+		}
+		return w.sealFailed(ctx, r, err)
+	}
 	if err != nil {
 		return w.sealFailed(ctx, r, err)
 	}
