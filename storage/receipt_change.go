@@ -115,23 +115,27 @@ func (a *Archive) ReopenReceipt(ctx context.Context, id, task string) error {
 // PutDoubt writes that a paid request may have been taken: ahead of it, so that
 // no loss of Redis has it sent once more unseen. A task that was given up is
 // kept in Earlier; a receipt of any other means that the export is paid for, and
-// is a fault.
-func (a *Archive) PutDoubt(ctx context.Context, r Receipt) error {
+// a doubt other than settled, the intent that the writer knows the end of, that
+// it may be: both are faults.
+func (a *Archive) PutDoubt(ctx context.Context, r Receipt, settled string) error {
 	r.State, r.ExportTaskID = ReceiptDoubt, ""
-	var paid string
+	var why string
 	err := a.changeReceipt(ctx, r.ID, func(was Receipt) (Receipt, bool) {
-		paid = ""
+		why = ""
 		switch {
 		case was.ExportTaskID != "" && !r.knows(was.ExportTaskID):
-			paid = was.ExportTaskID
+			why = "was paid for as task " + was.ExportTaskID + " already"
 			return was, false
 		case was.State == ReceiptDoubt && was.Intent == r.Intent:
+			return was, false
+		case was.State == ReceiptDoubt && was.Intent != settled:
+			why = "has another paid request under way, or in doubt"
 			return was, false
 		}
 		return r.after(was), true
 	})
-	if err == nil && paid != "" {
-		return fault.New(fault.Retry, fmt.Sprintf("export %s was paid for as task %s already", r.ID, paid), nil)
+	if err == nil && why != "" {
+		return fault.New(fault.Retry, "export "+r.ID+" "+why, nil)
 	}
 	return err
 }

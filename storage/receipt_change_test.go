@@ -178,8 +178,8 @@ func TestAReceiptOfAnotherIDIsNotChanged(t *testing.T) {
 
 func TestADoubtStandsUntilItsRequestIsKnownAbout(t *testing.T) {
 	a := newArchive(t, s3test.Start(t))
-	doubt := func(intent string, knows ...string) error {
-		return a.PutDoubt(t.Context(), Receipt{ID: "exp_1", ProjectID: "p", Intent: intent, Earlier: knows})
+	doubt := func(intent, settled string, knows ...string) error {
+		return a.PutDoubt(t.Context(), Receipt{ID: "exp_1", ProjectID: "p", Intent: intent, Earlier: knows}, settled)
 	}
 	for _, step := range []struct {
 		name  string
@@ -188,15 +188,17 @@ func TestADoubtStandsUntilItsRequestIsKnownAbout(t *testing.T) {
 		task  string
 		fails bool
 	}{
-		{"sent", func() error { return doubt("a") }, ReceiptDoubt, "", false},
+		{"sent", func() error { return doubt("a", "") }, ReceiptDoubt, "", false},
 		{"another was not taken", func() error { return a.ClearDoubt(t.Context(), "exp_1", "b") }, ReceiptDoubt, "", false},
 		{"not taken", func() error { return a.ClearDoubt(t.Context(), "exp_1", "a") }, ReceiptVoid, "", false},
-		{"sent again", func() error { return doubt("b") }, ReceiptDoubt, "", false},
+		{"sent again", func() error { return doubt("b", "") }, ReceiptDoubt, "", false},
+		{"by another at the same time", func() error { return doubt("c", "a") }, ReceiptDoubt, "", true},
+		{"after its end was known", func() error { return doubt("c", "b") }, ReceiptDoubt, "", false},
 		{"closed for no task", func() error { return a.CloseReceipt(t.Context(), "exp_1", "", ReceiptFailed, "") }, ReceiptDoubt, "", false},
 		{"taken", func() error { return a.PutReceipt(t.Context(), Receipt{ID: "exp_1", ExportTaskID: "task-1"}) }, ReceiptOpen, "task-1", false},
-		{"not taken, it is said late", func() error { return a.ClearDoubt(t.Context(), "exp_1", "b") }, ReceiptOpen, "task-1", false},
-		{"sent by somebody who knows nothing of it", func() error { return doubt("c") }, ReceiptOpen, "task-1", true},
-		{"sent after it was given up", func() error { return doubt("d", "task-1") }, ReceiptDoubt, "", false},
+		{"not taken, it is said late", func() error { return a.ClearDoubt(t.Context(), "exp_1", "c") }, ReceiptOpen, "task-1", false},
+		{"sent by somebody who knows nothing of it", func() error { return doubt("d", "c") }, ReceiptOpen, "task-1", true},
+		{"sent after it was given up", func() error { return doubt("e", "", "task-1") }, ReceiptDoubt, "", false},
 	} {
 		if err := step.do(); (err != nil) != step.fails {
 			t.Fatalf("%s: %v", step.name, err)

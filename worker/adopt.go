@@ -84,6 +84,11 @@ func (w *Worker) recall(ctx context.Context, r *export.Record, receipt storage.R
 	if err != nil {
 		return ignoreSettled(err)
 	}
+	if w.o.InDoubt == export.Resubmit { // it is counted, and what follows is not written there
+		if err := w.o.Archive.ClearDoubt(ctx, r.ID, receipt.Intent); err != nil {
+			w.log.Warn("a doubt that is settled stays in S3", logkey.Export, r.ID, logkey.Error, fault.SentenceOf(err))
+		}
+	}
 	return w.ensure(ctx, r)
 }
 

@@ -57,7 +57,7 @@ func (w *Worker) putDoubt(ctx context.Context, r *export.Record) error {
 	defer cancel()
 	doubt := w.receiptOf(r)
 	doubt.Intent, doubt.Submitted = r.IntentBy, r.IntentAt
-	err := w.o.Archive.PutDoubt(ctx, doubt)
+	err := w.o.Archive.PutDoubt(ctx, doubt, r.Settled)
 	w.bucketSaid(ctx, err)
 	return err
 }

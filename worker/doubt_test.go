@@ -142,7 +142,7 @@ func TestADoubtThatOnlyS3KnowsOfIsSettledByPolicy(t *testing.T) {
 			sent := time.Now().Add(-time.Minute).UTC().Truncate(time.Second)
 			must(t, r.archive.PutDoubt(t.Context(), storage.Receipt{
 				ID: "a", ProjectID: "proj", Request: e.Body(), Submitted: sent, Intent: "token",
-			}))
+			}, ""))
 			r.work()
 			r.enqueue(e)
 			rec := r.awaitState("a", want)

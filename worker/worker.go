@@ -54,7 +54,7 @@ type Archive interface {
 	Receipt(ctx context.Context, id string) (storage.Receipt, bool, error)
 	CloseReceipt(ctx context.Context, id, task string, outcome storage.ReceiptState, manifest string) error
 	ReopenReceipt(ctx context.Context, id, task string) error
-	PutDoubt(ctx context.Context, r storage.Receipt) error
+	PutDoubt(ctx context.Context, r storage.Receipt, settled string) error
 	ClearDoubt(ctx context.Context, id, intent string) error
 	PutManifest(ctx context.Context, m storage.Manifest) (string, error)
 	ManifestKey(projectID, exportTaskID string) string

@@ -127,17 +127,22 @@ func (w *world) asked(i int, add func(string, bool, func(*world))) {
 // flush loses Redis: the record, the queue, the leases. What may be lost with
 // it, or paid for again, is a request whose receipt does not stand yet: the
 // moment around its answer, longer only if its worker died in that moment or
-// its answer was lost.
+// its answer was lost. Under hold S3 knows of that moment, and nothing may be paid
+// for again.
 func (w *world) flush() {
+	accounts := &w.allowed
+	if w.policy == export.Hold {
+		accounts = &w.unnamed
+	}
 	for _, task := range w.charges {
 		if w.receipt.task != task {
-			w.allowed++
+			*accounts++
 		}
 	}
 	for i := range w.procs {
 		w.procs[i].holds = false
 		if w.procs[i].at == post {
-			w.allowed++
+			*accounts++
 		}
 	}
 	w.left.flush--
@@ -162,7 +167,7 @@ func (w *world) broken() string {
 			nowhere++
 		}
 	}
-	if nowhere > w.lost+w.allowed {
+	if nowhere > w.lost+w.allowed+w.unnamed {
 		return fmt.Sprintf("%d paid tasks are in no record and no receipt; %d answers were lost", nowhere, w.lost)
 	}
 	if w.manifest != "" && !w.archived(w.manifest) {
@@ -193,7 +198,7 @@ func (w *world) resting(swept bool) string {
 		return "the receipt says done and there is no manifest"
 	case r == nil && w.receipt.task != "" && w.receipt.says != export.ReceiptOpen:
 		return "" // it was over, and is known to be
-	case r == nil && w.receipt.task == "" && len(w.charges) <= w.lost+w.allowed:
+	case r == nil && w.receipt.task == "" && len(w.charges) <= w.lost+w.allowed+w.unnamed:
 		return "" // paid for in the very moment: its answer reached nobody
 	case r == nil:
 		return "paid for, and Redis knows nothing"

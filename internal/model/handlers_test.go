@@ -23,6 +23,7 @@ const (
 	settle   place = "settle"   // submit: a request of a dead worker is in doubt
 	accepted place = "adopted"  // submit: the receipt's task is recorded
 	intend   place = "intend"   // submit: write the intent ahead
+	announce place = "announce" // submit: write the intent to S3, too
 	post     place = "post"     // submit: the paid request goes out
 	answered place = "answered" // submit: it was taken; ledger and receipt
 	mark     place = "mark"     // submit: the receipt is known to stand
@@ -85,7 +86,7 @@ func (w *world) run(i int) []edge {
 		edges = append(edges, edge{name + how, fault, c})
 	}
 	switch p.at {
-	case takeUp, lease, reload, adopt, settle, accepted, intend:
+	case takeUp, lease, reload, adopt, settle, accepted, intend, announce:
 		then("", false, (*world).beforePost)
 		w.stops(p, then)
 	case post:
@@ -188,13 +189,15 @@ func (w *world) afterwards(p *proc) {
 		}, leave)
 	case lose:
 		by := p.token
-		w.record(p, func(r *export.Record) error { return r.Lose(noon, by, w.policy, "lost") }, leave)
+		w.lose(p, by)
 	case putBack:
 		by := p.token
 		w.record(p, func(r *export.Record) error { return r.PutBack(noon, by, noon, "refused") }, leave)
+		w.receipt.clear(by)
 	case reject:
 		by := p.token
 		w.record(p, func(r *export.Record) error { return r.Reject(noon, by, "rejected") }, leave)
+		w.receipt.clear(by)
 	case load:
 		w.goDue(p, stepDue, map[export.Kind]place{
 			export.StepPoll: read, export.StepMirror: transfer, export.StepSeal: manifest,
@@ -252,6 +255,26 @@ func (w *world) afterwards(p *proc) {
 	}
 }
 
+// lose settles a paid request whose answer did not come; a record that is lost as
+// well is born anew.
+func (w *world) lose(p *proc, by string) {
+	lose := func(r *export.Record) error {
+		if r.State == export.Queued {
+			return r.Recall(noon, by, noon, w.policy, "lost")
+		}
+		return r.Lose(noon, by, w.policy, "lost")
+	}
+	if w.rec == nil {
+		anew := thaw(p.snap)
+		if lose(anew) == nil {
+			w.rec = freeze(anew)
+			p.snap, p.at, p.due = w.rec, ensure, 0
+			return
+		}
+	}
+	w.record(p, lose, leave)
+}
+
 func (p *proc) ofTransfer(r *export.Record) error {
 	idx, n := p.on.clip, p.on.n
 	switch p.outcome {
@@ -289,6 +312,10 @@ func (w *world) ask(r *export.Record, what string) error {
 // recover rebuilds a lost record from the receipt.
 func (w *world) recover(p *proc) {
 	if p.at == rescue {
+		if w.receipt.intent != "" {
+			p.answer, p.outcome, p.at = w.receipt.intent, "in doubt", born
+			return
+		}
 		if w.receipt.task == "" || w.receipt.says != export.ReceiptOpen {
 			p.at = leave
 			return
@@ -298,11 +325,17 @@ func (w *world) recover(p *proc) {
 	}
 	if w.rec == nil {
 		r := newborn()
-		r.State, r.Attempts = export.Submitting, 1
-		if err := r.Accept(noon, p.answer, "", ""); err != nil {
+		var err error
+		if p.outcome == "in doubt" {
+			err = r.Recall(noon, p.answer, noon, export.Hold, "in doubt")
+		} else {
+			r.State, r.Attempts, r.Receipt = export.Submitting, 1, export.ReceiptOpen
+			err = r.Accept(noon, p.answer, "", "")
+			r.Receipt = export.ReceiptOpen
+		}
+		if err != nil {
 			panic(err)
 		}
-		r.Receipt = export.ReceiptOpen
 		w.rec = freeze(r)
 	}
 	p.snap, p.at, p.due = w.rec, ensure, 0

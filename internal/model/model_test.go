@@ -46,6 +46,8 @@ var scenarios = []struct {
 	{name: "a worker that stands still", left: faults{pause: 1, twice: 1}},
 	{name: "a sweep in between", left: faults{sweep: 1}},
 	{name: "Redis lost", left: faults{flush: 1, rescue: 1}},
+	{name: "Redis lost, and enqueued again by itself", left: faults{flush: 1, again: 1}, only: export.Hold},
+	{name: "a lost answer, Redis lost, and enqueued again", left: faults{answerLost: 1, flush: 1, again: 1}, only: export.Hold},
 	{name: "Redis lost, and enqueued again", left: faults{flush: 1, rescue: 1, again: 1}, deep: true},
 	{name: "Redis lost and a crash", left: faults{flush: 1, crash: 1}},
 }

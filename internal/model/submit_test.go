@@ -24,7 +24,7 @@ func (w *world) stops(p *proc, then outcomes) {
 		then("the ledger's answer is lost", true, func(w *world, p *proc) {
 			w.left.stop--
 			w.beforePost(p)
-			if p.at == post {
+			if p.at == post || p.at == announce {
 				p.at = putBack
 			}
 		})
@@ -49,6 +49,9 @@ func (w *world) beforePost(p *proc) {
 		w.goDue(p, submitDue, adopt)
 	case adopt:
 		switch {
+		case w.receipt.intent != "" && p.snap.State == export.Queued && w.receipt.intent != p.snap.Settled:
+			intent := w.receipt.intent
+			w.record(p, func(r *export.Record) error { return r.Recall(noon, intent, noon, w.policy, "dead") }, leave)
 		case w.receipt.task != "" && !slices.Contains(p.snap.Previous, w.receipt.task):
 			p.answer, p.outcome, p.at = w.receipt.task, w.receipt.says, accepted
 		case p.snap.State == export.Submitting:
@@ -69,8 +72,7 @@ func (w *world) beforePost(p *proc) {
 			return nil
 		}, leave)
 	case settle:
-		by := p.snap.IntentBy
-		w.record(p, func(r *export.Record) error { return r.Lose(noon, by, w.policy, "dead") }, leave)
+		w.lose(p, p.snap.IntentBy)
 	case intend:
 		if !p.holds { // the lease was lost while it waited: renewing fails
 			p.at = retreat
@@ -81,6 +83,14 @@ func (w *world) beforePost(p *proc) {
 		w.record(p, func(r *export.Record) error { return r.Intend(noon, p.token) }, loadAll)
 		if p.at == ensure {
 			p.at, p.seen = post, p.snap.Receipts
+			if w.policy == export.Hold {
+				p.at = announce
+			}
+		}
+	case announce:
+		p.at = post
+		if !w.receipt.doubt(p.token, p.snap.Settled, p.snap.Previous...) {
+			p.at = putBack
 		}
 	}
 }

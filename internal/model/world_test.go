@@ -86,6 +86,7 @@ func (s step) compare(t step) int {
 // receipt is the one object in S3 that names what was paid for.
 type receipt struct {
 	task, says string
+	intent     string // of a paid request in doubt
 	earlier    string // tasks before it, each with a space behind it
 }
 
@@ -102,7 +103,31 @@ func (r *receipt) put(task string, knows ...string) {
 		r.earlier += r.task + " "
 	}
 	r.earlier = strings.ReplaceAll(r.earlier, task+" ", "")
-	r.task, r.says = task, export.ReceiptOpen
+	r.task, r.says, r.intent = task, export.ReceiptOpen, ""
+}
+
+// doubt says ahead of a paid request that it may have been taken; it reports
+// false, and changes nothing, if the export is paid for as a task that the writer
+// does not know, or may be by another request than the settled one.
+func (r *receipt) doubt(intent, settled string, knows ...string) bool {
+	if r.intent != "" && r.intent != intent && r.intent != settled {
+		return false
+	}
+	if r.task != "" && !slices.Contains(knows, r.task) {
+		return false
+	}
+	if r.task != "" {
+		r.earlier += r.task + " "
+	}
+	r.task, r.says, r.intent = "", "", intent
+	return true
+}
+
+// clear says that the request of the intent was not taken.
+func (r *receipt) clear(intent string) {
+	if r.intent == intent {
+		r.intent = ""
+	}
 }
 
 // say closes or reopens the receipt of a task; done is the last word.
@@ -131,6 +156,7 @@ type world struct {
 	charges []string // tasks that the provider took and charged
 	lost    int      // of these, answers that reached nobody who could record them
 	allowed int      // further charges that a person or a lost Redis accounts for
+	unnamed int      // tasks that a lost Redis had to name, where that accounts for no further charge
 	tokens  int
 }
 
@@ -177,7 +203,7 @@ func (w *world) fingerprint() [2]uint64 {
 	}
 	b = append(append(append(b, '|'), x...), '|')
 	b = append(append(b, y...), w.receipt.task...)
-	b = append(append(append(b, w.receipt.says...), w.receipt.earlier...), w.manifest...)
+	b = append(append(append(b, w.receipt.says...), (w.receipt.intent+"/"+w.receipt.earlier)...), w.manifest...)
 	for _, task := range w.charges {
 		b = append(append(b, task...), flags(w.objects[task]...)...)
 	}
@@ -186,7 +212,7 @@ func (w *world) fingerprint() [2]uint64 {
 	for _, n := range []int8{
 		l.crash, l.ackLost, l.twice, l.pause, l.answerLost, l.refused, l.rejected, l.ongoing, l.renderFailed,
 		l.deadLink, l.transfer, l.cancel, l.retry, l.payAgain, l.fail, l.stop, l.sweep, l.rescue, l.flush, l.again,
-		int8(w.lost), int8(w.allowed),
+		int8(w.lost), int8(w.allowed), int8(w.unnamed),
 	} {
 		b = append(b, byte(n))
 	}

@@ -131,8 +131,8 @@ func (a *archive) CloseReceipt(context.Context, string, string, storage.ReceiptS
 }
 func (a *archive) ReopenReceipt(context.Context, string, string) error { return nil }
 
-func (a *archive) PutDoubt(context.Context, storage.Receipt) error  { return nil }
-func (a *archive) ClearDoubt(context.Context, string, string) error { return nil }
+func (a *archive) PutDoubt(context.Context, storage.Receipt, string) error { return nil }
+func (a *archive) ClearDoubt(context.Context, string, string) error        { return nil }
 
 func (a *archive) PutManifest(context.Context, storage.Manifest) (string, error) {
 	return "manifest.json", nil
