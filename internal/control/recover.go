@@ -91,7 +91,7 @@ func (d *Desk) rebuild(ctx context.Context, archive Archive, receipt storage.Rec
 		return false, err
 	}
 	if !created {
-		if r, err = d.known(ctx, r.ID, notify); err != nil {
+		if r, err = d.known(ctx, r); err != nil {
 			return false, err
 		}
 	}
@@ -100,14 +100,15 @@ func (d *Desk) rebuild(ctx context.Context, archive Archive, receipt storage.Rec
 
 // known returns the record of an export that has one already. Whom to tell is
 // filled in where an earlier recovery could not read it.
-func (d *Desk) known(ctx context.Context, id string, notify json.RawMessage) (*export.Record, error) {
-	r, err := d.ledger.Load(ctx, id)
-	if err != nil || len(r.Notify) > 0 || notify == nil {
+func (d *Desk) known(ctx context.Context, rebuilt *export.Record) (*export.Record, error) {
+	untold := func(r *export.Record) bool { return len(r.Notify) == 0 && r.Digest == rebuilt.Digest }
+	r, err := d.ledger.Load(ctx, rebuilt.ID)
+	if err != nil || rebuilt.Notify == nil || !untold(r) {
 		return r, err
 	}
-	return d.ledger.Update(ctx, id, func(r *export.Record) error {
-		if len(r.Notify) == 0 {
-			r.Notify = notify
+	return d.ledger.Update(ctx, rebuilt.ID, func(r *export.Record) error {
+		if untold(r) {
+			r.Notify = rebuilt.Notify
 		}
 		return nil
 	})
