@@ -132,3 +132,28 @@ func TestABrokenReceiptBlocksNobodyElse(t *testing.T) {
 		t.Errorf("paid %d times", r.provider.submits())
 	}
 }
+
+// A store that takes two ids for one, as file systems may, gives one export the
+// other's receipt.
+func TestAReceiptOfAnotherIDIsNobodysOwn(t *testing.T) {
+	r := newRig(t)
+	request := tasks.Export{ProjectID: "proj"}
+	text, err := json.Marshal(storage.Receipt{
+		ID: "Order-1", ExportTaskID: "task-9", ProjectID: "proj", Request: request.Body(), State: storage.ReceiptOpen, Submitted: time.Now(),
+	})
+	must(t, err)
+	dir := filepath.Join(r.s3.Dir, s3test.Bucket, "exports", "_receipts")
+	must(t, os.MkdirAll(dir, 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, "order-1.json"), text, 0o644))
+	r.work()
+	request.JobID = "order-1"
+	rec := r.awaitState(r.enqueue(request), export.Failed)
+	if !strings.Contains(rec.Error, "Order-1") || r.provider.submits() != 0 {
+		t.Errorf("paid %d times, error: %s", r.provider.submits(), rec.Error)
+	}
+	got, err := os.ReadFile(filepath.Join(dir, "order-1.json"))
+	must(t, err)
+	if string(got) != string(text) {
+		t.Errorf("the other's receipt was changed: %s", got)
+	}
+}
