@@ -151,13 +151,15 @@ func TestALateTransferDoesNotExpireTheNextTask(t *testing.T) {
 		}
 		return nil
 	}
-	began, goOn := make(chan struct{}), make(chan struct{})
+	began, held := make(chan struct{}), make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(held) })
+	t.Cleanup(goOn)
 	first := true
 	r.provider.serve = func(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
 		if first {
 			first = false
 			close(began)
-			<-goOn
+			<-held
 		}
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return true
@@ -167,13 +169,14 @@ func TestALateTransferDoesNotExpireTheNextTask(t *testing.T) {
 	r.work()
 	id := r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
 	<-began
-	r.awaitState(id, export.Expired)
-	_, err := r.desk.Retry(t.Context(), id, export.RetryOptions{PayAgain: true})
+	_, err := r.ledger.Update(t.Context(), id, func(rec *export.Record) error { return rec.Expire(time.Now(), "task-1", "gone") })
+	must(t, err)
+	_, err = r.desk.Retry(t.Context(), id, export.RetryOptions{PayAgain: true})
 	must(t, err)
 	r.await(id, "paid again, and running", func(rec *export.Record) bool {
 		return rec.ExportTaskID == "task-2" && rec.Receipt == export.ReceiptOpen && rec.Polls > 1
 	})
-	close(goOn)
+	goOn()
 	<-cut.failed
 	never(t, 2*time.Second, "the next task, just paid for and rendering, was expired by a transfer of the first", func() bool {
 		rec, err := r.desk.Get(t.Context(), id)

@@ -261,7 +261,7 @@ func (r *Record) DoesNotKnow(now time.Time, n int, nextPoll time.Time) error {
 		return err
 	}
 	if r.PastDeadline(now) {
-		return r.Expire(now, r.ExportTaskID, "the provider no longer knows the export")
+		return r.forgotten(now)
 	}
 	r.UpdatedAt = now
 	r.Unknown++
@@ -277,4 +277,35 @@ func (r *Record) DoesNotKnow(now time.Time, n int, nextPoll time.Time) error {
 	}
 	return r.Fail(now, fmt.Sprintf("the provider says %d times that it does not know task %s, which it accepted at %s",
 		r.Unknown, r.ExportTaskID, r.SubmittedAt.UTC().Format(time.RFC3339)))
+}
+
+// forgotten ends the reads of a task that the provider has let go. What is not
+// linked by now never will be. Clips that are linked go on, since their links may
+// live for longer than the task: the export ends when they are through.
+func (r *Record) forgotten(now time.Time) error {
+	const why = "the provider no longer knows the export"
+	if r.State != Mirroring || !r.underWay() && !r.complete() {
+		return r.Expire(now, r.ExportTaskID, why)
+	}
+	r.UpdatedAt = now
+	r.Read = ReadNone
+	for _, idx := range r.missing() {
+		r.failClip(r.clip(idx), why)
+	}
+	for _, c := range r.Clips {
+		if c.State == ClipStale {
+			r.failClip(c, why)
+		}
+	}
+	return nil
+}
+
+// underWay reports whether a clip's transfer is due.
+func (r *Record) underWay() bool {
+	for _, c := range r.Clips {
+		if c.State == ClipReady {
+			return true
+		}
+	}
+	return false
 }

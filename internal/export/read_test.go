@@ -226,3 +226,42 @@ func TestViewShowsNoSecret(t *testing.T) {
 		t.Errorf("clips %v, expire_at %v; want an empty list and null", v.Clips, v.ExpireAt)
 	}
 }
+
+// The provider forgets the task while clips are on their way whose links live on.
+func TestClipsThatAreLinkedOutliveTheirTask(t *testing.T) {
+	past := noon.Add(49 * time.Hour)
+	forgotten := func(t *testing.T) *Record {
+		t.Helper()
+		r := at(t, Rendering)
+		must(t, r.Answer(noon, "task1", 1, succeeded("a", ""), noon))
+		must(t, r.DoesNotKnow(past, r.Step, past))
+		if r.State != Mirroring || r.Read != ReadNone || r.Clips[0].State != ClipReady || r.Clips[1].State != ClipFailed {
+			t.Fatalf("%s, read %q, clips%s", r.State, r.Read, clipsOf(r))
+		}
+		return r
+	}
+	t.Run("and are archived", func(t *testing.T) {
+		r := forgotten(t)
+		must(t, r.ClipDone(past, "task1", 0, r.Clips[0].Round, Object{Key: "k"}, nil, ""))
+		if r.State != Expired || !strings.Contains(r.Error, "1 of 2 clips were saved") {
+			t.Errorf("%s: %s", r.State, r.Error)
+		}
+	})
+	t.Run("or are not", func(t *testing.T) {
+		r := forgotten(t)
+		must(t, r.ClipStale(past, 0, r.Clips[0].Round, "a", "403"))
+		if r.State != Expired || !strings.Contains(r.Error, "0 of 2 clips were saved") {
+			t.Errorf("%s: %s", r.State, r.Error)
+		}
+	})
+	t.Run("nothing more was needed", func(t *testing.T) {
+		r := at(t, Mirroring)
+		must(t, r.ClipDone(noon, "task1", 0, 1, Object{Key: "k"}, nil, ""))
+		must(t, r.ClipStale(noon, 1, 1, "b", "403"))
+		must(t, r.ClipDone(noon, "task1", 1, 1, Object{Key: "k"}, nil, "")) // another run had it
+		must(t, r.DoesNotKnow(past, r.Step, past))
+		if !r.Sealable() {
+			t.Errorf("%s, read %q, clips%s: all are archived", r.State, r.Read, clipsOf(r))
+		}
+	})
+}
