@@ -23,7 +23,19 @@ func TestEveryStateAndEvent(t *testing.T) {
 	}
 	seen := map[transition]bool{}
 	refused := map[transition]bool{}
-	for seed := range uint64(400) {
+	for _, end := range lateEnds(t) { // a walk hardly ever comes by these
+		seen[transition(end)] = true
+	}
+	listed := 0
+	for _, from := range States() {
+		for _, by := range Events() {
+			listed += len(next[from][by])
+		}
+	}
+	for seed := range uint64(machineWalks) {
+		if seed >= 60 && len(seen) >= listed {
+			break
+		}
 		w := &walker{pick: rand.New(rand.NewPCG(seed, 7)).IntN, now: noon}
 		r := w.start()
 		for range 60 {
@@ -54,17 +66,14 @@ func TestEveryStateAndEvent(t *testing.T) {
 			_ = w.next(r).do(r)
 		}
 	}
-	for _, end := range lateEnds(t) { // a walk hardly ever comes by these
-		seen[transition(end)] = true
-	}
 	for _, from := range States() {
 		for _, by := range Events() {
 			for _, to := range next[from][by] {
-				if !seen[transition{from, by, to}] {
+				if everyWalk && !seen[transition{from, by, to}] {
 					t.Errorf("%s while %s is said to lead to %s and never did", by, from, to)
 				}
 			}
-			if !Allowed(from, by) && !refused[transition{from, by, ""}] {
+			if everyWalk && !Allowed(from, by) && !refused[transition{from, by, ""}] {
 				t.Errorf("%s while %s was never tried", by, from)
 			}
 		}
