@@ -63,7 +63,9 @@ func (w *Worker) giveUp(ctx context.Context, t deadTask) error {
 		return err
 	}
 	if r.State.Final() && r.Read == export.ReadNone {
-		return nil // nothing is due; most dead letters are such, looked at every minute
+		// Nothing is due; most dead letters are such, looked at every minute. But
+		// whoever recorded the end may have died before it was told.
+		return w.tell(ctx, r)
 	}
 	if r, err = w.o.Ledger.Load(ctx, id); err != nil {
 		return ignoreSettled(err)

@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -208,4 +209,40 @@ func TestADeadLetterThatOutlivesItsRecordIsLetGo(t *testing.T) {
 	}
 	r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
 	r.awaitState("a", export.Rendering)
+}
+
+// listener is told of ends.
+type listener struct{ ended chan string }
+
+func (l listener) Ended(_ context.Context, r *export.Record) error {
+	l.ended <- r.ID
+	return nil
+}
+
+func (listener) ForReceipt(string, json.RawMessage) json.RawMessage { return nil }
+
+func (listener) FromReceipt(string, json.RawMessage) (json.RawMessage, error) { return nil, nil }
+
+// The worker that recorded the end of a dead letter's export dies before anybody
+// was told: the export needs no care any more, and the dead letter alone is left.
+func TestTheEndOfADeadLettersExportIsTold(t *testing.T) {
+	r := newRig(t)
+	r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
+	rec, err := r.desk.Get(t.Context(), "a")
+	must(t, err)
+	must(t, rec.Fail(time.Now(), "given up"))
+	_, err = r.ledger.Create(t.Context(), rec)
+	must(t, err)
+	must(t, asynq.NewInspectorFromRedisClient(r.rdb).ArchiveTask(tasks.QueueSubmit, tasks.SubmitTaskID("a")))
+	l := listener{make(chan string, 100)}
+	r.options.Notifier = l
+	r.work()
+	select {
+	case id := <-l.ended:
+		if id != "a" {
+			t.Errorf("told of %s", id)
+		}
+	case <-time.After(time.Minute):
+		t.Error("nobody was told")
+	}
 }

@@ -26,10 +26,17 @@ func (w *Worker) ensure(ctx context.Context, r *export.Record) error {
 		return err
 	}
 	w.keepReceipt(ctx, r)
-	if w.o.Notifier != nil && r.State.Final() {
-		if err := w.o.Notifier.Ended(ctx, r); err != nil {
-			return fmt.Errorf("tell of the end of export %s: %w", r.ID, err)
-		}
+	return w.tell(ctx, r)
+}
+
+// tell has whoever wants to know told of the export's end, if it has ended and
+// they were not told yet.
+func (w *Worker) tell(ctx context.Context, r *export.Record) error {
+	if w.o.Notifier == nil || !r.State.Final() {
+		return nil
+	}
+	if err := w.o.Notifier.Ended(ctx, r); err != nil {
+		return fmt.Errorf("tell of the end of export %s: %w", r.ID, err)
 	}
 	return nil
 }
