@@ -87,7 +87,9 @@ func check(t *rapid.T, s *State, now Instant) {
 		last := 0.0
 		for at := r.quietSince(); at < r.quietSince().Add(3*time.Hour); at = at.Add(7 * time.Minute) {
 			j := s.Index(export, at)
-			if math.IsNaN(j) || j < last-1e-6*math.Abs(last)-1e-9 {
+			// What is worth a read begins at about a tenth; below a millionth only the
+			// rounding of a nearly certain tail is left.
+			if math.IsNaN(j) || j < last-1e-6*math.Abs(last)-1e-6 {
 				t.Fatalf("%s: index %v after %v, with %+v", export, j, last, *l)
 			}
 			last = j
