@@ -45,6 +45,7 @@ func (r *rig) restore(m image) {
 // A Redis that was restored from an older image believes an archived export to
 // be rendering. Whoever meets it first, it ends archived.
 func TestABackupDoesNotExpireWhatIsArchived(t *testing.T) {
+	t.Parallel()
 	for _, recovered := range []bool{true, false} {
 		t.Run(map[bool]string{true: "recovered", false: "by the fleet alone"}[recovered], func(t *testing.T) {
 			r := newRig(t)
@@ -93,6 +94,7 @@ func TestABackupDoesNotExpireWhatIsArchived(t *testing.T) {
 
 // A Redis from before an export was paid for again: its second task is not lost.
 func TestABackupFromBeforeAnExportWasPaidForAgain(t *testing.T) {
+	t.Parallel()
 	for name, failedInBackup := range map[string]bool{"failed then": true, "rendering then": false} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)

@@ -162,6 +162,7 @@ func (a deadlyArchive) PutManifest(ctx context.Context, m storage.Manifest) (str
 }
 
 func TestAWorkerKilledAtAnyStepLosesNothing(t *testing.T) {
+	t.Parallel()
 	for _, moment := range []string{
 		beforePost, afterPost, afterRecord, afterReceipt, afterRead, midMirror, afterMirror, beforeSeal, afterManifest,
 	} {

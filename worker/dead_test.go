@@ -54,6 +54,7 @@ func (r *rig) bare(payload string, opts ...asynq.Option) {
 // TaskID that is taken into another queue. Its task dies; the export that waits
 // for its turn under the same TaskID has nothing to do with it.
 func TestAForeignTaskFailsNobodyElsesExport(t *testing.T) {
+	t.Parallel()
 	for name, payload := range map[string]string{"another request": `{"project_id":"mallory"}`, "malformed": `{"project_id":`} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -109,6 +110,7 @@ func TestAShortTimeoutEndsNoWait(t *testing.T) {
 // Asynq may end a submit without ever calling a handler, and a person may
 // archive it: either is a failed export, not one that is queued for ever.
 func TestADeadSubmitWithoutARecordIsAFailedExport(t *testing.T) {
+	t.Parallel()
 	id := asynq.TaskID(tasks.SubmitTaskID("a"))
 	for name, die := range map[string]func(*rig){
 		"its deadline passed in the queue": func(r *rig) {

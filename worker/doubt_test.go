@@ -33,6 +33,7 @@ func holding(t *testing.T) *rig {
 // Held, then Redis is lost: neither recover nor the producer who enqueues again
 // has it paid for twice, and what a person decides counts as before.
 func TestAHeldExportIsHeldAfterALossOfRedis(t *testing.T) {
+	t.Parallel()
 	e := tasks.Export{JobID: "a", ProjectID: "proj"}
 	for name, comesBack := range map[string]func(*rig){
 		"recovered": func(r *rig) {
@@ -100,6 +101,7 @@ func (g grantedGate) Wait(ctx context.Context, r budget.Request) (*budget.Turn, 
 // The answer to a paid request is lost, and so is what Redis knew of it: all, or
 // its last moments (a failover).
 func TestADoubtOutlivesRedis(t *testing.T) {
+	t.Parallel()
 	e := tasks.Export{JobID: "a", ProjectID: "proj"}
 	for _, name := range []string{"flushed", "lost its last second"} {
 		t.Run(name, func(t *testing.T) {
@@ -134,6 +136,7 @@ func TestADoubtOutlivesRedis(t *testing.T) {
 // The worker and Redis are both lost while a paid request is under way: what was
 // written ahead of it tells of it.
 func TestADoubtThatOnlyS3KnowsOfIsSettledByPolicy(t *testing.T) {
+	t.Parallel()
 	e := tasks.Export{JobID: "a", ProjectID: "proj"}
 	for policy, want := range map[export.Policy]export.State{export.Hold: export.Held, export.Resubmit: export.Archived} {
 		t.Run(string(policy), func(t *testing.T) {

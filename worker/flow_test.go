@@ -80,6 +80,7 @@ func TestPartialResultsAreMirroredAtOnce(t *testing.T) {
 }
 
 func TestASubmitThatIsRefusedForATimeIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	for name, err := range map[string]error{
 		"not sent":    refusal(wayin.NotSent, fault.Retry, "no connection"),
 		"rate":        refusal(wayin.RateLimited, fault.Retry, "429"),
@@ -124,6 +125,7 @@ func TestASubmitThatIsRejectedFailsAndSaysWhy(t *testing.T) {
 }
 
 func TestAnAnswerLostIsSettledByPolicy(t *testing.T) {
+	t.Parallel()
 	lost := refusal(wayin.InDoubt, fault.InDoubt, "the answer was lost")
 	for policy, c := range map[export.Policy]struct {
 		state   export.State
@@ -217,6 +219,7 @@ func TestAFailedRenderFails(t *testing.T) {
 }
 
 func TestWhatIsNotTheClipIsNeverArchived(t *testing.T) {
+	t.Parallel()
 	for name, serve := range map[string]func(w http.ResponseWriter, file []byte){
 		"error page": func(w http.ResponseWriter, _ []byte) { _, _ = w.Write([]byte("<html>sorry</html>")) },
 		"cut short without a length": func(w http.ResponseWriter, file []byte) {

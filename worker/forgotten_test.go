@@ -20,6 +20,7 @@ import (
 // not. Another request under it gets neither the clips of the first nor its
 // webhook. Over HTTP an Idempotency-Key is such an id.
 func TestAnotherRequestUnderAnIDThatTheLedgerForgot(t *testing.T) {
+	t.Parallel()
 	first := tasks.Export{JobID: "order-17", ProjectID: "alices", Notify: &tasks.Notify{TaskType: "alices:end", Queue: "alices"}}
 	another := tasks.Export{JobID: "order-17", ProjectID: "bobs", Resolution: "UHD_4K"}
 

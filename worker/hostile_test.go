@@ -74,6 +74,7 @@ func inward(t *testing.T) string {
 }
 
 func TestHostileLinksEndClearlyAndSlowNobody(t *testing.T) {
+	t.Parallel()
 	for name, link := range map[string]string{
 		"metadata":          "http://169.254.169.254/latest/meta-data/",
 		"private":           "http://10.0.0.1/clip.mp4",

@@ -72,6 +72,7 @@ func (l *lostLoad) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 // A step whose record can't be loaded for a moment is run again by asynq: nobody
 // else adds it while its own task exists.
 func TestAStepThatCannotLoadItsRecordComesAgain(t *testing.T) {
+	t.Parallel()
 	for name, args := range map[string][]any{
 		"read":     {"hmget", ledger.Key("a"), "ver", "doc"},
 		"transfer": {"hmget", ledger.Key("a"), "ver", "doc", "clip:0"},

@@ -175,6 +175,7 @@ func TestAStopDoesNotWaitForARedisThatIsAway(t *testing.T) {
 }
 
 func TestNoNumberOfFaultsEndsAnExportBeforeItsDeadline(t *testing.T) {
+	t.Parallel()
 	const often = 1000
 	now := time.Date(2026, 4, 7, 12, 0, 0, 0, time.UTC)
 	r := export.New("e", json.RawMessage(`{"project_id":"p"}`), "d", "p", now)
