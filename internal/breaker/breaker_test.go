@@ -19,8 +19,8 @@ func TestMain(m *testing.M) {
 }
 
 var (
-	noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	down = errors.New("down")
+	noon    = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	errDown = errors.New("down")
 )
 
 // fleet is two workers' breakers on one Redis whose clock the test sets.
@@ -107,7 +107,7 @@ func TestProbesBecomeRarer(t *testing.T) {
 		}
 		longest = max(longest, until)
 		f.pass(until)
-		if f.a.probe(t.Context(), func(context.Context) error { return down }) {
+		if f.a.probe(t.Context(), func(context.Context) error { return errDown }) {
 			t.Fatal("a failed probe succeeded")
 		}
 	}
@@ -185,7 +185,7 @@ func TestThoseWhoWaitGoOnOnceItIsBack(t *testing.T) {
 		}
 		defer atOnce.Add(-1)
 		if probes.Add(1) < 2 {
-			return down
+			return errDown
 		}
 		select {
 		case <-back:
