@@ -50,7 +50,33 @@ func runWorker(ctx context.Context, c *console, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer f.close()
+	ended := make(chan error, 1)
+	go func() {
+		err := f.work(ctx, c)
+		f.close()
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(f.conn.cfg.ShutdownTimeout + farewell):
+		f.log.Warn("the worker ends though what it asked last has not been answered")
+		return nil
+	}
+}
+
+// farewell is how long all that is left of a stopping worker may take beyond
+// its ShutdownTimeout: with the default it is gone within 30 s of its signal,
+// whoever hangs.
+const farewell = 1500 * time.Millisecond
+
+// work runs a worker until ctx ends.
+func (f *front) work(ctx context.Context, c *console) error {
 	for _, found := range examineRedis(ctx, f.conn.rdb) {
 		if found.verdict != good {
 			f.log.Warn("Redis: "+found.text, "hint", found.hint)

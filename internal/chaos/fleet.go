@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// stopBound is how long a worker may take to stop: its 28 s, and what a busy
-// machine adds.
-const stopBound = 35 * time.Second
+// stopBound is how long a worker may take to stop: what is promised, and what a
+// busy machine adds.
+const stopBound = 31 * time.Second
 
 // skew is by how much the clocks of two workers are wrong.
 var skew = []string{"30", "-30"}
