@@ -14,6 +14,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/dispatch"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/pace"
 	"github.com/clipferry/clipferry/internal/units"
@@ -229,10 +230,8 @@ func pendingKey(queue string) string { return "asynq:{" + queue + "}:pending" }
 
 // taskOf returns the queue and the TaskID of a queued export's submit.
 func taskOf(r *export.Record) (queue, taskID string) {
-	if r.Round > 0 {
-		return tasks.AccountQueue(tasks.QueueFront, r.Account), tasks.ResubmitTaskID(r.ID, r.Round)
-	}
-	return tasks.AccountQueue(tasks.QueueFor(r.Priority), r.Account), tasks.SubmitTaskID(r.ID)
+	taskID, queue = dispatch.ID(r, export.Step{Kind: export.StepSubmit, N: r.Round})
+	return queue, taskID
 }
 
 // servedFor is how long it is believed which queues are served.
