@@ -18,7 +18,7 @@ import (
 // It is called after each change and by every step that comes late.
 func (w *Worker) ensure(ctx context.Context, r *export.Record) error {
 	if _, due := r.ReceiptDue(); due && r.State == export.Expired { // by a transfer, which did not ask S3 first
-		if _, over, err := w.restored(ctx, r); over {
+		if over, err := w.restored(ctx, r); over {
 			return err
 		}
 	}

@@ -158,12 +158,8 @@ func (w *Worker) readRefused(ctx context.Context, r *export.Record, n int, err e
 	switch kindOf(err) {
 	case wayin.NotFound:
 		if r.PastDeadline(w.now()) || r.Unknown+1 >= export.MaxUnknown { // it ends with that
-			_, over, err := w.restored(ctx, r)
-			switch {
-			case over:
+			if spared, err := w.spared(ctx, r); spared {
 				return err
-			case err != nil:
-				return w.endLater(ctx, r, err)
 			}
 		}
 		next := w.now().Add(backoff(r.Unknown, 10*time.Second, 5*time.Minute))
@@ -201,14 +197,10 @@ const expiryGrace = 5 * time.Minute
 
 func (w *Worker) expire(ctx context.Context, r *export.Record, why string) error {
 	id, task := r.ID, r.ExportTaskID
-	_, over, err := w.restored(ctx, r)
-	switch {
-	case over:
+	if spared, err := w.spared(ctx, r); spared {
 		return err
-	case err != nil:
-		return w.endLater(ctx, r, err)
 	}
-	r, err = w.persist(ctx, id, func(r *export.Record) error { return r.Expire(w.now(), task, why) })
+	r, err := w.persist(ctx, id, func(r *export.Record) error { return r.Expire(w.now(), task, why) })
 	if err != nil {
 		return w.leave(ctx, r, err)
 	}

@@ -11,34 +11,43 @@ import (
 	"github.com/clipferry/clipferry/storage"
 )
 
+// spared reports whether an export that is about to end does not end now: it
+// is archived, or S3 does not say whether it is.
+func (w *Worker) spared(ctx context.Context, r *export.Record) (bool, error) {
+	over, err := w.restored(ctx, r)
+	if over || err == nil {
+		return over, err
+	}
+	return true, w.endLater(ctx, r, err)
+}
+
 // restored looks, before an export ends as one that the provider no longer has,
 // whether its manifest stands: a Redis that was restored from an older image has
-// forgotten that. It reports whether the export is over with that; r is then as
-// it was restored. While S3 does not say, the export does not end.
-func (w *Worker) restored(ctx context.Context, r *export.Record) (*export.Record, bool, error) {
+// forgotten that. It reports whether the export is over with that.
+func (w *Worker) restored(ctx context.Context, r *export.Record) (bool, error) {
 	if r.ExportTaskID == "" || !export.Allowed(r.State, export.EvRestore) {
-		return r, false, nil
+		return false, nil
 	}
 	receipt := storage.Receipt{ProjectID: r.ProjectID, ExportTaskID: r.ExportTaskID}
 	manifest, key, stands, err := control.ManifestOf(ctx, w.o.Archive, receipt)
 	w.bucketSaid(ctx, err)
 	if fault.ClassOf(err) == fault.Terminal {
-		return r, false, nil // something is there that is no manifest of ours: asking again won't help
+		return false, nil // something is there that is no manifest of ours: asking again won't help
 	}
 	if err != nil || !stands {
-		return r, false, err
+		return false, err
 	}
 	task := r.ExportTaskID
 	restored, err := w.persist(ctx, r.ID, ofTask(task, func(r *export.Record) error {
 		return r.Restore(w.now(), task, key, control.ArchivedClips(manifest))
 	}))
 	if err != nil {
-		return r, false, ignoreSettled(err)
+		return false, ignoreSettled(err)
 	}
 	w.log.Warn("found the manifest of an export that the ledger did not know as archived",
 		logkey.Export, r.ID, logkey.ExportTaskID, task, logkey.Manifest, key)
 	w.releaseSlot(ctx, restored)
-	return restored, true, w.ensure(ctx, restored)
+	return true, w.ensure(ctx, restored)
 }
 
 // endLater leaves an export open of which S3 does not say whether it is

@@ -43,7 +43,7 @@ func (w *Worker) seal(ctx context.Context, t *asynq.Task) error {
 	key, err := w.o.Archive.PutManifest(ctx, manifestOf(r, w.now()))
 	w.bucketSaid(ctx, err)
 	if errors.Is(err, storage.ErrSealed) {
-		_, over, err := w.restored(ctx, r)
+		over, err := w.restored(ctx, r)
 		if over {
 			return err
 		}
