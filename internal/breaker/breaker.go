@@ -13,7 +13,6 @@ package breaker
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -160,7 +159,7 @@ type Status struct {
 // Status reads how the breaker stands.
 func (b *Breaker) Status(ctx context.Context) (Status, error) {
 	values, err := b.rdb.HMGet(ctx, b.key, "failures", "since", "probe").Result()
-	if err != nil && !errors.Is(err, redis.Nil) {
+	if err != nil {
 		return Status{}, fmt.Errorf("look at the breaker: %w", err)
 	}
 	number := func(i int) int64 {

@@ -8,7 +8,8 @@
 local threshold = tonumber(ARGV[1])
 local failures = tonumber(redis.call('HGET', KEYS[1], 'failures') or '0')
 if failures >= threshold and ARGV[2] ~= '1' then
-  return redis.call('PEXPIRE', KEYS[1], ARGV[7]) * 0 -- sent before it opened
+  redis.call('PEXPIRE', KEYS[1], ARGV[7])
+  return 0 -- sent before it opened
 end
 failures = math.min(failures + 1, threshold)
 redis.call('HSET', KEYS[1], 'failures', failures)
