@@ -55,9 +55,7 @@ func TestABackupDoesNotExpireWhatIsArchived(t *testing.T) {
 			r.await(id, "accepted", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptOpen && rec.Polls > 0 })
 			stop()
 			backup := r.image()
-			r.provider.mu.Lock()
-			r.provider.readsFor = 1
-			r.provider.mu.Unlock()
+			r.provider.rendersIn(1)
 			stop = r.work()
 			first := r.await(id, "closed", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptDone })
 			stop()
@@ -157,9 +155,7 @@ func TestAManifestStaysAsItIs(t *testing.T) {
 	r.await(id, "accepted", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptOpen && rec.Polls > 0 })
 	stop()
 	backup := r.image()
-	r.provider.mu.Lock()
-	r.provider.readsFor = 1
-	r.provider.mu.Unlock()
+	r.provider.rendersIn(1)
 	stop = r.work()
 	rec := r.await(id, "closed", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptDone })
 	stop()

@@ -54,9 +54,7 @@ func TestABucketThatIsDownIsLeftAloneUntilItAnswers(t *testing.T) {
 		r.await(id, "accepted", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptOpen })
 	}
 	r.s3.Kill()
-	r.provider.mu.Lock()
-	r.provider.readsFor = 1
-	r.provider.mu.Unlock()
+	r.provider.rendersIn(1)
 	for i := range waiting {
 		waiting[i] = r.enqueue(tasks.Export{ProjectID: "proj"})
 	}

@@ -166,9 +166,7 @@ func TestDeadLettersAreRecordedAfterAFlush(t *testing.T) {
 	r.work()
 	r.awaitState(r.enqueue(tasks.Export{ProjectID: "proj"}), export.Archived) // every queue is in the list
 	must(t, r.rdb.FlushAll(t.Context()).Err())
-	r.provider.mu.Lock()
-	r.provider.readsFor = 1000
-	r.provider.mu.Unlock()
+	r.provider.rendersIn(1000)
 	id := r.enqueue(tasks.Export{ProjectID: "proj"})
 	r.await(id, "read", func(rec *export.Record) bool { return rec.State == export.Rendering && rec.Polls > 0 })
 	r.work() // sweeps at its start

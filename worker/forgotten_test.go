@@ -60,9 +60,7 @@ func TestAnotherRequestUnderAnIDThatTheLedgerForgot(t *testing.T) {
 		r.await("order-17", "accepted", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptOpen })
 		stop()
 		must(t, r.rdb.FlushAll(context.Background()).Err())
-		r.provider.mu.Lock()
-		r.provider.readsFor = 1
-		r.provider.mu.Unlock()
+		r.provider.rendersIn(1)
 		r.work()
 		r.enqueue(another)
 		rec := r.awaitState("order-17", export.Archived)

@@ -29,9 +29,7 @@ func TestRedisGoneForGood(t *testing.T) {
 	}
 	stop()
 	must(t, r.rdb.FlushAll(context.Background()).Err())
-	r.provider.mu.Lock()
-	r.provider.readsFor = 1
-	r.provider.mu.Unlock()
+	r.provider.rendersIn(1)
 	r.work()
 	for range 2 { // twice is as good as once
 		done, err := r.desk.Recover(t.Context(), r.archive, nil)
@@ -118,9 +116,7 @@ func TestATaskThatAsynqGaveUpIsRecorded(t *testing.T) {
 	if !strings.Contains(rec.Error, "given up") {
 		t.Errorf("error: %s", rec.Error)
 	}
-	r.provider.mu.Lock()
-	r.provider.readsFor = 1
-	r.provider.mu.Unlock()
+	r.provider.rendersIn(1)
 	_, err = r.desk.Retry(t.Context(), id, export.RetryOptions{})
 	must(t, err)
 	r.awaitState(id, export.Archived)
@@ -140,9 +136,7 @@ func TestTheSweeperBringsBackWhatIsMissing(t *testing.T) {
 	must(t, err)
 	must(t, r.rdb.Del(t.Context(), slices.DeleteFunc(keys, func(k string) bool { return k == "asynq:queues" })...).Err())
 	must(t, r.rdb.Del(t.Context(), sweepLease).Err())
-	r.provider.mu.Lock()
-	r.provider.readsFor = 1
-	r.provider.mu.Unlock()
+	r.provider.rendersIn(1)
 	r.work() // sweeps at its start
 	r.awaitState(id, export.Archived)
 }

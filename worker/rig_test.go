@@ -284,6 +284,13 @@ func (s *script) Read(_ context.Context, id string) (wayin.Task, error) {
 	return task, nil
 }
 
+// rendersIn changes after how many reads an export succeeds.
+func (s *script) rendersIn(reads int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readsFor = reads
+}
+
 func (s *script) submits() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

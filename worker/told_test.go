@@ -49,9 +49,7 @@ func TestItsProducerIsToldThoughRedisIsGone(t *testing.T) {
 	}
 	stop()
 	must(t, r.rdb.FlushAll(context.Background()).Err())
-	r.provider.mu.Lock()
-	r.provider.readsFor = 1
-	r.provider.mu.Unlock()
+	r.provider.rendersIn(1)
 	r.enqueue(tasks.Export{JobID: "again", ProjectID: "proj"}) // before recover: its receipt is found by the submit
 	r.work()
 	r.awaitState("again", export.Archived)
