@@ -150,8 +150,9 @@ func (w *Worker) nextRead(ctx context.Context, gate Gate, r *export.Record, task
 	return at
 }
 
-// readRefused records a read that failed. A refusal waits in the gate; other
-// failures wait here as well, ever longer.
+// readRefused records a read that failed. A limit that is reached is waited for in
+// the gate; other failures wait here as well, ever longer: one that is this
+// export's alone must not be tried in everybody else's place.
 func (w *Worker) readRefused(ctx context.Context, r *export.Record, n int, err error) error {
 	w.watch.Faulted(ctx, export.StepPoll, err)
 	why := fault.SentenceOf(err)
@@ -171,7 +172,7 @@ func (w *Worker) readRefused(ctx context.Context, r *export.Record, n int, err e
 			w.releaseSlot(ctx, r)
 		}
 		return w.ensure(ctx, r)
-	case wayin.RateLimited, wayin.Forbidden:
+	case wayin.RateLimited:
 		return w.readFailed(ctx, r, n, why, 0)
 	default:
 		return w.readFailed(ctx, r, n, why, backoff(r.ReadFaults, 2*time.Second, 2*time.Minute))

@@ -33,6 +33,8 @@ type Halt struct {
 	Since Instant `json:"since,omitempty"`
 	Probe Instant `json:"probe,omitempty"` // when one request is let through
 	Tries int     `json:"tries,omitempty"`
+	// Submit is when a submit was let through last.
+	Submit Instant `json:"submit,omitempty"`
 }
 
 // Why spending is halted.

@@ -295,27 +295,55 @@ func (s *State) nextRead(now Instant) (string, Instant) {
 	return first, at
 }
 
+// submitProbe is for how long an export waits, while the provider doesn't answer
+// and there are reads to try it with, before its submit is the probe.
+const submitProbe = 10 * time.Minute
+
 // nextProbe lets one request through now and then while spending is halted.
 func (s *State) nextProbe(now Instant) Choice {
 	if len(s.Turns) > 0 {
 		return Choice{At: s.turnsEnd()}
 	}
 	at := max(s.Gate.Halt.Probe, s.opens(1, now))
-	for _, next := range [...]func(Instant) (string, Instant){s.nextOverdue, s.nextRefresh, s.nextSubmit} {
-		// A read risks least, so it goes first, due or not.
-		id, when := next(now)
-		if id == "" {
+	id := s.longestRead()
+	if submit, when := s.nextSubmit(now); submit != "" && (id == "" || when <= now && s.submitProbes(submit, id, now)) {
+		id, at = submit, max(at, when)
+	}
+	switch {
+	case id == "":
+		return Choice{At: Never}
+	case at <= now:
+		return Choice{Waiter: id, At: now}
+	}
+	return Choice{At: at}
+}
+
+// longestRead returns the read, of whichever kind and due or not, that has waited
+// for longest. One whose probe failed stands behind the others when it comes back:
+// an export that alone can't be read keeps nobody from finding out that others can.
+func (s *State) longestRead() string {
+	var first string
+	for id, w := range s.Waiters {
+		if w.Kind == Submit {
 			continue
 		}
-		if s.Waiters[id].Kind == Submit {
-			at = max(at, when)
+		if f := s.Waiters[first]; f == nil || w.Joined < f.Joined || w.Joined == f.Joined && id < first {
+			first = id
 		}
-		if at <= now {
-			return Choice{Waiter: id, At: now}
-		}
-		return Choice{At: at}
 	}
-	return Choice{At: Never}
+	return first
+}
+
+// submitProbes says whether the submit is the probe rather than the read. Of a
+// provider that doesn't answer, a submit may cost a doubt, and so reads are tried
+// first; but not for ever, since theirs alone may be what fails. A key that is
+// refused costs nothing.
+func (s *State) submitProbes(submit, read string, now Instant) bool {
+	joined := s.Waiters[submit].Joined
+	if s.Gate.Halt.Why == HaltForbidden {
+		return joined < s.Waiters[read].Joined
+	}
+	return now >= max(joined, s.Gate.Halt.Since, s.Gate.Halt.Submit).Add(submitProbe)
 }
 
 func (s *State) turnsEnd() Instant {
