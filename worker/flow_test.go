@@ -61,6 +61,23 @@ func TestAnExportGoesAllTheWay(t *testing.T) {
 	}
 }
 
+// What the provider lists and nobody can use is missing from the folder: whoever
+// takes a manifest for the whole is told.
+func TestTheManifestTellsOfWhatCouldNotBeUsed(t *testing.T) {
+	r := newRig(t)
+	r.provider.read = func(_ int, task *wayin.Task) error {
+		task.Raw = json.RawMessage(`{"status":"SUCCEEDED","clips":[{"idx":0},{"idx":1},{"title":"which?"}]}`)
+		return nil
+	}
+	r.work()
+	rec := r.awaitState(r.enqueue(tasks.Export{ProjectID: "proj"}), export.Archived)
+	m, _, err := r.archive.ReadManifest(t.Context(), rec.Manifest)
+	must(t, err)
+	if len(m.Warnings) != 1 || !strings.Contains(m.Warnings[0], "entry 2 of clips has no usable idx") {
+		t.Errorf("warnings: %q", m.Warnings)
+	}
+}
+
 func TestPartialResultsAreMirroredAtOnce(t *testing.T) {
 	r := newRig(t)
 	r.provider.clips, r.provider.readsFor = 2, 1000 // never done: at read 500 the first clip is there

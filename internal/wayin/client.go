@@ -277,10 +277,11 @@ func (c *Client) request(ctx context.Context, op, address string, body []byte) (
 	return req, nil
 }
 
-// usableID reports whether id can be put into a path and names one task only.
+// usableID reports whether id can be put into a path and names one task only. It
+// is generous: a submit whose id is refused here is paid for and in doubt.
 func usableID(id string) bool {
-	if id == "" || len(id) > maxIDLen || id == "." || id == ".." {
+	if strings.TrimSpace(id) == "" || len(id) > maxIDLen || id == "." || id == ".." {
 		return false
 	}
-	return !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\uFFFD' })
+	return !strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' })
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -227,6 +228,8 @@ func TestEnvelopeOfASubmit(t *testing.T) {
 		{"code number", `{"code":0,"data":` + task + `}`, ""},
 		{"code null", `{"code":null,"data":` + task + `}`, ""},
 		{"no envelope", task, ""},
+		{"a byte order mark", "\xef\xbb\xbf" + `{"data":` + task + `}`, ""},
+		{"a byte order mark, broken off", "\xef\xbb\xbf" + `{"data":` + task, ""},
 		{"numeric id", `{"data":{"export_task_id":1}}`, InDoubt + "?"},
 		{"code, no task", `{"code":"1001","message":"no units left","data":null}`, Rejected},
 		{"code, and yet a task", `{"code":"1001","data":` + task + `}`, ""},
@@ -294,9 +297,46 @@ func TestEnvelopeOfARead(t *testing.T) {
 	}
 }
 
+// What is paid for is read under whatever id the provider gave it.
+func TestOddIDs(t *testing.T) {
+	for _, id := range []string{"a b", "../a/{x}?q=1#é", "%2e%2e", "日本", "\u202e:", "a\u00a0", "a\\b", `"`} {
+		quoted, err := json.Marshal(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet && r.URL.EscapedPath() != "/api/v2/clips/export/"+url.PathEscape(id) {
+				t.Errorf("%q: asked for %s", id, r.URL.EscapedPath())
+			}
+			answering(200, `{"data":{"export_task_id":`+string(quoted)+`,"status":"ONGOING"}}`)(w, r)
+		})
+		got, err := c.Submit(t.Context(), json.RawMessage(`{}`))
+		if err != nil || got.ExportTaskID != id {
+			t.Errorf("%q: submitted as %q, %v", id, got.ExportTaskID, err)
+			continue
+		}
+		if got, err = c.Read(t.Context(), id); err != nil || got.ExportTaskID != id {
+			t.Errorf("%q: read as %q, %v", id, got.ExportTaskID, err)
+		}
+	}
+}
+
+// Whoever is told to enqueue an export again that is paid for pays again.
+func TestARefusedReadAsksForNoSecondExport(t *testing.T) {
+	c := serve(t, answering(409, `{"status":409,"message":"busy"}`))
+	_, err := c.Read(t.Context(), "t1")
+	if said := fault.SentenceOf(err); !strings.Contains(said, "read again") || strings.Contains(said, "enqueue") {
+		t.Errorf("a refused read says: %s", said)
+	}
+	_, err = c.Submit(t.Context(), json.RawMessage(`{}`))
+	if said := fault.SentenceOf(err); !strings.Contains(said, "enqueue it again, under another job_id") {
+		t.Errorf("a refused submit says: %s", said)
+	}
+}
+
 func TestReadNamesNoTaskThatCannotBe(t *testing.T) {
 	c := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("something was sent") })
-	for _, id := range []string{"", ".", "..", "a b", "a\n", strings.Repeat("x", 600)} {
+	for _, id := range []string{"", ".", "..", " ", "a\n", strings.Repeat("x", 600)} {
 		_, err := c.Read(t.Context(), id)
 		wantKind(t, err, Rejected)
 	}

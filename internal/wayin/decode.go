@@ -53,6 +53,9 @@ type rawClip struct {
 	Score      json.RawMessage `json:"score"`
 }
 
+// byteOrderMark is what some gateways and servers put in front of UTF-8.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
 // envelope is an answer's outermost layer.
 type envelope struct {
 	// code is empty for success.
@@ -62,6 +65,7 @@ type envelope struct {
 }
 
 func decodeEnvelope(body []byte) (envelope, error) {
+	body = bytes.TrimPrefix(body, byteOrderMark)
 	var raw rawEnvelope
 	if err := json.Unmarshal(body, &raw); err != nil {
 		return envelope{}, errors.New("it is not a JSON object")
@@ -148,6 +152,16 @@ func decodeTask(data json.RawMessage) (Task, error) {
 	}
 	t.Warnings = w.all()
 	return t, nil
+}
+
+// Oddities says what is unusable in a task as it was answered, see [Task.Raw] and
+// [Task.Warnings].
+func Oddities(raw json.RawMessage) []string {
+	task, err := decodeTask(raw)
+	if err != nil {
+		return nil // it was readable when it came
+	}
+	return task.Warnings
 }
 
 // normalStatus is forgiving about case and spaces of the statuses that we know.
@@ -264,7 +278,7 @@ type frame struct {
 // salvageID looks for the task's id in an answer that broke off: a JSON document
 // whose beginning is sound. Knowing it keeps a paid export from being lost.
 func salvageID(body []byte) string {
-	dec := json.NewDecoder(bytes.NewReader(body))
+	dec := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, byteOrderMark)))
 	var open []frame
 	for {
 		tok, err := dec.Token()

@@ -166,6 +166,18 @@ func TestOneBadClipCostsNoOther(t *testing.T) {
 	}
 }
 
+func TestOddities(t *testing.T) {
+	task := decode(t, `{"data":{"status":"SUCCEEDED","clips":[{"title":"which?"},{"idx":1}]}}`)
+	if got := Oddities(task.Raw); len(got) != 1 || !strings.Contains(got[0], "no usable idx") || !slices.Equal(got, task.Warnings) {
+		t.Errorf("%q, when it came %q", got, task.Warnings)
+	}
+	for _, raw := range []string{"", "null", "[]", examplePage} {
+		if got := Oddities(json.RawMessage(raw)); len(got) > 0 {
+			t.Errorf("of %.20q: %q", raw, got)
+		}
+	}
+}
+
 func TestManyClips(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(`{"data":{"status":"SUCCEEDED","clips":[{"idx":-7}`)

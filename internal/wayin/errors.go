@@ -122,7 +122,7 @@ var verdicts = map[Kind]verdict{
 	},
 	Rejected: {
 		fault.Terminal, "the provider refused the request",
-		"correct the request and enqueue it again",
+		"correct the request and enqueue it again, under another job_id if it has one",
 	},
 	Unavailable: {
 		fault.Retry, "the provider is not available",
@@ -133,6 +133,10 @@ var verdicts = map[Kind]verdict{
 		"it is tried again; if it lasts, the API has changed or CLIPFERRY_API_BASE_URL names something else",
 	},
 }
+
+// refusedRead is the hint where it is not an export that is refused but a read of
+// one that is paid for: to enqueue it again would be to pay again.
+const refusedRead = "the export is paid for and read again until its deadline; if it lasts, look at it on the provider's site"
 
 // faultOf puts e into the fault that the worker and the operator get.
 func faultOf(e *Error) *fault.Fault {
@@ -145,7 +149,11 @@ func faultOf(e *Error) *fault.Fault {
 	if detail != "" {
 		message += " (" + detail + ")"
 	}
-	f := fault.New(v.class, message, e).WithHint(v.hint)
+	hint := v.hint
+	if e.Kind == Rejected && e.Op == opRead {
+		hint = refusedRead
+	}
+	f := fault.New(v.class, message, e).WithHint(hint)
 	f.RetryAfter = e.RetryAfter
 	return f
 }
