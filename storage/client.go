@@ -3,10 +3,8 @@ package storage
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
@@ -56,9 +54,9 @@ func NewClient(ctx context.Context, o ClientOptions) (*s3.Client, error) {
 	}), nil
 }
 
-// httpClient is the SDK's own, with larger writes, enough idle connections for
-// every part in flight, and one part on a connection at a time: HTTP/2 would
-// squeeze them all through the flow control of one.
+// httpClient is the SDK's own, with connections that take a body whole, enough of
+// them idle for every part in flight, and one part on a connection at a time:
+// HTTP/2 would squeeze them all through the flow control of one.
 func httpClient() *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConnsPerHost = 64
@@ -76,20 +74,4 @@ func httpClient() *awshttp.BuildableClient {
 			return c, err
 		}
 	})
-}
-
-// bulkConn is a connection that takes a request's body in pieces of bulkSize.
-// What net does by itself are pieces of 32 KiB, each of which wakes the other side.
-type bulkConn struct{ *net.TCPConn }
-
-const bulkSize = 256 << 10
-
-var bulkBuffers = sync.Pool{New: func() any { return new([bulkSize]byte) }}
-
-// ReadFrom implements io.ReaderFrom, which net/http uses for bodies.
-func (c bulkConn) ReadFrom(r io.Reader) (int64, error) {
-	b := bulkBuffers.Get().(*[bulkSize]byte)
-	defer bulkBuffers.Put(b)
-	// without its own ReadFrom and the reader's WriteTo, or the buffer would go unused
-	return io.CopyBuffer(struct{ io.Writer }{c.TCPConn}, struct{ io.Reader }{r}, b[:])
 }

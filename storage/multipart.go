@@ -76,7 +76,7 @@ func (a *Archive) tryPart(ctx context.Context, key, upload string, n int, body [
 	} else {
 		in.ChecksumAlgorithm, in.ChecksumCRC32 = types.ChecksumAlgorithmCrc32, aws.String(encodeCRC(crc))
 	}
-	out, err := a.s3.UploadPart(ctx, in, unsignedPayload, func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })
+	out, err := a.s3.UploadPart(ctx, in, fromMemory(body), func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })
 	if err != nil {
 		return "", err
 	}

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
@@ -168,19 +167,12 @@ func (a *Archive) put(ctx context.Context, in *s3.PutObjectInput, body []byte, c
 	} else {
 		in.ChecksumAlgorithm, in.ChecksumCRC32 = types.ChecksumAlgorithmCrc32, aws.String(encodeCRC(crc))
 	}
-	return a.s3.PutObject(ctx, in, unsignedPayload)
+	return a.s3.PutObject(ctx, in, fromMemory(body))
 }
 
 func contentMD5(body []byte) *string {
 	sum := md5.Sum(body)
 	return aws.String(base64.StdEncoding.EncodeToString(sum[:]))
-}
-
-// unsignedPayload leaves the body out of the signature: its checksum, which is
-// part of the signed headers, protects it at a tenth of the cost.
-func unsignedPayload(o *s3.Options) {
-	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
-	o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
 }
 
 // readBack reads an object whole and returns its SHA-256. For a video it checks
