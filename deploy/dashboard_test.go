@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 type panel struct {
@@ -20,13 +22,15 @@ type panel struct {
 	GridPos     struct{ X, Y, W, H int } `json:"gridPos"`
 	FieldConfig struct {
 		Defaults struct {
-			Unit string `json:"unit"`
+			Unit    string `json:"unit"`
+			NoValue string `json:"noValue"`
 		} `json:"defaults"`
 	} `json:"fieldConfig"`
 	Targets []struct {
 		RefID        string `json:"refId"`
 		Expr         string `json:"expr"`
 		LegendFormat string `json:"legendFormat"`
+		Interval     string `json:"interval"`
 	} `json:"targets"`
 }
 
@@ -58,8 +62,9 @@ func theDashboard(t *testing.T) dashboard {
 	return d
 }
 
-// scales are those that our metrics come in; short is a bare count.
-var scales = map[string]bool{"short": true, "s": true, "bytes": true, "Bps": true, "ops": true, "percentunit": true}
+// scales are those that our metrics come in; short is a bare count, dthms are
+// seconds as hours, minutes and seconds.
+var scales = map[string]bool{"short": true, "s": true, "dthms": true, "bytes": true, "Bps": true, "ops": true, "percentunit": true}
 
 func TestDashboardPanels(t *testing.T) {
 	metrics, d := gather(t), theDashboard(t)
@@ -135,6 +140,58 @@ func TestDashboardLayout(t *testing.T) {
 	}
 	if want := 24 * bottom; len(taken) != want {
 		t.Errorf("%d cells of the grid are empty", want-len(taken))
+	}
+}
+
+// TestNothingIsShownAsWell finds panels that look alike when all is well and when
+// nobody knows: a number needs a value for what it does not know, and what is left
+// out of a graph needs words for an empty one.
+func TestNothingIsShownAsWell(t *testing.T) {
+	leftOut := regexp.MustCompile(`(> 0|>= 0|> -Inf)$`)
+	for _, p := range theDashboard(t).Panels {
+		all := len(p.Targets) > 0
+		for _, q := range p.Targets {
+			if p.Type == "stat" && !strings.Contains(q.Expr, " or vector(") && !strings.Contains(q.Expr, " or on () ") {
+				t.Errorf("%s has no value for what nobody knows", p.Title)
+			}
+			if strings.HasPrefix(q.Expr, "histogram_quantile(") && !leftOut.MatchString(q.Expr) {
+				t.Errorf("%s, query %s: a quantile of nothing draws an empty plot", p.Title, q.RefID)
+			}
+			all = all && leftOut.MatchString(q.Expr)
+		}
+		if all && p.FieldConfig.Defaults.NoValue == "" {
+			t.Errorf("%s: says nothing when it is empty", p.Title)
+		}
+	}
+}
+
+// TestRareEventsAreSmoothed wants a window of four minutes at least for what happens
+// a few times a minute at most: over a minute, one export an hour looks like sixty.
+func TestRareEventsAreSmoothed(t *testing.T) {
+	for _, p := range theDashboard(t).Panels {
+		for _, q := range p.Targets {
+			rare := strings.Contains(q.Expr, "* 3600") || strings.HasPrefix(q.Expr, "histogram_quantile(")
+			if step, err := time.ParseDuration(q.Interval); rare && (err != nil || step < time.Minute) {
+				t.Errorf("%s, query %s: its least step is %q", p.Title, q.RefID, q.Interval)
+			}
+		}
+	}
+}
+
+// TestAlertsAreShownBySeverity wants an alert of each severity on the dashboard.
+func TestAlertsAreShownBySeverity(t *testing.T) {
+	var shown string
+	for _, p := range theDashboard(t).Panels {
+		for _, q := range p.Targets {
+			if strings.Contains(q.Expr, "ALERTS{") {
+				shown += q.Expr
+			}
+		}
+	}
+	for _, r := range rules(t) {
+		if !strings.Contains(shown, fmt.Sprintf("severity=%q", r.Labels["severity"])) {
+			t.Errorf("%s: no panel shows alerts of severity %s", r.Alert, r.Labels["severity"])
+		}
 	}
 }
 
