@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -20,7 +21,7 @@ func listCommand() command {
 			set.StringVar(&l.state, "state", "", "only exports in state `S`: "+strings.Join(stateNames(), ", "))
 			set.StringVar(&l.project, "project", "", "only exports of project `P`")
 			set.IntVar(&l.limit, "limit", 50, "at most `N` exports")
-			set.BoolVar(&l.json, "json", false, "print one JSON object a line (without the clips)")
+			set.BoolVar(&l.json, "json", false, "print one JSON object a line, as status does")
 			return l.run
 		},
 	}
@@ -59,7 +60,7 @@ func (l *list) run(ctx context.Context, c *console, args []string) error {
 	}
 	out := look.at(ctx, records)
 	if l.json {
-		return printViews(c, records, out.WaitingFor)
+		return conn.printViews(ctx, c, records, out.WaitingFor)
 	}
 	ids := make([]string, len(records))
 	byID := make(map[string]*export.Record, len(records))
@@ -85,8 +86,21 @@ func stateNames() []string {
 	return names
 }
 
-func printViews(c *console, records []*export.Record, waitingFor map[string]string) error {
+// printViews prints the exports whole: a list without their clips would not look
+// unlike that of exports that have none. They are loaded one at a time, since
+// many at once may be large.
+func (conn *connection) printViews(ctx context.Context, c *console, records []*export.Record, waitingFor map[string]string) error {
 	for _, r := range records {
+		if r.ClipCount > 0 {
+			whole, err := conn.ledger.Load(ctx, r.ID)
+			switch {
+			case errors.Is(err, ledger.ErrUnknown): // forgotten meanwhile
+			case err != nil:
+				return err
+			default:
+				r = whole
+			}
+		}
 		line, err := jsonLine(waitingView{r.View(), waitingFor[r.ID]})
 		if err == nil {
 			_, err = io.WriteString(c.stdout, line)

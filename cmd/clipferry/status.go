@@ -112,7 +112,7 @@ func (s *status) show(ctx context.Context, v *watched, ids []string, records map
 		if err != nil {
 			return err
 		}
-		if text == v.last[id] {
+		if s.watch && text == v.last[id] {
 			continue
 		}
 		v.last[id] = text
