@@ -86,7 +86,7 @@ func CheckAll(exports []Export) error {
 		case !seen:
 			first[e.JobID] = i
 		case exports[before].Digest() != e.Digest():
-			wrong = append(wrong, ItemError{i, fmt.Errorf("job_id %s %w (given before in this batch)", e.JobID, ErrDifferentBody)})
+			wrong = append(wrong, ItemError{i, fmt.Errorf("job_id: %s %w (given before in this batch)", e.JobID, ErrDifferentBody)})
 		}
 	}
 	if len(wrong) > 0 {

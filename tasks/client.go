@@ -187,7 +187,7 @@ func (c *Client) known(ctx context.Context, e Export) (bool, error) {
 		case !found:
 			continue
 		case digest != e.Digest():
-			return false, fmt.Errorf("job_id %s %w", e.JobID, ErrDifferentBody)
+			return false, fmt.Errorf("job_id: %s %w", e.JobID, ErrDifferentBody)
 		default:
 			return true, nil
 		}

@@ -284,10 +284,10 @@ func TestEnqueueAllOrNothing(t *testing.T) {
 		"export 2: project_id: required\nexport 3: ratio: required when enable_ai_reframe is true": {
 			{ProjectID: "p"}, {}, {ProjectID: "p", EnableAIReframe: true},
 		},
-		"export 2: job_id a already stands for an export with a different body (given before in this batch)": {
+		"export 2: job_id: a already stands for an export with a different body (given before in this batch)": {
 			{ProjectID: "p", JobID: "a"}, {ProjectID: "q", JobID: "a"},
 		},
-		"export 2: job_id taken already stands for an export with a different body": {
+		"export 2: job_id: taken already stands for an export with a different body": {
 			{ProjectID: "p"}, {ProjectID: "q", JobID: "taken"},
 		},
 	} {
