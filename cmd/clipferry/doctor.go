@@ -97,7 +97,7 @@ func (d *doctor) fleet(rdb redis.UniversalClient) {
 	servers, err := inspector.Servers()
 	switch {
 	case err != nil:
-		d.tell("fleet", finding{bad, err.Error(), ""})
+		d.tell("fleet", finding{bad, err.Error(), hintFor(err)})
 		return
 	case len(servers) == 0:
 		d.tell("fleet", finding{warn, "no worker is running", "start `clipferry worker`"})
@@ -110,14 +110,14 @@ func (d *doctor) fleet(rdb redis.UniversalClient) {
 	}
 	queues, err := inspector.Queues()
 	if err != nil {
-		d.tell("fleet", finding{bad, err.Error(), ""})
+		d.tell("fleet", finding{bad, err.Error(), hintFor(err)})
 		return
 	}
 	for _, q := range queues {
 		info, err := inspector.GetQueueInfo(q)
 		switch {
 		case err != nil:
-			d.tell("fleet", finding{bad, err.Error(), ""})
+			d.tell("fleet", finding{bad, err.Error(), hintFor(err)})
 		case info.Paused:
 			d.tell("fleet", finding{warn, "queue " + q + " is paused", "resume it in Asynqmon"})
 		}

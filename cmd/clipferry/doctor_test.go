@@ -38,7 +38,7 @@ func TestDoctor(t *testing.T) {
 	out, _ := b.clipferry(exitDone, "doctor")
 	for _, want := range []string{
 		"ok   configuration: every variable is right\n", "ok   Redis: " + b.redis.URL() + " answers\n", "ok   Redis: version ",
-		"ok   Redis: maxmemory-policy noeviction\n", "ok   Redis: appendonly yes\n", "ok   Redis: clocks differ by ",
+		"ok   Redis: maxmemory-policy noeviction\n", "ok   Redis: appendonly yes\n", "ok   Redis: clocks differ by ", "ok   Redis: takes writes\n",
 		"warn fleet: no worker is running; start `clipferry worker`\n", "ok   S3: put\n", "ok   S3: get\n", "ok   S3: multipart\n",
 		"ok   S3: delete\n", "ok   provider: " + address + " accepts the key\n",
 	} {
@@ -110,8 +110,57 @@ func TestExamineRedisThatTellsLittle(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if found := examineRedis(ctx, rdb); len(found) != 1 || found[0].verdict != bad {
+	if found := examineRedis(ctx, rdb); len(found) != 2 || found[0].verdict != bad || found[1].verdict != bad {
 		t.Errorf("no answer: %+v", found)
+	}
+}
+
+// Such a Redis answers every question, and takes nothing.
+func TestExamineRedisThatTakesNoWrites(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a real Redis")
+	}
+	s := redistest.Start(t)
+	rdb := s.Client()
+	set := func(name, value string) {
+		if err := rdb.ConfigSet(t.Context(), name, value).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	acl := func(args ...any) {
+		if err := rdb.Do(t.Context(), append([]any{"ACL", "SETUSER", "default"}, args...)...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name, hint string
+		harm, mend func()
+	}{
+		{"full", "give it more memory", func() { set("maxmemory", "1") }, func() { set("maxmemory", "0") }},
+		{
+			"too few replicas", "bring its replicas back",
+			func() { set("min-replicas-to-write", "1") }, func() { set("min-replicas-to-write", "0") },
+		},
+		{"a replica", "at the master", func() {
+			if err := rdb.ReplicaOf(t.Context(), "127.0.0.1", "1").Err(); err != nil {
+				t.Fatal(err)
+			}
+		}, func() { rdb.ReplicaOf(t.Context(), "NO", "ONE") }},
+		{
+			"no rights on asynq's keys", "asynq:*",
+			func() { acl("resetkeys", "~clipferry:*") }, func() { acl("allkeys") },
+		},
+		{"no rights to INFO", "and INFO", func() { acl("-info") }, func() { acl("+info") }},
+	} {
+		c.harm()
+		found := examineRedis(t.Context(), rdb)
+		c.mend()
+		if !slices.ContainsFunc(found, func(f finding) bool { return f.verdict == bad && strings.Contains(f.hint, c.hint) }) {
+			t.Errorf("%s: %+v", c.name, found)
+		}
+	}
+	if f := checkWrite(t.Context(), rdb); f.verdict != good {
+		t.Errorf("mended: %+v", f)
 	}
 }
 

@@ -40,6 +40,10 @@ const (
 // examineRedis checks what the promises rest on: that nothing is evicted and
 // that what was acknowledged survives a restart. Each master of a cluster is asked.
 func examineRedis(ctx context.Context, rdb redis.UniversalClient) []finding {
+	return append(examineNodes(ctx, rdb), checkWrite(ctx, rdb))
+}
+
+func examineNodes(ctx context.Context, rdb redis.UniversalClient) []finding {
 	cluster, ok := rdb.(*redis.ClusterClient)
 	if !ok {
 		return examineNode(ctx, rdb, "")
@@ -54,7 +58,7 @@ func examineRedis(ctx context.Context, rdb redis.UniversalClient) []finding {
 		return nil
 	})
 	if err != nil {
-		all = append(all, finding{bad, fmt.Sprintf("the cluster's masters can't all be asked: %v", err), ""})
+		all = append(all, finding{bad, fmt.Sprintf("the cluster's masters can't all be asked: %v", err), hintFor(err)})
 	}
 	return all
 }
@@ -62,7 +66,7 @@ func examineRedis(ctx context.Context, rdb redis.UniversalClient) []finding {
 func examineNode(ctx context.Context, node redis.Cmdable, where string) []finding {
 	text, err := node.Info(ctx).Result()
 	if err != nil {
-		return []finding{{bad, fmt.Sprintf("%sINFO: %v", where, err), ""}}
+		return []finding{{bad, fmt.Sprintf("%sINFO: %v", where, err), hintFor(err)}}
 	}
 	info := parseInfo(text)
 	found := []finding{
@@ -75,6 +79,39 @@ func examineNode(ctx context.Context, node redis.Cmdable, where string) []findin
 		found[i].text = where + found[i].text
 	}
 	return found
+}
+
+// writeScript is a write as asynq and the ledger do it.
+var writeScript = redis.NewScript(`return redis.call('SET', KEYS[1], '1', 'PX', 1000)`)
+
+// checkWrite does what reading alone doesn't tell of: a replica, a full Redis, one
+// that can't save and one that gives its user too few rights answer all else.
+func checkWrite(ctx context.Context, rdb redis.UniversalClient) finding {
+	for _, key := range []string{"clipferry:{doctor}:write", "asynq:{clipferry-doctor}:write"} {
+		if err := writeScript.Run(ctx, rdb, []string{key}).Err(); err != nil {
+			return finding{bad, fmt.Sprintf("writing %s: %v", key, err), hintFor(err)}
+		}
+	}
+	return finding{good, "takes writes", ""}
+}
+
+// refusals are what Redis says when it does not do as it is told, with what to do.
+var refusals = []struct{ says, hint string }{
+	{"NOPERM", "let the user of CLIPFERRY_REDIS_URL run all commands on the keys clipferry:* and asynq:*, on the same channels, and INFO"},
+	{"OOM", "give it more memory (maxmemory): nothing moves until it takes writes"},
+	{"READONLY", "point CLIPFERRY_REDIS_URL at the master, or at the sentinels"},
+	{"MISCONF", "it can't save: look at its log and its disk"},
+	{"NOREPLICAS", "bring its replicas back: min-replicas-to-write asks for more than there are"},
+}
+
+// hintFor says what to do about an error of Redis.
+func hintFor(err error) string {
+	for _, r := range refusals {
+		if strings.Contains(err.Error(), r.says) {
+			return r.hint
+		}
+	}
+	return "see CLIPFERRY_REDIS_URL and Redis's log"
 }
 
 // parseInfo reads the "name:value" lines of INFO.
