@@ -27,8 +27,12 @@ func (w *Worker) malformed(ctx context.Context, taskID, id string, cause error) 
 		sum := sha256.Sum256([]byte(taskID))
 		id = "malformed-" + hex.EncodeToString(sum[:8])
 	}
-	why := fmt.Sprintf("a task in the queue could not be understood (TaskID %.200q): %s; "+
-		"mend the producer and enqueue it again", taskID, fault.SentenceOf(cause))
+	again := "enqueue it again"
+	if taskID == tasks.SubmitTaskID(id) { // which is used up
+		again += " under another id"
+	}
+	why := fmt.Sprintf("a task in the queue could not be understood (TaskID %.200q): %s; mend the producer and %s",
+		taskID, fault.SentenceOf(cause), again)
 	if err := w.fail(ctx, export.NewFailed(id, why, w.now())); err != nil {
 		return err
 	}
@@ -42,9 +46,13 @@ type deadTask struct {
 	headers         map[string]string
 	why             string    // as asynq has it; empty if a person archived the task
 	died            time.Time // zero if that is now, or not known
+	late            bool      // its Deadline passed: asynq never calls a handler for it
 }
 
 func (t deadTask) reason() string {
+	if t.late {
+		return "the Deadline that its producer gave its task in Asynq passed before a worker took it up"
+	}
 	return "a step was tried too often and given up (" + t.id + ": " + cmp.Or(t.why, "archived by hand") + ")"
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -103,18 +104,34 @@ func (w *Worker) failed(ctx context.Context, t *asynq.Task, err error) {
 	id, _ := asynq.GetTaskID(ctx)
 	retried, _ := asynq.GetRetryCount(ctx)
 	limit, _ := asynq.GetMaxRetry(ctx)
-	last := retried >= limit || errors.Is(err, asynq.SkipRetry)
+	queue, _ := asynq.GetQueueName(ctx)
+	ctx, cancel := w.toTheEnd(ctx)
+	defer cancel()
+	late := w.late(ctx, t, queue, id, err)
+	last := retried >= limit || errors.Is(err, asynq.SkipRetry) || late
 	w.log.Error("step failed", logkey.Task, id, logkey.Type, t.Type(), logkey.Retried, retried, logkey.Last, last, logkey.Error, err)
 	if !last {
 		return
 	}
-	ctx, cancel := w.toTheEnd(ctx)
-	defer cancel()
-	queue, _ := asynq.GetQueueName(ctx)
-	gone := deadTask{queue: queue, id: id, kind: t.Type(), payload: t.Payload(), headers: t.Headers(), why: err.Error()}
+	gone := deadTask{queue: queue, id: id, kind: t.Type(), payload: t.Payload(), headers: t.Headers(), why: err.Error(), late: late}
 	if err := w.giveUp(ctx, gone); err != nil {
 		w.log.Error("a step that was given up could not be recorded; the sweeper tries again", logkey.Task, id, logkey.Error, err)
 	}
+}
+
+// late reports whether a submit that no worker has taken up yet has a Deadline that
+// is past. Asynq tries it to the end of its retries all the same, without ever
+// calling a handler; nobody would know of its export for as long.
+func (w *Worker) late(ctx context.Context, t *asynq.Task, queue, id string, err error) bool {
+	if t.Type() != tasks.TypeSubmit || !errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	info, err := w.inspect.GetTaskInfo(queue, id)
+	if err != nil || info.Deadline.IsZero() || info.Deadline.After(w.now()) {
+		return false
+	}
+	_, err = w.o.Ledger.LoadHead(ctx, exportOf(id, t.Type(), t.Payload()))
+	return errors.Is(err, ledger.ErrUnknown)
 }
 
 // asynqLog passes asynq's log on.
