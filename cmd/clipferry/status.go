@@ -15,6 +15,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 func statusCommand() command {
@@ -83,6 +84,9 @@ func lookUp(ctx context.Context, desk *control.Desk, ids []string) (map[string]*
 	records := make(map[string]*export.Record, len(ids))
 	for _, id := range ids {
 		r, err := desk.Get(ctx, id)
+		if errors.Is(err, control.ErrUnknown) && tasks.ValidID(id) {
+			r, err = desk.Search(ctx, id)
+		}
 		switch {
 		case errors.Is(err, control.ErrUnknown):
 		case err != nil:

@@ -29,17 +29,64 @@ func (d *Desk) queued(id string) *export.Record {
 
 func (d *Desk) queuedIn(id string, queues []string) *export.Record {
 	for _, queue := range queues {
-		info, err := d.inspector.GetTaskInfo(queue, tasks.SubmitTaskID(id))
-		if err != nil || info.State == asynq.TaskStateCompleted || info.State == asynq.TaskStateArchived {
-			continue // what nobody will take up waits for nothing
+		// Where a bare producer left the TaskID to asynq, and gave no job_id, it is the id.
+		for _, task := range []string{tasks.SubmitTaskID(id), id} {
+			info, err := d.inspector.GetTaskInfo(queue, task)
+			if err != nil || info.State == asynq.TaskStateCompleted || info.State == asynq.TaskStateArchived {
+				continue // what nobody will take up waits for nothing
+			}
+			s, err := tasks.ParseSubmit(info.ID, info.Payload)
+			switch {
+			case s.ID != id || !s.RequestGiven && err == nil: // another's
+			case err != nil:
+				return export.NewFailed(id, err.Error(), d.now())
+			default:
+				return Newborn(s, info.Headers, d.now())
+			}
 		}
-		s, err := tasks.ParseSubmit(info.ID, info.Payload)
-		if err != nil {
-			return export.NewFailed(id, err.Error(), d.now())
-		}
-		return Newborn(s, info.Headers, d.now())
 	}
 	return nil
+}
+
+// Search looks for an export that [Desk.Get] does not know: a bare producer may
+// have given it a job_id and left the TaskID to asynq, which is then known by
+// nothing but its payload until a worker takes it up. It reads all that waits in
+// the submit queues, so it is for a person who asks, not for each request.
+func (d *Desk) Search(ctx context.Context, id string) (*export.Record, error) {
+	there, err := d.inspector.Queues()
+	if err != nil {
+		return nil, fmt.Errorf("list the queues: %w", err)
+	}
+	for _, queue := range append(tasks.SubmitQueues(), tasks.OwnedQueues(there)...) {
+		if !slices.Contains(there, queue) {
+			continue
+		}
+		if r, err := d.searchIn(ctx, queue, id); r != nil || err != nil {
+			return r, err
+		}
+	}
+	return d.Get(ctx, id) // it may have been taken up meanwhile
+}
+
+func (d *Desk) searchIn(ctx context.Context, queue, id string) (*export.Record, error) {
+	const size = 500
+	for page := 1; ; page++ {
+		if err := ctx.Err(); err != nil { // the inspector takes no context
+			return nil, err
+		}
+		infos, err := d.inspector.ListPendingTasks(queue, asynq.Page(page), asynq.PageSize(size))
+		if err != nil {
+			return nil, fmt.Errorf("list queue %s: %w", queue, err)
+		}
+		for _, info := range infos {
+			if s, err := tasks.ParseSubmit(info.ID, info.Payload); err == nil && s.ID == id && s.RequestGiven {
+				return Newborn(s, info.Headers, d.now()), nil
+			}
+		}
+		if len(infos) < size {
+			return nil, nil //nolint:nilnil // not here, and no fault
+		}
+	}
 }
 
 // Newborn returns the record of an export as it is taken up from its first task.

@@ -1,8 +1,12 @@
 package control_test
 
 import (
+	"errors"
 	"testing"
 
+	"github.com/hibiken/asynq"
+
+	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -27,5 +31,40 @@ func TestWhatIsQueuedAfterAFlushIsFound(t *testing.T) {
 				t.Errorf("cancel: %+v, %v", r, err)
 			}
 		})
+	}
+}
+
+// A producer that knows nothing but asynq may leave the TaskID to it. Its export
+// waits as any other does, and whoever asks for it by its id is told so.
+func TestWhatABareProducerQueuedIsFound(t *testing.T) {
+	d := newDesk(t)
+	bare := asynq.NewClientFromRedisClient(d.rdb)
+	enqueue := func(payload string, opts ...asynq.Option) string {
+		t.Helper()
+		info, err := bare.Enqueue(asynq.NewTask(tasks.TypeSubmit, []byte(payload)), append(opts, asynq.Queue(tasks.QueueSubmit))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.ID
+	}
+	own := enqueue(`{"project_id":"own"}`)
+	for range 600 { // more than a page
+		enqueue(`{"project_id":"other"}`)
+	}
+	given := enqueue(`{"project_id":"given","job_id":"j"}`)
+	if r, err := d.Get(t.Context(), own); err != nil || r.ID != own || r.ProjectID != "own" || r.State != export.Queued {
+		t.Errorf("by its TaskID: %+v, %v", r, err)
+	}
+	if r, err := d.Get(t.Context(), given); !errors.Is(err, control.ErrUnknown) {
+		t.Errorf("the TaskID of one that has a job_id is not its id: %+v, %v", r, err)
+	}
+	if r, err := d.Search(t.Context(), "j"); err != nil || r.ID != "j" || r.ProjectID != "given" || r.State != export.Queued {
+		t.Errorf("by its job_id: %+v, %v", r, err)
+	}
+	if r, err := d.Search(t.Context(), "nobody"); !errors.Is(err, control.ErrUnknown) {
+		t.Errorf("of nobody: %+v, %v", r, err)
+	}
+	if r, err := d.Cancel(t.Context(), own); err != nil || r.State != export.Canceled {
+		t.Errorf("cancel: %+v, %v", r, err)
 	}
 }
