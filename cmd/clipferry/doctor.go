@@ -81,7 +81,7 @@ func (d *doctor) redis(ctx context.Context, cfg *config.Config, rdb redis.Univer
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	if err := rdb.Ping(ctx).Err(); err != nil {
-		d.tell("Redis", finding{bad, fmt.Sprintf("%s does not answer: %v", cfg.Redis, err), "see CLIPFERRY_REDIS_URL"})
+		d.tell("Redis", finding{bad, fmt.Sprintf("%s does not answer: %v", cfg.Redis, err), hintFor(err)})
 		return
 	}
 	d.tell("Redis", finding{good, fmt.Sprintf("%s answers", cfg.Redis), ""})
