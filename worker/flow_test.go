@@ -67,6 +67,9 @@ func TestTheManifestTellsOfWhatCouldNotBeUsed(t *testing.T) {
 	r := newRig(t)
 	r.provider.read = func(_ int, task *wayin.Task) error {
 		task.Raw = json.RawMessage(`{"status":"SUCCEEDED","clips":[{"idx":0},{"idx":1},{"title":"which?"}]}`)
+		for i := range task.Clips {
+			task.Clips[i].Tags = nil
+		}
 		return nil
 	}
 	r.work()
@@ -75,6 +78,11 @@ func TestTheManifestTellsOfWhatCouldNotBeUsed(t *testing.T) {
 	must(t, err)
 	if len(m.Warnings) != 1 || !strings.Contains(m.Warnings[0], "entry 2 of clips has no usable idx") {
 		t.Errorf("warnings: %q", m.Warnings)
+	}
+	for _, c := range m.Clips {
+		if c.Tags == nil {
+			t.Error("tags are null where the provider gave none; who reads them counts on a list")
+		}
 	}
 }
 

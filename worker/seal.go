@@ -95,8 +95,8 @@ func manifestOf(r *export.Record, now time.Time) storage.Manifest {
 	}
 	for _, idx := range slices.Sorted(maps.Keys(r.Clips)) {
 		c := r.Clips[idx]
-		clip := storage.ManifestClip{
-			Idx: idx, Title: c.Title, Desc: c.Desc, Tags: c.Tags, Score: c.Score, BeginMS: c.BeginMS, EndMS: c.EndMS,
+		clip := storage.ManifestClip{ // tags are a list, also where the provider gave none
+			Idx: idx, Title: c.Title, Desc: c.Desc, Tags: append([]string{}, c.Tags...), Score: c.Score, BeginMS: c.BeginMS, EndMS: c.EndMS,
 			Warning: c.Warning, ManifestFile: manifestFile(c.Object, c.ArchivedAt),
 		}
 		if c.Thumb != nil {
