@@ -10,23 +10,27 @@ import (
 	"github.com/clipferry/clipferry/worker"
 )
 
-// Buckets, in seconds unless said otherwise.
+// Buckets, in seconds unless said otherwise. A quantile may be wrong by as much as a
+// bucket is wide, so none ends at more than two and a half times its begin.
 var (
 	// A seal takes milliseconds, a submit may wait for its turn for hours.
-	stepBuckets    = []float64{.01, .05, .1, .5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600}
-	waitBuckets    = []float64{.05, .25, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600, 4 * 3600}
+	stepBuckets    = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 2 * 3600, 4 * 3600}
+	waitBuckets    = []float64{.05, .1, .25, .5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 2 * 3600, 4 * 3600}
 	requestBuckets = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 25}
-	renderBuckets  = []float64{10, 30, 60, 120, 180, 300, 600, 900, 1800, 3600, 2 * 3600}
-	wholeBuckets   = []float64{30, 60, 120, 300, 600, 900, 1800, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 72 * 3600}
-	lagBuckets     = []float64{.5, 1, 2, 4, 8, 15, 30, 60, 120, 300}
+	renderBuckets  = []float64{10, 20, 30, 60, 120, 180, 300, 600, 900, 1800, 3600, 2 * 3600}
+	wholeBuckets   = []float64{
+		30, 60, 120, 300, 600, 900, 1200, 1800, 2700, 3600, 2 * 3600, 3 * 3600, 4 * 3600, 6 * 3600, 8 * 3600,
+		12 * 3600, 18 * 3600, 24 * 3600, 36 * 3600, 48 * 3600, 72 * 3600,
+	}
+	lagBuckets = []float64{.5, 1, 2, 4, 8, 15, 30, 60, 120, 300}
 	// Below zero: archived after its deadline, which the provider let pass. It keeps
 	// clips for 72 hours, so what is archived at once lies in the last of them.
 	headroomBuckets = []float64{
-		0, 300, 900, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 24 * 3600, 36 * 3600, 48 * 3600, 60 * 3600,
-		66 * 3600, 69 * 3600, 70 * 3600, 71 * 3600, 71.5 * 3600, 72 * 3600,
+		0, 300, 600, 900, 1800, 3600, 2 * 3600, 3 * 3600, 6 * 3600, 12 * 3600, 24 * 3600, 36 * 3600, 48 * 3600,
+		60 * 3600, 66 * 3600, 69 * 3600, 70 * 3600, 71 * 3600, 71.5 * 3600, 72 * 3600,
 	}
 	speedBuckets = prometheus.ExponentialBuckets(64<<10, 2, 17) // bytes a second: 64 KiB to 4 GiB
-	s3Buckets    = []float64{.01, .05, .1, .5, 1, 5, 15, 60, 300}
+	s3Buckets    = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25, 60, 120, 300}
 )
 
 // instruments are what is counted in this process.
