@@ -48,8 +48,8 @@ func (d *Desk) Get(ctx context.Context, id string) (*export.Record, error) {
 	if !tasks.ValidID(id) {
 		return nil, fmt.Errorf("%s: %w", id, ErrUnknown)
 	}
-	if r = d.queued(id); r != nil {
-		return r, nil
+	if r, err = d.queued(ctx, id); r != nil || err != nil {
+		return r, err
 	}
 	// It may have been taken up between the two looks.
 	return d.ledger.Load(ctx, id)
