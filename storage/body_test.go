@@ -33,7 +33,7 @@ func TestABodyInMemoryIsSentFromWhereItIs(t *testing.T) {
 				if expect != "" {
 					req.Header.Set("Expect", expect)
 				}
-				resp, err := memoryClient{client, body}.Do(req)
+				resp, err := memoryClient{client, &payload{body: body}}.Do(req)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -15,7 +15,7 @@ func allocate(size int) []byte {
 }
 
 // discard gives the pages of a buffer back to the system. The buffer stays
-// usable, full of zeros: a request that was given up may still be reading it.
+// usable, full of zeros.
 func discard(b []byte) {
 	_ = unix.Madvise(b, unix.MADV_DONTNEED) // of heap memory it fails, which only keeps it
 }

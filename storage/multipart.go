@@ -76,7 +76,9 @@ func (a *Archive) tryPart(ctx context.Context, key, upload string, n int, body [
 	} else {
 		in.ChecksumAlgorithm, in.ChecksumCRC32 = types.ChecksumAlgorithmCrc32, aws.String(encodeCRC(crc))
 	}
-	out, err := a.s3.UploadPart(ctx, in, fromMemory(body), func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })
+	sent := payload{body: body}
+	defer sent.end()
+	out, err := a.s3.UploadPart(ctx, in, sent.option, func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })
 	if err != nil {
 		return "", err
 	}

@@ -167,7 +167,9 @@ func (a *Archive) put(ctx context.Context, in *s3.PutObjectInput, body []byte, c
 	} else {
 		in.ChecksumAlgorithm, in.ChecksumCRC32 = types.ChecksumAlgorithmCrc32, aws.String(encodeCRC(crc))
 	}
-	return a.s3.PutObject(ctx, in, fromMemory(body))
+	sent := payload{body: body}
+	defer sent.end()
+	return a.s3.PutObject(ctx, in, sent.option)
 }
 
 func contentMD5(body []byte) *string {
