@@ -40,7 +40,7 @@ func (d *Desk) queuedIn(ctx context.Context, id string, queues []string) (*expor
 			if err != nil && !errors.Is(err, asynq.ErrQueueNotFound) && !errors.Is(err, asynq.ErrTaskNotFound) {
 				return nil, fmt.Errorf("look for export %s in %s: %w", id, queue, err)
 			}
-			if err != nil || info.State == asynq.TaskStateCompleted || info.State == asynq.TaskStateArchived {
+			if err != nil || info.Type != tasks.TypeSubmit || info.State == asynq.TaskStateCompleted || info.State == asynq.TaskStateArchived {
 				continue // what nobody will take up waits for nothing
 			}
 			s, err := tasks.ParseSubmit(info.ID, info.Payload)
@@ -87,6 +87,9 @@ func (d *Desk) searchIn(ctx context.Context, queue, id string) (*export.Record, 
 			return nil, fmt.Errorf("list queue %s: %w", queue, err)
 		}
 		for _, info := range infos {
+			if info.Type != tasks.TypeSubmit {
+				continue
+			}
 			if s, err := tasks.ParseSubmit(info.ID, info.Payload); err == nil && s.ID == id && s.RequestGiven {
 				return Newborn(s, info.Headers, d.now()), nil
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -60,6 +61,16 @@ func TestWhatABareProducerQueuedIsFound(t *testing.T) {
 	}
 	if r, err := d.Search(t.Context(), "j"); err != nil || r.ID != "j" || r.ProjectID != "given" || r.State != export.Queued {
 		t.Errorf("by its job_id: %+v, %v", r, err)
+	}
+	stray := asynq.NewTask("somebody:elses", []byte(`{"project_id":"stray","job_id":"stray"}`))
+	if _, err := bare.Enqueue(stray, asynq.Queue(tasks.QueueSubmit)); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := d.Search(t.Context(), "stray"); !errors.Is(err, control.ErrUnknown) {
+		t.Errorf("a task that is no submit: %+v, %v", r, err)
+	}
+	if listed, err := d.List(t.Context(), ledger.Filter{Project: "stray"}); err != nil || len(listed) > 0 {
+		t.Errorf("a task that is no submit is listed: %+v, %v", listed, err)
 	}
 	if r, err := d.Search(t.Context(), "nobody"); !errors.Is(err, control.ErrUnknown) {
 		t.Errorf("of nobody: %+v, %v", r, err)
