@@ -124,7 +124,7 @@ func (d *Desk) addUnborn(ctx context.Context, to []*export.Record, infos []*asyn
 			return nil, err
 		}
 		s, malformed := tasks.ParseSubmit(info.ID, info.Payload)
-		if malformed != nil || !s.RequestGiven || f.Project != "" && s.Request.ProjectID != f.Project {
+		if info.Type != tasks.TypeSubmit || malformed != nil || !s.RequestGiven || f.Project != "" && s.Request.ProjectID != f.Project {
 			continue // what is malformed has no record to list until a worker fails it
 		}
 		r := Newborn(s, info.Headers, d.now())
