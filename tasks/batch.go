@@ -54,13 +54,14 @@ func (c *Client) EnqueueAll(ctx context.Context, exports []Export) ([]string, er
 	done := make(map[string]bool)
 	for i, e := range exports {
 		id := e.JobID
-		if id == "" {
-			id = NewID()
+		switch {
+		case id == "":
+			id, err = c.enqueueNew(ctx, e, NewID())
+		case !known[i] && !done[id]:
+			_, err = c.enqueueOnce(ctx, e)
 		}
-		if !known[i] && !done[id] {
-			if id, err = c.enqueueNew(ctx, e, id); err != nil {
-				return ids, fmt.Errorf("export %d of %d: %w", i+1, len(exports), err)
-			}
+		if err != nil {
+			return ids, fmt.Errorf("export %d of %d: %w", i+1, len(exports), err)
 		}
 		done[id] = true
 		ids = append(ids, id)

@@ -85,15 +85,10 @@ func (c *Client) Enqueue(ctx context.Context, e Export) (string, error) {
 	if err := e.Validate(); err != nil {
 		return "", err
 	}
-	id := e.JobID
-	if id == "" {
+	if e.JobID == "" {
 		return c.enqueueNew(ctx, e, NewID())
 	}
-	known, err := c.known(ctx, e)
-	if err != nil || known {
-		return id, err
-	}
-	return c.enqueueNew(ctx, e, id)
+	return c.enqueueOnce(ctx, e)
 }
 
 // maxLooks bounds how often a task that vanishes between two looks is tried again.
