@@ -25,18 +25,19 @@ const (
 // before Parts are in S3 and in the proof; what S3 holds beyond is welcome, but
 // its bytes have to pass the proof again.
 type record struct {
-	Version   int        `json:"v"`
-	Upload    string     `json:"upload"`
-	Size      int64      `json:"size"`
-	Part      int64      `json:"part"`
-	Validator string     `json:"validator"`
-	Parts     int        `json:"parts"`
-	CRCs      checksums  `json:"crcs"`
-	Tags      checksums  `json:"tags"` // CRC32 of each part's ETag, for servers that list no checksums
-	Proof     proofState `json:"proof"`
-	Fetched   int64      `json:"fetched"` // bytes read from links by all processes so far
-	Started   time.Time  `json:"started"`
-	Saved     time.Time  `json:"saved"`
+	Version   int          `json:"v"`
+	Upload    string       `json:"upload"`
+	Size      int64        `json:"size"`
+	Part      int64        `json:"part"`
+	Validator string       `json:"validator"`
+	Checksum  ChecksumMode `json:"checksum,omitempty"` // of its parts; none means ChecksumCRC32
+	Parts     int          `json:"parts"`
+	CRCs      checksums    `json:"crcs"`
+	Tags      checksums    `json:"tags"` // CRC32 of each part's ETag, for servers that list no checksums
+	Proof     proofState   `json:"proof"`
+	Fetched   int64        `json:"fetched"` // bytes read from links by all processes so far
+	Started   time.Time    `json:"started"`
+	Saved     time.Time    `json:"saved"`
 	// SHA256 is set once everything is proven and the upload is about to be completed.
 	SHA256 string   `json:"sha256,omitempty"`
 	Proofs []string `json:"proofs,omitempty"`
@@ -93,6 +94,7 @@ func parseRecord(b []byte) (*record, error) {
 	case r.Proof.Seen != min(r.Size, int64(r.Parts)*r.Part):
 		return nil, errors.New("the proof is of other bytes than the parts")
 	}
+	setDefault(&r.Checksum, ChecksumCRC32)
 	return &r, nil
 }
 

@@ -72,7 +72,9 @@ func newProof(kind Kind, info fetch.Info) *proof {
 		digests: info.Digests, extra: map[string]hash.Hash{},
 	}
 	for _, alg := range extraAlgorithms(info.Digests) {
-		p.extra[alg] = newHash(alg)
+		if h := newHash(alg); h != nil {
+			p.extra[alg] = h
+		}
 	}
 	return p
 }
@@ -95,6 +97,7 @@ func extraAlgorithms(ds []fetch.Digest) []string {
 // crc64NVME is the polynomial of x-amz-checksum-crc64nvme, reflected.
 var crc64NVME = crc64.MakeTable(0x9a6c9329ac4bc9b5)
 
+// newHash returns nil for an algorithm that is not known.
 func newHash(alg string) hash.Hash {
 	switch alg {
 	case "md5":
@@ -106,7 +109,7 @@ func newHash(alg string) hash.Hash {
 	case "crc64nvme":
 		return crc64.New(crc64NVME)
 	}
-	panic("storage: no hash for " + alg) // extraAlgorithms only yields the above
+	return nil
 }
 
 // Write takes the next bytes. Its errors are content faults.
@@ -244,9 +247,13 @@ func saveHash(h hash.Hash) ([]byte, error) {
 // resumeProof is the proof of a video that went on being saved as s.
 func resumeProof(s proofState, size int64) (*proof, error) {
 	p := newProof(Video, fetch.Info{Size: size, Digests: s.Digests})
-	p.seen, p.crc, p.boxes = s.Seen, s.CRC, isobmff.Resume(s.Boxes, size)
-	if s.Boxes.Seen != s.Seen {
-		return nil, errors.New("a saved proof contradicts itself")
+	p.seen, p.crc = s.Seen, s.CRC
+	var err error
+	if p.boxes, err = isobmff.Resume(s.Boxes, size); err != nil {
+		return nil, err
+	}
+	if s.Boxes.Seen != s.Seen || len(p.extra) != len(extraAlgorithms(s.Digests)) {
+		return nil, errors.New("a saved proof contradicts itself, or is of a newer version")
 	}
 	if err := loadHash(p.sha, s.SHA); err != nil {
 		return nil, err

@@ -22,11 +22,15 @@ func (m *mirror) resume(ctx context.Context, rec *record) (Object, error) {
 	}
 	t := &transfer{
 		m: m, layout: layout{size: rec.Size, part: rec.Part}, upload: rec.Upload,
-		from: rec.Parts, crcs: rec.CRCs, listed: listed, sent: map[int]sentPart{},
+		resumed: true, from: rec.Parts, crcs: rec.CRCs, listed: listed, sent: map[int]sentPart{},
 	}
 	m.earlier = rec.Fetched
-	if int(rec.Part) > m.a.buffers.size {
+	switch {
+	case int(rec.Part) > m.a.buffers.size:
 		return Object{}, fmt.Errorf("%w: its parts are larger than the buffers", errNotResumable)
+	case rec.Checksum != m.a.opts.Checksum:
+		// S3 would refuse to complete parts of two kinds
+		return Object{}, fmt.Errorf("%w: it was begun with the checksum mode %s", errNotResumable, rec.Checksum)
 	}
 	if t.proof, err = resumeProof(rec.Proof, rec.Size); err != nil {
 		return Object{}, fmt.Errorf("%w: %w", errNotResumable, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -135,6 +136,13 @@ func isUseless(err error) bool {
 		return true
 	}
 	return false
+}
+
+// isStale says that S3 refuses to go on with an upload that was begun under other
+// settings, or whose key has been taken away since. A new one may do.
+func isStale(err error) bool {
+	code := errorCode(err)
+	return code == "InvalidRequest" || code == "InvalidArgument" || strings.HasPrefix(code, "KMS.")
 }
 
 // isUnsupported says that the server does not know what was asked of it.

@@ -28,12 +28,13 @@ type transfer struct {
 	pace   *pacer
 	track  *tracker // nil when it cannot be resumed anyway
 
-	from   int       // parts before are in S3 and in the proof, refill apart
-	refill []int     // of those, the ones that S3 lost
-	crcs   checksums // of the parts before from
-	listed map[int]listedPart
-	first  *fetch.Body // an open answer: at part from, or of the whole stream
-	head   []byte      // the buffer with a stream's first part, read already
+	resumed bool      // an earlier process began the upload
+	from    int       // parts before are in S3 and in the proof, refill apart
+	refill  []int     // of those, the ones that S3 lost
+	crcs    checksums // of the parts before from
+	listed  map[int]listedPart
+	first   *fetch.Body // an open answer: at part from, or of the whole stream
+	head    []byte      // the buffer with a stream's first part, read already
 
 	mu   sync.Mutex
 	sent map[int]sentPart
@@ -57,7 +58,7 @@ func (m *mirror) ranges(ctx context.Context, body *fetch.Body) (Object, error) {
 	}
 	t.track = m.a.track(ctx, m.job.Key, record{
 		Version: recordVersion, Upload: t.upload, Size: size, Part: t.layout.part,
-		Validator: body.Info.Validator(), Proof: saved, Started: m.a.now().UTC(),
+		Validator: body.Info.Validator(), Checksum: m.a.opts.Checksum, Proof: saved, Started: m.a.now().UTC(),
 	})
 	return t.finish(ctx)
 }
@@ -110,6 +111,10 @@ func (t *transfer) finish(ctx context.Context) (Object, error) {
 		}
 	}
 	t.closeTrack()
+	if t.resumed && isStale(err) {
+		m.a.abortUpload(ctx, m.job.Key, t.upload)
+		return Object{}, fmt.Errorf("%w: %w", errUploadGone, err)
+	}
 	if t.track == nil || errors.Is(err, ErrContent) || errors.Is(err, errNoRanges) {
 		m.a.abortUpload(ctx, m.job.Key, t.upload)
 		if t.track != nil {

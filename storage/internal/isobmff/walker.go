@@ -45,10 +45,14 @@ type Walker struct {
 // New returns a Walker over a file of size bytes, -1 when that is not known.
 func New(size int64) *Walker { return &Walker{size: size} }
 
-// Resume returns a Walker that goes on from a State.
-func Resume(s State, size int64) *Walker {
+// Resume returns a Walker that goes on from a State, and an error if no walk could
+// have led to it.
+func Resume(s State, size int64) (*Walker, error) {
+	if s.Seen < 0 || s.Skip < 0 || len(s.Head) >= headerSize(s.Head) || (len(s.Head) > 0 && (s.Skip > 0 || s.Open)) {
+		return nil, errors.New("a saved walk contradicts itself")
+	}
 	s.Head = append([]byte(nil), s.Head...)
-	return &Walker{state: s, size: size}
+	return &Walker{state: s, size: size}, nil
 }
 
 // State returns what Resume needs.

@@ -122,7 +122,9 @@ func TestCutsAreSeen(t *testing.T) {
 			if err := json.Unmarshal(b, &s); err != nil {
 				t.Fatal(err)
 			}
-			w = Resume(s, -1)
+			if w, err = Resume(s, -1); err != nil {
+				t.Fatal(err)
+			}
 		}
 		_, err := w.Finish()
 		endOfBox := cut == len(file) || cut == len(file)-48 // only the trailing box is optional
