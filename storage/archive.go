@@ -127,7 +127,9 @@ type Options struct {
 	Object   ObjectOptions
 }
 
-// ObjectOptions are the S3 attributes of every object written. All are optional.
+// ObjectOptions are the S3 attributes of clips and thumbnails; receipts and
+// manifests are encrypted like them, and given to the bucket's owner like them,
+// nothing else. All are optional.
 type ObjectOptions struct {
 	StorageClass string
 	// SSE is "AES256", "aws:kms" or "aws:kms:dsse"; KMSKeyID the key of the latter two.

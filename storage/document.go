@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/clipferry/clipferry/internal/fault"
 )
@@ -40,9 +42,9 @@ func (a *Archive) replaceDocument(ctx context.Context, key, etag string, v any) 
 	if err != nil {
 		return false, fmt.Errorf("encoding %s: %w", key, err)
 	}
+	conditional := !a.noConditional.Load()
 	for {
-		in := &s3.PutObjectInput{Bucket: &a.opts.Bucket, Key: &key, ContentType: aws.String("application/json")}
-		conditional := !a.noConditional.Load()
+		in := &s3.PutObjectInput{Bucket: &a.opts.Bucket, Key: &key, ContentType: aws.String("application/json"), ACL: a.documentACL()}
 		switch {
 		case conditional && etag == "":
 			in.IfNoneMatch = aws.String("*")
@@ -52,15 +54,27 @@ func (a *Archive) replaceDocument(ctx context.Context, key, etag string, v any) 
 		_, err := a.put(ctx, in, b, crc32.ChecksumIEEE(b))
 		switch {
 		case err == nil:
+			if !conditional {
+				a.forgetConditional(ctx)
+			}
 			return true, nil
 		case isUnsupported(err) && conditional:
-			a.forgetConditional(ctx)
+			conditional = false // or something else that was asked for: it shows
 		case conditional && (isTaken(err) || isConflict(err) || etag != "" && isMissing(err)):
 			return false, nil
 		default:
 			return false, s3Fault(ctx, "writing "+key, err)
 		}
 	}
+}
+
+// documentACL is that of receipts and manifests: a bucket's owner may insist on
+// what clips give to him, but what they give to the public is not for these.
+func (a *Archive) documentACL() types.ObjectCannedACL {
+	if acl := a.opts.Object.ACL; strings.HasPrefix(acl, "bucket-owner-") {
+		return types.ObjectCannedACL(acl)
+	}
+	return ""
 }
 
 // getDocument reads JSON into v; false when the key holds nothing.

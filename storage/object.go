@@ -120,8 +120,8 @@ func (a *Archive) putSmall(ctx context.Context, key string, body []byte, v verdi
 			Bucket: &a.opts.Bucket, Key: &key, ContentType: &at.contentType,
 			ContentDisposition: optional(at.disposition), CacheControl: optional(o.CacheControl),
 			Metadata: at.metadata, Tagging: tagging(o.Tags), ACL: types.ObjectCannedACL(o.ACL),
-			StorageClass: types.StorageClass(o.StorageClass), ServerSideEncryption: types.ServerSideEncryption(o.SSE),
-			SSEKMSKeyId: optional(o.KMSKeyID), ObjectLockMode: types.ObjectLockMode(o.LockMode), ObjectLockRetainUntilDate: a.lockUntil(),
+			StorageClass:   types.StorageClass(o.StorageClass),
+			ObjectLockMode: types.ObjectLockMode(o.LockMode), ObjectLockRetainUntilDate: a.lockUntil(),
 		}
 		if conditional {
 			in.IfNoneMatch = aws.String("*")
@@ -156,12 +156,14 @@ func (a *Archive) forgetConditional(ctx context.Context) {
 	}
 }
 
-// put sends one PutObject with a checksum that the server verifies.
+// put sends one PutObject with a checksum that the server verifies, encrypted as
+// all that is ours.
 func (a *Archive) put(ctx context.Context, in *s3.PutObjectInput, body []byte, crc uint32) (*s3.PutObjectOutput, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.opts.UploadTimeout)
 	defer cancel()
 	in.Body, in.ContentLength = bytes.NewReader(body), aws.Int64(int64(len(body)))
 	in.ExpectedBucketOwner, in.RequestPayer = a.owner(), a.payer()
+	in.ServerSideEncryption, in.SSEKMSKeyId = types.ServerSideEncryption(a.opts.Object.SSE), optional(a.opts.Object.KMSKeyID)
 	if a.opts.Checksum == ChecksumMD5 {
 		in.ContentMD5 = contentMD5(body)
 	} else {

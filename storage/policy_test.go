@@ -110,3 +110,35 @@ func TestObjectOptionsAreSent(t *testing.T) {
 		}
 	}
 }
+
+// A bucket whose policy takes nothing but what is encrypted with a key, and given
+// to its owner, takes receipts and manifests as well. What is public of clips is
+// not so of them.
+func TestDocumentsAreEncryptedAsClipsAre(t *testing.T) {
+	srv := s3test.Start(t)
+	for acl, want := range map[string]string{"bucket-owner-full-control": "bucket-owner-full-control", "public-read": ""} {
+		var sent http.Header
+		proxied := newS3Proxy(t, srv, func(kind string, _ int, _ http.ResponseWriter, r *http.Request, _ func(http.ResponseWriter)) bool {
+			if kind == "put" {
+				sent = r.Header.Clone()
+			}
+			return false
+		})
+		a := newArchive(t, srv, func(o *Options) {
+			o.Client = srv.ClientAt(proxied)
+			o.Object = ObjectOptions{SSE: "aws:kms", KMSKeyID: "key-1", ACL: acl, StorageClass: "GLACIER", LockMode: "GOVERNANCE", LockFor: time.Hour, Tags: map[string]string{"a": "b"}}
+		})
+		if err := a.PutReceipt(t.Context(), Receipt{ID: "of-" + acl, ExportTaskID: "t"}); err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]string{
+			"X-Amz-Server-Side-Encryption": "aws:kms", "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id": "key-1", "X-Amz-Acl": want,
+			// a receipt is read and written again
+			"X-Amz-Storage-Class": "", "X-Amz-Object-Lock-Mode": "", "X-Amz-Tagging": "",
+		} {
+			if got := sent.Get(name); got != want {
+				t.Errorf("%s: %s is %q, not %q", acl, name, got, want)
+			}
+		}
+	}
+}

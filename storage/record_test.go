@@ -21,10 +21,10 @@ func TestARecordThatMakesNoSenseIsGivenUp(t *testing.T) {
 		"an algorithm that is not known": func(r *record) {
 			r.Proof.Digests = []fetch.Digest{{Algorithm: "sha3-512", Sum: []byte{1}, Header: "repr-digest"}}
 		},
-		"a box header that is too long": func(r *record) { r.Proof.Boxes.Head = make([]byte, 40) },
-		"a box header that is complete": func(r *record) { r.Proof.Boxes.Head = []byte("\x00\x00\x00\x08free") },
+		"a box header that is too long":  func(r *record) { r.Proof.Boxes.Head = make([]byte, 40) },
+		"a box header that is complete":  func(r *record) { r.Proof.Boxes.Head = []byte("\x00\x00\x00\x08free") },
 		"a box that began in the future": func(r *record) { r.Proof.Boxes.Skip = -5 },
-		"no hash":                       func(r *record) { r.Proof.SHA = nil },
+		"no hash":                        func(r *record) { r.Proof.SHA = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := newMemory()

@@ -84,8 +84,14 @@ func (a *Archive) SelfTest(ctx context.Context) []CheckResult {
 	return results
 }
 
+// input is the test object as receipts are written.
+func (t *selfTest) input() *s3.PutObjectInput {
+	return &s3.PutObjectInput{Bucket: &t.a.opts.Bucket, Key: &t.key, ACL: t.a.documentACL()}
+}
+
 func (t *selfTest) put(ctx context.Context) error {
-	_, err := t.a.put(ctx, &s3.PutObjectInput{Bucket: &t.a.opts.Bucket, Key: &t.key}, t.body, crc32.ChecksumIEEE(t.body))
+	in := t.input()
+	_, err := t.a.put(ctx, in, t.body, crc32.ChecksumIEEE(t.body))
 	return s3Fault(ctx, "writing a test object", err)
 }
 
@@ -112,7 +118,7 @@ func (t *selfTest) checksum(ctx context.Context) error {
 }
 
 func (t *selfTest) wrongChecksum(ctx context.Context) error {
-	in := &s3.PutObjectInput{Bucket: &t.a.opts.Bucket, Key: &t.key}
+	in := t.input()
 	if _, err := t.a.put(ctx, in, t.body, ^crc32.ChecksumIEEE(t.body)); err == nil {
 		return fault.New(fault.Retry, "S3 accepted a body with a wrong checksum", nil)
 	} else if s := httpStatus(err); s < 400 || s >= 500 {
@@ -122,7 +128,8 @@ func (t *selfTest) wrongChecksum(ctx context.Context) error {
 }
 
 func (t *selfTest) conditional(ctx context.Context) error {
-	in := &s3.PutObjectInput{Bucket: &t.a.opts.Bucket, Key: &t.key, IfNoneMatch: aws.String("*")}
+	in := t.input()
+	in.IfNoneMatch = aws.String("*")
 	if _, err := t.a.put(ctx, in, t.body, crc32.ChecksumIEEE(t.body)); err == nil {
 		return fault.New(fault.Retry, "S3 wrote over an object in spite of If-None-Match", nil)
 	} else if !isTaken(err) {
