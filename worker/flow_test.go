@@ -227,6 +227,7 @@ func TestAFailedRenderFails(t *testing.T) {
 	r := newRig(t)
 	r.provider.read = func(_ int, task *wayin.Task) error {
 		task.Status, task.ErrorMessage, task.CostUsage = wayin.StatusFailed, "source video is gone", 0
+		task.Free = task.ExportTaskID == "task-1" // of the other it is not said what it cost
 		return nil
 	}
 	r.work()
@@ -234,6 +235,11 @@ func TestAFailedRenderFails(t *testing.T) {
 	rec := r.awaitState(id, export.Failed)
 	if !strings.Contains(rec.Error, "source video is gone") {
 		t.Errorf("error: %s", rec.Error)
+	}
+	other := r.enqueue(tasks.Export{ProjectID: "proj"})
+	r.awaitState(other, export.Failed)
+	if _, err := r.desk.Retry(t.Context(), other, export.RetryOptions{}); !errors.Is(err, export.ErrPaid) {
+		t.Errorf("an accepted export that nobody calls free: %v", err)
 	}
 	r.provider.mu.Lock()
 	r.provider.read = nil

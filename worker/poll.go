@@ -241,7 +241,7 @@ func readingOf(task wayin.Task) export.Reading {
 	reading := export.Reading{
 		Status: string(task.Status), Succeeded: task.Status == wayin.StatusSucceeded,
 		Failed: task.Status == wayin.StatusFailed, Message: task.ErrorMessage,
-		ExpireAt: task.ExpireAt, CostUsage: task.CostUsage, Raw: task.Raw,
+		ExpireAt: task.ExpireAt, CostUsage: task.CostUsage, Free: task.Free, Raw: task.Raw,
 		Clips: make([]export.Clip, 0, len(task.Clips)),
 	}
 	for _, c := range task.Clips {

@@ -134,7 +134,7 @@ func (r *Record) Retry(now time.Time, o RetryOptions) error {
 		r.Duplicates = r.Duplicates[:last]
 		r.forget()
 		r.adopt(now, task)
-	case o.PayAgain, r.Outcome == RenderFailed && r.CostUsage == 0:
+	case o.PayAgain, r.Free:
 		if err = r.resubmit(now); err == nil {
 			r.forget()
 		}
@@ -165,6 +165,8 @@ func (r *Record) complete() bool {
 func (r *Record) paid() error {
 	const advice = "use --pay-again for a new paid export"
 	switch {
+	case r.Outcome == RenderFailed && r.CostUsage == 0: // an accepted export is charged, unless the provider says otherwise
+		return fmt.Errorf("the provider could not render task %s and did not say what it charged; %s: %w", r.ExportTaskID, advice, ErrPaid)
 	case r.Outcome == RenderFailed:
 		return fmt.Errorf("the provider charged %g units for task %s and could not render it; %s: %w",
 			r.CostUsage, r.ExportTaskID, advice, ErrPaid)
@@ -218,7 +220,7 @@ func (r *Record) forget() {
 	r.Previous = append(r.Previous, r.ExportTaskID)
 	r.ExportTaskID, r.Name, r.ProviderStatus, r.Outcome = "", "", "", ""
 	r.SubmittedAt, r.FinishedAt, r.ExpireAt = time.Time{}, time.Time{}, time.Time{}
-	r.CostUsage, r.Receipt, r.IntentBy = 0, "", ""
+	r.CostUsage, r.Free, r.Receipt, r.IntentBy = 0, false, "", ""
 	r.Read = ReadNone
 	r.ReadFaults, r.Unknown, r.Misses, r.StaleReads = 0, 0, 0, 0
 	r.ClipCount, r.ArchivedCount, r.FailedCount, r.ArchivedBytes = 0, 0, 0, 0

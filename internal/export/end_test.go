@@ -189,6 +189,8 @@ func TestRetry(t *testing.T) {
 		{"all archived but the seal, too late", complete, past, RetryOptions{}, Mirroring, "task1", nil},
 		{"all archived but the seal, pay again is not needed", complete, past, RetryOptions{PayAgain: true}, Mirroring, "task1", nil},
 		{"render failed for free", renderFailed(0), noon, RetryOptions{}, Queued, "", nil},
+		{"render failed, nobody says whether it was charged", renderFailed(-1), noon, RetryOptions{}, Failed, "task1", ErrPaid},
+		{"render failed, nobody says whether it was charged, pay again", renderFailed(-1), noon, RetryOptions{PayAgain: true}, Queued, "", nil},
 		{"render failed and charged", renderFailed(48), noon, RetryOptions{}, Failed, "task1", ErrPaid},
 		{"render failed and charged, pay again", renderFailed(48), noon, RetryOptions{PayAgain: true}, Queued, "", nil},
 		{"render failed, a duplicate was paid for", with(duplicate, renderFailed(48)), noon, RetryOptions{}, Rendering, "dup2", nil},

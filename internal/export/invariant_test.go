@@ -168,7 +168,7 @@ func moved(before, r *Record, a action) string {
 		return fmt.Sprintf("%s left the final state %s for %s", a.name, before.State, r.State)
 	}
 	given := before.ExportTaskID != "" && r.ExportTaskID != before.ExportTaskID
-	free := before.Outcome == RenderFailed && before.CostUsage == 0
+	free := before.Outcome == RenderFailed && before.CostUsage == 0 && before.Free
 	if given && r.ExportTaskID == "" && !a.payAgain && !free {
 		return fmt.Sprintf("%s gave up the paid task %s unasked", a.name, before.ExportTaskID)
 	}

@@ -26,6 +26,7 @@ type Reading struct {
 	Message   string // error_message
 	ExpireAt  time.Time
 	CostUsage float64
+	Free      bool   // it says in so many words that the export cost nothing
 	Clips     []Clip // Idx, Title … Link, Thumbnail; the rest is ignored
 	Raw       json.RawMessage
 }
@@ -52,6 +53,7 @@ func (r *Record) Answer(now time.Time, task string, n int, a Reading, nextPoll t
 	if a.CostUsage != 0 {
 		r.CostUsage = a.CostUsage
 	}
+	r.Free = a.Failed && a.Free && r.CostUsage == 0
 	if (a.Succeeded || a.Failed) && !r.over() {
 		r.FinishedAt = now
 	}
@@ -105,11 +107,14 @@ func (r *Record) failRender(message string) {
 	r.State = Failed
 	r.Read = ReadNone
 	r.Error = fmt.Sprintf("the provider could not render the export: %s", message)
-	if r.CostUsage > 0 {
+	switch {
+	case r.Free:
+		r.Error += fmt.Sprintf("; `clipferry retry %s` submits it again", r.ID)
+	case r.CostUsage > 0:
 		r.Error += fmt.Sprintf("; it charged %g units, so a new try must be asked for with `clipferry retry --pay-again %s`",
 			r.CostUsage, r.ID)
-	} else {
-		r.Error += fmt.Sprintf("; `clipferry retry %s` submits it again", r.ID)
+	default:
+		r.Error += fmt.Sprintf("; it did not say what it charged, so a new try must be asked for with `clipferry retry --pay-again %s`", r.ID)
 	}
 }
 

@@ -108,6 +108,19 @@ func TestRenderFails(t *testing.T) {
 	if !strings.Contains(r.Error, "charged 48 units") || !strings.Contains(r.Error, "--pay-again") {
 		t.Errorf("%s", r.Error)
 	}
+	r = at(t, Rendering)
+	must(t, r.Answer(noon, r.ExportTaskID, 1, failed(-1), noon))
+	if !strings.Contains(r.Error, "did not say what it charged") || !strings.Contains(r.Error, "--pay-again") {
+		t.Errorf("%s", r.Error)
+	}
+	r = at(t, Rendering) // what it was known to cost is not taken back
+	charged := ongoing()
+	charged.CostUsage = 48
+	must(t, r.Answer(noon, r.ExportTaskID, 1, charged, noon))
+	must(t, r.Answer(noon, r.ExportTaskID, 2, failed(0), noon))
+	if r.Free || !strings.Contains(r.Error, "charged 48 units") {
+		t.Errorf("%s", r.Error)
+	}
 }
 
 func TestDrain(t *testing.T) {

@@ -71,6 +71,7 @@ type Record struct {
 	FinishedAt     time.Time `json:"finished_at,omitzero"` // when a read saw the render's end
 	ExpireAt       time.Time `json:"expire_at,omitzero"`
 	CostUsage      float64   `json:"cost_usage,omitempty"`
+	Free           bool      `json:"free,omitempty"`     // the render failed, and the provider says that it charged nothing
 	Receipt        string    `json:"receipt,omitempty"`  // what the receipt in S3 says, see [Record.ReceiptDue]
 	Receipts       int       `json:"receipts,omitempty"` // times the receipt was written
 

@@ -70,8 +70,10 @@ func ongoing(links ...string) Reading {
 	return a
 }
 
+// failed is a reading that says what the export cost; less than nothing for one
+// that does not.
 func failed(cost float64) Reading {
-	return Reading{Status: "Failed", Failed: true, Message: "no such clip", CostUsage: cost}
+	return Reading{Status: "Failed", Failed: true, Message: "no such clip", CostUsage: max(cost, 0), Free: cost == 0}
 }
 
 // In every state an answer that says "accepted" is kept.

@@ -80,6 +80,7 @@ func (w *walker) reading() Reading {
 		a.Status, a.Succeeded = "SUCCEEDED", true
 	}
 	a.CostUsage = float64(w.one(0, 48))
+	a.Free = a.CostUsage == 0 && w.pick(2) == 0
 	if w.pick(2) == 0 {
 		a.ExpireAt = w.now.Add(time.Duration(w.one(-1, 1, 72)) * time.Hour)
 	}

@@ -146,6 +146,8 @@ func decodeTask(data json.RawMessage) (Task, error) {
 	if t.CostUsage < 0 {
 		t.CostUsage, ok = 0, false
 	}
+	said, _ := numberLiteral(cost)
+	t.Free = ok && said != "" && t.CostUsage == 0
 	w.check(ok, "", "cost_usage")
 	if err := decodeClips(raw.Clips, &t, &w); err != nil {
 		return Task{}, err

@@ -82,6 +82,19 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// A failed export may be ordered again unasked only where nothing was charged, so
+// silence is not taken for that.
+func TestFreeIsWhatWasSaid(t *testing.T) {
+	for fields, want := range map[string]bool{
+		``: false, `,"cost_usage":0`: true, `,"cost_usage":"0.0"`: true, `,"api_units_usage":0`: true, `,"cost_usage":null,"api_units_usage":0`: true,
+		`,"cost_usage":null`: false, `,"cost_usage":""`: false, `,"cost_usage":48`: false, `,"cost_usage":-1`: false, `,"cost_usage":"none"`: false, `,"cost_usage":[]`: false,
+	} {
+		if task := decode(t, `{"data":{"status":"FAILED"`+fields+`}}`); task.Free != want {
+			t.Errorf("{…%s}: free is %v", fields, task.Free)
+		}
+	}
+}
+
 func TestNumbers(t *testing.T) {
 	for _, tc := range []struct {
 		raw     string

@@ -42,6 +42,8 @@ type Task struct {
 	ExpireAt time.Time
 	// CostUsage is what the export cost, in API units; zero if the answer didn't say.
 	CostUsage float64
+	// Free is set where the answer says in so many words that it cost nothing.
+	Free bool
 	// Clips are in the provider's order, each idx once. While the export is
 	// ongoing they may be some of those to come.
 	Clips []Clip
