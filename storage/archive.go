@@ -39,6 +39,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -159,6 +160,8 @@ type Archive struct {
 	now     func() time.Time
 	buffers *bufferPool
 	backoff backoff
+	// patience is defaultPatience but in tests.
+	patience time.Duration
 	// noConditional remembers that the server does not know If-None-Match.
 	noConditional atomic.Bool
 }
@@ -169,7 +172,8 @@ func New(o Options) (*Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Archive{s3: o.Client, opts: o, log: o.Logger, now: o.Now, backoff: defaultBackoff}
+	a := &Archive{opts: o, log: o.Logger, now: o.Now, backoff: defaultBackoff, patience: defaultPatience}
+	a.s3 = s3.New(o.Client.Options(), func(so *s3.Options) { so.APIOptions = append(slices.Clip(so.APIOptions), a.bounded) })
 	a.buffers = newBufferPool(int(a.partSize(o.Source.MaxSize())), o.PartsInFlight)
 	return a, nil
 }

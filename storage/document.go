@@ -86,9 +86,7 @@ func (a *Archive) getDocument(ctx context.Context, key string, v any) (bool, err
 // readDocument reads JSON into v and returns its ETag, empty when the key holds
 // nothing.
 func (a *Archive) readDocument(ctx context.Context, key string, v any) (string, error) {
-	out, err := a.s3.GetObject(ctx, &s3.GetObjectInput{
-		Bucket: &a.opts.Bucket, Key: &key, ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
-	})
+	out, err := a.getObject(ctx, key)
 	if isMissing(err) {
 		return "", nil
 	}

@@ -182,9 +182,7 @@ func contentMD5(body []byte) *string {
 // readBack reads an object whole and returns its SHA-256. For a video it checks
 // the container on the way.
 func (a *Archive) readBack(ctx context.Context, key string, into io.Writer) (size int64, sum string, err error) {
-	out, err := a.s3.GetObject(ctx, &s3.GetObjectInput{
-		Bucket: &a.opts.Bucket, Key: &key, ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
-	})
+	out, err := a.getObject(ctx, key)
 	if err != nil {
 		return 0, "", s3Fault(ctx, "reading back "+key, err)
 	}
