@@ -119,7 +119,7 @@ func (d *doctor) fleet(rdb redis.UniversalClient) {
 		case err != nil:
 			d.tell("fleet", finding{bad, err.Error(), hintFor(err)})
 		case info.Paused:
-			d.tell("fleet", finding{warn, "queue " + q + " is paused", "resume it in Asynqmon"})
+			d.tell("fleet", finding{warn, "queue " + q + " is paused", "`clipferry resume " + q + "` ends that"})
 		}
 	}
 }

@@ -43,6 +43,9 @@ func summaries(out control.Outlook) []string {
 	if out.Bucket.Open {
 		all = append(all, "archive: HALTED: it waits for "+control.BucketHalted(out.Bucket, time.Now()))
 	}
+	for _, what := range out.Fleet {
+		all = append(all, "fleet: "+what)
+	}
 	return all
 }
 

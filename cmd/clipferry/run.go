@@ -47,7 +47,8 @@ type command struct {
 // commands is in the order of the help text.
 func commands() []command {
 	return []command{
-		enqueueCommand(), statusCommand(), listCommand(), cancelCommand(), retryCommand(), verifyCommand(), recoverCommand(), doctorCommand(),
+		enqueueCommand(), statusCommand(), listCommand(), cancelCommand(), retryCommand(),
+		pauseCommand(), resumeCommand(), verifyCommand(), recoverCommand(), doctorCommand(),
 		workerCommand(), serveCommand(), healthCommand(),
 	}
 }

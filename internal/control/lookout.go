@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,6 +75,9 @@ type Outlook struct {
 	Accounts []Standing
 	// Bucket is how the breaker in front of the archive's bucket stands.
 	Bucket breaker.Status
+	// Fleet is what keeps the fleet as a whole from its work, one line for people
+	// each: that no worker is running, or queues that are paused.
+	Fleet []string
 }
 
 // Standing is how an account stands.
@@ -101,7 +106,7 @@ func (l *Lookout) Look(ctx context.Context, records []*export.Record, accounts .
 	if line.bucket, err = l.bucket.Status(ctx); err != nil {
 		return Outlook{}, err
 	}
-	out := Outlook{WaitingFor: map[string]string{}, Bucket: line.bucket}
+	out := Outlook{WaitingFor: map[string]string{}, Bucket: line.bucket, Fleet: line.hindrances()}
 	for _, r := range records {
 		if !r.State.Final() {
 			out.WaitingFor[r.ID] = waitingFor(r, seen[l.accounts(r.Account).Name], line, l.now())
@@ -157,12 +162,12 @@ func (l *Lookout) queuesOf(account string) []string {
 	return queues
 }
 
-// lines are the submit queues at one moment.
+// lines are the queues at one moment.
 type lines struct {
 	names  []string // accounts
 	length map[string]int
 	paused map[string]bool
-	served map[string]bool
+	served map[string]bool          // nil if nobody asked
 	looked map[string]bool          // by export: whether it was looked for
 	place  map[string]int           // by export: how many go before it
 	starts map[string]time.Duration // by export: in about how long it starts
@@ -175,6 +180,37 @@ func (l *lines) queued(queues ...string) int {
 		n += l.length[queue]
 	}
 	return n
+}
+
+// hindrances are what keeps the whole fleet from its work.
+func (l *lines) hindrances() []string {
+	var all []string
+	if l.served != nil && len(l.served) == 0 {
+		all = append(all, "NO WORKER is running; start `clipferry worker`")
+	}
+	var paused []string
+	for _, queue := range slices.Sorted(maps.Keys(l.paused)) {
+		if l.paused[queue] {
+			paused = append(paused, queue)
+		}
+	}
+	if len(paused) > 0 {
+		all = append(all, fmt.Sprintf("PAUSED, until `clipferry resume`: %s", strings.Join(paused, ", ")))
+	}
+	return all
+}
+
+// hindrance says why nobody works on what is in the queues; empty if somebody may.
+func (l *lines) hindrance(queues ...string) string {
+	if l.served != nil && len(l.served) == 0 {
+		return "no worker is running"
+	}
+	for _, queue := range queues {
+		if l.paused[queue] {
+			return "queue " + queue + " is paused"
+		}
+	}
+	return ""
 }
 
 // maxPlaces bounds how many exports are looked for in the queues at once: each
@@ -194,8 +230,11 @@ func (l *Lookout) readQueues(ctx context.Context, records []*export.Record, seen
 			line.names = append(line.names, name)
 			for _, queue := range l.queuesOf(name) {
 				lengths[queue] = p.LLen(ctx, pendingKey(queue))
-				paused[queue] = p.Exists(ctx, "asynq:{"+queue+"}:paused")
+				paused[queue] = p.Exists(ctx, pausedKey(queue))
 			}
+		}
+		for _, queue := range workQueues {
+			paused[queue] = p.Exists(ctx, pausedKey(queue))
 		}
 		for _, r := range records {
 			if r.State == export.Queued && len(places) < maxPlaces {
@@ -211,7 +250,10 @@ func (l *Lookout) readQueues(ctx context.Context, records []*export.Record, seen
 	}
 	slices.Sort(line.names)
 	for queue, n := range lengths {
-		line.length[queue], line.paused[queue] = int(n.Val()), paused[queue].Val() > 0
+		line.length[queue] = int(n.Val())
+	}
+	for queue, n := range paused {
+		line.paused[queue] = n.Val() > 0
 	}
 	for _, r := range records {
 		if at := places[r.ID]; at != nil && at.Err() == nil {
@@ -220,13 +262,20 @@ func (l *Lookout) readQueues(ctx context.Context, records []*export.Record, seen
 			line.place[r.ID] = line.before(r.Account, queue) + max(0, line.length[queue]-1-behind)
 		}
 	}
-	if line.served, err = l.servedQueues(len(places) > 0); err != nil {
+	if line.served, err = l.servedQueues(len(seen) > 0); err != nil {
 		return nil, err
 	}
 	return line, nil
 }
 
 func pendingKey(queue string) string { return "asynq:{" + queue + "}:pending" }
+
+func pausedKey(queue string) string { return "asynq:{" + queue + "}:paused" }
+
+// workQueues are those of what is no submit.
+var workQueues = []string{
+	tasks.QueuePoll, tasks.QueueUrgent, tasks.QueueMirror, tasks.QueueBulk, tasks.QueueSeal, tasks.QueueNotify,
+}
 
 // taskOf returns the queue and the TaskID of a queued export's submit.
 func taskOf(r *export.Record) (queue, taskID string) {
@@ -330,7 +379,7 @@ func (s Standing) Summary(now time.Time) string {
 		text += "; no further exports for " + roughly(s.Today.Ends.Sub(now))
 	}
 	if st.Halted != "" {
-		text += "; HALTED: " + halted(st)
+		text += "; HALTED: it waits for " + halted(st)
 	}
 	return text
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -208,7 +209,7 @@ func TestWhatHoldsAQueuedExportUp(t *testing.T) {
 }
 
 func TestWhatARunningExportWaitsFor(t *testing.T) {
-	w := newWatch(t)
+	w := newWatch(t, tasks.QueuePoll)
 	now := time.Now()
 	w.purses["default"].status.Held = []budget.Slot{{Export: "x", Expected: w.purses["default"].status.At.Add(3 * time.Minute)}}
 	for want, change := range map[string]func(*export.Record){
@@ -236,6 +237,62 @@ func TestWhatARunningExportWaitsFor(t *testing.T) {
 		must(t, err)
 		if got := out.WaitingFor["x"]; (got == "") != s.Final() {
 			t.Errorf("%s waits for %q", s, got)
+		}
+	}
+}
+
+// Nobody must wait for a render or a transfer that nobody will look after.
+func TestARunningExportTellsWhatIsInTheWay(t *testing.T) {
+	now := time.Now()
+	states := map[string]func(*export.Record){
+		"submitting": func(r *export.Record) { r.State = export.Submitting },
+		"rendering":  func(r *export.Record) { r.State, r.SubmittedAt = export.Rendering, now },
+		"clip":       func(r *export.Record) { r.State, r.ClipCount = export.Mirroring, 1 },
+		"link":       func(r *export.Record) { r.State, r.Read = export.Mirroring, export.ReadRefresh },
+		"manifest":   func(r *export.Record) { r.State = export.Mirroring },
+	}
+	look := func(w *watch) control.Outlook {
+		t.Helper()
+		var records []*export.Record
+		for id, change := range states {
+			r := export.New(id, json.RawMessage(`{}`), "", "p", now)
+			change(r)
+			records = append(records, r)
+		}
+		out, err := w.lookout.Look(t.Context(), records)
+		must(t, err)
+		return out
+	}
+
+	idle := look(newWatch(t))
+	for id := range states {
+		if got := idle.WaitingFor[id]; !strings.HasSuffix(got, "; no worker is running") || strings.Contains(got, "read again") {
+			t.Errorf("without a worker %s waits for %s", id, got)
+		}
+	}
+	if got := idle.Fleet; len(got) != 1 || !strings.HasPrefix(got[0], "NO WORKER is running") {
+		t.Errorf("without a worker: %q", got)
+	}
+
+	w := newWatch(t, tasks.QueuePoll)
+	if got := look(w).Fleet; len(got) > 0 {
+		t.Errorf("nothing is in the way: %q", got)
+	}
+	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
+	for queue, waits := range map[string][]string{
+		tasks.QueuePoll: {"rendering", "link"}, tasks.QueueMirror: {"clip"}, tasks.QueueUrgent: {"clip"}, tasks.QueueBulk: {"clip"},
+		tasks.QueueSeal: {"manifest"}, tasks.QueueNotify: nil,
+	} {
+		must(t, inspector.PauseQueue(queue))
+		out := look(w)
+		must(t, inspector.UnpauseQueue(queue))
+		for id := range states {
+			if got := strings.HasSuffix(out.WaitingFor[id], "; queue "+queue+" is paused"); got != slices.Contains(waits, id) {
+				t.Errorf("%s is paused: %s waits for %s", queue, id, out.WaitingFor[id])
+			}
+		}
+		if got := out.Fleet; len(got) != 1 || got[0] != "PAUSED, until `clipferry resume`: "+queue {
+			t.Errorf("%s is paused: %q", queue, got)
 		}
 	}
 }
@@ -285,7 +342,7 @@ func TestAccountsAreSummedUp(t *testing.T) {
 		got = append(got, s.Summary(time.Now()))
 	}
 	want := []string{
-		"default: 0 of 5 slots used, next request in 10 s, 0 queued, 96 units spent today; HALTED: the provider to accept the API key again, which it refuses (401 or 403)",
+		"default: 0 of 5 slots used, next request in 10 s, 0 queued, 96 units spent today; HALTED: it waits for the provider to accept the API key again, which it refuses (401 or 403)",
 		"eu: 4 of 5 slots used, 3 requests left at once, 4 queued",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {

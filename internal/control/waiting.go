@@ -10,6 +10,7 @@ import (
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/pace"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 // waitingFor says what an open export waits for, in words that follow "waits for".
@@ -18,15 +19,23 @@ func waitingFor(r *export.Record, s *Standing, line *lines, now time.Time) strin
 	case export.Queued:
 		return queuedFor(r, s, line, now)
 	case export.Submitting:
-		return "the provider's answer to the order"
+		return but("the provider's answer to the order", line.hindrance())
 	case export.Rendering:
-		return renderingFor(r, s.Budget, now)
+		return renderingFor(r, s.Budget, line, now)
 	default:
 		if line.bucket.Open {
 			return BucketHalted(line.bucket, now)
 		}
-		return mirroringFor(r)
+		return mirroringFor(r, line)
 	}
+}
+
+// but adds what is in the way, if anything is.
+func but(text, hindrance string) string {
+	if hindrance == "" {
+		return text
+	}
+	return text + "; " + hindrance
 }
 
 func queuedFor(r *export.Record, s *Standing, line *lines, now time.Time) string {
@@ -63,7 +72,7 @@ func queuedFor(r *export.Record, s *Standing, line *lines, now time.Time) string
 	return fmt.Sprintf("%s, %s in line, starts %s", what, ordinal(place+1), when)
 }
 
-func renderingFor(r *export.Record, st budget.Status, now time.Time) string {
+func renderingFor(r *export.Record, st budget.Status, line *lines, now time.Time) string {
 	text := "its render"
 	for _, slot := range st.Held {
 		if left := slot.Expected.Sub(st.At); slot.Export == r.ID && left > 0 {
@@ -72,6 +81,9 @@ func renderingFor(r *export.Record, st budget.Status, now time.Time) string {
 	}
 	if st.Halted != "" {
 		return text + "; " + halted(st)
+	}
+	if h := line.hindrance(tasks.QueuePoll); h != "" {
+		return but(text, h)
 	}
 	next := r.PollAt
 	if st.RequestsPerMinute > 0 {
@@ -87,23 +99,27 @@ func renderingFor(r *export.Record, st budget.Status, now time.Time) string {
 	return text + "; read again within " + roughly(next.Sub(now))
 }
 
-func mirroringFor(r *export.Record) string {
-	var parts []string
+func mirroringFor(r *export.Record, line *lines) string {
+	var parts, queues []string
 	switch r.Read {
 	case export.ReadRefresh:
 		parts = append(parts, "a fresh link from the provider")
 	case export.ReadMissing:
 		parts = append(parts, "links that the provider has not given yet")
 	}
+	if len(parts) > 0 {
+		queues = append(queues, tasks.QueuePoll)
+	}
+	clips := []string{tasks.QueueUrgent, tasks.QueueMirror, tasks.QueueBulk}
 	switch n := r.ClipCount - r.ArchivedCount - r.FailedCount; {
 	case n == 1:
-		parts = append(parts, "1 clip on its way")
+		parts, queues = append(parts, "1 clip on its way"), append(queues, clips...)
 	case n > 1:
-		parts = append(parts, fmt.Sprintf("%d clips on their way", n))
+		parts, queues = append(parts, fmt.Sprintf("%d clips on their way", n)), append(queues, clips...)
 	case len(parts) == 0:
-		parts = append(parts, "its manifest")
+		parts, queues = append(parts, "its manifest"), append(queues, tasks.QueueSeal)
 	}
-	return strings.Join(parts, ", ")
+	return but(strings.Join(parts, ", "), line.hindrance(queues...))
 }
 
 // halted says why nothing is spent.

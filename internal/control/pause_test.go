@@ -1,0 +1,40 @@
+package control_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/clipferry/clipferry/tasks"
+)
+
+func TestOrderQueuesAreThoseOfAllAccounts(t *testing.T) {
+	d := newDesk(t)
+	d.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p", Account: "seen"})
+	must(t, tasks.Announce(t.Context(), d.rdb, tasks.QueueMirror, "default"))
+	queues, err := d.OrderQueues("default", "named")
+	must(t, err)
+	want := []string{
+		"clipferry-front", "clipferry-front.named", "clipferry-submit", "clipferry-submit-high", "clipferry-submit-high.named",
+		"clipferry-submit-low", "clipferry-submit-low.named", "clipferry-submit.named", "clipferry-submit.seen",
+	}
+	if !slices.Equal(queues, want) {
+		t.Errorf("got  %s\nwant %s", strings.Join(queues, " "), strings.Join(want, " "))
+	}
+}
+
+func TestAPausedQueueIsPausedOnceAndSeen(t *testing.T) {
+	d := newDesk(t)
+	must(t, tasks.Announce(t.Context(), d.rdb, "videos", tasks.QueuePoll)) // the first one is somebody else's
+	must(t, d.Pause(t.Context(), tasks.QueueSubmit, tasks.QueueMirror, "videos"))
+	must(t, d.Pause(t.Context(), tasks.QueueSubmit))
+	resumed, err := d.Resume(t.Context(), tasks.QueueSubmit, tasks.QueuePoll)
+	if err != nil || !slices.Equal(resumed, []string{tasks.QueueSubmit}) {
+		t.Errorf("%q, %v", resumed, err)
+	}
+	// Also one that nothing was ever put into is found, and only ours are.
+	resumed, err = d.Resume(t.Context())
+	if err != nil || !slices.Equal(resumed, []string{tasks.QueueMirror}) {
+		t.Errorf("%q, %v", resumed, err)
+	}
+}
