@@ -105,7 +105,7 @@ func parseRetry(body []byte) (export.RetryOptions, error) {
 	}
 	o := export.RetryOptions{PayAgain: said.PayAgain}
 	if said.SubmittedAs == nil {
-		return o, nil
+		return o, checkNotNull(body)
 	}
 	o.SubmittedAs = *said.SubmittedAs
 	if wrong := control.CheckTask(o.SubmittedAs); wrong != "" {
@@ -115,6 +115,21 @@ func parseRetry(body []byte) (export.RetryOptions, error) {
 		return o, fail(http.StatusBadRequest, "submitted_as, pay_again: exclude each other: either it was accepted, or it is ordered again")
 	}
 	return o, nil
+}
+
+// checkNotNull refuses a task of null, as a variable without a value becomes: it
+// is no less empty than "".
+func checkNotNull(body []byte) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(body, &fields); err != nil {
+		return fail(http.StatusBadRequest, wrongRetry(err))
+	}
+	for name := range fields {
+		if strings.EqualFold(name, "submitted_as") {
+			return fail(http.StatusBadRequest, "submitted_as: must not be null: it is the id of the provider's task; leave it out where there is none")
+		}
+	}
+	return nil
 }
 
 func wrongRetry(err error) string {

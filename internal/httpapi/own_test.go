@@ -105,6 +105,9 @@ func TestARetryThatIsNotMeantSoChangesNothing(t *testing.T) {
 	})
 	for body, want := range map[string]string{
 		`{"submitted_as":""}`:                                 "submitted_as: must not be empty",
+		`{"submitted_as":null}`:                               "submitted_as: must not be null",
+		`{"Submitted_As":null}`:                               "submitted_as: must not be null",
+		`{"submitted_as":"t","submitted_as":null}`:            "submitted_as: must not be null",
 		`{"submitted_as":" task_9"}`:                          "submitted_as: must be the id",
 		`{"submitted_as":"` + strings.Repeat("x", 300) + `"}`: "submitted_as: must have at most",
 		`{"submitted_as":9}`:                                  "submitted_as: must be a string, not a number",
