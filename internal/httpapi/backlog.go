@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -46,9 +47,13 @@ func Backlog(rdb redis.UniversalClient) func(context.Context) (int, error) {
 // count for each of them would.
 const backlogAge = time.Second
 
-// backlogCache is the last count.
+// backlogCache is the last count. While somebody counts, it does for all others.
 type backlogCache struct {
-	mu      sync.Mutex
+	counting sync.Mutex
+	last     atomic.Pointer[backlogCount]
+}
+
+type backlogCount struct {
 	at      time.Time
 	waiting int
 }
@@ -59,21 +64,31 @@ func (a *API) checkWaiting(ctx context.Context) error {
 	if a.o.MaxWaiting == 0 {
 		return nil
 	}
-	a.waiting.mu.Lock()
-	defer a.waiting.mu.Unlock()
-	if now := a.now(); now.Sub(a.waiting.at) >= backlogAge {
+	if n := a.countWaiting(ctx); n >= a.o.MaxWaiting {
+		return &failure{
+			status: http.StatusTooManyRequests, retryAfter: 30 * time.Second,
+			message: fmt.Sprintf("%d exports wait already, and CLIPFERRY_HTTP_MAX_WAITING is %d; try again later", n, a.o.MaxWaiting),
+		}
+	}
+	return nil
+}
+
+// countWaiting returns how many exports wait, or waited a moment ago. Nobody waits
+// for another's count: a Redis that hangs would hold all of them up in turn.
+func (a *API) countWaiting(ctx context.Context) int {
+	last := a.waiting.last.Load()
+	if (last == nil || a.now().Sub(last.at) >= backlogAge) && a.waiting.counting.TryLock() {
+		defer a.waiting.counting.Unlock()
 		n, err := a.o.Waiting(ctx)
 		if err != nil {
 			a.log.WarnContext(ctx, "the waiting exports could not be counted", "error", err)
 			n = 0
 		}
-		a.waiting.at, a.waiting.waiting = now, n
+		last = &backlogCount{a.now(), n}
+		a.waiting.last.Store(last)
 	}
-	if a.waiting.waiting >= a.o.MaxWaiting {
-		return &failure{
-			status: http.StatusTooManyRequests, retryAfter: 30 * time.Second,
-			message: fmt.Sprintf("%d exports wait already, and CLIPFERRY_HTTP_MAX_WAITING is %d; try again later", a.waiting.waiting, a.o.MaxWaiting),
-		}
+	if last == nil {
+		return 0
 	}
-	return nil
+	return last.waiting
 }

@@ -2,6 +2,9 @@ package httpapi
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -56,6 +59,24 @@ func TestWhoSeesTheMonitor(t *testing.T) {
 				t.Errorf("%s, WWW-Authenticate %q", resp.Status, resp.Header.Get("WWW-Authenticate"))
 			}
 		})
+	}
+}
+
+// TestAProxyThatDoesNotSayItIsOne: nginx, left as it comes, names our address as
+// the host and adds no header, but speaks HTTP/1.0, which no browser does.
+func TestAProxyThatDoesNotSayItIsOne(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.Monitor.Loopback = true })
+	for proto, want := range map[string]string{"HTTP/1.0": "403", "HTTP/1.1": "200"} {
+		conn, err := net.Dial("tcp", f.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "GET %s %s\r\nHost: %s\r\nConnection: close\r\n\r\n", queuesPath, proto, loopbackHost)
+		answer, err := io.ReadAll(conn)
+		conn.Close()
+		if err != nil || !strings.HasPrefix(string(answer), proto+" "+want) {
+			t.Errorf("%s: %.60s %v", proto, answer, err)
+		}
 	}
 }
 

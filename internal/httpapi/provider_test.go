@@ -72,6 +72,9 @@ var refusals = []struct {
 	{"a list", "POST", "/api/v2/clips/export", `[]`, nil, 400, "must be a JSON object"},
 	{"form", "POST", "/api/v2/clips/export", `project_id=p`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "application/json"},
 	{"latin-1", "POST", "/api/v2/clips/export", `{}`, []string{"Content-Type", "application/json; charset=latin1"}, 415, "UTF-8"},
+	{"compressed", "POST", "/api/v2/clips/export", `{"project_id":"p"}`, []string{"Content-Encoding", "gzip"}, 415, "must not be compressed"},
+	{"an id that is no path", "POST", "/api/v2/clips/export", `{"project_id":"p","job_id":".."}`, nil, 400, "job_id: can't be asked for over HTTP"},
+	{"another that is none", "POST", "/api/v2/clips/export", `{"project_id":"p","job_id":"."}`, nil, 400, "job_id: can't be asked for over HTTP"},
 	{"large", "POST", "/api/v2/clips/export", `{"project_id":"` + strings.Repeat("x", tasks.MaxPayload) + `"}`, nil, 413, "at most 65536 bytes"},
 	{"bad notify", "POST", "/api/v2/clips/export", `{"project_id":"p","notify":{"webhook":"ftp://x"}}`, nil, 400, "notify: webhook must start with https://"},
 	{"two keys", "POST", "/api/v2/clips/export", `{"project_id":"p","job_id":"a"}`, []string{"Idempotency-Key", "b"}, 400, "give only one"},
@@ -227,6 +230,19 @@ func TestALostAnswerOfTheQueueMakesNoSecondExport(t *testing.T) {
 	queue.fails = 3
 	got := f.call("POST", "/api/v2/clips/export", `{"project_id":"p"}`)
 	if got.status != 503 || got.header.Get("Retry-After") == "" || strings.Contains(got.body, "10.1.2.3") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	// Who has no key is told how to send it again all the same.
+	took := queue.took[len(queue.took)-1]
+	if !strings.Contains(got.message(t), "job_id "+took) {
+		t.Errorf("%s was taken in, and the answer is %s", took, got.body)
+	}
+	if again := f.submit(`{"project_id":"p","job_id":"` + took + `"}`); again != took {
+		t.Errorf("sent again it is %s, not %s", again, took)
+	}
+	queue.fails = 3
+	got = f.call("POST", "/api/v2/clips/export", `{"project_id":"p"}`, "Idempotency-Key", "k")
+	if got.status != 503 || !strings.Contains(got.message(t), "with the same Idempotency-Key") {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 }

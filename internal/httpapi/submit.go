@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/clipferry/clipferry/tasks"
@@ -37,6 +38,9 @@ func (a *API) submit(w http.ResponseWriter, r *http.Request) error {
 	if e.Notify != nil && e.Notify.Webhook != "" && !a.o.Webhooks {
 		return tasks.Faults{{Field: "notify", Message: "webhooks are off here: no signing secret is configured (CLIPFERRY_WEBHOOK_SECRETS)"}}
 	}
+	if e.JobID == "." || e.JobID == ".." { // which no path can hold: clients and servers take them out
+		return tasks.Faults{{Field: "job_id", Message: "can't be asked for over HTTP, since it is no name in a path; use another"}}
+	}
 	if err := takeIdempotencyKey(r, &e); err != nil {
 		return err
 	}
@@ -65,6 +69,9 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 			return nil, fail(http.StatusUnsupportedMediaType, "the body must be UTF-8")
 		}
 	}
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return nil, fail(http.StatusUnsupportedMediaType, "the body must not be compressed")
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, tasks.MaxPayload))
 	var large *http.MaxBytesError
 	switch {
@@ -90,8 +97,10 @@ var enqueuePauses = []time.Duration{100 * time.Millisecond, 500 * time.Milliseco
 // enqueue puts the export in the queue. It always has an id first, so that a
 // Redis whose answer was lost can be asked again without a second export.
 func (a *API) enqueue(ctx context.Context, e tasks.Export) (string, error) {
+	again := "with the same Idempotency-Key or job_id"
 	if e.JobID == "" {
 		e.JobID = tasks.NewID()
+		again = "with the job_id " + e.JobID
 	}
 	for try := 0; ; try++ {
 		id, err := a.o.Queue.Enqueue(ctx, e)
@@ -109,8 +118,8 @@ func (a *API) enqueue(ctx context.Context, e tasks.Export) (string, error) {
 		case try == len(enqueuePauses) || ctx.Err() != nil:
 			return "", &failure{
 				status: http.StatusServiceUnavailable, retryAfter: 5 * time.Second, err: err,
-				message: "the queue does not answer, so the export may be taken in or not; send it again with the same " +
-					"Idempotency-Key, which never makes two of it",
+				message: "the queue does not answer, so the export may be taken in or not; send it again " + again +
+					", which never makes two of it",
 			}
 		}
 		pause := time.NewTimer(enqueuePauses[try])
