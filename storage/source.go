@@ -18,10 +18,11 @@ var (
 )
 
 const (
-	// maxReadAttempts bounds the attempts to read one part in a row without a
-	// byte of progress, maxReadCuts those with some.
+	// maxReadAttempts bounds the attempts to read one part in a row without
+	// progress worth the name, maxReadCuts those with some.
 	maxReadAttempts = 6
 	maxReadCuts     = 50
+	readProgress    = 64 << 10
 )
 
 // partSource reads parts of one version of a file.
@@ -51,7 +52,7 @@ func (s *partSource) read(ctx context.Context, offset int64, b []byte) error {
 		if !s.ranged() {
 			got = 0
 		}
-		if n > 0 {
+		if n >= readProgress {
 			stuck = 0
 		}
 		stuck++

@@ -10,7 +10,11 @@ import (
 )
 
 // errStalled is the cancel cause of a read that made no progress.
-var errStalled = errors.New("no bytes came for too long")
+var errStalled = errors.New("no bytes came for too long, or hardly any")
+
+// stallBytes have to come within each stall timeout: a source that drips would
+// otherwise hold a transfer for ever.
+const stallBytes = 64 << 10
 
 // Body is the answer to one request. Reading it yields io.EOF only where the
 // transfer ended as announced.
@@ -29,6 +33,9 @@ type Body struct {
 	limit  int64
 	stall  time.Duration
 	timer  *time.Timer
+	// since the last stallBytes: how many more came, and how long they were waited for
+	came   int
+	waited time.Duration
 }
 
 func (b *Body) attach(ctx context.Context, cancel context.CancelCauseFunc, body io.ReadCloser, stall time.Duration) {
@@ -39,10 +46,16 @@ func (b *Body) attach(ctx context.Context, cancel context.CancelCauseFunc, body 
 
 // Read implements io.Reader. Its errors are *fault.Fault, io.EOF apart.
 func (b *Body) Read(p []byte) (int, error) {
-	b.timer.Reset(b.stall)
+	b.timer.Reset(b.stall - b.waited)
+	began := time.Now()
 	n, err := b.body.Read(p)
 	b.timer.Stop()
 	b.read += int64(n)
+	if b.came += n; b.came >= stallBytes {
+		b.came, b.waited = 0, 0
+	} else {
+		b.waited += time.Since(began)
+	}
 	if b.read > b.limit {
 		return n, tooLarge(b.limit)
 	}

@@ -39,7 +39,7 @@ type Options struct {
 	AllowedCIDRs []netip.Prefix
 	// MaxSize is the largest file read, in bytes.
 	MaxSize int64
-	// StallTimeout is how long a read may go without a single byte, and how
+	// StallTimeout is how long a read may wait for the next 64 KiB, and how
 	// long the answer's headers may take.
 	StallTimeout time.Duration
 	// ConnectTimeout bounds the name lookup with the connection, and the TLS

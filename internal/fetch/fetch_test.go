@@ -199,6 +199,51 @@ func TestBrokenBodies(t *testing.T) {
 	}
 }
 
+// A source that drips is as good as a silent one, however long it drips.
+func TestDrippingSourceIsCutOff(t *testing.T) {
+	link := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "1000000")
+		for r.Context().Err() == nil {
+			_, _ = w.Write([]byte{1})
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	b, err := newClient(t).Open(ctx, link, whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	got, err := io.ReadAll(b)
+	if !errors.Is(err, errStalled) || fault.ClassOf(err) != fault.Retry || len(got) == 0 {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
+// A caller that takes its time over a source that does not is no stall.
+func TestSlowReaderIsNoStall(t *testing.T) {
+	file := bytes.Repeat([]byte("0123456789"), 100_000)
+	link := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(file) })
+	b, err := newClient(t, func(o *Options) { o.StallTimeout = 100 * time.Millisecond }).Open(t.Context(), link, whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	var got []byte
+	for p := make([]byte, 1000); err == nil; { // less than has to come within the timeout
+		var n int
+		n, err = b.Read(p)
+		if got = append(got, p[:n]...); len(got) < 5000 {
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+	if !errors.Is(err, io.EOF) || !bytes.Equal(got, file) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
 func TestSilentSourceIsCutOff(t *testing.T) {
 	link := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	_, err := newClient(t).Open(t.Context(), link, whole)
