@@ -84,7 +84,8 @@ func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
 		return nil, err
 	}
 	o := httpapi.Options{
-		Exports: control.New(f.Redis, f.Ledger, time.Now), Archive: f.Archive, Logger: f.Logger,
+		Exports: control.Remembering{Desk: control.New(f.Redis, f.Ledger, time.Now), Receipts: f.Archive, Logger: f.Logger},
+		Archive: f.Archive, Logger: f.Logger,
 		Queue:     tasks.NewClientFromRedis(f.Redis, tasks.WithTraceHeaders(f.Tracing.Headers)),
 		PublicURL: cfg.HTTPPublicURL, LinkTTL: cfg.HTTPLinkTTL, Retention: cfg.LedgerRetention,
 		Webhooks: len(cfg.WebhookSecrets) > 0,

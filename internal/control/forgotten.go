@@ -1,0 +1,68 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
+	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// Receipts finds one export's receipt in S3, and what was archived.
+type Receipts interface {
+	Receipt(ctx context.Context, id string) (storage.Receipt, bool, error)
+	Manifests
+}
+
+// Remembering is a Desk that also tells, to who only asks, of exports that Redis
+// has lost and S3 has not: a program that is told "no such export" of one that is
+// paid for orders it again. It changes nothing; to go on with them is for
+// [Desk.Recover].
+type Remembering struct {
+	*Desk
+	Receipts Receipts
+	Logger   *slog.Logger
+}
+
+// lostRecord is what is wrong with an export that only its receipt knows.
+const lostRecord = "Redis has lost this export, which was paid for: `clipferry recover` takes it up again"
+
+// Get is [Desk.Get]; of an export that Redis does not know and S3 does, it tells
+// how it stood. One that ended without an archive stays unknown: there is nothing
+// left that a new order would pay for twice.
+func (d Remembering) Get(ctx context.Context, id string) (*export.Record, error) {
+	r, err := d.Desk.Get(ctx, id)
+	if !errors.Is(err, ErrUnknown) || !tasks.ValidID(id) {
+		return r, err
+	}
+	receipt, found, failed := d.Receipts.Receipt(ctx, id)
+	if failed != nil {
+		return nil, fmt.Errorf("export %s is not in Redis, and its receipt can't be read: %w", id, failed)
+	}
+	if !found || receipt.ID != id { // which S3 may take for the same in another case
+		return nil, err
+	}
+	switch receipt.State {
+	case storage.ReceiptOpen, storage.ReceiptDoubt, storage.ReceiptDone:
+	default:
+		return nil, err
+	}
+	r, failed = Rebuilt(ctx, d.Receipts, receipt, d.now())
+	if failed != nil {
+		return nil, fmt.Errorf("export %s is not in Redis, and its receipt is of no use: %w", id, failed)
+	}
+	switch {
+	case r.State == export.Archived:
+		return r, nil
+	case receipt.State == storage.ReceiptDone: // and its manifest has been removed
+		return nil, err
+	}
+	r.Error = lostRecord
+	d.Logger.ErrorContext(ctx, "an export that is asked for was paid for and is not in Redis; run `clipferry recover`",
+		logkey.Export, id, logkey.ExportTaskID, receipt.ExportTaskID)
+	return r, nil
+}

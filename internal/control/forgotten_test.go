@@ -1,0 +1,85 @@
+package control_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// Receipt finds an id whatever its case, as some S3 servers do.
+func (rs receipts) Receipt(_ context.Context, id string) (storage.Receipt, bool, error) {
+	for _, r := range rs {
+		if err, ok := r.(error); ok {
+			return storage.Receipt{}, false, err
+		}
+		if receipt := r.(storage.Receipt); strings.EqualFold(receipt.ID, id) {
+			return receipt, true, nil
+		}
+	}
+	return storage.Receipt{}, false, nil
+}
+
+// Who asks for an export that is paid for must not hear that there is none, and
+// order it again, because Redis was lost.
+func TestWhatRedisHasLostIsTold(t *testing.T) {
+	d := newDesk(t)
+	receipt := func(id string, state storage.ReceiptState) storage.Receipt {
+		return storage.Receipt{
+			ID: id, ExportTaskID: "task-" + id, ProjectID: "p", State: state, Submitted: time.Now().Add(-time.Hour),
+			Request: json.RawMessage(`{"project_id":"p"}`),
+		}
+	}
+	doubt := receipt("doubt", storage.ReceiptDoubt)
+	doubt.ExportTaskID, doubt.Intent = "", "run"
+	broken := receipt("broken", storage.ReceiptOpen)
+	broken.Request = json.RawMessage(`{"project_id":7}`)
+	log := &bytes.Buffer{}
+	desk := control.Remembering{
+		Desk: d.Desk, Logger: slog.New(slog.NewTextHandler(log, nil)),
+		Receipts: receipts{
+			receipt("open", storage.ReceiptOpen), receipt("d", storage.ReceiptDone), receipt("done", storage.ReceiptDone), doubt, broken,
+			receipt("failed", storage.ReceiptFailed), receipt("expired", storage.ReceiptExpired),
+			receipt("canceled", storage.ReceiptCanceled), receipt("void", storage.ReceiptVoid),
+		},
+	}
+	for id, want := range map[string]export.State{"open": export.Rendering, "d": export.Archived, "doubt": export.Held} {
+		r, err := desk.Get(t.Context(), id)
+		if err != nil || r.State != want || r.ProjectID != "p" {
+			t.Errorf("%s: %+v, %v", id, r, err)
+			continue
+		}
+		lost := want != export.Archived
+		if strings.Contains(r.Error, "clipferry recover") != lost || strings.Contains(log.String(), "export="+id+" ") != lost {
+			t.Errorf("%s: error %q, log %s", id, r.Error, log)
+		}
+		if _, err := d.Get(t.Context(), id); !errors.Is(err, control.ErrUnknown) {
+			t.Errorf("%s: asking has made a record: %v", id, err)
+		}
+	}
+	for _, id := range []string{"OPEN", "done", "failed", "expired", "canceled", "void", "nobody", "no/such"} {
+		if r, err := desk.Get(t.Context(), id); !errors.Is(err, control.ErrUnknown) {
+			t.Errorf("%s: %+v, %v", id, r, err)
+		}
+	}
+	if _, err := desk.Get(t.Context(), "broken"); err == nil || errors.Is(err, control.ErrUnknown) {
+		t.Errorf("a receipt that can't be read: %v", err)
+	}
+	desk.Receipts = receipts{errors.New("S3 is down")}
+	if _, err := desk.Get(t.Context(), "open"); err == nil || errors.Is(err, control.ErrUnknown) {
+		t.Errorf("nobody can say: %v", err)
+	}
+	d.enqueue(t, tasks.Export{JobID: "waits", ProjectID: "p"})
+	if r, err := desk.Get(t.Context(), "waits"); err != nil || r.State != export.Queued {
+		t.Errorf("what Redis knows: %+v, %v", r, err)
+	}
+}
