@@ -82,14 +82,21 @@ func (s stat) is(v verdict) bool {
 }
 
 // reject removes an object that S3 stored otherwise than it was sent, so that a
-// wrong file does not stand under a final key. It is never another worker's: see mine.
+// wrong file does not stand under a final key. It is never another worker's: see
+// mine, and the condition, where the server knows conditions.
 func (m *mirror) reject(ctx context.Context, key string, st stat, v verdict) error {
 	f := fault.New(fault.Retry, fmt.Sprintf("S3 stored %s wrong: %d bytes instead of %d, or other ones", key, st.size, v.size), nil)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()
-	if _, err := m.a.s3.DeleteObject(ctx, &s3.DeleteObjectInput{
-		Bucket: &m.a.opts.Bucket, Key: &key, ExpectedBucketOwner: m.a.owner(), RequestPayer: m.a.payer(),
-	}); err != nil {
+	in := &s3.DeleteObjectInput{
+		Bucket: &m.a.opts.Bucket, Key: &key, IfMatch: optional(st.etag), ExpectedBucketOwner: m.a.owner(), RequestPayer: m.a.payer(),
+	}
+	_, err := m.a.s3.DeleteObject(ctx, in)
+	if isUnsupported(err) && in.IfMatch != nil {
+		in.IfMatch = nil
+		_, err = m.a.s3.DeleteObject(ctx, in)
+	}
+	if err != nil && !isMissing(err) && !isTaken(err) {
 		f.Err = err
 		return f.WithHint("it could not be removed: remove it, then retry the export")
 	}

@@ -38,7 +38,11 @@ func (a *Archive) createUpload(ctx context.Context, key string, at attributes) (
 	if err != nil {
 		return "", s3Fault(ctx, "beginning the upload of "+key, err)
 	}
-	return aws.ToString(out.UploadId), nil
+	if aws.ToString(out.UploadId) == "" {
+		// parts of no upload are objects, to some servers
+		return "", fault.New(fault.Retry, "S3 began an upload of "+key+" and gave it no id", nil)
+	}
+	return *out.UploadId, nil
 }
 
 // uploadPart puts part n (from 0) and returns its ETag. It repeats what may
@@ -144,6 +148,13 @@ func (a *Archive) completeUpload(ctx context.Context, key, upload string, parts 
 	defer cancel()
 	conditional := !a.noConditional.Load()
 	for {
+		if !conditional { // the next best: another worker may have been faster
+			if _, there, err := a.head(ctx, key); err != nil {
+				return "", err
+			} else if there {
+				return "", errKeyTaken
+			}
+		}
 		in := a.completeInput(key, upload, parts, v, conditional)
 		out, err := a.s3.CompleteMultipartUpload(ctx, in)
 		switch {

@@ -62,7 +62,24 @@ func (a *Archive) head(ctx context.Context, key string) (stat, bool, error) {
 	if out.ChecksumType != types.ChecksumTypeComposite {
 		st.crc, st.hasCRC = decodeCRC(aws.ToString(out.ChecksumCRC32))
 	}
-	return st, true, nil
+	if out.ContentLength == nil {
+		st.size, err = a.length(ctx, key)
+	}
+	return st, err == nil, err
+}
+
+// length is the size of an object whose HEAD did not tell it: something between
+// S3 and us may have taken it away.
+func (a *Archive) length(ctx context.Context, key string) (int64, error) {
+	out, err := a.getObject(ctx, key)
+	if err != nil {
+		return 0, s3Fault(ctx, "looking at "+key, err)
+	}
+	_ = out.Body.Close()
+	if out.ContentLength == nil {
+		return 0, fault.New(fault.Retry, "S3 does not tell the length of "+key, nil)
+	}
+	return *out.ContentLength, nil
 }
 
 func encodeCRC(crc uint32) string {
@@ -136,7 +153,11 @@ func (a *Archive) putSmall(ctx context.Context, key string, body []byte, v verdi
 		case isTaken(err):
 			return written{found: true}, nil
 		case isUnsupported(err) && conditional:
-			conditional = false // or something else that was asked for: it shows
+			// or it is something else that was asked for that the server lacks: it shows
+			if _, there, look := a.head(ctx, key); look != nil || there {
+				return written{found: there}, look
+			}
+			conditional = false
 			continue
 		case conditional && (httpStatus(err) == 0 || httpStatus(err) == http.StatusForbidden) && ctx.Err() == nil:
 			// A server may refuse and cut the connection before the body is through,
@@ -192,8 +213,8 @@ func (a *Archive) readBack(ctx context.Context, key string, into io.Writer) (siz
 	if err != nil {
 		return 0, "", s3Fault(ctx, "reading back "+key, err)
 	}
-	if want := aws.ToInt64(out.ContentLength); size != want {
-		return 0, "", fault.New(fault.Retry, fmt.Sprintf("reading back %s ended after %d of %d bytes", key, size, want), nil)
+	if want := out.ContentLength; want != nil && size != *want {
+		return 0, "", fault.New(fault.Retry, fmt.Sprintf("reading back %s ended after %d of %d bytes", key, size, *want), nil)
 	}
 	return size, hex.EncodeToString(sha.Sum(nil)), nil
 }

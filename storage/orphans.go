@@ -9,7 +9,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/clipferry/clipferry/internal/fault"
 )
+
+// brokenListing is the fault of a listing that does not get on: what is left of
+// it is not known.
+func brokenListing(what string) error {
+	return fault.New(fault.Retry, "S3 says that there are more "+what+", and does not list them", nil)
+}
 
 // AbortOrphans aborts multipart uploads under the prefix that were begun longer
 // ago than olderThan and whose transfer has not saved a checkpoint since. It
@@ -22,8 +30,16 @@ func (a *Archive) AbortOrphans(ctx context.Context, olderThan time.Duration) (in
 	})
 	var aborted int
 	var errs []error
+	var marker [2]string
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
+		if err == nil && aws.ToBool(page.IsTruncated) {
+			next := [2]string{aws.ToString(page.NextKeyMarker), aws.ToString(page.NextUploadIdMarker)}
+			if next == marker {
+				err = brokenListing("unfinished uploads")
+			}
+			marker = next
+		}
 		if err != nil {
 			return aborted, errors.Join(append(errs, s3Fault(ctx, "listing unfinished uploads", err))...)
 		}

@@ -80,8 +80,16 @@ func (a *Archive) Receipts(ctx context.Context) iter.Seq2[Receipt, error] {
 			Bucket: &a.opts.Bucket, Prefix: aws.String(a.key(receiptFolder) + "/"),
 			ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
 		})
+		var token string
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
+			if err == nil && aws.ToBool(page.IsTruncated) {
+				next := aws.ToString(page.NextContinuationToken)
+				if next == token {
+					err = brokenListing("receipts")
+				}
+				token = next
+			}
 			if err != nil {
 				yield(Receipt{}, s3Fault(ctx, "listing the receipts", err))
 				return

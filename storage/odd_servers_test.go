@@ -1,0 +1,185 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/s3test"
+)
+
+// putForeign writes an object as somebody else would.
+func putForeign(t *testing.T, srv *s3test.Server, key string, b []byte) {
+	t.Helper()
+	_, err := srv.Client().PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(s3test.Bucket), Key: &key, Body: bytes.NewReader(b)})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The first file on a server without conditional writes finds out about that;
+// what stands under its key stays.
+func TestNothingIsOverwrittenByTheFirstFile(t *testing.T) {
+	srv := s3test.Start(t)
+	proxied := newS3Proxy(t, srv, func(_ string, _ int, w http.ResponseWriter, r *http.Request, _ func(http.ResponseWriter)) bool {
+		if r.Header.Get("If-None-Match") != "" {
+			s3Error(w, http.StatusNotImplemented, "NotImplemented")
+			return true
+		}
+		return false
+	})
+	for _, size := range []int{5000, minPartSize + 5} {
+		a := newArchive(t, srv, func(o *Options) { o.Client = srv.ClientAt(proxied) })
+		key := fmt.Sprintf("exports/p/t/clip-%d.mp4", size)
+		theirs := clipOf(size, 81)
+		putForeign(t, srv, key, theirs)
+		_, err := a.Mirror(t.Context(), Job{Export: "e", Key: key, Link: serveFile(t, clipOf(size, 82))})
+		if fault.ClassOf(err) != fault.Terminal {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+		if !bytes.Equal(stored(t, a, key), theirs) {
+			t.Errorf("%d bytes: it was written over", size)
+		}
+	}
+}
+
+// What S3 stored wrong is removed only as long as it is that.
+func TestAWrongObjectIsRemovedOnlyIfItStillStands(t *testing.T) {
+	srv := s3test.Start(t)
+	clip := clipOf(5000, 83)
+	for name, known := range map[string]bool{"conditions known": true, "conditions unknown": false} {
+		key := "exports/p/t/" + name + ".mp4"
+		var conditions []string
+		proxied := newS3Proxy(t, srv, func(kind string, _ int, w http.ResponseWriter, r *http.Request, _ func(http.ResponseWriter)) bool {
+			switch kind {
+			case "head":
+				w.Header().Set("Content-Length", "4999")
+				w.Header().Set("ETag", `"wrong"`)
+				w.Header().Set("X-Amz-Meta-"+metaExport, "e")
+				w.Header().Set("X-Amz-Meta-"+metaSHA256, sum(clip))
+				return true
+			case "abort":
+				conditions = append(conditions, r.Header.Get("If-Match"))
+				if r.Header.Get("If-Match") == "" {
+					return false
+				}
+				if known {
+					s3Error(w, http.StatusPreconditionFailed, "PreconditionFailed")
+				} else {
+					s3Error(w, http.StatusNotImplemented, "NotImplemented")
+				}
+				return true
+			}
+			return false
+		})
+		a := newArchive(t, srv, func(o *Options) { o.Client = srv.ClientAt(proxied) })
+		if _, err := a.Mirror(t.Context(), Job{Export: "e", Key: key, Link: serveFile(t, clip)}); err == nil || fault.ClassOf(err) != fault.Retry {
+			t.Errorf("%s: %v", name, err)
+		}
+		_, stands, err := newArchive(t, srv).head(t.Context(), key)
+		if err != nil || stands != known {
+			t.Errorf("%s: stands %v, %v", name, stands, err)
+		}
+		if len(conditions) == 0 || conditions[0] != `"wrong"` {
+			t.Errorf("%s: removed under %q", name, conditions)
+		}
+	}
+}
+
+// A server, or what stands before it, that answers HEAD without a length is no
+// reason to remove a good object: it is read.
+func TestHeadWithoutALength(t *testing.T) {
+	srv := s3test.Start(t)
+	proxied := newS3Proxy(t, srv, func(kind string, _ int, w http.ResponseWriter, r *http.Request, pass func(http.ResponseWriter)) bool {
+		if kind != "head" {
+			return false
+		}
+		pass(&lengthless{ResponseWriter: w})
+		return true
+	})
+	for _, size := range []int{5000, minPartSize + 5} {
+		a := newArchive(t, srv, func(o *Options) { o.Client = srv.ClientAt(proxied) })
+		clip := clipOf(size, 84)
+		job := Job{Export: "e", Key: fmt.Sprintf("exports/p/t/clip-%d.mp4", size), Link: serveFile(t, clip)}
+		for range 2 {
+			obj, err := a.Mirror(t.Context(), job)
+			if err != nil || obj.SHA256 != sum(clip) || obj.Size != int64(size) {
+				t.Errorf("%d bytes: %+v, %v", size, obj, err)
+			}
+		}
+	}
+}
+
+// lengthless drops the Content-Length.
+type lengthless struct{ http.ResponseWriter }
+
+func (l *lengthless) WriteHeader(status int) {
+	l.Header().Del("Content-Length")
+	l.ResponseWriter.WriteHeader(status)
+}
+
+// An upload without a name would have its parts taken for the object itself.
+func TestAnUploadWithoutAnID(t *testing.T) {
+	srv := s3test.StartWeak(t)
+	proxied := newS3Proxy(t, srv, func(kind string, _ int, _ http.ResponseWriter, _ *http.Request, _ func(http.ResponseWriter)) bool {
+		return kind == "create" // 200 with nothing in it
+	})
+	a := newArchive(t, srv, func(o *Options) { o.Client = srv.ClientAt(proxied) })
+	key := "exports/p/t/clip.mp4"
+	_, err := a.Mirror(t.Context(), Job{Export: "e", Key: key, Link: serveFile(t, clipOf(minPartSize+5, 85))})
+	if err == nil || fault.ClassOf(err) != fault.Retry {
+		t.Error(err)
+	}
+	if _, stands, err := a.head(t.Context(), key); stands || err != nil {
+		t.Error("something stands there", err)
+	}
+}
+
+// A file that has to be compared while all buffers are in use is not waited for.
+func TestComparingTakesNoBuffer(t *testing.T) {
+	srv := s3test.Start(t)
+	a := newArchive(t, srv, func(o *Options) { o.PartsInFlight = 1 })
+	clip, key := clipOf(5000, 86), "exports/p/t/clip.mp4"
+	putForeign(t, srv, key, clip)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	obj, err := a.Mirror(ctx, Job{Export: "e", Key: key, Link: serveFile(t, clip)})
+	if err != nil || obj.SHA256 != sum(clip) {
+		t.Errorf("%+v, %v", obj, err)
+	}
+}
+
+// A listing that never ends, because its pages repeat themselves, is an error
+// where a part of it would be taken for the whole.
+func TestListingsThatRepeatThemselves(t *testing.T) {
+	hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Query().Has("uploads"):
+			_, _ = fmt.Fprint(w, `<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>exports/k</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker></ListMultipartUploadsResult>`)
+		case r.URL.Query().Has("list-type"):
+			_, _ = fmt.Fprint(w, `<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken></ListBucketResult>`)
+		}
+	}))
+	defer hs.Close()
+	a := newArchive(t, &s3test.Server{Endpoint: hs.URL})
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if _, err := a.AbortOrphans(ctx, time.Hour); err == nil || ctx.Err() != nil {
+		t.Errorf("uploads: %v", err)
+	}
+	var last error
+	for _, err := range a.Receipts(ctx) {
+		last = err
+	}
+	if last == nil || ctx.Err() != nil {
+		t.Errorf("receipts: %v", last)
+	}
+}
