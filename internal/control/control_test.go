@@ -127,7 +127,7 @@ func TestTheListIsNewestFirstAcrossQueuesAndLedger(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := ids(ledger.Filter{Limit: 3, Before: page[99].CreatedAt, BeforeID: page[99].ID}); fmt.Sprint(got) != fmt.Sprint(want[100:103]) {
+	if got := ids(ledger.Filter{Limit: 3, Before: control.LastOf(page).CreatedAt, BeforeID: control.LastOf(page).ID}); fmt.Sprint(got) != fmt.Sprint(want[100:103]) {
 		t.Errorf("the next page: %v", got)
 	}
 }

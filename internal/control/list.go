@@ -42,8 +42,24 @@ func (d *Desk) List(ctx context.Context, f ledger.Filter) ([]*export.Record, err
 		}
 	}
 	slices.SortFunc(found, newestFirst)
-	return found[:min(len(found), f.Limit)], nil
+	found = found[:min(len(found), f.Limit)]
+	showNewestFirst(found, len(found) == f.Limit)
+	return found, nil
 }
+
+// showNewestFirst puts those of one millisecond in order as well; but not the last
+// of them if more may follow, which would be of the same.
+func showNewestFirst(found []*export.Record, more bool) {
+	whole := found
+	for more && len(whole) > 0 && whole[len(whole)-1].CreatedAt.UnixMilli() == found[len(found)-1].CreatedAt.UnixMilli() {
+		whole = whole[:len(whole)-1]
+	}
+	slices.SortStableFunc(whole, func(a, b *export.Record) int { return b.CreatedAt.Compare(a.CreatedAt) })
+}
+
+// LastOf returns the export of a page, which is not empty, after which the next
+// one goes on: Before and BeforeID of its filter.
+func LastOf(page []*export.Record) *export.Record { return slices.MaxFunc(page, newestFirst) }
 
 // newestFirst is the order of the ledger's index, in which the next page goes on.
 func newestFirst(a, b *export.Record) int {

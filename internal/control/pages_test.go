@@ -43,6 +43,10 @@ func TestPagesShowEachExportOnce(t *testing.T) {
 			}
 		}
 	}
+	all, err := d.List(t.Context(), ledger.Filter{Limit: 500})
+	if err != nil || !slices.IsSortedFunc(all, func(a, b *export.Record) int { return b.CreatedAt.Compare(a.CreatedAt) }) {
+		t.Errorf("not the newest first (%v)", err)
+	}
 	for _, limit := range []int{1, 7, 30, 89, 90, 500} {
 		f, seen := ledger.Filter{Limit: limit}, map[string]int{}
 		for {
@@ -56,7 +60,7 @@ func TestPagesShowEachExportOnce(t *testing.T) {
 			if len(page) < limit || len(page) > 0 && seen[page[0].ID] > 1 {
 				break
 			}
-			last := page[len(page)-1]
+			last := control.LastOf(page)
 			f.Before, f.BeforeID = last.CreatedAt, last.ID
 		}
 		twice := 0

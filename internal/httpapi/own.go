@@ -174,7 +174,7 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 	out := page{Exports: []listed{}}
 	if len(found) > limit {
 		found = found[:limit]
-		out.NextCursor = cursorAfter(found[limit-1])
+		out.NextCursor = cursorAfter(control.LastOf(found))
 	}
 	waiting := a.waitingFor(r.Context(), found...)
 	for _, record := range found {
