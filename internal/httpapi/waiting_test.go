@@ -59,7 +59,7 @@ func TestAnswersSayWhatExportsWaitFor(t *testing.T) {
 	f.takeUp(queued)
 	f.change(queued, func(r *export.Record, now time.Time) error { return r.Accept(now, "task_1", "", "CREATED") })
 	f.call("GET", "/api/v2/clips/exports/"+queued, "").data(t, &v)
-	if !strings.HasPrefix(v.WaitingFor, "its render; read again within ") {
+	if v.WaitingFor != "its render; no worker is running" {
 		t.Errorf("a rendering one waits for %q", v.WaitingFor)
 	}
 	if got := f.call("GET", "/api/v2/clips/export/"+queued, ""); strings.Contains(got.body, "waiting_for") {
