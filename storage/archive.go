@@ -173,7 +173,10 @@ func New(o Options) (*Archive, error) {
 		return nil, err
 	}
 	a := &Archive{opts: o, log: o.Logger, now: o.Now, backoff: defaultBackoff, patience: defaultPatience}
-	a.s3 = s3.New(o.Client.Options(), func(so *s3.Options) { so.APIOptions = append(slices.Clip(so.APIOptions), a.bounded) })
+	a.s3 = s3.New(o.Client.Options(), func(so *s3.Options) {
+		so.APIOptions = append(slices.Clip(so.APIOptions), a.bounded)
+		so.HTTPClient = pageGuard{so.HTTPClient}
+	})
 	a.buffers = newBufferPool(int(a.partSize(o.Source.MaxSize())), o.PartsInFlight)
 	return a, nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"net/http"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -87,10 +88,14 @@ func (a *Archive) getDocument(ctx context.Context, key string, v any) (bool, err
 // nothing.
 func (a *Archive) readDocument(ctx context.Context, key string, v any) (string, error) {
 	out, err := a.getObject(ctx, key)
-	if isMissing(err) {
+	switch {
+	case err == nil:
+	case errorCode(err) == "NoSuchKey":
 		return "", nil
-	}
-	if err != nil {
+	case httpStatus(err) == http.StatusNotFound && errorCode(err) != "NoSuchBucket":
+		// S3 names what is missing. A bare 404 is somebody else's, and may cost a second payment.
+		return "", s3Fault(ctx, "reading "+key, unavailable{err})
+	default:
 		return "", s3Fault(ctx, "reading "+key, err)
 	}
 	defer func() { _ = out.Body.Close() }()
