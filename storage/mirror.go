@@ -83,7 +83,8 @@ type mirror struct {
 	a          *Archive
 	job        Job
 	log        *slog.Logger
-	sequential bool // the source turned out to ignore ranges
+	sequential bool // the source turned out to ignore ranges, or to change between any two
+	changed    bool // it has changed under this call
 
 	mu      sync.Mutex // guards the counts and Progress
 	fetched int64      // read from the link by this call
@@ -216,7 +217,12 @@ func (m *mirror) startsAnew(ctx context.Context, err error) bool {
 	switch {
 	case errors.Is(err, errNoRanges):
 		m.sequential = true
-	case errors.Is(err, fetch.ErrChanged), errors.Is(err, errUploadGone):
+	case errors.Is(err, fetch.ErrChanged):
+		// Servers that take turns may each name another version of one file, and
+		// each of their answers is whole.
+		m.sequential = m.sequential || m.changed
+		m.changed = true
+	case errors.Is(err, errUploadGone):
 	case errors.Is(err, errStreamCut):
 		return fault.ClassOf(err) == fault.Retry // and nothing was recorded
 	default:

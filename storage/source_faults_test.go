@@ -196,13 +196,30 @@ func sourceFaults() []sourceFault {
 			}
 			return false
 		}},
+		{name: "every answer names another version", do: func(n int, o *origin, _ http.ResponseWriter, _ *http.Request) bool {
+			o.mu.Lock()
+			o.etag = fmt.Sprintf(`"v%d"`, n)
+			o.mu.Unlock()
+			return false
+		}},
+		{name: "a piece of a range at a time", do: func(_ int, o *origin, w http.ResponseWriter, r *http.Request) bool {
+			w.Header().Set("ETag", o.etag)
+			if r.Header.Get("Range") == "" {
+				answer(w, o.body, len(o.body))
+				return true
+			}
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes 0-999999/%d", len(o.body)))
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(o.body[:1_000_000])
+			return true
+		}},
 		{name: "changes with every request", do: func(n int, o *origin, _ http.ResponseWriter, _ *http.Request) bool {
 			o.mu.Lock()
 			o.body, o.etag = bytes.Clone(o.body), fmt.Sprintf(`"v%d"`, n)
 			o.body[len(o.body)/2]++
 			o.mu.Unlock()
 			return false
-		}, want: fault.Retry, content: true},
+		}}, // one answer is of one version
 	}
 }
 

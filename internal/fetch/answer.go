@@ -37,6 +37,9 @@ func (r Range) header() string {
 	return fmt.Sprintf("bytes=%d-%d", r.From, r.To)
 }
 
+// whole says that the range is all of the file, of whatever version.
+func (r Range) whole() bool { return r.From == 0 && r.To < 0 && r.IfRange == "" }
+
 // Info is what an answer says about the whole file.
 type Info struct {
 	// Size is the whole file's size in bytes, -1 when it was not announced.

@@ -19,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"time"
 )
 
@@ -137,27 +138,41 @@ func (c *Client) MaxSize() int64 { return c.opts.MaxSize }
 // Close drops idle connections. Reads under way go on.
 func (c *Client) Close() { c.closing() }
 
-// Open asks for the bytes rg of link, with one GET and never a HEAD, since
-// signed links may be valid for GET only.
+// Open asks for the bytes rg of link, with a GET and never a HEAD, since signed
+// links may be valid for GET only.
 //
 // The answer says which bytes came: a source without ranges, or one that has
 // changed since rg.IfRange, sends the whole file from its start. The caller
 // closes the Body; the context governs the whole read.
+//
+// A source that answers the whole as a range with less than that is asked once
+// more, without one.
 func (c *Client) Open(ctx context.Context, link string, rg Range) (*Body, error) {
 	u, err := parseLink(link)
 	if err != nil {
 		return nil, err
 	}
+	body, status, err := c.ask(ctx, u, rg, rg.header())
+	if rg.whole() && status == http.StatusPartialContent && errors.Is(err, ErrContent) {
+		body, _, err = c.ask(ctx, u, rg, "")
+	}
+	return body, err
+}
+
+// ask sends one request, without a Range header if that is empty.
+func (c *Client) ask(ctx context.Context, u *url.URL, rg Range, header string) (_ *Body, status int, _ error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		cancel(nil)
-		return nil, badLink("cannot be requested", scrub(err))
+		return nil, 0, badLink("cannot be requested", scrub(err))
 	}
 	req.Header.Set("User-Agent", c.opts.UserAgent)
 	req.Header.Set("Accept", "*/*")
 	req.Header.Set("Accept-Encoding", "identity")
-	req.Header.Set("Range", rg.header())
+	if header != "" {
+		req.Header.Set("Range", header)
+	}
 	if rg.IfRange != "" {
 		req.Header.Set("If-Range", rg.IfRange)
 	}
@@ -165,14 +180,14 @@ func (c *Client) Open(ctx context.Context, link string, rg Range) (*Body, error)
 	if err != nil {
 		err = requestFault(ctx, u, err)
 		cancel(nil)
-		return nil, err
+		return nil, 0, err
 	}
 	body, err := c.accept(resp, rg)
 	if err != nil {
 		cancel(nil)
 		_ = resp.Body.Close()
-		return nil, err
+		return nil, resp.StatusCode, err
 	}
 	body.attach(ctx, cancel, resp.Body, c.opts.StallTimeout)
-	return body, nil
+	return body, resp.StatusCode, nil
 }

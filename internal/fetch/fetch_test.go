@@ -146,6 +146,41 @@ func TestWrongAnswers(t *testing.T) {
 	}
 }
 
+// A source that answers ranges in its own way is asked for the file without one.
+func TestOddRangesAreDoneWithout(t *testing.T) {
+	file := "0123456789"
+	for name, span := range map[string]string{"a piece at a time": "bytes 0-3/10", "no total": "bytes 0-3/*", "no range": ""} {
+		asked := 0
+		link := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			asked++
+			w.Header().Set("ETag", `"v1"`)
+			if r.Header.Get("Range") == "" {
+				_, _ = io.WriteString(w, file)
+				return
+			}
+			if span != "" {
+				w.Header().Set("Content-Range", span)
+			}
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = io.WriteString(w, file[:4])
+		})
+		b, err := newClient(t).Open(t.Context(), link, whole)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		got, err := io.ReadAll(b)
+		_ = b.Close()
+		if err != nil || string(got) != file || b.Info.Ranges || b.Info.Size != 10 || asked != 2 {
+			t.Errorf("%s: %q, %v, %+v, after %d requests", name, got, err, b.Info, asked)
+		}
+		// a range in the middle is no such question
+		if _, err := newClient(t).Open(t.Context(), link, Range{From: 4, To: -1, IfRange: `"v1"`}); !errors.Is(err, ErrContent) {
+			t.Errorf("%s: from the middle: %v", name, err)
+		}
+	}
+}
+
 // Some stores remember that an object came to them in chunks; it is whole all the same.
 func TestCodingsThatChangeNothing(t *testing.T) {
 	for _, coding := range []string{"identity", "aws-chunked", "AWS-Chunked,", "aws-chunked, identity"} {
