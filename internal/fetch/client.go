@@ -75,13 +75,12 @@ func New(o Options) (*Client, error) {
 		Timeout:   o.ConnectTimeout,
 		KeepAlive: 15 * time.Second,
 		Resolver:  o.Resolver,
-		Control:   newGuard(o.AllowedCIDRs).control,
 	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true) // HTTP/2 would put all ranges on one connection
 	transport := &http.Transport{
 		Proxy:                  nil, // a proxy would connect for us, around the guard
-		DialContext:            dialer.DialContext,
+		DialContext:            newGuard(o.AllowedCIDRs).over(dialer),
 		Protocols:              protocols,
 		DisableCompression:     true,
 		TLSHandshakeTimeout:    o.ConnectTimeout,

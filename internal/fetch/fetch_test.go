@@ -409,8 +409,44 @@ func TestRebinding(t *testing.T) {
 	}
 }
 
-// answerDNS answers one question over a stream: an A record for A, nothing for others.
-func answerDNS(conn net.Conn, addr [4]byte) {
+// A name with addresses of both kinds is not refused because a good one does not
+// answer just now.
+func TestMixedAddresses(t *testing.T) {
+	dead := httptest.NewServer(nil)
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(dead.URL, "http://"))
+	dead.Close()
+	link := serve(t, func(http.ResponseWriter, *http.Request) {})
+	_, alive, _ := net.SplitHostPort(strings.TrimPrefix(link, "http://"))
+	good, bad := [4]byte{127, 0, 0, 1}, [4]byte{127, 0, 0, 2}
+	for name, c := range map[string]struct {
+		port  string
+		addrs [][4]byte
+		want  fault.Class
+	}{
+		"bad, then dead":  {port, [][4]byte{bad, good}, fault.Retry},
+		"dead, then bad":  {port, [][4]byte{good, bad}, fault.Retry},
+		"bad, then alive": {alive, [][4]byte{bad, bad, good}, ""},
+		"bad alone":       {alive, [][4]byte{bad, bad}, fault.Terminal},
+	} {
+		resolver := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+			client, server := net.Pipe()
+			go answerDNS(server, c.addrs...)
+			return client, nil
+		}}
+		b, err := newClient(t, func(o *Options) {
+			o.Resolver, o.AllowedCIDRs = resolver, []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+		}).Open(t.Context(), "http://clips.example:"+c.port+"/", whole)
+		if err == nil {
+			_ = b.Close()
+		}
+		if (err == nil) != (c.want == "") || (err != nil && fault.ClassOf(err) != c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// answerDNS answers one question over a stream: A records for A, nothing for others.
+func answerDNS(conn net.Conn, addrs ...[4]byte) {
 	defer conn.Close()
 	var n [2]byte
 	if _, err := io.ReadFull(conn, n[:]); err != nil {
@@ -426,10 +462,12 @@ func answerDNS(conn net.Conn, addr [4]byte) {
 	}
 	m.Response, m.Additionals = true, nil
 	if m.Questions[0].Type == dnsmessage.TypeA {
-		m.Answers = []dnsmessage.Resource{{
-			Header: dnsmessage.ResourceHeader{Name: m.Questions[0].Name, Class: dnsmessage.ClassINET},
-			Body:   &dnsmessage.AResource{A: addr},
-		}}
+		for _, addr := range addrs {
+			m.Answers = append(m.Answers, dnsmessage.Resource{
+				Header: dnsmessage.ResourceHeader{Name: m.Questions[0].Name, Class: dnsmessage.ClassINET},
+				Body:   &dnsmessage.AResource{A: addr},
+			})
+		}
 	}
 	b, err := m.Pack()
 	if err != nil {

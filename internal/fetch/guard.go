@@ -1,12 +1,15 @@
 package fetch
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"code.dny.dev/ssrf"
@@ -36,7 +39,30 @@ func newGuard(allowed []netip.Prefix) *guard {
 	return &guard{allowed: allowed, public: ssrf.New()}
 }
 
-// control is a net.Dialer's Control function.
+// over is the dialer under the guard. A name is refused for the addresses that it
+// has only if all of them are bad: of one that has good ones as well, which did
+// not answer, those are what failed.
+func (g *guard) over(d *net.Dialer) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		var passed atomic.Bool
+		guarded := *d
+		guarded.ControlContext = func(_ context.Context, network, address string, c syscall.RawConn) error {
+			err := g.control(network, address, c)
+			if err == nil {
+				passed.Store(true)
+			}
+			return err
+		}
+		conn, err := guarded.DialContext(ctx, network, address)
+		var blocked *blockedError
+		if errors.As(err, &blocked) && passed.Load() {
+			err = fmt.Errorf("no address answers, and %s", blocked.reason)
+		}
+		return conn, err
+	}
+}
+
+// control decides on one address.
 func (g *guard) control(network, address string, c syscall.RawConn) error {
 	if ap, err := netip.ParseAddrPort(address); err == nil {
 		addr := ap.Addr().Unmap()
