@@ -289,6 +289,29 @@ var ill = []struct {
 		fires:   []string{"ClipferryDeadLetters"},
 	},
 	{
+		name: "a dead letter while Prometheus is not an hour old",
+		but: map[string]string{
+			`clipferry_queue_tasks{instance="a",queue="clipferry-poll",state="archived"}`: `3x20 4x160`,
+		},
+		minutes: []int{30},
+		fires:   []string{"ClipferryDeadLetters"},
+	},
+	{
+		name: "dead letters that were deleted, and a new one",
+		but: map[string]string{
+			`clipferry_queue_tasks{instance="a",queue="clipferry-poll",state="archived"}`: `3x70 0x10 1x100`,
+		},
+		minutes: []int{90},
+		fires:   []string{"ClipferryDeadLetters"},
+	},
+	{
+		name: "a dead letter of two hours ago",
+		but: map[string]string{
+			`clipferry_queue_tasks{instance="a",queue="clipferry-poll",state="archived"}`: `3x30 4x150`,
+		},
+		minutes: []int{150},
+	},
+	{
 		name: "a queue is paused",
 		but: map[string]string{
 			`clipferry_queue_paused{instance="a",queue="clipferry-mirror"}`: `1x180`,
