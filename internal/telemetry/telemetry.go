@@ -22,9 +22,12 @@
 package telemetry
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -106,7 +109,7 @@ func (t *Telemetry) Registry() *prometheus.Registry { return t.registry }
 // rest is there.
 func (t *Telemetry) Handler() http.Handler {
 	return promhttp.InstrumentMetricHandler(t.registry, promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{
-		ErrorLog:            errorLog{t.log},
+		ErrorLog:            &errorLog{log: t.log, now: t.now},
 		ErrorHandling:       promhttp.ContinueOnError,
 		MaxRequestsInFlight: 4,
 		Timeout:             9 * time.Second, // under Prometheus's own ten
@@ -114,10 +117,21 @@ func (t *Telemetry) Handler() http.Handler {
 	}))
 }
 
-// errorLog passes what promhttp has to say on to slog.
-type errorLog struct{ log *slog.Logger }
+// errorLog passes what promhttp has to say on to slog, once a minute at most: of a
+// scraper that has left it speaks for every metric.
+type errorLog struct {
+	log  *slog.Logger
+	now  func() time.Time
+	last atomic.Int64 // Unix time
+}
 
-func (l errorLog) Println(v ...any) { l.log.Warn("metrics are not complete", logkey.Error, v) }
+// Println is promhttp's.
+func (l *errorLog) Println(v ...any) {
+	now := l.now().Unix()
+	if last := l.last.Load(); now-last >= 60 && l.last.CompareAndSwap(last, now) {
+		l.log.Warn("metrics are not complete", logkey.Error, strings.TrimSpace(fmt.Sprintln(v...)))
+	}
+}
 
 // account returns the value of the label account for an export's account.
 func (t *Telemetry) account(name string) string {
