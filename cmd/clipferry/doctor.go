@@ -80,8 +80,8 @@ func (d *doctor) tell(what string, f finding) {
 func (d *doctor) redis(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	if err := rdb.Ping(ctx).Err(); err != nil {
-		d.tell("Redis", finding{bad, fmt.Sprintf("%s does not answer: %v", cfg.Redis, err), hintFor(err)})
+	if err := reach(ctx, rdb); err != nil {
+		d.tell("Redis", finding{bad, fmt.Sprintf("%s %v", cfg.Redis, err), ""})
 		return
 	}
 	d.tell("Redis", finding{good, fmt.Sprintf("%s answers", cfg.Redis), ""})
@@ -187,7 +187,18 @@ func blame(what string, err error, hint string) finding {
 	if errors.As(err, &f) && f.Hint != "" {
 		hint = f.Hint
 	}
-	return finding{bad, what + cut(err.Error(), longest), hint}
+	return finding{bad, what + shorten(err.Error(), longest), hint}
+}
+
+// shorten leaves out the middle of a long text: a chain of errors begins with what
+// was tried and ends with why it failed.
+func shorten(text string, longest int) string {
+	runes := []rune(text)
+	if len(runes) <= longest {
+		return text
+	}
+	head := longest / 3
+	return string(runes[:head]) + " … " + string(runes[len(runes)-(longest-head):])
 }
 
 // examineS3 tries everything that the archive needs of the bucket.
@@ -204,7 +215,7 @@ func examineS3(ctx context.Context, archive *storage.Archive) []finding {
 			f.hint = r.Note
 		}
 		if r.Err != nil && r.Optional {
-			f.verdict = warn
+			f.verdict, f.text = warn, r.Name+": "+fault.SentenceOf(r.Err)
 		}
 		found = append(found, f)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -186,7 +187,8 @@ func TestRedisChecks(t *testing.T) {
 		{checkReplicas, "", good},
 		{checkMemory, "used_memory:71\nmaxmemory:100", warn},
 		{checkMemory, "used_memory:69\nmaxmemory:100", good},
-		{checkMemory, "used_memory:69\nmaxmemory:0", good},
+		{checkMemory, "used_memory:69\nmaxmemory:0", warn},
+		{checkMemory, "", warn},
 	} {
 		if got := c.check(parseInfo(c.info)); got.verdict != c.want || got.text == "" || (c.want != good) != (got.hint != "") {
 			t.Errorf("%q: %+v, want %s", c.info, got, c.want)
@@ -223,5 +225,36 @@ func TestJudgeKey(t *testing.T) {
 	}
 	if f := judgeKey("https://x", nil); f.verdict != good {
 		t.Errorf("%+v", f)
+	}
+}
+
+// A Redis that can't save refuses a PING, and is the one to be looked into.
+func TestARedisThatCannotSaveIsReached(t *testing.T) {
+	m := miniredis.RunT(t)
+	rdb := redis.NewClient(&redis.Options{Addr: m.Addr(), MaxRetries: -1})
+	t.Cleanup(func() { _ = rdb.Close() })
+	for _, c := range []struct{ says, want string }{
+		{"", ""},
+		{"MISCONF Errors writing to the AOF file: No space left on device", ""},
+		{"READONLY You can't write against a read only replica.", "refuses: READONLY You can't write against a read only replica.; point CLIPFERRY_REDIS_URL at the master"},
+	} {
+		m.SetError(c.says)
+		got := fmt.Sprint(reach(t.Context(), rdb))
+		if c.want == "" && got != "<nil>" || !strings.HasPrefix(got, c.want) {
+			t.Errorf("%s: %s", c.says, got)
+		}
+	}
+	m.Close()
+	if got := fmt.Sprint(reach(t.Context(), rdb)); !strings.HasPrefix(got, "does not answer: ") || !strings.HasSuffix(got, "see CLIPFERRY_REDIS_URL") {
+		t.Error(got)
+	}
+}
+
+func TestALongErrorKeepsItsCause(t *testing.T) {
+	if got := shorten("é"+strings.Repeat("x", 100)+"refused", 9); got != "éxx … efused" {
+		t.Error(got)
+	}
+	if got := shorten("refused", 7); got != "refused" {
+		t.Error(got)
 	}
 }

@@ -106,12 +106,20 @@ var refusals = []struct{ says, hint string }{
 
 // hintFor says what to do about an error of Redis.
 func hintFor(err error) string {
+	if hint := refusalHint(err); hint != "" {
+		return hint
+	}
+	return "see CLIPFERRY_REDIS_URL and Redis's log"
+}
+
+// refusalHint is the same for an error that may not be Redis's: it is empty then.
+func refusalHint(err error) string {
 	for _, r := range refusals {
-		if strings.Contains(err.Error(), r.says) {
+		if strings.Contains(" "+err.Error(), " "+r.says+" ") {
 			return r.hint
 		}
 	}
-	return "see CLIPFERRY_REDIS_URL and Redis's log"
+	return ""
 }
 
 // parseInfo reads the "name:value" lines of INFO.
@@ -213,8 +221,11 @@ func checkReplicas(info map[string]string) finding {
 func checkMemory(info map[string]string) finding {
 	used, _ := strconv.ParseFloat(info["used_memory"], 64)
 	limit, _ := strconv.ParseFloat(info["maxmemory"], 64)
-	if limit == 0 || used == 0 {
-		return finding{good, "no maxmemory", ""}
+	switch {
+	case used == 0, info["maxmemory"] == "":
+		return finding{warn, "does not tell how much of its memory it uses", "watch it where it is hosted"}
+	case limit == 0:
+		return finding{warn, "no maxmemory", "set it below the machine's memory: without, the kernel ends Redis instead of Redis refusing"}
 	}
 	text := fmt.Sprintf("%.0f %% of maxmemory used", 100*used/limit)
 	if used/limit > fullWarning {

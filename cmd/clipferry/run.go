@@ -132,7 +132,11 @@ func (c *console) exitCode(ctx context.Context, name string, err error) int {
 		fmt.Fprintf(c.stderr, "%s: interrupted\n", who)
 		return exitInterrupted
 	default:
-		fmt.Fprintf(c.stderr, "%s: %v\n", who, err)
+		text := err.Error()
+		if hint := refusalHint(err); hint != "" && !strings.Contains(text, hint) {
+			text += "; as for Redis: " + hint
+		}
+		fmt.Fprintf(c.stderr, "%s: %s\n", who, text)
 		return exitFailed
 	}
 }
@@ -161,9 +165,18 @@ type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}
 
+// readable writes durations as people do, "1.5s", also in JSON, which would have
+// them as nanoseconds.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
+}
+
 // logger writes to stderr in the configured format.
 func (c *console) logger(cfg *config.Config) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.LogLevel}
+	options := &slog.HandlerOptions{Level: cfg.LogLevel, ReplaceAttr: readable}
 	if cfg.LogFormat == "text" || cfg.LogFormat == "" && isTerminal(c.stderr) {
 		return slog.New(slog.NewTextHandler(c.stderr, options))
 	}

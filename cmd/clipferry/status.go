@@ -235,6 +235,12 @@ func details(c *console, r *export.Record, waitingFor string) []string {
 	if v.ExportTaskID != "" {
 		add("task", "%s (%s, %d polls, %g units)", printable(v.ExportTaskID), printable(v.ProviderStatus), v.Polls, v.CostUsage)
 	}
+	if v.InDoubt > 0 {
+		add("in doubt", "%d of %d paid requests: their answers were lost", v.InDoubt, v.Attempts)
+	}
+	for _, task := range v.Duplicates {
+		add("duplicate", "%s: paid for as well, after a lost answer", printable(task))
+	}
 	if v.ExpireAt != nil {
 		add("expires", "%s (%s)", v.ExpireAt.Format(time.DateTime+" MST"), untilText(*v.ExpireAt))
 	}
@@ -244,7 +250,7 @@ func details(c *console, r *export.Record, waitingFor string) []string {
 		add("clips", "%d of %d archived", r.ArchivedCount, r.ClipCount)
 	}
 	for _, clip := range v.Clips {
-		out = append(out, clipLine(clip))
+		out = append(out, clipLine(clip, r.Clips[clip.Idx]))
 	}
 	if v.Manifest != "" {
 		add("manifest", "%s", v.Manifest)
@@ -252,13 +258,16 @@ func details(c *console, r *export.Record, waitingFor string) []string {
 	return out
 }
 
-func clipLine(clip export.ClipView) string {
+func clipLine(clip export.ClipView, r *export.Clip) string {
 	line := fmt.Sprintf("    %3d %-9s", clip.Idx, clip.State)
 	switch {
 	case clip.Key != "":
 		line += fmt.Sprintf(" %10s  %s", size(clip.Size), clip.Key)
 	case clip.Error != "":
 		line += " " + printable(clip.Error)
+		if r != nil && clip.State == string(export.ClipReady) && time.Until(r.NotBefore) > 0 {
+			line += "; next try in " + briefly(time.Until(r.NotBefore))
+		}
 	default:
 		line += " " + cut(printable(clip.Title), 60)
 	}
