@@ -85,6 +85,8 @@ type mirror struct {
 	log        *slog.Logger
 	sequential bool // the source turned out to ignore ranges, or to change between any two
 	changed    bool // it has changed under this call
+	// untagged is the SHA-256 of what was read and did not fit its tag, see tagMismatch.
+	untagged string
 
 	mu      sync.Mutex // guards the counts and Progress
 	fetched int64      // read from the link by this call
@@ -214,6 +216,7 @@ func (m *mirror) outcome(ctx context.Context, err error) error {
 // startsAnew says whether err is one that another run from the first byte may
 // mend, and prepares for it.
 func (m *mirror) startsAnew(ctx context.Context, err error) bool {
+	var tag tagMismatch
 	switch {
 	case errors.Is(err, errNoRanges):
 		m.sequential = true
@@ -222,6 +225,8 @@ func (m *mirror) startsAnew(ctx context.Context, err error) bool {
 		// each of their answers is whole.
 		m.sequential = m.sequential || m.changed
 		m.changed = true
+	case errors.As(err, &tag):
+		m.untagged = tag.sha256
 	case errors.Is(err, errUploadGone):
 	case errors.Is(err, errStreamCut):
 		return fault.ClassOf(err) == fault.Retry // and nothing was recorded
@@ -231,6 +236,13 @@ func (m *mirror) startsAnew(ctx context.Context, err error) bool {
 	m.a.dropRecord(context.WithoutCancel(ctx), m.job.Key)
 	m.stored, m.resumed = 0, 0
 	return true
+}
+
+// proof begins the proof of what the source describes as info.
+func (m *mirror) proof(info fetch.Info) *proof {
+	p := newProof(m.job.Kind, info)
+	p.earlier = m.untagged
+	return p
 }
 
 // small carries a file that one buffer holds.
@@ -252,7 +264,7 @@ func (m *mirror) small(ctx context.Context, body *fetch.Body) (Object, error) {
 
 // putWhole proves and puts a file that is in memory whole.
 func (m *mirror) putWhole(ctx context.Context, b []byte, info fetch.Info) (Object, error) {
-	proof := newProof(m.job.Kind, info)
+	proof := m.proof(info)
 	if err := proof.Write(b); err != nil {
 		return Object{}, err
 	}

@@ -54,6 +54,9 @@ type proof struct {
 	head    []byte // the first bytes, for an image's signature
 	digests []fetch.Digest
 	extra   map[string]hash.Hash
+	// earlier is the SHA-256 of a read before, when that did not have the MD5
+	// that the source's tag seems to be.
+	earlier string
 }
 
 // proofState is a proof on its way through a checkpoint.
@@ -198,13 +201,26 @@ func (p *proof) finishDigests(v *verdict) error {
 		default:
 			continue
 		}
-		if !slices.Equal(sum, d.Sum) {
+		wrong := !slices.Equal(sum, d.Sum)
+		if wrong && d.Header == fetch.TagHeader {
+			if v.sha256 == p.earlier {
+				continue // twice the same bytes: it is the tag that is no MD5
+			}
+			return contentFault("the file's MD5 is not the tag that its source gives it", tagMismatch{v.sha256})
+		}
+		if wrong {
 			return contentFault(fmt.Sprintf("the file's %s is not the one that the source announced in %s", d.Algorithm, d.Header), nil)
 		}
 		v.proofs = append(v.proofs, proofDigest+d.Algorithm+":"+d.Header)
 	}
 	return nil
 }
+
+// tagMismatch says that a file does not have the MD5 that its entity tag seems to
+// be. Nobody has said that it is one.
+type tagMismatch struct{ sha256 string }
+
+func (tagMismatch) Error() string { return "the tag may be another hash" }
 
 func contentFault(message string, err error) *fault.Fault {
 	if err == nil {

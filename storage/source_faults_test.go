@@ -2,6 +2,8 @@ package storage
 
 import (
 	"bytes"
+	"crypto/md5"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -180,6 +182,22 @@ func sourceFaults() []sourceFault {
 			b := bytes.Clone(o.body)
 			b[len(b)/2] ^= 1
 			w.Header().Set("ETag", o.etag)
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(b))
+			return true
+		}, want: fault.Retry, content: true},
+		{name: "a tag that looks like an MD5 and is none", do: func(_ int, o *origin, w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("Server", "AmazonS3")
+			o.mu.Lock()
+			o.etag = `"5eb63bbbe01eeed093cb22bb8f5acdc3"`
+			o.mu.Unlock()
+			return false
+		}},
+		{name: "flipped bits, told by a tag", do: func(n int, o *origin, w http.ResponseWriter, r *http.Request) bool {
+			w.Header().Set("Server", "AmazonS3")
+			md5sum := md5.Sum(o.body)
+			w.Header().Set("ETag", `"`+hex.EncodeToString(md5sum[:])+`"`)
+			b := bytes.Clone(o.body)
+			b[n]++ // each time another one
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(b))
 			return true
 		}, want: fault.Retry, content: true},

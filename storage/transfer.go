@@ -45,7 +45,7 @@ func (m *mirror) ranges(ctx context.Context, body *fetch.Body) (Object, error) {
 	size := body.Info.Size
 	t := &transfer{
 		m: m, info: body.Info, first: body, layout: layout{size: size, part: m.a.partSize(size)},
-		proof: newProof(Video, body.Info), sent: map[int]sentPart{},
+		proof: m.proof(body.Info), sent: map[int]sentPart{},
 	}
 	var err error
 	if t.upload, err = m.a.createUpload(ctx, m.job.Key, m.attributes("video/mp4", "")); err != nil {
@@ -83,7 +83,7 @@ func (m *mirror) stream(ctx context.Context, body *fetch.Body) (Object, error) {
 	}
 	t := &transfer{
 		m: m, info: body.Info, first: body, layout: layout{size: body.Info.Size, part: part},
-		proof: newProof(Video, body.Info), sent: map[int]sentPart{}, share: share, head: buf,
+		proof: m.proof(body.Info), sent: map[int]sentPart{}, share: share, head: buf,
 	}
 	if t.upload, err = m.a.createUpload(ctx, m.job.Key, m.attributes("video/mp4", "")); err != nil {
 		share.release(buf)

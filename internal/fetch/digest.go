@@ -17,6 +17,10 @@ type Digest struct {
 	Header string
 }
 
+// TagHeader is the Header of an MD5 that is not announced as one, but taken from
+// an entity tag that looks like S3's.
+const TagHeader = "etag"
+
 // digestSizes are the algorithms that are understood, with the length of a sum in bytes.
 var digestSizes = map[string]int{
 	"md5": 16, "sha-256": 32, "sha-512": 64, "crc32": 4, "crc32c": 4, "crc64nvme": 8,
@@ -46,7 +50,7 @@ func parseDigests(h http.Header, whole bool) []Digest {
 		}
 	}
 	if sum := amazonMD5(h); sum != nil {
-		ds = append(ds, Digest{Algorithm: "md5", Sum: sum, Header: "etag"})
+		ds = append(ds, Digest{Algorithm: "md5", Sum: sum, Header: TagHeader})
 	}
 	return ds
 }
