@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -181,5 +183,40 @@ func TestListingsThatRepeatThemselves(t *testing.T) {
 	}
 	if last == nil || ctx.Err() != nil {
 		t.Errorf("receipts: %v", last)
+	}
+}
+
+// A server that keeps a checksum without having looked at it is the one case in
+// which nothing would be read again: the self-test fails.
+func TestAChecksumThatIsTakenOnTrust(t *testing.T) {
+	srv := s3test.Start(t)
+	for name, keeps := range map[string]bool{"kept": true, "forgotten": false} {
+		puts, claimed := 0, ""
+		proxied := newS3Proxy(t, srv, func(kind string, _ int, w http.ResponseWriter, r *http.Request, _ func(http.ResponseWriter)) bool {
+			switch {
+			case strings.Contains(r.URL.Path, "-multipart"):
+				return false
+			case kind == "put" && r.Header.Get("If-None-Match") == "":
+				claimed = r.Header.Get("X-Amz-Checksum-Crc32")
+				if puts++; puts == 1 {
+					return false
+				}
+				_, _ = io.Copy(io.Discard, r.Body)
+				return true // 200
+			case kind == "head" && puts == 2 && r.URL.Path != "/"+s3test.Bucket:
+				w.Header().Set("Content-Length", "4096")
+				if keeps {
+					w.Header().Set("X-Amz-Checksum-Crc32", claimed)
+				}
+				return true
+			}
+			return false
+		})
+		a := newArchive(t, srv, func(o *Options) { o.Client = srv.ClientAt(proxied) })
+		for _, r := range a.SelfTest(t.Context()) {
+			if r.Name == "wrong checksum refused" && (r.Err == nil || r.Optional == keeps) {
+				t.Errorf("%s: optional %v, %v", name, r.Optional, r.Err)
+			}
+		}
 	}
 }
