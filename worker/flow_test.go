@@ -61,12 +61,12 @@ func TestAnExportGoesAllTheWay(t *testing.T) {
 	}
 }
 
-// What the provider lists and nobody can use is missing from the folder: whoever
-// takes a manifest for the whole is told.
+// Whoever takes a manifest for the whole is told what of the provider's answer
+// could not be used.
 func TestTheManifestTellsOfWhatCouldNotBeUsed(t *testing.T) {
 	r := newRig(t)
 	r.provider.read = func(_ int, task *wayin.Task) error {
-		task.Raw = json.RawMessage(`{"status":"SUCCEEDED","clips":[{"idx":0},{"idx":1},{"title":"which?"}]}`)
+		task.Raw = json.RawMessage(`{"status":"SUCCEEDED","clips":[{"idx":0},{"idx":1,"score":"high"}]}`)
 		for i := range task.Clips {
 			task.Clips[i].Tags = nil
 		}
@@ -76,7 +76,7 @@ func TestTheManifestTellsOfWhatCouldNotBeUsed(t *testing.T) {
 	rec := r.awaitState(r.enqueue(tasks.Export{ProjectID: "proj"}), export.Archived)
 	m, _, err := r.archive.ReadManifest(t.Context(), rec.Manifest)
 	must(t, err)
-	if len(m.Warnings) != 1 || !strings.Contains(m.Warnings[0], "entry 2 of clips has no usable idx") {
+	if len(m.Warnings) != 1 || !strings.Contains(m.Warnings[0], "clip 1: score") {
 		t.Errorf("warnings: %q", m.Warnings)
 	}
 	for _, c := range m.Clips {

@@ -242,7 +242,7 @@ func readingOf(task wayin.Task) export.Reading {
 		Status: string(task.Status), Succeeded: task.Status == wayin.StatusSucceeded,
 		Failed: task.Status == wayin.StatusFailed, Message: task.ErrorMessage,
 		ExpireAt: task.ExpireAt, CostUsage: task.CostUsage, Free: task.Free, Raw: task.Raw,
-		Clips: make([]export.Clip, 0, len(task.Clips)),
+		Clips: make([]export.Clip, 0, len(task.Clips)), Nameless: task.Nameless,
 	}
 	for _, c := range task.Clips {
 		reading.Clips = append(reading.Clips, export.Clip{

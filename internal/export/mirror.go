@@ -177,9 +177,9 @@ func (r *Record) mayRound(e Event, idx, n int) (*Clip, error) {
 }
 
 // settle ends the mirroring as failed once every clip is through and one of
-// them failed. All archived means that the seal is due, see [Due].
+// them failed, or can't be told apart. All archived means that the seal is due, see [Due].
 func (r *Record) settle() {
-	if r.State != Mirroring || r.Read != ReadNone || r.FailedCount == 0 || r.ArchivedCount+r.FailedCount < r.ClipCount {
+	if r.State != Mirroring || r.Read != ReadNone || r.FailedCount+r.Nameless == 0 || r.ArchivedCount+r.FailedCount < r.ClipCount {
 		return
 	}
 	if r.PastDeadline(r.UpdatedAt) {
@@ -188,6 +188,11 @@ func (r *Record) settle() {
 		return
 	}
 	r.State = Failed
+	if r.FailedCount == 0 {
+		r.Error = fmt.Sprintf("%d clips could not be archived, the other %d are: the provider gave them no usable idx in %d reads; "+
+			"fetch them on its site, or `clipferry retry %s` reads them again%s", r.Nameless, r.ArchivedCount, r.Misses, r.ID, r.deadlineNote())
+		return
+	}
 	r.Error = fmt.Sprintf("%d of %d clips could not be archived (%s); `clipferry retry %s` takes them up again%s",
 		r.FailedCount, r.ClipCount, r.ClipError, r.ID, r.deadlineNote())
 }
@@ -201,7 +206,7 @@ func (r *Record) deadlineNote() string {
 
 // Sealable reports whether all is archived and only the manifest is missing.
 func (r *Record) Sealable() bool {
-	return r.State == Mirroring && r.over() && r.Read == ReadNone && r.ClipCount > 0 && r.ArchivedCount == r.ClipCount
+	return r.State == Mirroring && r.over() && r.Read == ReadNone && r.ClipCount > 0 && r.ArchivedCount == r.ClipCount && r.Nameless == 0
 }
 
 // Seal records that the manifest stands under key.

@@ -28,6 +28,7 @@ type Reading struct {
 	CostUsage float64
 	Free      bool   // it says in so many words that the export cost nothing
 	Clips     []Clip // Idx, Title … Link, Thumbnail; the rest is ignored
+	Nameless  int    // further clips, of which nobody can say which they are
 	Raw       json.RawMessage
 }
 
@@ -62,6 +63,10 @@ func (r *Record) Answer(now time.Time, task string, n int, a Reading, nextPoll t
 		r.Outcome = RenderFailed
 	case a.Succeeded:
 		r.Outcome = RenderSucceeded
+	}
+	r.Nameless = 0
+	if a.Succeeded && len(r.Wanted) == 0 { // else those that are wanted are missed by their index
+		r.Nameless = a.Nameless
 	}
 	if r.State == Canceled {
 		r.drain(nextPoll)
@@ -222,8 +227,8 @@ func (r *Record) missing() []int {
 			idx = append(idx, i)
 		}
 	}
-	if len(idx) == 0 && r.ClipCount == 0 {
-		return []int{-1} // all clips were asked for and none is known
+	if len(idx) == 0 && (r.ClipCount == 0 || r.Nameless > 0) {
+		return []int{-1} // all clips were asked for, and none is known or some can't be told apart
 	}
 	return idx
 }

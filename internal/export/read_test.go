@@ -83,6 +83,41 @@ func TestMissingLinks(t *testing.T) {
 	}
 }
 
+// A clip that nobody can tell apart from the others keeps an export from being
+// called archived: what was paid for would be missing without a word.
+func TestNamelessClips(t *testing.T) {
+	r := at(t, Rendering)
+	a := succeeded("a")
+	a.Nameless = 2
+	must(t, r.Answer(noon, r.ExportTaskID, r.Step, a, noon))
+	must(t, r.ClipDone(noon, r.ExportTaskID, 0, 1, Object{}, nil, ""))
+	for n := range MaxMisses {
+		if r.State != Mirroring || r.Read != ReadMissing || r.Sealable() {
+			t.Fatalf("read %d: %s, read %q", n+1, r.State, r.Read)
+		}
+		must(t, r.Answer(noon, r.ExportTaskID, r.Step, a, noon))
+	}
+	if r.State != Failed || r.ArchivedCount != 1 || !strings.Contains(r.Error, "2 clips could not be archived, the other 1") ||
+		!strings.Contains(r.Error, "clipferry retry exp_a") {
+		t.Fatalf("%s: %s", r.State, r.Error)
+	}
+	must(t, r.Retry(noon, RetryOptions{}))
+	a.Nameless = 0
+	must(t, r.Answer(noon, r.ExportTaskID, r.Step, a, noon))
+	if !r.Sealable() {
+		t.Errorf("after an answer that is whole: %s, read %q, %s", r.State, r.Read, r.Error)
+	}
+
+	asked := at(t, Rendering)
+	asked.Wanted = []int{0}
+	a.Nameless = 1
+	must(t, asked.Answer(noon, asked.ExportTaskID, asked.Step, a, noon))
+	must(t, asked.ClipDone(noon, asked.ExportTaskID, 0, 1, Object{}, nil, ""))
+	if !asked.Sealable() {
+		t.Errorf("one of a clip that nobody asked for: %s, read %q", asked.State, asked.Read)
+	}
+}
+
 func TestNoClipsAtAll(t *testing.T) {
 	r := at(t, Rendering)
 	for range MaxMisses + 1 {

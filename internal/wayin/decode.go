@@ -196,6 +196,9 @@ func decodeClips(raw json.RawMessage, t *Task, w *warnings) error {
 		}
 		clip, ok := decodeClip(one, n, w)
 		if !ok {
+			if !absent(one) {
+				t.Nameless++
+			}
 			continue
 		}
 		first, seen := at[clip.Idx]

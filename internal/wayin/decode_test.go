@@ -174,6 +174,9 @@ func TestOneBadClipCostsNoOther(t *testing.T) {
 	if len(task.Warnings) != maxWarnings || !strings.HasPrefix(task.Warnings[maxWarnings-1], "and 3 more") {
 		t.Errorf("%d warnings: %q", len(task.Warnings), task.Warnings)
 	}
+	if task.Nameless != 8 {
+		t.Errorf("%d clips that nobody can tell apart", task.Nameless)
+	}
 	if !task.ExpireAt.IsZero() || task.CostUsage != 0 {
 		t.Errorf("expire_at %v, cost_usage %v", task.ExpireAt, task.CostUsage)
 	}

@@ -47,6 +47,9 @@ type Task struct {
 	// Clips are in the provider's order, each idx once. While the export is
 	// ongoing they may be some of those to come.
 	Clips []Clip
+	// Nameless is how many entries of Clips were left out because nobody can say
+	// which clip they are.
+	Nameless int
 	// Warnings say what in the answer was unusable and therefore left out, one
 	// short sentence each; there are never many.
 	Warnings []string
