@@ -208,7 +208,7 @@ func TestThumbnails(t *testing.T) {
 		"huge":           {serveFile(t, append(bytes.Clone(jpeg), make([]byte, 9<<20)...)), ""},
 		"huge, unknown":  {unknownLength(append(bytes.Clone(jpeg), make([]byte, 9<<20)...)), ""},
 	} {
-		job := Job{Export: "e", Key: "thumbs/" + name, Kind: Image, Link: c.link}
+		job := Job{Export: "e", Key: "thumbs/" + name, Kind: Image, Link: c.link, Filename: "Part 1. Why"}
 		obj, err := a.Mirror(t.Context(), job)
 		if c.ending == "" {
 			if fault.ClassOf(err) != fault.Retry || err == nil {
@@ -218,6 +218,10 @@ func TestThumbnails(t *testing.T) {
 		}
 		if err != nil || obj.Key != job.Key+c.ending {
 			t.Errorf("%s: %+v, %v", name, obj, err)
+		}
+		out, err := srv.Client().GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String(s3test.Bucket), Key: &obj.Key})
+		if err != nil || aws.ToString(out.ContentDisposition) != `attachment; filename="Part 1. Why`+c.ending+`"` {
+			t.Errorf("%s: %+v, %v", name, out, err)
 		}
 		if again, err := a.Mirror(t.Context(), job); err != nil || !again.Found || again.SHA256 != obj.SHA256 {
 			t.Errorf("%s again: %+v, %v", name, again, err)

@@ -25,7 +25,8 @@ type Job struct {
 	Key  string
 	Link string
 	Kind Kind
-	// Filename is what a download is called, in any script; empty for none.
+	// Filename is what a download is called, in any script; empty for none. An
+	// Image's gets its ending as the key does.
 	Filename string
 	// Metadata is kept with the object, as far as S3 takes it.
 	Metadata map[string]string
@@ -117,14 +118,14 @@ func (m *mirror) addStored(n, total int64) {
 	}
 }
 
-func (m *mirror) attributes(contentType, sha string) attributes {
+func (m *mirror) attributes(contentType, filename, sha string) attributes {
 	own := map[string]string{metaExport: m.job.Export}
 	if sha != "" {
 		own[metaSHA256] = sha
 	}
 	return attributes{
 		contentType: contentType,
-		disposition: contentDisposition(m.job.Filename),
+		disposition: contentDisposition(filename),
 		metadata:    metadata(own, m.job.Metadata),
 	}
 }
@@ -272,11 +273,14 @@ func (m *mirror) putWhole(ctx context.Context, b []byte, info fetch.Info) (Objec
 	if err != nil {
 		return Object{}, err
 	}
-	key := m.job.Key
+	key, filename := m.job.Key, m.job.Filename
 	if f, ok := imageFormat(b); m.job.Kind == Image && ok {
 		key += f.ending
+		if filename != "" {
+			filename += f.ending
+		}
 	}
-	w, err := m.a.putSmall(ctx, key, b, v, m.attributes(v.contentType, v.sha256))
+	w, err := m.a.putSmall(ctx, key, b, v, m.attributes(v.contentType, filename, v.sha256))
 	if err != nil {
 		return Object{}, err
 	}

@@ -48,7 +48,7 @@ func (m *mirror) ranges(ctx context.Context, body *fetch.Body) (Object, error) {
 		proof: m.proof(body.Info), sent: map[int]sentPart{},
 	}
 	var err error
-	if t.upload, err = m.a.createUpload(ctx, m.job.Key, m.attributes("video/mp4", "")); err != nil {
+	if t.upload, err = m.a.createUpload(ctx, m.job.Key, m.attributes("video/mp4", m.job.Filename, "")); err != nil {
 		return Object{}, err
 	}
 	saved, err := t.proof.save()
@@ -85,7 +85,7 @@ func (m *mirror) stream(ctx context.Context, body *fetch.Body) (Object, error) {
 		m: m, info: body.Info, first: body, layout: layout{size: body.Info.Size, part: part},
 		proof: m.proof(body.Info), sent: map[int]sentPart{}, share: share, head: buf,
 	}
-	if t.upload, err = m.a.createUpload(ctx, m.job.Key, m.attributes("video/mp4", "")); err != nil {
+	if t.upload, err = m.a.createUpload(ctx, m.job.Key, m.attributes("video/mp4", m.job.Filename, "")); err != nil {
 		share.release(buf)
 		return Object{}, err
 	}
