@@ -25,6 +25,7 @@ var s3Hints = map[string]string{
 	"ExpiredToken":          "renew the AWS credentials",
 	"RequestTimeTooSkewed":  "set this machine's clock",
 	"PermanentRedirect":     "set AWS_REGION to the bucket's region",
+	"TemporaryRedirect":     "set AWS_REGION to the bucket's region; a bucket that is new there may take a while",
 	"NotImplemented":        "this server lacks something that the S3 options ask for (encryption, storage class, lock, tags, ACL)",
 	"InvalidRequest":        "check the S3 options; a server that refuses checksums needs the checksum mode md5",
 }
