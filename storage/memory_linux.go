@@ -1,3 +1,5 @@
+//go:build !race
+
 package storage
 
 import "golang.org/x/sys/unix"
