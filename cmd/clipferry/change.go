@@ -14,8 +14,8 @@ import (
 func cancelCommand() command {
 	return command{
 		name: "cancel", args: "ID…", summary: "stop exports",
-		details: `What the provider has accepted goes on rendering there and is paid for; it is read
-until its end, so that its slot is known to be free, and not archived.`,
+		details: `What the provider has accepted goes on rendering there and is paid for; it is
+read until its end, so that its slot is known to be free, and not archived.`,
 		flags: func(*pflag.FlagSet) action {
 			return func(ctx context.Context, c *console, ids []string) error {
 				return c.change(ctx, ids, (*control.Desk).Cancel)

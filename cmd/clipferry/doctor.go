@@ -187,6 +187,9 @@ func blame(what string, err error, hint string) finding {
 	if errors.As(err, &f) && f.Hint != "" {
 		hint = f.Hint
 	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return finding{bad, what + "no answer in time", hint}
+	}
 	return finding{bad, what + shorten(err.Error(), longest), hint}
 }
 
@@ -215,7 +218,10 @@ func examineS3(ctx context.Context, archive *storage.Archive) []finding {
 			f.hint = r.Note
 		}
 		if r.Err != nil && r.Optional {
-			f.verdict, f.text = warn, r.Name+": "+fault.SentenceOf(r.Err)
+			f.verdict = warn
+			if said := (*fault.Fault)(nil); errors.As(r.Err, &said) { // why does not matter
+				f.text = r.Name + ": " + said.Message
+			}
 		}
 		found = append(found, f)
 	}

@@ -14,10 +14,10 @@ import (
 func enqueueCommand() command {
 	return command{
 		name: "enqueue", args: "[--file F | --project-id ID …]", summary: "put exports in the queue and print their ids",
-		details: `One export comes from flags named as the API's fields. With --file, each line of F
-(or of standard input, for -) is one JSON object: the request body of the API and,
-optionally, job_id, priority, account and notify. All lines are checked first; if any is wrong,
-nothing is enqueued.
+		details: `One export comes from flags named as the API's fields. With --file, each line of
+F (or of standard input, for -) is one JSON object: the request body of the API
+and, optionally, job_id, priority, account and notify. All lines are checked
+first; if any is wrong, nothing is enqueued.
 
 The same job_id again prints the same id and enqueues nothing.`,
 		flags: func(set *pflag.FlagSet) action {

@@ -36,19 +36,16 @@ func versionLine() string {
 func help() string {
 	var b strings.Builder
 	b.WriteString("clipferry exports clips through the provider's API and archives them in S3.\n\nUsage:\n")
-	width := 0
 	for _, cmd := range commands() {
-		width = max(width, len(cmd.usage()))
-	}
-	for _, cmd := range commands() {
-		fmt.Fprintf(&b, "  clipferry %-*s  %s\n", width, cmd.usage(), cmd.summary)
+		fmt.Fprintf(&b, "  clipferry %s\n      %s\n", cmd.usage(), cmd.summary)
 	}
 	b.WriteString(`
   clipferry COMMAND --help   the flags of a command
   clipferry --version
 
 Configuration comes from the environment (CLIPFERRY_…, AWS_…).
-Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 configuration wrong, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 configuration wrong,
+130 interrupted.
 `)
 	return b.String()
 }
@@ -62,8 +59,28 @@ func (cmd command) help(set *pflag.FlagSet) string {
 	if cmd.details != "" {
 		fmt.Fprintf(&b, "\n%s\n", strings.TrimSpace(cmd.details))
 	}
-	fmt.Fprintf(&b, "\nFlags:\n%s", set.FlagUsages())
+	fmt.Fprintf(&b, "\nFlags:\n%s", set.FlagUsagesWrapped(helpWidth))
 	return b.String()
+}
+
+// helpWidth is how many columns help texts take: those of the narrowest terminal
+// that anybody reads them in.
+const helpWidth = 80
+
+// fold breaks text between words into lines of helpWidth at most, each after the indent.
+func fold(text, indent string) string {
+	line, out := indent, ""
+	for _, word := range strings.Fields(text) {
+		switch {
+		case line == indent:
+			line += word
+		case columns(line)+1+columns(word) > helpWidth:
+			out, line = out+line+"\n", indent+word
+		default:
+			line += " " + word
+		}
+	}
+	return out + line + "\n"
 }
 
 // help serves `clipferry help [COMMAND]`.

@@ -15,10 +15,10 @@ import (
 func pauseCommand() command {
 	return command{
 		name: "pause", args: "[QUEUE…]", summary: "order nothing more at the provider, or let queues rest",
-		details: `Without a QUEUE, all from which exports are ordered and paid for rest: new exports
-wait, and what was paid for is read and archived all the same. What a worker has
-taken out already still goes on: up to two exports for each worker and account.
-It lasts until clipferry resume, over restarts too.`,
+		details: `Without a QUEUE, all from which exports are ordered and paid for rest: new
+exports wait, and what was paid for is read and archived all the same. What a
+worker has taken out already still goes on: up to two exports for each worker
+and account. It lasts until clipferry resume, over restarts too.`,
 		flags: func(*pflag.FlagSet) action { return runPause },
 	}
 }

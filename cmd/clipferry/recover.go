@@ -13,8 +13,8 @@ import (
 func recoverCommand() command {
 	return command{
 		name: "recover", summary: "after a loss of Redis: rebuild every open export from the receipts in S3",
-		details: `Nothing is submitted again: the exports go on with the provider's tasks that were
-paid for. Safe at any time, twice, and beside running workers.`,
+		details: `Nothing is submitted again: the exports go on with the provider's tasks that
+were paid for. Safe at any time, twice, and beside running workers.`,
 		flags: func(*pflag.FlagSet) action { return runRecover },
 	}
 }

@@ -22,8 +22,9 @@ func statusCommand() command {
 	return command{
 		name: "status", args: "[--json] [--watch] ID…", summary: "show the state of exports",
 		details: `With --json, one object a line; waiting_for says what an export waits for, from
-the same CLIPFERRY_API_* variables as the workers have. An unknown id has the state "unknown" and makes
-the command fail. --watch shows every change until all exports are final.`,
+the same CLIPFERRY_API_* variables as the workers have. An unknown id has the
+state "unknown" and makes the command fail. --watch shows every change until all
+exports are final.`,
 		flags: func(set *pflag.FlagSet) action {
 			s := &status{}
 			set.BoolVar(&s.json, "json", false, "print one JSON object a line")
@@ -43,7 +44,7 @@ type unknownView struct {
 }
 
 func newUnknown(id string) unknownView {
-	return unknownView{id, "unknown", "no export has this id; one that ended long ago is forgotten, but what it archived stays in S3"}
+	return unknownView{id, "unknown", "no export has this id; one that ended long ago, or before Redis was lost, is forgotten, but what it archived stays in S3: see clipferry verify"}
 }
 
 func (s *status) run(ctx context.Context, c *console, ids []string) error {

@@ -19,9 +19,9 @@ import (
 func workerCommand() command {
 	return command{
 		name: "worker", summary: "carry exports from the queue to S3 until SIGTERM or SIGINT",
-		details: `Any number of workers share one Redis, one budget at the provider and one bucket.
-At the first signal a worker takes nothing new, waits for paid requests that are
-under way and stops; a second signal ends it at once.
+		details: `Any number of workers share one Redis, one budget at the provider and one
+bucket. At the first signal a worker takes nothing new, waits for paid requests
+that are under way and stops; a second signal ends it at once.
 
 Environment:
 ` + variableList(),
@@ -37,7 +37,7 @@ func variableList() string {
 		if v.Default != "" {
 			fmt.Fprintf(&b, " (%s)", v.Default)
 		}
-		fmt.Fprintf(&b, "\n      %s\n", v.Description)
+		b.WriteString("\n" + fold(v.Description, "      "))
 	}
 	return b.String()
 }
