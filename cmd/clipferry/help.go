@@ -67,14 +67,15 @@ func (cmd command) help(set *pflag.FlagSet) string {
 // that anybody reads them in.
 const helpWidth = 80
 
-// fold breaks text between words into lines of helpWidth at most, each after the indent.
-func fold(text, indent string) string {
+// fold breaks text between words into lines of the width at most, each after the
+// indent and with its end. A word that is longer stands alone.
+func fold(text, indent string, width int) string {
 	line, out := indent, ""
 	for _, word := range strings.Fields(text) {
 		switch {
 		case line == indent:
 			line += word
-		case columns(line)+1+columns(word) > helpWidth:
+		case columns(line)+1+columns(word) > width:
 			out, line = out+line+"\n", indent+word
 		default:
 			line += " " + word

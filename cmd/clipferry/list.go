@@ -71,7 +71,7 @@ func (l *list) run(ctx context.Context, c *console, args []string) error {
 		fmt.Fprintln(c.stderr, "no exports")
 		return nil
 	}
-	if _, err = fmt.Fprintln(c.stdout, strings.Join(overview(c, ids, byID, out.WaitingFor), "\n")); err != nil {
+	if _, err = fmt.Fprintln(c.stdout, strings.Join(overview(c, ids, byID, out.WaitingFor, true), "\n")); err != nil {
 		return err
 	}
 	c.printSummaries(out)

@@ -138,7 +138,7 @@ func (v *watched) fit(ids []string, records map[string]*export.Record, out contr
 		foot = append(foot, cut(line, width-1))
 	}
 	room := height - 1 - len(foot)
-	lines := overview(v.c, ids, records, out.WaitingFor)
+	lines := overview(v.c, ids, records, out.WaitingFor, false)
 	if len(lines) <= room {
 		return append(lines, foot...)
 	}
@@ -159,7 +159,7 @@ func (v *watched) fit(ids []string, records map[string]*export.Record, out contr
 			n++
 		}
 	}
-	lines = overview(v.c, sorted, records, out.WaitingFor)[:max(1, room-1)]
+	lines = overview(v.c, sorted, records, out.WaitingFor, false)[:max(1, room-1)]
 	lines = append(lines, cut(fmt.Sprintf("… not all fit here: %d exports, %d of them open", len(ids), n), width-1))
 	return append(lines, foot...)
 }

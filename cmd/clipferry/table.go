@@ -21,9 +21,9 @@ const (
 )
 
 // table lays rows out in columns, each no wider than it needs; the last one
-// takes what is left of width. Zero width means no limit. The first row is the
-// heading.
-func table(rows [][]cell, width int) []string {
+// takes what is left of width, and is broken into lines if it is wanted whole, or
+// else cut. Zero width means no limit. The first row is the heading.
+func table(rows [][]cell, width int, whole bool) []string {
 	widths := make([]int, len(rows[0]))
 	for n, row := range rows {
 		for i, c := range row {
@@ -37,16 +37,21 @@ func table(rows [][]cell, width int) []string {
 	for _, w := range widths[:last] {
 		used += w + 2
 	}
-	folded := width > 0 && used+widths[last] >= width && width-used < minLast
+	folded := width > 0 && used+widths[last] >= width && (whole || width-used < minLast)
 	var out []string
 	for n, row := range rows {
 		var b strings.Builder
 		left := width
 		for i, c := range row[:last] {
-			if folded && i == last-1 {
-				c.text = cut(c.text, max(1, left-1))
+			if width > 0 && left <= 1 {
+				break
 			}
-			b.WriteString(paint(c.text+strings.Repeat(" ", max(0, widths[i]-columns(c.text)+2)), c.color))
+			pad := max(0, widths[i]-columns(c.text)+2)
+			if width > 0 && columns(c.text)+pad >= left {
+				c.text = cut(c.text, left-1)
+				pad = 0
+			}
+			b.WriteString(paint(c.text+strings.Repeat(" ", pad), c.color))
 			left -= widths[i] + 2
 		}
 		text := row[last].text
@@ -57,7 +62,11 @@ func table(rows [][]cell, width int) []string {
 			b.WriteString(text)
 		}
 		out = append(out, strings.TrimRight(b.String(), " "))
-		if folded && n > 0 && text != "" {
+		switch {
+		case !folded || n == 0 || text == "":
+		case whole:
+			out = append(out, strings.Split(strings.TrimSuffix(fold(text, indent, width-1), "\n"), "\n")...)
+		default:
 			out = append(out, cut(indent+text, width-1))
 		}
 	}
@@ -86,8 +95,8 @@ func (c *console) color(s export.State) string {
 	return stateColors[s]
 }
 
-// overview is one row for each export.
-func overview(c *console, ids []string, records map[string]*export.Record, waitingFor map[string]string) []string {
+// overview is one row for each export, its note whole or cut to a line.
+func overview(c *console, ids []string, records map[string]*export.Record, waitingFor map[string]string, whole bool) []string {
 	rows := [][]cell{{{text: "ID"}, {text: "STATE"}, {text: "CLIPS"}, {text: "EXPIRES"}, {text: "PROJECT"}, {text: "NOTE"}}}
 	for _, id := range ids {
 		r := records[id]
@@ -101,7 +110,7 @@ func overview(c *console, ids []string, records map[string]*export.Record, waiti
 	if isTerminal(c.stdout) {
 		width = c.width()
 	}
-	return table(rows, width)
+	return table(rows, width, whole)
 }
 
 func (c *console) row(r *export.Record, waitingFor string) []cell {

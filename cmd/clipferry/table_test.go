@@ -42,6 +42,12 @@ func TestATableFitsItsTerminal(t *testing.T) {
 			"    waits for a slot, 12th in line, st…",
 			"b                               p",
 		},
+		30: { // no line wraps, whatever is lost
+			"ID",
+			"exp_bnkzccwhn7kvy3io4hkku27v…",
+			"    waits for a slot, 12th i…",
+			"b",
+		},
 		60: { // what matters most gets a line of its own
 			"ID                              PROJECT",
 			"exp_bnkzccwhn7kvy3io4hkku27vta  客户项目",
@@ -49,7 +55,7 @@ func TestATableFitsItsTerminal(t *testing.T) {
 			"b                               p",
 		},
 	} {
-		got := table(rows, width)
+		got := table(rows, width, false)
 		if !slices.Equal(got, want) {
 			t.Errorf("at %d columns:\n%s", width, strings.Join(got, "\n"))
 		}
@@ -57,6 +63,33 @@ func TestATableFitsItsTerminal(t *testing.T) {
 			if width > 0 && columns(line) > width {
 				t.Errorf("%d columns in %d: %s", columns(line), width, line)
 			}
+		}
+	}
+}
+
+// What is not drawn over is read, and the end of a note says what to do.
+func TestANoteIsShownWhole(t *testing.T) {
+	rows := [][]cell{
+		row("ID", "PROJECT", "NOTE"),
+		row("a", "p", "the provider could not render the export; run `clipferry retry --pay-again a`"),
+		row("b", "p", ""),
+	}
+	for width, want := range map[int][]string{
+		60: {
+			"ID  PROJECT",
+			"a   p",
+			"    the provider could not render the export; run",
+			"    `clipferry retry --pay-again a`",
+			"b   p",
+		},
+		100: {
+			"ID  PROJECT  NOTE",
+			"a   p        the provider could not render the export; run `clipferry retry --pay-again a`",
+			"b   p",
+		},
+	} {
+		if got := table(rows, width, true); !slices.Equal(got, want) {
+			t.Errorf("at %d columns:\n%s", width, strings.Join(got, "\n"))
 		}
 	}
 }

@@ -37,7 +37,7 @@ func variableList() string {
 		if v.Default != "" {
 			fmt.Fprintf(&b, " (%s)", v.Default)
 		}
-		b.WriteString("\n" + fold(v.Description, "      "))
+		b.WriteString("\n" + fold(v.Description, "      ", helpWidth))
 	}
 	return b.String()
 }
