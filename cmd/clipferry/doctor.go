@@ -12,6 +12,7 @@ import (
 
 	"github.com/clipferry/clipferry/cmd/internal/assembly"
 	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/wayin"
@@ -131,8 +132,21 @@ func (d *doctor) s3(ctx context.Context, cfg *config.Config, rdb redis.Universal
 		return
 	}
 	defer links.Close()
+	works := true
 	for _, f := range examineS3(ctx, archive) {
 		d.tell("S3", f)
+		works = works && f.verdict != bad
+	}
+	if st, err := breaker.New(rdb, breaker.Bucket).Status(ctx); works && err == nil && st.Open {
+		d.tell("S3", waitsInVain(st))
+	}
+}
+
+// waitsInVain is about a fleet that waits for a bucket which answers here.
+func waitsInVain(st breaker.Status) finding {
+	return finding{
+		bad, "the fleet waits for it since " + st.Since.UTC().Format("15:04 MST") + ", though it answers from here",
+		"if that lasts, a worker alone can't reach it and holds up all: /readyz of each says which; stop that one",
 	}
 }
 

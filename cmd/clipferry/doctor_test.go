@@ -9,10 +9,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/redistest"
 )
 
@@ -225,6 +227,20 @@ func TestJudgeKey(t *testing.T) {
 	}
 	if f := judgeKey("https://x", nil); f.verdict != good {
 		t.Errorf("%+v", f)
+	}
+}
+
+// One worker that has lost its way to S3 makes all wait for it.
+func TestDoctorTellsOfAFleetThatWaitsForABucketThatAnswers(t *testing.T) {
+	b := newBench(t)
+	address, _ := provider(t, http.StatusNotFound)
+	b.env = append(b.env, "CLIPFERRY_API_BASE_URL="+address)
+	for range 5 {
+		breaker.New(b.redis.Client(), breaker.Bucket).Failed(t.Context(), time.Minute)
+	}
+	out, _ := b.clipferry(exitFailed, "doctor")
+	if !strings.Contains(out, "FAIL S3: the fleet waits for it since ") || !strings.Contains(out, "/readyz of each says which") {
+		t.Error(out)
 	}
 }
 
