@@ -201,22 +201,24 @@ func (p position) follows(z redis.Z) bool {
 }
 
 func after(ms float64, id string) position {
-	return position{top: strconv.FormatFloat(ms, 'f', -1, 64), ms: ms, id: id}
+	top := strconv.FormatFloat(ms, 'f', -1, 64)
+	if id == "" { // none of the same millisecond comes after it
+		return position{top: "(" + top}
+	}
+	return position{top: top, ms: ms, id: id}
 }
 
 func (f Filter) start() position {
-	ms := f.Before.UnixMilli()
-	switch {
-	case f.Before.IsZero():
+	if f.Before.IsZero() {
 		return position{top: "+inf"}
-	case f.BeforeID == "":
-		return position{top: "(" + strconv.FormatInt(ms, 10)}
-	default:
-		return after(float64(ms), f.BeforeID)
 	}
+	return after(float64(f.Before.UnixMilli()), f.BeforeID)
 }
 
-// List returns records, without their clips, newest first.
+// List returns records, without their clips, newest first. One that a crash has
+// left elsewhere in the index than its creation says is shown as of there, until
+// it is placed again: the next page goes on from the index, and would otherwise
+// come back to it for ever, or pass others by.
 func (l *Ledger) List(ctx context.Context, f Filter) ([]*export.Record, error) {
 	if f.Limit <= 0 {
 		f.Limit = 100
@@ -235,10 +237,10 @@ func (l *Ledger) List(ctx context.Context, f Filter) ([]*export.Record, error) {
 		if len(entries) == 0 {
 			return found, nil
 		}
-		ids := make([]string, 0, len(entries))
+		ids, places := make([]string, 0, len(entries)), make(map[string]int64, len(entries))
 		for _, z := range entries {
 			id, _ := z.Member.(string)
-			ids = append(ids, id)
+			ids, places[id] = append(ids, id), int64(z.Score)
 			at = after(z.Score, id)
 		}
 		records, err := l.heads(ctx, ids)
@@ -246,6 +248,9 @@ func (l *Ledger) List(ctx context.Context, f Filter) ([]*export.Record, error) {
 			return nil, err
 		}
 		for _, r := range records {
+			if ms, known := places[r.ID]; known && r.CreatedAt.UnixMilli() != ms {
+				r.CreatedAt = time.UnixMilli(ms).UTC()
+			}
 			if (f.State == "" || r.State == f.State) && (f.Project == "" || r.ProjectID == f.Project) {
 				found = append(found, r)
 			}

@@ -52,6 +52,8 @@ var suite = []struct {
 	{"trim", testTrim},
 	{"list", testList},
 	{"pages", testPages},
+	{"pages end", testPagesEnd},
+	{"placed by its creation", testPlacedByItsCreation},
 	{"counts", testCounts},
 	{"lease", testLease},
 	{"lease kept", testLeaseKept},
