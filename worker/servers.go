@@ -64,7 +64,7 @@ func (w *Worker) servers() []server {
 // half as often for tasks that have come due. An export that waits for its slot
 // waits in a handler already, so nothing depends on a quick look but reads.
 func (w *Worker) server(name string, handler asynq.Handler, concurrency int, look time.Duration, queues map[string]int) server {
-	return server{name: name, handler: handler, asynq: asynq.NewServerFromRedisClient(w.o.Redis, asynq.Config{
+	return server{name: name, handler: handler, asynq: asynq.NewServerFromRedisClient(w.brake, asynq.Config{
 		Concurrency:              concurrency,
 		Queues:                   queues,
 		TaskCheckInterval:        look,

@@ -125,6 +125,7 @@ type Worker struct {
 	dispatch *dispatch.Dispatcher
 	bucket   *breaker.Breaker
 	inspect  *asynq.Inspector
+	brake    *brake // Redis as asynq's servers see it
 
 	stopping chan struct{}   // closed when no new work is begun
 	drained  chan struct{}   // closed when the servers are down
@@ -142,11 +143,13 @@ func New(o Options) (*Worker, error) {
 	}
 	o.setDefaults()
 	life, end := context.WithCancel(context.Background())
+	stopping := make(chan struct{})
 	return &Worker{
 		o: o, log: o.Logger, watch: o.Observer, now: o.Now, dispatch: dispatch.New(o.Redis),
 		bucket:   breaker.New(o.Redis, breaker.Bucket),
 		inspect:  asynq.NewInspectorFromRedisClient(o.Redis),
-		stopping: make(chan struct{}), drained: make(chan struct{}), life: life, endLife: end,
+		brake:    newBrake(o.Redis, stopping),
+		stopping: stopping, drained: make(chan struct{}), life: life, endLife: end,
 	}, nil
 }
 

@@ -1,0 +1,103 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// brake is the Redis of asynq's servers, which ask for the next task again at once
+// when Redis refuses to give it: thousands of times a second for a Redis that is
+// full already. With a brake each refusal is told late. Whatever else uses the
+// same client hears of it at once.
+//
+// All that an asynq server writes goes through a script, so that only those are
+// braked, each one by itself: one that only reads goes on when Redis is full.
+type brake struct {
+	redis.UniversalClient
+	stopping <-chan struct{} // ends every wait
+
+	mu    sync.Mutex
+	waits map[string]time.Duration // by script, the last one
+}
+
+// The waits double from the first to the longest for as long as Redis refuses.
+const (
+	firstBrake   = 100 * time.Millisecond
+	longestBrake = time.Second
+)
+
+func newBrake(rdb redis.UniversalClient, stopping <-chan struct{}) *brake {
+	return &brake{UniversalClient: rdb, stopping: stopping, waits: map[string]time.Duration{}}
+}
+
+// EvalSha runs a script that Redis knows, which is what asynq tries first.
+func (b *brake) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	cmd := b.UniversalClient.EvalSha(ctx, sha, keys, args...)
+	b.hold(ctx, sha, cmd.Err())
+	return cmd
+}
+
+// Eval runs a script that Redis does not know yet.
+func (b *brake) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
+	cmd := b.UniversalClient.Eval(ctx, script, keys, args...)
+	b.hold(ctx, script, cmd.Err())
+	return cmd
+}
+
+// hold waits if Redis has refused the script, and the longer the more often it
+// did so in a row.
+func (b *brake) hold(ctx context.Context, script string, err error) {
+	wait := b.next(script, err)
+	if wait == 0 {
+		return
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-b.stopping:
+	}
+}
+
+func (b *brake) next(script string, err error) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case refused(err):
+		wait := min(max(firstBrake, 2*b.waits[script]), longestBrake)
+		b.waits[script] = wait
+		return wait
+	case err == nil, errors.Is(err, redis.Nil): // an empty queue is a success
+		delete(b.waits, script)
+	}
+	return 0
+}
+
+// refusals are how Redis begins to say that it takes no command for now, or not
+// until somebody mends it.
+var refusals = []string{
+	"OOM", "MISCONF", "READONLY", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY",
+	"NOPERM", "NOAUTH", "WRONGPASS",
+}
+
+// refused reports whether Redis has refused to do anything. What a script itself
+// says, and that it must be sent first, is none.
+func refused(err error) bool {
+	var answer redis.Error
+	if !errors.As(err, &answer) {
+		return false
+	}
+	code, rest, _ := strings.Cut(answer.Error(), " ")
+	if code == "ERR" { // before Redis 7: what a command in a script was told
+		_, rest, _ = strings.Cut(rest, ": -")
+		code, _, _ = strings.Cut(rest, " ")
+	}
+	return slices.Contains(refusals, code)
+}

@@ -1,0 +1,105 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// answering is a Redis that answers every script alike.
+type answering struct {
+	redis.UniversalClient
+	err error
+}
+
+func (a *answering) EvalSha(ctx context.Context, _ string, _ []string, _ ...any) *redis.Cmd {
+	return redis.NewCmdResult(nil, a.err)
+}
+
+func (a *answering) Eval(ctx context.Context, _ string, _ []string, _ ...any) *redis.Cmd {
+	return a.EvalSha(ctx, "", nil)
+}
+
+// said is an answer of Redis.
+type said string
+
+func (s said) Error() string { return string(s) }
+func (said) RedisError()     {}
+
+func TestARefusalIsToldLateAndNothingElseIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rdb := &answering{}
+		b := newBrake(rdb, nil)
+		told := func(script string, err error) time.Duration {
+			t.Helper()
+			rdb.err = err
+			began := time.Now()
+			if got := b.EvalSha(t.Context(), script, nil).Err(); !errors.Is(got, err) {
+				t.Errorf("%v has become %v", err, got)
+			}
+			return time.Since(began)
+		}
+		full := said("OOM command not allowed when used memory > 'maxmemory'. script: 5a, on @user_script:8.")
+		for i, want := range []time.Duration{100, 200, 400, 800, 1000, 1000} {
+			if got := told("dequeue", full); got != want*time.Millisecond {
+				t.Errorf("refusal %d is told after %s", i+1, got)
+			}
+			if got := told("forward", nil); got != 0 {
+				t.Errorf("a success of another script after %s", got)
+			}
+		}
+		for _, err := range []error{
+			nil, redis.Nil, io.EOF, context.Canceled, context.DeadlineExceeded, said("NOSCRIPT No matching script. Please use EVAL."),
+			said("NOT FOUND"), said("ERR unknown command"), said("ERR value is no integer: -1"), errors.New("OOM of something else"),
+		} {
+			if got := told("dequeue", err); got != 0 {
+				t.Errorf("%v is told after %s", err, got)
+			}
+		}
+		for _, text := range []string{
+			"MISCONF Redis is configured to save RDB snapshots", "READONLY You can't write against a read only replica.",
+			"NOREPLICAS Not enough good replicas to write.", "LOADING Redis is loading the dataset in memory",
+			"CLUSTERDOWN Hash slot not served",
+			"ERR Error running script (call to f_5a): @user_script:3: @user_script: 3: -OOM command not allowed",
+		} {
+			told("dequeue", nil)
+			if got := told("dequeue", said(text)); got != firstBrake {
+				t.Errorf("%s: told after %s, though it was the first since a success", text, got)
+			}
+		}
+		rdb.err = full
+		began := time.Now()
+		if b.Eval(t.Context(), "return 1", nil); time.Since(began) != firstBrake {
+			t.Errorf("a script sent whole is told of after %s", time.Since(began))
+		}
+	})
+}
+
+func TestNobodyWaitsInABrakeAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stopping := make(chan struct{})
+		b := newBrake(&answering{err: said("OOM")}, stopping)
+		waits := func(ctx context.Context) time.Duration {
+			began := time.Now()
+			b.EvalSha(ctx, "dequeue", nil)
+			return time.Since(began)
+		}
+		for range 5 {
+			waits(t.Context())
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		if got := waits(ctx); got != 10*time.Millisecond {
+			t.Errorf("beyond its context: %s", got)
+		}
+		time.AfterFunc(20*time.Millisecond, func() { close(stopping) })
+		if got := waits(t.Context()); got != 20*time.Millisecond {
+			t.Errorf("beyond the stop: %s", got)
+		}
+	})
+}
