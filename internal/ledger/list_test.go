@@ -131,7 +131,7 @@ func testPages(t *testing.T, e *env) {
 			page, err := e.List(ctx, f)
 			must(t, err)
 			got = append(got, ids(page)...)
-			if len(page) < limit {
+			if len(page) < limit || len(got) > 2*n { // in circles
 				break
 			}
 			last := page[len(page)-1]
