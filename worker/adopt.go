@@ -2,12 +2,14 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/hibiken/asynq"
 
+	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
@@ -32,6 +34,10 @@ func (w *Worker) adopt(ctx context.Context, r *export.Record) (bool, error) {
 	switch {
 	case fault.ClassOf(err) == fault.Terminal:
 		return true, w.unreadable(ctx, r, err)
+	case errors.Is(err, breaker.ErrHere) && r.State == export.Submitting:
+		return true, errElsewhere
+	case errors.Is(err, breaker.ErrHere):
+		return true, w.putBack(ctx, r.ID, "", elsewhere, fault.SentenceOf(err))
 	case err != nil && r.State == export.Submitting:
 		return true, errStopping // a doubt can't be put back, another worker settles it
 	case err != nil:
@@ -99,7 +105,9 @@ func (w *Worker) findLife(ctx context.Context, r *export.Record) (life, bool, er
 	ctx, cancel := w.untilStop(ctx)
 	defer cancel()
 	for n := 0; ; n++ {
-		_, _ = w.waitForBucket(ctx)
+		if _, err := w.waitForBucket(ctx); errors.Is(err, breaker.ErrHere) {
+			return life{}, false, fault.New(fault.Retry, "S3 does not answer the worker that took it up", err)
+		}
 		was, found, err := w.lookUp(ctx, r)
 		w.bucketSaid(ctx, err)
 		if err == nil || ctx.Err() != nil || fault.ClassOf(err) == fault.Terminal {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"time"
 
+	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
 )
 
@@ -15,7 +17,7 @@ import (
 // never kept waiting: its receipt is tried at once.
 
 // waitForBucket returns when S3 is believed to answer, and whether it had to
-// wait for that.
+// wait for that. It gives up with breaker.ErrHere where S3 answers other workers.
 func (w *Worker) waitForBucket(ctx context.Context) (waited bool, err error) {
 	return w.bucket.Wait(ctx, func(ctx context.Context) error {
 		if err := w.o.Archive.Check(ctx); errors.Is(err, storage.ErrUnavailable) {
@@ -34,7 +36,7 @@ func (w *Worker) waitToTransfer(ctx context.Context, by time.Time) (waited bool,
 	until, cancel := context.WithTimeout(ctx, by.Sub(w.now()))
 	defer cancel()
 	waited, err = w.waitForBucket(until)
-	if ctx.Err() == nil {
+	if ctx.Err() == nil && !errors.Is(err, breaker.ErrHere) {
 		err = nil
 	}
 	return waited, err
@@ -54,8 +56,12 @@ func (w *Worker) bucketSaid(ctx context.Context, err error) {
 	case err == nil:
 		w.bucket.Succeeded(ctx)
 	case errors.Is(err, storage.ErrUnavailable):
-		if w.bucket.Failed(ctx, fault.RetryAfterOf(err)) {
+		switch w.bucket.Failed(ctx, fault.RetryAfterOf(err)) {
+		case breaker.OpenedForAll:
 			w.log.Error("S3 fails whatever it is asked; transfers and paid requests wait until it answers again")
+		case breaker.OpenedHere:
+			w.log.Error("S3 fails this worker alone, whatever it is asked: see to its network, endpoint and clock; "+
+				"it takes up no transfer and no paid request until S3 answers it", logkey.Error, fault.SentenceOf(err))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"net/http/httptest"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -96,5 +97,43 @@ func TestABucketThatIsDownIsLeftAloneUntilItAnswers(t *testing.T) {
 	}
 	if open() || r.provider.submits() != len(running)+len(waiting) {
 		t.Errorf("open: %t, paid %d times", open(), r.provider.submits())
+	}
+}
+
+// One worker whose way to S3 is broken keeps none of the others from theirs, and
+// nothing that it takes up stays with it.
+func TestAWorkerThatAloneLacksS3StopsItselfOnly(t *testing.T) {
+	r := newRig(t)
+	r.provider.clips, r.provider.readsFor = 3, 1
+	good := r.options
+	r.work()
+	first := r.enqueue(tasks.Export{ProjectID: "proj"})
+	r.awaitState(first, export.Archived)
+
+	nowhere := httptest.NewServer(nil)
+	nowhere.Close()
+	bad := &countingArchive{Archive: newArchive(t, r.s3.ClientAt(nowhere.URL), r.ledger)}
+	r.options.Archive = bad
+	r.work()
+	r.options = good
+	ids := make([]string, 12)
+	for i := range ids {
+		ids[i] = r.enqueue(tasks.Export{ProjectID: "proj"})
+	}
+	bucket := breaker.New(r.rdb, breaker.Bucket)
+	for _, id := range ids {
+		r.await(id, "archived", func(rec *export.Record) bool {
+			if st, err := bucket.Status(t.Context()); err != nil || st.Open {
+				t.Fatalf("one worker stopped the fleet: %+v, %v", st, err)
+			}
+			return rec.State == export.Archived
+		})
+	}
+	if r.provider.submits() != len(ids)+1 {
+		t.Errorf("paid %d times", r.provider.submits())
+	}
+	t.Logf("the one without S3 asked %d times, with %d probes", bad.asked.Load(), bad.probes.Load())
+	if bad.probes.Load() == 0 {
+		t.Error("it never found out that it is alone")
 	}
 }

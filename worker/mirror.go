@@ -8,6 +8,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
@@ -67,6 +68,8 @@ func (w *Worker) waitWithClip(ctx context.Context, r *export.Record) (waited boo
 		return waited, nil
 	case w.Draining():
 		return waited, errStopping
+	case errors.Is(err, breaker.ErrHere):
+		return waited, errElsewhere
 	default: // the lease is lost: another run goes on
 		return waited, errBusy
 	}

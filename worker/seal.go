@@ -10,6 +10,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
@@ -28,7 +29,9 @@ func (w *Worker) seal(ctx context.Context, t *asynq.Task) error {
 	}
 	cut, cancelWait := w.untilStop(ctx)
 	defer cancelWait()
-	if _, err := w.waitForBucket(cut); err != nil {
+	if _, err := w.waitForBucket(cut); errors.Is(err, breaker.ErrHere) && !w.Draining() {
+		return errElsewhere
+	} else if err != nil {
 		return errStopping
 	}
 	r, err := w.o.Ledger.LoadAnswered(ctx, s.ID)

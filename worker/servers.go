@@ -19,6 +19,8 @@ var (
 	errStopping = errors.New("the worker is stopping; another one goes on")
 	// errBusy means that another run works on the same step just now.
 	errBusy = errors.New("another run of this step is under way")
+	// errElsewhere leaves a step to a worker that reaches S3.
+	errElsewhere = errors.New("S3 does not answer this worker; another one goes on")
 )
 
 // server is one asynq server: asynq limits concurrency by server, not by queue.
@@ -79,7 +81,12 @@ func (w *Worker) server(name string, handler asynq.Handler, concurrency int, loo
 	})}
 }
 
-func putOff(err error) bool { return errors.Is(err, errStopping) || errors.Is(err, errBusy) }
+func putOff(err error) bool {
+	return errors.Is(err, errStopping) || errors.Is(err, errBusy) || errors.Is(err, errElsewhere)
+}
+
+// elsewhere is how long a step stays in its queue that another worker is to do.
+const elsewhere = 3 * time.Second
 
 // retryDelay is for failures that only asynq can carry, such as a Redis that
 // fails in the middle of a step.
@@ -89,6 +96,8 @@ func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
 		return 0
 	case errors.Is(err, errBusy):
 		return 20 * time.Second
+	case errors.Is(err, errElsewhere):
+		return elsewhere
 	default:
 		return backoff(n, 2*time.Second, 2*time.Minute)
 	}

@@ -146,7 +146,7 @@ func (d *doctor) s3(ctx context.Context, cfg *config.Config, rdb redis.Universal
 func waitsInVain(st breaker.Status) finding {
 	return finding{
 		bad, "the fleet waits for it since " + st.Since.UTC().Format("15:04 MST") + ", though it answers from here",
-		"if that lasts, a worker alone can't reach it and holds up all: /readyz of each says which; stop that one",
+		"if that lasts, its workers can't reach it: /readyz of each says so, and what they have in common is to be mended",
 	}
 }
 

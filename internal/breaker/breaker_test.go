@@ -36,6 +36,7 @@ func newFleet(t *testing.T) *fleet {
 	rdb := redis.NewClient(&redis.Options{Addr: m.Addr()})
 	t.Cleanup(func() { _ = rdb.Close() })
 	f := &fleet{t: t, redis: m, a: New(rdb, "s3"), b: New(rdb, "s3"), now: noon}
+	f.a.now, f.b.now = f.clock, f.clock
 	f.pass(0)
 	return f
 }
@@ -48,11 +49,13 @@ func (f *fleet) pass(d time.Duration) {
 	}
 }
 
+func (f *fleet) clock() time.Time { return f.now }
+
 func (f *fleet) open() {
 	f.t.Helper()
 	for n := range threshold {
-		if opened := f.a.Failed(f.t.Context(), 0); opened != (n == threshold-1) {
-			f.t.Fatalf("failure %d opened it: %t", n+1, opened)
+		if opened := f.a.Failed(f.t.Context(), 0); (opened == OpenedForAll) != (n == threshold-1) {
+			f.t.Fatalf("failure %d opened it: %v", n+1, opened)
 		}
 	}
 }
@@ -83,9 +86,11 @@ func TestItOpensForAllAfterFailuresInARow(t *testing.T) {
 	}
 	f.asks(f.b, false, false)
 	f.b.Succeeded(ctx) // begins the count anew
+	f.a.self.succeeded()
+	f.pass(signFor + time.Second)
 	f.open()
 	f.asks(f.b, true, false)
-	if s := f.status(); !s.Open || !s.Since.Equal(noon) || s.Probe.Sub(noon) < firstWait/2 || s.Probe.Sub(noon) > firstWait {
+	if s := f.status(); !s.Open || !s.Since.Equal(f.now) || s.Probe.Sub(f.now) < firstWait/2 || s.Probe.Sub(f.now) > firstWait {
 		t.Errorf("status %+v", s)
 	}
 	f.pass(firstWait)
@@ -133,7 +138,8 @@ func TestAProbeLetsAllTryAndASuccessCloses(t *testing.T) {
 	f.asks(f.a, false, false)
 	f.asks(f.b, false, false)
 	f.pass(time.Second)
-	if !f.b.Failed(ctx, 0) { // the probe's success meant nothing
+	f.b.Failed(ctx, 0)
+	if f.a.Failed(ctx, 0) != OpenedForAll { // the probe's success meant nothing
 		t.Error("one failure after a probe did not open it again")
 	}
 	if s := f.status(); !s.Since.Equal(f.now) || s.Probe.Sub(f.now) < firstWait {
@@ -144,15 +150,19 @@ func TestAProbeLetsAllTryAndASuccessCloses(t *testing.T) {
 	f.b.probe(ctx, func(context.Context) error { return nil })
 	f.asks(f.a, false, false)
 	f.a.Succeeded(ctx)
+	if got := f.redis.HGet("clipferry:{breaker:s3}", "failures") + f.redis.HGet("clipferry:{breaker:s3}", "wait"); got != "" {
+		t.Errorf("something is left of an outage that is over: %s", got)
+	}
+	f.pass(keep + time.Second)
 	if f.redis.Exists("clipferry:{breaker:s3}") {
-		t.Error("something is left of an outage that is over")
+		t.Error("something is left of a fleet that is gone")
 	}
 }
 
 func TestRareFailuresAreNoOutage(t *testing.T) {
 	f := newFleet(t)
 	for range 3 * threshold {
-		if f.a.Failed(t.Context(), 0) {
+		if f.a.Failed(t.Context(), 0) != OpenedForNobody {
 			t.Fatal("opened")
 		}
 		f.pass(keep + time.Second)
@@ -248,7 +258,7 @@ func TestWithoutRedisNobodyIsStopped(t *testing.T) {
 		t.Errorf("waited: %t; %v", waited, err)
 	}
 	b.Succeeded(t.Context())
-	if b.Failed(t.Context(), 0) {
+	if b.Failed(t.Context(), 0) != OpenedForNobody {
 		t.Error("opened without Redis")
 	}
 	if _, err := b.Status(t.Context()); err == nil {
