@@ -1,6 +1,6 @@
 // Package isobmff checks, while a video streams by, that an MP4 or QuickTime
 // file is whole: its top-level boxes add up to exactly the bytes there are, and
-// the ones that a player cannot do without are present and not empty.
+// the ones that a player cannot do without are present.
 //
 // It looks at box headers only and buffers at most 16 bytes, so it says nothing
 // about the samples inside: a flipped bit in a box's payload goes unseen, hashes
@@ -149,12 +149,11 @@ func (w *Walker) enter() error {
 		}
 	}
 	s.Boxes++
-	holds := s.Open || s.Skip > 0
 	switch kind {
 	case "moov":
-		s.Moov = s.Moov || holds
+		s.Moov = true
 	case "mdat":
-		s.Mdat = s.Mdat || holds
+		s.Mdat = true
 	case "moof":
 		s.Moof = true
 	case "mfra":
@@ -187,9 +186,9 @@ func (w *Walker) Finish() (provable bool, err error) {
 	case s.Skip > 0:
 		return false, fmt.Errorf("%w: it ends %d bytes short of its last box, after %d bytes", ErrNotVideo, s.Skip, s.Seen)
 	case !s.Moov:
-		return false, fmt.Errorf("%w: it has no moov box, or nothing in it", ErrNotVideo)
+		return false, fmt.Errorf("%w: it has no moov box", ErrNotVideo)
 	case !s.Mdat:
-		return false, fmt.Errorf("%w: it has no mdat box, or nothing in it", ErrNotVideo)
+		return false, fmt.Errorf("%w: it has no mdat box", ErrNotVideo)
 	}
 	return !s.Open && (!s.Moof || s.Mfra), nil
 }
