@@ -29,15 +29,7 @@ func TestARecordThatMakesNoSenseIsGivenUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			store := newMemory()
 			a := newArchive(t, srv, func(o *Options) { o.Checkpoints = store })
-			o := newOrigin(clip)
-			o.holdFrom = 3 * minPartSize
-			hs := httptest.NewServer(o)
-			defer hs.Close()
-			job := Job{Export: "e", Key: a.Folder("p", name) + "clip-000.mp4", Link: hs.URL}
-			interrupted(t, a, store, job, 2)
-			o.mu.Lock()
-			o.holdFrom = 0
-			o.mu.Unlock()
+			job, _ := halfway(t, a, store, clip, 3*minPartSize, name)
 			rec := loaded(t, store, job.Key)
 			spoil(rec)
 			b, err := json.Marshal(rec)
@@ -66,16 +58,8 @@ func TestSettingsChangeUnderATransfer(t *testing.T) {
 			store := newMemory()
 			with := func(o *Options) { o.Checkpoints = store }
 			a := newArchive(t, srv, with, change[0])
-			o := newOrigin(clip)
-			o.holdFrom = 4 * minPartSize
-			hs := httptest.NewServer(o)
-			job := Job{Export: "e", Key: a.Folder("p", name) + "clip-000.mp4", Link: hs.URL}
-			interrupted(t, a, store, job, 2)
-			o.mu.Lock()
-			o.holdFrom = 0
-			o.mu.Unlock()
+			job, _ := halfway(t, a, store, clip, 4*minPartSize, name)
 			obj, err := newArchive(t, srv, with, change[1]).Mirror(t.Context(), job)
-			hs.Close()
 			if err != nil || obj.SHA256 != sum(clip) || !bytes.Equal(stored(t, a, job.Key), clip) {
 				t.Errorf("%s: %+v, %v", name, obj, err)
 			}

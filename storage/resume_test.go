@@ -205,6 +205,22 @@ func interrupted(t *testing.T, a *Archive, store *memory, job Job, parts int) {
 	store.saved = nil
 }
 
+// halfway interrupts the transfer of a clip whose source hung at the offset, and
+// has the source go on.
+func halfway(t *testing.T, a *Archive, store *memory, clip []byte, at int, name string) (Job, *origin) {
+	t.Helper()
+	o := newOrigin(clip)
+	o.holdFrom = at
+	hs := httptest.NewServer(o)
+	t.Cleanup(hs.Close)
+	job := Job{Export: "e", Key: a.Folder("p", name) + "clip-000.mp4", Link: hs.URL}
+	interrupted(t, a, store, job, 2)
+	o.mu.Lock()
+	o.holdFrom = 0
+	o.mu.Unlock()
+	return job, o
+}
+
 // What may have become of a transfer between two runs.
 func TestResumeCases(t *testing.T) {
 	srv := s3test.Start(t)
@@ -257,15 +273,7 @@ func TestResumeCases(t *testing.T) {
 			t.Parallel()
 			store := newMemory()
 			a := newArchive(t, srv, func(o *Options) { o.Checkpoints = store })
-			o := newOrigin(clip)
-			o.holdFrom = 4 * minPartSize
-			hs := httptest.NewServer(o)
-			defer hs.Close()
-			job := Job{Export: "e", Key: a.Folder("p", name) + "clip-000.mp4", Link: hs.URL}
-			interrupted(t, a, store, job, 2)
-			o.mu.Lock()
-			o.holdFrom = 0
-			o.mu.Unlock()
+			job, o := halfway(t, a, store, clip, 4*minPartSize, name)
 			c.between(t, a, job.Key, o, store)
 			obj, err := a.Mirror(t.Context(), job)
 			if err != nil {

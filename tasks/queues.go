@@ -50,8 +50,12 @@ const (
 
 // Queues returns the names of all queues, in the order of an export's way.
 func Queues() []string {
-	return append(append([]string{QueueFront}, SubmitQueues()...), QueuePoll, QueueMirror, QueueUrgent, QueueBulk, QueueSeal, QueueNotify)
+	return append(OrderQueues(), QueuePoll, QueueMirror, QueueUrgent, QueueBulk, QueueSeal, QueueNotify)
 }
+
+// OrderQueues returns the queues that exports are ordered from at the provider, in
+// the order in which they are served: [QueueFront], then [SubmitQueues].
+func OrderQueues() []string { return append([]string{QueueFront}, SubmitQueues()...) }
 
 // SubmitQueues returns the queues that producers enqueue to, by falling priority.
 func SubmitQueues() []string {
@@ -116,7 +120,7 @@ func OwnedQueues(names []string) []string {
 	var owned []string
 	for _, name := range names {
 		queue, account := SplitQueue(name)
-		if account != DefaultAccount && (queue == QueueFront || slices.Contains(SubmitQueues(), queue)) {
+		if account != DefaultAccount && slices.Contains(OrderQueues(), queue) {
 			owned = append(owned, name)
 		}
 	}

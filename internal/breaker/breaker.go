@@ -183,16 +183,15 @@ func (b *Breaker) probe(ctx context.Context, probe func(context.Context) error) 
 // alone reports whether this process alone does not reach the server, after a
 // moment or a probe of its own, and whether it asked for that.
 func (b *Breaker) alone(ctx context.Context, probe func(context.Context) error) (alone, asked bool) {
-	wait, mine := b.self.ask(b.now())
-	switch {
+	switch wait, mine := b.self.ask(b.now()); {
 	case mine:
 		b.probeAlone(ctx, probe)
-		return b.self.isHalted(), true
 	case wait > 0:
 		pause(ctx, min(wait, lookEvery)+rand.N(lookEvery/20))
-		return b.self.isHalted(), true
+	default:
+		return false, false
 	}
-	return false, false
+	return b.self.isHalted(), true
 }
 
 // probeAlone makes a probe for this process, which alone does not reach the server.

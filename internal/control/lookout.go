@@ -151,7 +151,7 @@ func (l *Lookout) accountsOf(ctx context.Context, records []*export.Record, name
 // are served first come first.
 func (l *Lookout) queuesOf(account string) []string {
 	var queues []string
-	for _, queue := range append([]string{tasks.QueueFront}, tasks.SubmitQueues()...) {
+	for _, queue := range tasks.OrderQueues() {
 		if account == l.accounts("").Name {
 			queues = append(queues, queue)
 		}
@@ -309,7 +309,7 @@ func (l *Lookout) servedQueues(wanted bool) (map[string]bool, error) {
 // this one. They are looked into by weight, so it is a rough measure.
 func (l *lines) before(account, queue string) int {
 	n := 0
-	for _, q := range append([]string{tasks.QueueFront}, tasks.SubmitQueues()...) {
+	for _, q := range tasks.OrderQueues() {
 		q = tasks.AccountQueue(q, account)
 		if q == queue {
 			break

@@ -11,24 +11,32 @@ import (
 // OrderQueues returns the queues that exports are ordered from: those of the
 // default account, of the named ones, and of all that a producer has ever named.
 func (d *Desk) OrderQueues(accounts ...string) ([]string, error) {
-	kinds := append([]string{tasks.QueueFront}, tasks.SubmitQueues()...)
+	kinds := tasks.OrderQueues()
 	queues := slices.Clone(kinds)
 	for _, account := range accounts {
 		for _, kind := range kinds {
 			queues = append(queues, tasks.AccountQueue(kind, account))
 		}
 	}
+	known, err := d.knownQueues(kinds)
+	if err != nil {
+		return nil, err
+	}
+	queues = append(queues, known...)
+	slices.Sort(queues)
+	return slices.Compact(queues), nil
+}
+
+// knownQueues returns those queues of the kinds, of any account, that asynq knows of.
+func (d *Desk) knownQueues(kinds []string) ([]string, error) {
 	known, err := d.inspector.Queues()
 	if err != nil {
 		return nil, fmt.Errorf("ask asynq for its queues: %w", err)
 	}
-	for _, queue := range known {
-		if kind, _ := tasks.SplitQueue(queue); slices.Contains(kinds, kind) {
-			queues = append(queues, queue)
-		}
-	}
-	slices.Sort(queues)
-	return slices.Compact(queues), nil
+	return slices.DeleteFunc(known, func(queue string) bool {
+		kind, _ := tasks.SplitQueue(queue)
+		return !slices.Contains(kinds, kind)
+	}), nil
 }
 
 // Pause lets no worker take anything out of the queues until Resume. What a
@@ -59,14 +67,9 @@ func (d *Desk) Pause(ctx context.Context, queues ...string) error {
 // names it is all that asynq knows of.
 func (d *Desk) Resume(ctx context.Context, queues ...string) ([]string, error) {
 	if len(queues) == 0 {
-		known, err := d.inspector.Queues()
-		if err != nil {
-			return nil, fmt.Errorf("ask asynq for its queues: %w", err)
-		}
-		for _, queue := range known {
-			if kind, _ := tasks.SplitQueue(queue); slices.Contains(tasks.Queues(), kind) {
-				queues = append(queues, queue)
-			}
+		var err error
+		if queues, err = d.knownQueues(tasks.Queues()); err != nil {
+			return nil, err
 		}
 		slices.Sort(queues)
 	}

@@ -25,7 +25,7 @@ func Backlog(rdb redis.UniversalClient) func(context.Context) (int, error) {
 			return 0, fmt.Errorf("list the queues: %w", err)
 		}
 		waiting := 0
-		queues := append([]string{tasks.QueueFront}, tasks.SubmitQueues()...)
+		queues := tasks.OrderQueues()
 		for _, queue := range append(queues, tasks.OwnedQueues(there)...) {
 			if err := ctx.Err(); err != nil { // the inspector takes no context
 				return 0, err
