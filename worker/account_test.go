@@ -14,7 +14,7 @@ import (
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/units"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
 )
@@ -32,8 +32,8 @@ func (r *rig) account(name string, slots int) *script {
 
 // endless lets renders go on for ever.
 func endless(s *script) {
-	s.read = func(_ int, task *wayin.Task) error {
-		task.Status, task.Clips = wayin.StatusOngoing, nil
+	s.read = func(_ int, task *provider.Task) error {
+		task.Status, task.Clips = provider.StatusOngoing, nil
 		return nil
 	}
 }

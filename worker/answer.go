@@ -10,14 +10,14 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
 
 // recordSubmit records what came of a paid request: in the ledger first, then
 // in the budget.
-func (w *Worker) recordSubmit(ctx context.Context, r *export.Record, turn *budget.Turn, task wayin.Task, err error) error {
+func (w *Worker) recordSubmit(ctx context.Context, r *export.Record, turn *budget.Turn, task provider.Task, err error) error {
 	if err == nil {
 		return w.accepted(ctx, r, turn, task)
 	}
@@ -26,10 +26,10 @@ func (w *Worker) recordSubmit(ctx context.Context, r *export.Record, turn *budge
 	why := fault.SentenceOf(err)
 	outcome := outcomeOf(err)
 	switch kind {
-	case wayin.InDoubt:
+	case provider.InDoubt:
 		w.endTurn(ctx, turn, outcome)
 		return w.settleDoubt(ctx, r, why)
-	case wayin.Rejected:
+	case provider.Rejected:
 		w.log.Error("the provider rejects an export", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.Why, why)
 		r, err = w.persist(ctx, r.ID, func(r *export.Record) error { return r.Reject(w.now(), by, why) })
 		w.endTurn(ctx, turn, outcome)
@@ -41,7 +41,7 @@ func (w *Worker) recordSubmit(ctx context.Context, r *export.Record, turn *budge
 		// A refusal or a stop of the whole account is waited out in the gate;
 		// a failure of this one request by the export itself.
 		var wait time.Duration
-		if kind != wayin.RateLimited && kind != wayin.Forbidden {
+		if kind != provider.RateLimited && kind != provider.Forbidden {
 			wait = backoff(r.Round, time.Second, time.Minute)
 		}
 		err := w.putBack(ctx, r.ID, by, wait, why)
@@ -52,7 +52,7 @@ func (w *Worker) recordSubmit(ctx context.Context, r *export.Record, turn *budge
 
 // accepted records a paid export twice, in Redis and in S3, each without
 // waiting for the other: whichever survives tells the tale.
-func (w *Worker) accepted(ctx context.Context, r *export.Record, turn *budget.Turn, task wayin.Task) error {
+func (w *Worker) accepted(ctx context.Context, r *export.Record, turn *budget.Turn, task provider.Task) error {
 	w.log.Info("export accepted", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.ExportTaskID, task.ExportTaskID)
 	now, seen := w.now(), r.Receipts
 	paid := w.receiptOf(r)
@@ -137,26 +137,26 @@ func (w *Worker) endTurn(ctx context.Context, turn *budget.Turn, o budget.Outcom
 
 // kindOf returns how the provider failed; an error of unknown origin counts as
 // in doubt, the kind that assumes the least.
-func kindOf(err error) wayin.Kind {
-	var e *wayin.Error
+func kindOf(err error) provider.Kind {
+	var e *provider.Error
 	if errors.As(err, &e) {
 		return e.Kind
 	}
-	return wayin.InDoubt
+	return provider.InDoubt
 }
 
 func outcomeOf(err error) budget.Outcome {
 	o := budget.Outcome{RetryAfter: fault.RetryAfterOf(err)}
 	switch kindOf(err) {
-	case wayin.NotSent:
+	case provider.NotSent:
 		o.Result = budget.NotSent
-	case wayin.RateLimited:
+	case provider.RateLimited:
 		o.Result = budget.Refused
-	case wayin.Forbidden:
+	case provider.Forbidden:
 		o.Result = budget.Forbidden
-	case wayin.Rejected, wayin.NotFound:
+	case provider.Rejected, provider.NotFound:
 		o.Result = budget.Answered
-	case wayin.InDoubt:
+	case provider.InDoubt:
 		o.Result = budget.InDoubt
 	default:
 		o.Result = budget.Failed

@@ -9,7 +9,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -63,7 +63,7 @@ func TestABackupDoesNotExpireWhatIsArchived(t *testing.T) {
 
 			r.restore(backup)
 			r.provider.mu.Lock() // four days later
-			r.provider.read = func(int, *wayin.Task) error { return refusal(wayin.NotFound, fault.Retry, "unknown task") }
+			r.provider.read = func(int, *provider.Task) error { return refusal(provider.NotFound, fault.Retry, "unknown task") }
 			r.provider.mu.Unlock()
 			_, err := r.ledger.Update(t.Context(), id, func(rec *export.Record) error {
 				rec.ExpireAt = time.Now().Add(-24 * time.Hour)
@@ -98,9 +98,9 @@ func TestABackupFromBeforeAnExportWasPaidForAgain(t *testing.T) {
 			r := newRig(t)
 			r.provider.readsFor = 1000
 			fails := failedInBackup
-			r.provider.read = func(_ int, task *wayin.Task) error {
+			r.provider.read = func(_ int, task *provider.Task) error {
 				if fails && task.ExportTaskID == "task-1" {
-					task.Status = wayin.StatusFailed
+					task.Status = provider.StatusFailed
 				}
 				return nil
 			}
@@ -163,7 +163,7 @@ func TestAManifestStaysAsItIs(t *testing.T) {
 	must(t, err)
 	r.restore(backup)
 	r.provider.mu.Lock()
-	r.provider.read = func(_ int, task *wayin.Task) error { // somebody edited a title at the provider
+	r.provider.read = func(_ int, task *provider.Task) error { // somebody edited a title at the provider
 		task.Clips[0].Title = "Better title"
 		return nil
 	}

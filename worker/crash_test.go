@@ -18,7 +18,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/s3test"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
@@ -64,7 +64,7 @@ func crashingWorker(moment string) error {
 	l := ledger.New(ledger.Options{Redis: rdb})
 	t := &failing{}
 	archive := newArchive(t, (&s3test.Server{Endpoint: os.Getenv(crashS3)}).Client(), l)
-	provider, err := wayin.New(wayin.Options{BaseURL: os.Getenv(crashProvider), Key: providerAPIKey})
+	provider, err := provider.New(provider.Options{BaseURL: os.Getenv(crashProvider), Key: providerAPIKey})
 	if err != nil {
 		return err
 	}
@@ -108,14 +108,14 @@ type deadlyProvider struct {
 	moment string
 }
 
-func (p deadlyProvider) Submit(ctx context.Context, body json.RawMessage) (wayin.Task, error) {
+func (p deadlyProvider) Submit(ctx context.Context, body json.RawMessage) (provider.Task, error) {
 	dieAt(beforePost, p.moment)
 	task, err := p.Provider.Submit(ctx, body)
 	dieAt(afterPost, p.moment)
 	return task, err
 }
 
-func (p deadlyProvider) Read(ctx context.Context, id string) (wayin.Task, error) {
+func (p deadlyProvider) Read(ctx context.Context, id string) (provider.Task, error) {
 	task, err := p.Provider.Read(ctx, id)
 	dieAt(afterRead, p.moment)
 	return task, err

@@ -10,7 +10,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
@@ -23,7 +23,7 @@ func holding(t *testing.T) *rig {
 	r.options.InDoubt = export.Hold
 	r.provider.submit = func(n int, _ json.RawMessage) error {
 		if n == 1 {
-			return refusal(wayin.InDoubt, fault.InDoubt, "the answer was lost")
+			return refusal(provider.InDoubt, fault.InDoubt, "the answer was lost")
 		}
 		return nil
 	}
@@ -161,7 +161,7 @@ func TestARefusedRequestLeavesNoDoubt(t *testing.T) {
 	e := tasks.Export{JobID: "a", ProjectID: "proj"}
 	r := newRig(t)
 	r.options.InDoubt = export.Hold
-	r.provider.submit = func(int, json.RawMessage) error { return refusal(wayin.Rejected, fault.Terminal, "no such project") }
+	r.provider.submit = func(int, json.RawMessage) error { return refusal(provider.Rejected, fault.Terminal, "no such project") }
 	r.work()
 	r.enqueue(e)
 	r.awaitState("a", export.Failed)

@@ -13,7 +13,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -65,7 +65,7 @@ func TestAnExportGoesAllTheWay(t *testing.T) {
 // could not be used.
 func TestTheManifestTellsOfWhatCouldNotBeUsed(t *testing.T) {
 	r := newRig(t)
-	r.provider.read = func(_ int, task *wayin.Task) error {
+	r.provider.read = func(_ int, task *provider.Task) error {
 		task.Raw = json.RawMessage(`{"status":"SUCCEEDED","clips":[{"idx":0},{"idx":1,"score":"high"}]}`)
 		for i := range task.Clips {
 			task.Clips[i].Tags = nil
@@ -89,11 +89,11 @@ func TestTheManifestTellsOfWhatCouldNotBeUsed(t *testing.T) {
 func TestPartialResultsAreMirroredAtOnce(t *testing.T) {
 	r := newRig(t)
 	r.provider.clips, r.provider.readsFor = 2, 1000 // never done: at read 500 the first clip is there
-	r.provider.read = func(n int, task *wayin.Task) error {
+	r.provider.read = func(n int, task *provider.Task) error {
 		task.Clips = task.Clips[:0]
 		path := "/task-1/0.mp4"
 		r.provider.files[path] = film("task-1", 0, 9000)
-		task.Clips = append(task.Clips, wayin.Clip{Idx: 0, Title: "first", ExportLink: r.provider.cdn.URL + path})
+		task.Clips = append(task.Clips, provider.Clip{Idx: 0, Title: "first", ExportLink: r.provider.cdn.URL + path})
 		return nil
 	}
 	r.work()
@@ -107,9 +107,9 @@ func TestPartialResultsAreMirroredAtOnce(t *testing.T) {
 func TestASubmitThatIsRefusedForATimeIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	for name, err := range map[string]error{
-		"not sent":    refusal(wayin.NotSent, fault.Retry, "no connection"),
-		"rate":        refusal(wayin.RateLimited, fault.Retry, "429"),
-		"unavailable": refusal(wayin.Unavailable, fault.Retry, "503"),
+		"not sent":    refusal(provider.NotSent, fault.Retry, "no connection"),
+		"rate":        refusal(provider.RateLimited, fault.Retry, "429"),
+		"unavailable": refusal(provider.Unavailable, fault.Retry, "503"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -134,7 +134,7 @@ func TestASubmitThatIsRefusedForATimeIsTriedAgain(t *testing.T) {
 func TestASubmitThatIsRejectedFailsAndSaysWhy(t *testing.T) {
 	r := newRig(t)
 	r.provider.submit = func(int, json.RawMessage) error {
-		return refusal(wayin.Rejected, fault.Terminal, "the provider rejects the request: project unknown")
+		return refusal(provider.Rejected, fault.Terminal, "the provider rejects the request: project unknown")
 	}
 	r.work()
 	id := r.enqueue(tasks.Export{ProjectID: "nope"})
@@ -151,7 +151,7 @@ func TestASubmitThatIsRejectedFailsAndSaysWhy(t *testing.T) {
 
 func TestAnAnswerLostIsSettledByPolicy(t *testing.T) {
 	t.Parallel()
-	lost := refusal(wayin.InDoubt, fault.InDoubt, "the answer was lost")
+	lost := refusal(provider.InDoubt, fault.InDoubt, "the answer was lost")
 	for policy, c := range map[export.Policy]struct {
 		state   export.State
 		submits int
@@ -192,7 +192,7 @@ func TestALinkThatDiedIsReplaced(t *testing.T) {
 	r.provider.dead = map[string]bool{
 		"/task-1/0.mp4?signature=secret-0": true, "/task-1/2.mp4?signature=secret-0": true,
 	}
-	r.provider.read = func(n int, task *wayin.Task) error {
+	r.provider.read = func(n int, task *provider.Task) error {
 		r.provider.generation = n // fresh links from the next read on
 		return nil
 	}
@@ -210,7 +210,7 @@ func TestALinkThatDiedIsReplaced(t *testing.T) {
 func TestSucceededWithoutALinkIsReadAgain(t *testing.T) {
 	r := newRig(t)
 	r.provider.readsFor = 1
-	r.provider.read = func(n int, task *wayin.Task) error {
+	r.provider.read = func(n int, task *provider.Task) error {
 		if n <= 2 {
 			task.Clips[1].ExportLink = ""
 		}
@@ -225,8 +225,8 @@ func TestSucceededWithoutALinkIsReadAgain(t *testing.T) {
 
 func TestAFailedRenderFails(t *testing.T) {
 	r := newRig(t)
-	r.provider.read = func(_ int, task *wayin.Task) error {
-		task.Status, task.ErrorMessage, task.CostUsage = wayin.StatusFailed, "source video is gone", 0
+	r.provider.read = func(_ int, task *provider.Task) error {
+		task.Status, task.ErrorMessage, task.CostUsage = provider.StatusFailed, "source video is gone", 0
 		task.Free = task.ExportTaskID == "task-1" // of the other it is not said what it cost
 		return nil
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/emulator"
 	"github.com/clipferry/clipferry/internal/export"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
 )
@@ -57,7 +57,7 @@ func (r *rig) emulated(o emulator.Options) *emulator.Server {
 	must(r.t, err)
 	api := httptest.NewServer(server)
 	r.t.Cleanup(api.Close)
-	client, err := wayin.New(wayin.Options{BaseURL: api.URL, Key: providerAPIKey})
+	client, err := provider.New(provider.Options{BaseURL: api.URL, Key: providerAPIKey})
 	must(r.t, err)
 	gate, err := budget.New(budget.Options{Redis: r.rdb, Account: worker.DefaultAccount, Logger: quiet()})
 	must(r.t, err)

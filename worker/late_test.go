@@ -17,7 +17,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
@@ -82,7 +82,7 @@ func TestAStepThatCannotLoadItsRecordComesAgain(t *testing.T) {
 			r.provider.clips, r.provider.readsFor = 1, 3
 			lost := &lostLoad{args: fmt.Sprint(args...)}
 			r.rdb.AddHook(lost)
-			r.provider.read = func(n int, _ *wayin.Task) error {
+			r.provider.read = func(n int, _ *provider.Task) error {
 				if n == 1 {
 					lost.armed.Store(true)
 				}
@@ -140,15 +140,15 @@ func (a *failingTransfers) Mirror(ctx context.Context, job storage.Job) (storage
 func TestALateTransferDoesNotExpireTheNextTask(t *testing.T) {
 	r := newRig(t)
 	r.provider.clips, r.provider.readsFor = 2, 1
-	r.provider.read = func(n int, task *wayin.Task) error {
+	r.provider.read = func(n int, task *provider.Task) error {
 		switch {
 		case task.ExportTaskID == "task-2": // renders for long
-			task.Status, task.Clips = wayin.StatusOngoing, nil
+			task.Status, task.Clips = provider.StatusOngoing, nil
 		case n == 1: // clip 1 has no link yet, and the deadline has passed
 			task.ExpireAt = time.Now().Add(-time.Hour)
 			task.Clips[1].ExportLink = ""
 		default:
-			return refusal(wayin.NotFound, fault.Retry, "unknown task")
+			return refusal(provider.NotFound, fault.Retry, "unknown task")
 		}
 		return nil
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -144,10 +144,10 @@ func TestTheSweeperBringsBackWhatIsMissing(t *testing.T) {
 func TestPastTheDeadlineWhatWasSavedIsNamed(t *testing.T) {
 	r := newRig(t)
 	r.provider.clips, r.provider.readsFor = 2, 1
-	r.provider.read = func(n int, task *wayin.Task) error {
+	r.provider.read = func(n int, task *provider.Task) error {
 		task.ExpireAt = time.Now().Add(-time.Hour)
 		if n > 1 {
-			return refusal(wayin.NotFound, fault.Retry, "unknown task")
+			return refusal(provider.NotFound, fault.Retry, "unknown task")
 		}
 		return nil
 	}

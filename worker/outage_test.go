@@ -10,7 +10,7 @@ import (
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
@@ -116,12 +116,12 @@ func TestAProviderThatIsDownIsLeftAloneUntilItAnswers(t *testing.T) {
 	refused := func() error {
 		calls.Add(1)
 		if down.Load() {
-			return refusal(wayin.Unavailable, fault.Retry, "503")
+			return refusal(provider.Unavailable, fault.Retry, "503")
 		}
 		return nil
 	}
 	r.provider.submit = func(int, json.RawMessage) error { return refused() }
-	r.provider.read = func(int, *wayin.Task) error { return refused() }
+	r.provider.read = func(int, *provider.Task) error { return refused() }
 	gate := r.options.Accounts[worker.DefaultAccount].Gate.(*budget.Gate)
 	r.work()
 	r.work()

@@ -11,7 +11,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -138,7 +138,7 @@ func (w *Worker) leave(ctx context.Context, r *export.Record, err error) error {
 
 // nextRead asks the budget when a further read may be worth a request. Reads
 // for what should be there already come soon, then ever later.
-func (w *Worker) nextRead(ctx context.Context, gate Gate, r *export.Record, task wayin.Task) time.Time {
+func (w *Worker) nextRead(ctx context.Context, gate Gate, r *export.Record, task provider.Task) time.Time {
 	if task.Status.Ended() || r.State == export.Mirroring {
 		return w.now().Add(backoff(r.Misses+r.StaleReads, 4*time.Second, 2*time.Minute))
 	}
@@ -157,7 +157,7 @@ func (w *Worker) readRefused(ctx context.Context, r *export.Record, n int, err e
 	w.watch.Faulted(ctx, export.StepPoll, err)
 	why := fault.SentenceOf(err)
 	switch kindOf(err) {
-	case wayin.NotFound:
+	case provider.NotFound:
 		if r.PastDeadline(w.now()) || r.Unknown+1 >= export.MaxUnknown { // it ends with that
 			if spared, err := w.spared(ctx, r); spared {
 				return err
@@ -172,7 +172,7 @@ func (w *Worker) readRefused(ctx context.Context, r *export.Record, n int, err e
 			w.releaseSlot(ctx, r)
 		}
 		return w.ensure(ctx, r)
-	case wayin.RateLimited:
+	case provider.RateLimited:
 		return w.readFailed(ctx, r, n, why, 0)
 	default:
 		return w.readFailed(ctx, r, n, why, backoff(r.ReadFaults, 2*time.Second, 2*time.Minute))
@@ -221,9 +221,9 @@ func (w *Worker) releaseSlot(ctx context.Context, r *export.Record) {
 }
 
 // progress tells the budget what a read showed.
-func progress(task wayin.Task) budget.Outcome {
+func progress(task provider.Task) budget.Outcome {
 	o := budget.Outcome{
-		Result: budget.Answered, Ended: task.Status.Ended(), Succeeded: task.Status == wayin.StatusSucceeded,
+		Result: budget.Answered, Ended: task.Status.Ended(), Succeeded: task.Status == provider.StatusSucceeded,
 		Clips: len(task.Clips),
 	}
 	for _, c := range task.Clips {
@@ -237,10 +237,10 @@ func progress(task wayin.Task) budget.Outcome {
 	return o
 }
 
-func readingOf(task wayin.Task) export.Reading {
+func readingOf(task provider.Task) export.Reading {
 	reading := export.Reading{
-		Status: string(task.Status), Succeeded: task.Status == wayin.StatusSucceeded,
-		Failed: task.Status == wayin.StatusFailed, Message: task.ErrorMessage,
+		Status: string(task.Status), Succeeded: task.Status == provider.StatusSucceeded,
+		Failed: task.Status == provider.StatusFailed, Message: task.ErrorMessage,
 		ExpireAt: task.ExpireAt, CostUsage: task.CostUsage, Free: task.Free, Raw: task.Raw,
 		Clips: make([]export.Clip, 0, len(task.Clips)), Nameless: task.Nameless,
 	}

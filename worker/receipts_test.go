@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
@@ -67,9 +67,9 @@ func TestALateCloseOfAReceiptIsMended(t *testing.T) {
 func TestALateCloseIsOfItsOwnTaskAlone(t *testing.T) {
 	r := newRig(t)
 	r.provider.readsFor = 1000
-	r.provider.read = func(_ int, task *wayin.Task) error {
+	r.provider.read = func(_ int, task *provider.Task) error {
 		if task.ExportTaskID == "task-1" {
-			task.Status = wayin.StatusFailed
+			task.Status = provider.StatusFailed
 		}
 		return nil
 	}

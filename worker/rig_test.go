@@ -30,7 +30,7 @@ import (
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/redistest"
 	"github.com/clipferry/clipferry/internal/s3test"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
@@ -208,7 +208,7 @@ type script struct {
 	size     int                                     // bytes of media in a clip, 70,000 when zero
 	readsFor int                                     // reads until it succeeds, 2 when zero
 	submit   func(n int, body json.RawMessage) error // n counts from 1
-	read     func(n int, task *wayin.Task) error     // may change the answer
+	read     func(n int, task *provider.Task) error     // may change the answer
 	serve    func(w http.ResponseWriter, r *http.Request, file []byte) bool
 }
 
@@ -236,49 +236,49 @@ func (s *script) serveFile(w http.ResponseWriter, r *http.Request) {
 }
 
 // Submit accepts an export unless the test's hook says otherwise.
-func (s *script) Submit(_ context.Context, body json.RawMessage) (wayin.Task, error) {
+func (s *script) Submit(_ context.Context, body json.RawMessage) (provider.Task, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := len(s.accepted) + 1
 	s.accepted = append(s.accepted, body)
 	if s.submit != nil {
 		if err := s.submit(n, body); err != nil {
-			if wayin.KindOf(err) != wayin.InDoubt {
+			if provider.KindOf(err) != provider.InDoubt {
 				s.accepted = s.accepted[:n-1]
 			}
-			return wayin.Task{}, err
+			return provider.Task{}, err
 		}
 	}
-	return wayin.Task{ExportTaskID: fmt.Sprintf("task-%d", n), Name: "scripted", Status: wayin.StatusCreated}, nil
+	return provider.Task{ExportTaskID: fmt.Sprintf("task-%d", n), Name: "scripted", Status: provider.StatusCreated}, nil
 }
 
 // Read answers with one more clip at each read.
-func (s *script) Read(_ context.Context, id string) (wayin.Task, error) {
+func (s *script) Read(_ context.Context, id string) (provider.Task, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reads[id]++
 	n := s.reads[id]
-	task := wayin.Task{
-		ExportTaskID: id, Status: wayin.StatusOngoing, ExpireAt: time.Now().Add(72 * time.Hour), CostUsage: 48,
+	task := provider.Task{
+		ExportTaskID: id, Status: provider.StatusOngoing, ExpireAt: time.Now().Add(72 * time.Hour), CostUsage: 48,
 		Raw: json.RawMessage(fmt.Sprintf(`{"export_task_id":%q,"reads":%d}`, id, n)),
 	}
 	ready := s.clips * n / s.readsFor
 	if n >= s.readsFor {
-		ready, task.Status = s.clips, wayin.StatusSucceeded
+		ready, task.Status = s.clips, provider.StatusSucceeded
 	}
 	for idx := range ready {
 		path := fmt.Sprintf("/%s/%d.mp4", id, idx)
 		if s.files[path] == nil {
 			s.files[path] = film(id, idx, cmp.Or(s.size, 70_000))
 		}
-		task.Clips = append(task.Clips, wayin.Clip{
+		task.Clips = append(task.Clips, provider.Clip{
 			Idx: idx, Title: fmt.Sprintf("Clip Nº %d", idx), BeginMS: 0, EndMS: 30_000, Tags: []string{"a"},
 			ExportLink: fmt.Sprintf("%s%s?signature=secret-%d", s.cdn.URL, path, s.generation),
 		})
 	}
 	if s.read != nil {
 		if err := s.read(n, &task); err != nil {
-			return wayin.Task{}, err
+			return provider.Task{}, err
 		}
 	}
 	return task, nil
@@ -304,8 +304,8 @@ func (s *script) file(task string, idx int) []byte {
 }
 
 // refusal is what the provider's client returns for a failure of that kind.
-func refusal(kind wayin.Kind, class fault.Class, message string) error {
-	return fault.New(class, message, &wayin.Error{Kind: kind, Op: "test", Message: message})
+func refusal(kind provider.Kind, class fault.Class, message string) error {
+	return fault.New(class, message, &provider.Error{Kind: kind, Op: "test", Message: message})
 }
 
 // film is a structurally whole MP4 of about that size, different for each name.

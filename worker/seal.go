@@ -15,7 +15,7 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -93,7 +93,7 @@ func manifestOf(r *export.Record, now time.Time) storage.Manifest {
 	if len(r.Duplicates) > 0 {
 		m.Warnings = append(m.Warnings, "paid for more than once, after lost answers: "+strings.Join(r.Duplicates, ", "))
 	}
-	for _, oddity := range wayin.Oddities(r.LastAnswer) {
+	for _, oddity := range provider.Oddities(r.LastAnswer) {
 		m.Warnings = append(m.Warnings, "the provider's answer is odd: "+oddity)
 	}
 	for _, idx := range slices.Sorted(maps.Keys(r.Clips)) {

@@ -15,7 +15,7 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -220,7 +220,7 @@ func (w *Worker) intendAndSend(ctx context.Context, r *export.Record, lease *led
 	cancelPost()
 	w.requested(ctx, sending, budget.Submit, turn, began, err)
 	recorded := w.recordSubmit(ctx, sending, turn, task, err)
-	if err != nil && kindOf(err) != wayin.InDoubt {
+	if err != nil && kindOf(err) != provider.InDoubt {
 		w.clearDoubt(ctx, r.ID, by)
 	}
 	return recorded

@@ -27,14 +27,14 @@ import (
 	"github.com/clipferry/clipferry/internal/dispatch"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/storage"
 )
 
-// Provider is the Clips Export API. Its errors are faults that wrap a *wayin.Error.
+// Provider is the Clips Export API. Its errors are faults that wrap a *provider.Error.
 type Provider interface {
-	Submit(ctx context.Context, body json.RawMessage) (wayin.Task, error)
-	Read(ctx context.Context, taskID string) (wayin.Task, error)
+	Submit(ctx context.Context, body json.RawMessage) (provider.Task, error)
+	Read(ctx context.Context, taskID string) (provider.Task, error)
 }
 
 // Gate hands out the provider's budget, see package budget.

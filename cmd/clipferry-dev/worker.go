@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/clipferry/clipferry/cmd/internal/assembly"
+	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/telemetry"
@@ -37,30 +37,30 @@ func (h *house) startWorker(life context.Context, env []string, redisURL string)
 	}
 	rdb := cfg.Redis.NewClient()
 	h.closers = append(h.closers, func() { _ = rdb.Close() })
-	ledger := assembly.Ledger(cfg, rdb)
-	archive, links, err := assembly.Archive(life, cfg, ledger, log)
+	ledger := wiring.Ledger(cfg, rdb)
+	archive, links, err := wiring.Archive(life, cfg, ledger, log)
 	if err != nil {
 		return err
 	}
 	h.closers = append(h.closers, links.Close)
-	accounts, closeAccounts, err := assembly.Accounts(cfg, rdb, log)
+	accounts, closeAccounts, err := wiring.Accounts(cfg, rdb, log)
 	if err != nil {
 		return err
 	}
 	h.closers = append(h.closers, closeAccounts)
 	watch := telemetry.New(telemetry.Options{Version: version, Logger: log})
-	notifier, err := assembly.Notifier(cfg, rdb, ledger, watch.Told, log)
+	notifier, err := wiring.Notifier(cfg, rdb, ledger, watch.Told, log)
 	if err != nil {
 		return err
 	}
 	h.closers = append(h.closers, notifier.Close)
-	w, err := assembly.NewWorker(cfg, worker.Options{
+	w, err := wiring.NewWorker(cfg, worker.Options{
 		Redis: rdb, Ledger: ledger, Archive: archive, Accounts: accounts, Notifier: notifier, Observer: watch, Logger: log,
 	})
 	if err != nil {
 		return err
 	}
-	server, err := assembly.Listen(life, cfg, assembly.Front{
+	server, err := wiring.Listen(life, cfg, wiring.Front{
 		Redis: rdb, Ledger: ledger, Archive: archive, Accounts: accounts, Telemetry: watch, Logger: log, Version: version,
 	})
 	if err != nil {

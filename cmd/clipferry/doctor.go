@@ -10,12 +10,12 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/pflag"
 
-	"github.com/clipferry/clipferry/cmd/internal/assembly"
+	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/storage"
 )
 
@@ -126,7 +126,7 @@ func (d *doctor) fleet(rdb redis.UniversalClient) {
 }
 
 func (d *doctor) s3(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) {
-	archive, links, err := assembly.Archive(ctx, cfg, ledger.New(ledger.Options{Redis: rdb}), d.c.logger(cfg))
+	archive, links, err := wiring.Archive(ctx, cfg, ledger.New(ledger.Options{Redis: rdb}), d.c.logger(cfg))
 	if err != nil {
 		d.tell("S3", finding{bad, err.Error(), ""})
 		return
@@ -166,7 +166,7 @@ func (d *doctor) provider(ctx context.Context, cfg *config.Config) {
 
 // key tries one key.
 func (d *doctor) key(ctx context.Context, what, address string, key config.Secret) {
-	client, err := wayin.New(wayin.Options{BaseURL: address, Key: wayin.Secret(key.Reveal()), UserAgent: assembly.UserAgent})
+	client, err := provider.New(provider.Options{BaseURL: address, Key: provider.Secret(key.Reveal()), UserAgent: wiring.UserAgent})
 	if err != nil {
 		d.tell(what, finding{bad, err.Error(), ""})
 		return
@@ -179,12 +179,12 @@ func (d *doctor) key(ctx context.Context, what, address string, key config.Secre
 // judgeKey says what the answer to a read of a task that doesn't exist means
 // for the key: any answer but "forbidden" has let it in.
 func judgeKey(address string, err error) finding {
-	switch wayin.KindOf(err) {
-	case wayin.NotFound, wayin.Rejected:
+	switch provider.KindOf(err) {
+	case provider.NotFound, provider.Rejected:
 		return finding{good, address + " accepts the key", ""}
-	case wayin.RateLimited:
+	case provider.RateLimited:
 		return finding{good, address + " accepts the key (and is at its limit of requests just now)", ""}
-	case wayin.Forbidden:
+	case provider.Forbidden:
 		return finding{bad, address + " refuses the key", "see CLIPFERRY_API_KEY"}
 	}
 	if err == nil {

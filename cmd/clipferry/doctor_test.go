@@ -18,8 +18,8 @@ import (
 	"github.com/clipferry/clipferry/internal/redistest"
 )
 
-// provider answers every status read with one status and counts the reads.
-func provider(t *testing.T, status int) (address string, reads *int) {
+// fakeProvider answers every status read with one status and counts the reads.
+func fakeProvider(t *testing.T, status int) (address string, reads *int) {
 	reads = new(int)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer k" || r.Method != http.MethodGet {
@@ -36,7 +36,7 @@ func provider(t *testing.T, status int) (address string, reads *int) {
 
 func TestDoctor(t *testing.T) {
 	b := newBench(t)
-	address, reads := provider(t, http.StatusNotFound)
+	address, reads := fakeProvider(t, http.StatusNotFound)
 	b.env = append(b.env, "CLIPFERRY_API_BASE_URL="+address)
 	out, _ := b.clipferry(exitDone, "doctor")
 	for _, want := range []string{
@@ -57,7 +57,7 @@ func TestDoctor(t *testing.T) {
 
 func TestDoctorFindsFaults(t *testing.T) {
 	b := newBench(t)
-	address, _ := provider(t, http.StatusForbidden)
+	address, _ := fakeProvider(t, http.StatusForbidden)
 	lossy := redistest.Start(t, redistest.Config("maxmemory-policy", "allkeys-lru"), redistest.Config("appendonly", "no"))
 	b.env = append(b.env, "CLIPFERRY_API_BASE_URL="+address, "CLIPFERRY_REDIS_URL="+lossy.URL(), "CLIPFERRY_S3_BUCKET=nowhere")
 	out, _ := b.clipferry(exitFailed, "doctor")
@@ -233,7 +233,7 @@ func TestJudgeKey(t *testing.T) {
 // No worker reaches S3, and this machine does.
 func TestDoctorTellsOfAFleetThatWaitsForABucketThatAnswers(t *testing.T) {
 	b := newBench(t)
-	address, _ := provider(t, http.StatusNotFound)
+	address, _ := fakeProvider(t, http.StatusNotFound)
 	b.env = append(b.env, "CLIPFERRY_API_BASE_URL="+address)
 	for range 5 {
 		breaker.New(b.redis.Client(), breaker.Bucket).Failed(t.Context(), time.Minute)

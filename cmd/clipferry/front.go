@@ -6,7 +6,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"github.com/clipferry/clipferry/cmd/internal/assembly"
+	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/telemetry"
 	"github.com/clipferry/clipferry/storage"
@@ -37,11 +37,11 @@ func (c *console) openFront(ctx context.Context, needs config.Needs) (*front, er
 	}
 	f.closeAll = append(f.closeAll, flush)
 	f.telemetry = telemetry.New(telemetry.Options{
-		Version: version, Accounts: assembly.AccountNames(conn.cfg), Tracing: f.tracing, Logger: f.log,
+		Version: version, Accounts: wiring.AccountNames(conn.cfg), Tracing: f.tracing, Logger: f.log,
 	})
 	conn.rdb.AddHook(f.telemetry.RedisHook())
 	watch := func(o *s3.Options) { o.APIOptions = append(o.APIOptions, f.telemetry.S3) }
-	archive, links, err := assembly.Archive(ctx, conn.cfg, conn.ledger, f.log, watch)
+	archive, links, err := wiring.Archive(ctx, conn.cfg, conn.ledger, f.log, watch)
 	if err != nil {
 		f.close()
 		return nil, err
@@ -75,8 +75,8 @@ func (f *front) close() {
 }
 
 // listen opens the HTTP server; nil where it is switched off.
-func (f *front) listen(ctx context.Context, accounts map[string]worker.Account) (*assembly.Server, error) {
-	return assembly.Listen(ctx, f.conn.cfg, assembly.Front{
+func (f *front) listen(ctx context.Context, accounts map[string]worker.Account) (*wiring.Server, error) {
+	return wiring.Listen(ctx, f.conn.cfg, wiring.Front{
 		Redis: f.conn.rdb, Ledger: f.conn.ledger, Archive: f.archive, Accounts: accounts,
 		Telemetry: f.telemetry, Tracing: f.tracing, Logger: f.log, Version: version,
 	})

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/clipferry/clipferry/cmd/internal/assembly"
+	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
 )
@@ -19,8 +19,8 @@ type lookout struct {
 }
 
 func (c *connection) lookout() (*lookout, error) {
-	look, err := assembly.Lookout(c.cfg, c.rdb)
-	return &lookout{assembly.AccountNames(c.cfg), look}, err
+	look, err := wiring.Lookout(c.cfg, c.rdb)
+	return &lookout{wiring.AccountNames(c.cfg), look}, err
 }
 
 func (l *lookout) at(ctx context.Context, records []*export.Record) control.Outlook {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/clipferry/clipferry/cmd/internal/assembly"
+	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/internal/nearest"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -41,7 +41,7 @@ func runPause(ctx context.Context, c *console, queues []string) error {
 	}
 	defer conn.close()
 	if len(queues) == 0 {
-		if queues, err = conn.desk.OrderQueues(assembly.AccountNames(conn.cfg)...); err != nil {
+		if queues, err = conn.desk.OrderQueues(wiring.AccountNames(conn.cfg)...); err != nil {
 			return err
 		}
 	}

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/clipferry/clipferry/cmd/internal/assembly"
+	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 )
 
@@ -28,12 +28,12 @@ func runRecover(ctx context.Context, c *console, args []string) error {
 		return err
 	}
 	defer conn.close()
-	archive, links, err := assembly.Archive(ctx, conn.cfg, conn.ledger, c.logger(conn.cfg))
+	archive, links, err := wiring.Archive(ctx, conn.cfg, conn.ledger, c.logger(conn.cfg))
 	if err != nil {
 		return err
 	}
 	defer links.Close()
-	to, err := assembly.Envelope(conn.cfg)
+	to, err := wiring.Envelope(conn.cfg)
 	if err != nil {
 		return err
 	}

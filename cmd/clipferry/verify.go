@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/clipferry/clipferry/cmd/internal/assembly"
+	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/storage"
@@ -67,7 +67,7 @@ func (c *console) archive(ctx context.Context) (*storage.Archive, func(), error)
 		return nil, nil, err
 	}
 	rdb := cfg.Redis.NewClient()
-	archive, links, err := assembly.Archive(ctx, cfg, ledger.New(ledger.Options{Redis: rdb}), c.logger(cfg))
+	archive, links, err := wiring.Archive(ctx, cfg, ledger.New(ledger.Options{Redis: rdb}), c.logger(cfg))
 	if err != nil {
 		_ = rdb.Close()
 		return nil, nil, err

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/clipferry/clipferry/cmd/internal/assembly"
+	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/worker"
 )
@@ -82,17 +82,17 @@ func (f *front) work(ctx context.Context, c *console) error {
 			f.log.Warn("Redis: "+found.text, "hint", found.hint)
 		}
 	}
-	accounts, closeAccounts, err := assembly.Accounts(f.conn.cfg, f.conn.rdb, f.log)
+	accounts, closeAccounts, err := wiring.Accounts(f.conn.cfg, f.conn.rdb, f.log)
 	if err != nil {
 		return err
 	}
 	defer closeAccounts()
-	notifier, err := assembly.Notifier(f.conn.cfg, f.conn.rdb, f.conn.ledger, f.telemetry.Told, f.log)
+	notifier, err := wiring.Notifier(f.conn.cfg, f.conn.rdb, f.conn.ledger, f.telemetry.Told, f.log)
 	if err != nil {
 		return err
 	}
 	defer notifier.Close()
-	w, err := assembly.NewWorker(f.conn.cfg, worker.Options{
+	w, err := wiring.NewWorker(f.conn.cfg, worker.Options{
 		Redis: f.conn.rdb, Ledger: f.conn.ledger, Archive: f.archive, Accounts: accounts,
 		Notifier: notifier, Observer: f.telemetry, Logger: f.log,
 	})
@@ -121,7 +121,7 @@ func (f *front) work(ctx context.Context, c *console) error {
 // workAndServe runs the worker and, where there is one, the server, which goes
 // on while the worker drains so that probes see it do so. If the server fails
 // the worker stops in order, too.
-func workAndServe(ctx context.Context, w *worker.Worker, server *assembly.Server, log *slog.Logger) error {
+func workAndServe(ctx context.Context, w *worker.Worker, server *wiring.Server, log *slog.Logger) error {
 	if server == nil {
 		return w.Run(ctx)
 	}

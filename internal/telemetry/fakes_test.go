@@ -14,7 +14,7 @@ import (
 	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -58,28 +58,28 @@ var (
 	noLimits = status{Credit: math.Inf(1)}
 )
 
-// provider accepts every export and has its two clips ready at the second read.
-type provider struct {
+// fakeProvider accepts every export and has its two clips ready at the second read.
+type fakeProvider struct {
 	mu    sync.Mutex
 	reads int
 }
 
-func (p *provider) Submit(context.Context, json.RawMessage) (wayin.Task, error) {
-	return wayin.Task{ExportTaskID: "task-1", Status: wayin.StatusCreated}, nil
+func (p *fakeProvider) Submit(context.Context, json.RawMessage) (provider.Task, error) {
+	return provider.Task{ExportTaskID: "task-1", Status: provider.StatusCreated}, nil
 }
 
-func (p *provider) Read(context.Context, string) (wayin.Task, error) {
+func (p *fakeProvider) Read(context.Context, string) (provider.Task, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reads++
-	task := wayin.Task{
-		ExportTaskID: "task-1", Status: wayin.StatusOngoing, ExpireAt: time.Now().Add(72 * time.Hour), CostUsage: 48,
+	task := provider.Task{
+		ExportTaskID: "task-1", Status: provider.StatusOngoing, ExpireAt: time.Now().Add(72 * time.Hour), CostUsage: 48,
 		Raw: json.RawMessage(`{}`),
 	}
 	if p.reads > 1 {
-		task.Status = wayin.StatusSucceeded
+		task.Status = provider.StatusSucceeded
 		for idx := range 2 {
-			task.Clips = append(task.Clips, wayin.Clip{
+			task.Clips = append(task.Clips, provider.Clip{
 				Idx: idx, Title: fmt.Sprint("clip ", idx), EndMS: 30_000, ExportLink: "https://cdn.example/secret?signature=s3cr3t",
 			})
 		}

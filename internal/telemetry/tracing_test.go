@@ -47,7 +47,7 @@ func startFleet(t *testing.T, tracing *telemetry.Tracing) fleet {
 	rdb.AddHook(f.tel.RedisHook())
 	w, err := worker.New(worker.Options{
 		Redis: rdb, Ledger: f.l, Archive: &archive{receipts: map[string]storage.Receipt{}}, Logger: log, Observer: f.tel,
-		Accounts: map[string]worker.Account{worker.DefaultAccount: {Provider: &provider{}, Gate: gate}},
+		Accounts: map[string]worker.Account{worker.DefaultAccount: {Provider: &fakeProvider{}, Gate: gate}},
 	})
 	if err != nil {
 		t.Fatal(err)

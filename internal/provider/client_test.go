@@ -1,4 +1,4 @@
-package wayin
+package provider
 
 import (
 	"context"
@@ -401,7 +401,7 @@ func TestOptions(t *testing.T) {
 		}
 	}
 	_, err := New(Options{BaseURL: "x", Key: "sk bad\n", Timeout: -1})
-	if err == nil || strings.Count(err.Error(), "wayin:") != 3 || strings.Contains(err.Error(), "sk bad") {
+	if err == nil || strings.Count(err.Error(), "provider:") != 3 || strings.Contains(err.Error(), "sk bad") {
 		t.Errorf("want three faults without the key, have %v", err)
 	}
 	if _, err := New(Options{}); err == nil {

@@ -1,4 +1,4 @@
-// Package wayin is the Clips Export API as a client: it submits an export, reads
+// Package provider is the Clips Export API as a client: it submits an export, reads
 // how far it has come, and says of every failure what it means.
 //
 // It makes exactly one request a call. When to call, how often, and what to do
@@ -18,7 +18,7 @@
 //
 // Answers are foreign: they are read through a limit, numbers may come as strings,
 // and whatever is wrong in one clip costs that clip only (see [Task].Warnings).
-package wayin
+package provider
 
 import (
 	"bytes"
@@ -89,13 +89,13 @@ func New(o Options) (*Client, error) {
 	root, err := rootURL(o.BaseURL)
 	errs := []error{err}
 	if o.Key == "" {
-		errs = append(errs, errors.New("wayin: key: required"))
+		errs = append(errs, errors.New("provider: key: required"))
 	}
 	if strings.ContainsFunc(o.Key.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
-		errs = append(errs, errors.New("wayin: key: holds a space, a line break or another character that no key has"))
+		errs = append(errs, errors.New("provider: key: holds a space, a line break or another character that no key has"))
 	}
 	if o.Timeout < 0 || o.MaxBody < 0 {
-		errs = append(errs, errors.New("wayin: timeout and max body: must not be negative"))
+		errs = append(errs, errors.New("provider: timeout and max body: must not be negative"))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -123,15 +123,15 @@ func rootURL(base string) (string, error) {
 	u, err := url.Parse(base)
 	if err != nil {
 		// url.Error repeats the address, which may hold a password.
-		return "", errors.New("wayin: base url: not a valid URL")
+		return "", errors.New("provider: base url: not a valid URL")
 	}
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
-		return "", errors.New("wayin: base url: must start with https:// or http://")
+		return "", errors.New("provider: base url: must start with https:// or http://")
 	case u.Host == "":
-		return "", errors.New("wayin: base url: has no host")
+		return "", errors.New("provider: base url: has no host")
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return "", errors.New("wayin: base url: must not hold a user, a query or a fragment")
+		return "", errors.New("provider: base url: must not hold a user, a query or a fragment")
 	}
 	root := strings.TrimRight(u.Scheme+"://"+u.Host+u.EscapedPath(), "/")
 	if !strings.HasSuffix(root, "/"+apiVersion) {

@@ -1,4 +1,4 @@
-package wayin
+package provider
 
 import (
 	"bufio"

@@ -1,7 +1,7 @@
-// Package assembly builds the rooms of the program from the configuration: it
+// Package wiring builds the rooms of the program from the configuration: it
 // maps each variable to the option that it stands for. Both binaries use it, so
 // that what the development one shows is what the production one does.
-package assembly
+package wiring
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/units"
-	"github.com/clipferry/clipferry/internal/wayin"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/worker"
 )
@@ -76,8 +76,8 @@ func Accounts(cfg *config.Config, rdb redis.UniversalClient, log *slog.Logger) (
 		}
 	}
 	for i, a := range cfg.Accounts() {
-		provider, err := wayin.New(wayin.Options{
-			BaseURL: cfg.APIBaseURL, Key: wayin.Secret(a.Key.Reveal()), UserAgent: UserAgent,
+		provider, err := provider.New(provider.Options{
+			BaseURL: cfg.APIBaseURL, Key: provider.Secret(a.Key.Reveal()), UserAgent: UserAgent,
 		})
 		if err != nil {
 			closeAll()
