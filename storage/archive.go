@@ -48,7 +48,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
-	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/link"
 )
 
 // Limits and defaults of [Options].
@@ -67,12 +67,12 @@ const (
 )
 
 // ErrContent marks a Fault that means: the link gave the wrong bytes. Nothing
-// was archived. It is the same error as fetch.ErrContent.
-var ErrContent = fetch.ErrContent
+// was archived. It is the same error as link.ErrContent.
+var ErrContent = link.ErrContent
 
-// Source reads export links; *fetch.Client is one.
+// Source reads export links; *link.Client is one.
 type Source interface {
-	Open(ctx context.Context, link string, rg fetch.Range) (*fetch.Body, error)
+	Open(ctx context.Context, link string, rg link.Range) (*link.Body, error)
 	// MaxSize is the largest file that Open reads, in bytes.
 	MaxSize() int64
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/s3test"
 )
 
@@ -38,7 +38,7 @@ func each(one func(ctx context.Context, c *s3.Client, link, key string, size int
 }
 
 func ours(ctx context.Context, c *s3.Client, job benchJob) error {
-	src, err := fetch.New(fetch.Options{AllowedCIDRs: loopback})
+	src, err := link.New(link.Options{AllowedCIDRs: loopback})
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/fault"
-	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/link"
 )
 
 // maxRestarts is how often one Mirror begins again from the first byte: the
@@ -168,7 +168,7 @@ func (m *mirror) attempt(ctx context.Context) (Object, error) {
 		a.dropRecord(ctx, m.job.Key)
 		m.stored, m.resumed = 0, 0
 	}
-	body, err := a.opts.Source.Open(ctx, m.job.Link, fetch.Range{From: 0, To: -1})
+	body, err := a.opts.Source.Open(ctx, m.job.Link, link.Range{From: 0, To: -1})
 	if err != nil {
 		// a dead link does not matter where the clip stands already
 		if obj, found, lerr := m.look(ctx, rec); found {
@@ -221,7 +221,7 @@ func (m *mirror) startsAnew(ctx context.Context, err error) bool {
 	switch {
 	case errors.Is(err, errNoRanges):
 		m.sequential = true
-	case errors.Is(err, fetch.ErrChanged):
+	case errors.Is(err, link.ErrChanged):
 		// Servers that take turns may each name another version of one file, and
 		// each of their answers is whole.
 		m.sequential = m.sequential || m.changed
@@ -240,14 +240,14 @@ func (m *mirror) startsAnew(ctx context.Context, err error) bool {
 }
 
 // proof begins the proof of what the source describes as info.
-func (m *mirror) proof(info fetch.Info) *proof {
+func (m *mirror) proof(info link.Info) *proof {
 	p := newProof(m.job.Kind, info)
 	p.earlier = m.untagged
 	return p
 }
 
 // small carries a file that one buffer holds.
-func (m *mirror) small(ctx context.Context, body *fetch.Body) (Object, error) {
+func (m *mirror) small(ctx context.Context, body *link.Body) (Object, error) {
 	share := m.a.buffers.join(1)
 	defer share.leave()
 	buf, err := share.acquire(ctx)
@@ -264,7 +264,7 @@ func (m *mirror) small(ctx context.Context, body *fetch.Body) (Object, error) {
 }
 
 // putWhole proves and puts a file that is in memory whole.
-func (m *mirror) putWhole(ctx context.Context, b []byte, info fetch.Info) (Object, error) {
+func (m *mirror) putWhole(ctx context.Context, b []byte, info link.Info) (Object, error) {
 	proof := m.proof(info)
 	if err := proof.Write(b); err != nil {
 		return Object{}, err
@@ -290,7 +290,7 @@ func (m *mirror) putWhole(ctx context.Context, b []byte, info fetch.Info) (Objec
 
 // image archives a thumbnail: small, never resumed, and named by what it is.
 func (m *mirror) image(ctx context.Context) (Object, error) {
-	body, err := m.a.opts.Source.Open(ctx, m.job.Link, fetch.Range{From: 0, To: -1})
+	body, err := m.a.opts.Source.Open(ctx, m.job.Link, link.Range{From: 0, To: -1})
 	if err != nil {
 		return Object{}, err
 	}

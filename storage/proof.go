@@ -14,7 +14,7 @@ import (
 	"slices"
 
 	"github.com/clipferry/clipferry/internal/fault"
-	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/storage/internal/isobmff"
 )
 
@@ -52,7 +52,7 @@ type proof struct {
 	sha     hash.Hash
 	boxes   *isobmff.Walker
 	head    []byte // the first bytes, for an image's signature
-	digests []fetch.Digest
+	digests []link.Digest
 	extra   map[string]hash.Hash
 	// earlier is the SHA-256 of a read before, when that did not have the MD5
 	// that the source's tag seems to be.
@@ -65,11 +65,11 @@ type proofState struct {
 	CRC     uint32            `json:"crc"`
 	SHA     []byte            `json:"sha"`
 	Boxes   isobmff.State     `json:"boxes"`
-	Digests []fetch.Digest    `json:"digests,omitempty"`
+	Digests []link.Digest    `json:"digests,omitempty"`
 	Extra   map[string][]byte `json:"extra,omitempty"`
 }
 
-func newProof(kind Kind, info fetch.Info) *proof {
+func newProof(kind Kind, info link.Info) *proof {
 	p := &proof{
 		kind: kind, size: info.Size, sha: sha256.New(), boxes: isobmff.New(info.Size),
 		digests: info.Digests, extra: map[string]hash.Hash{},
@@ -84,14 +84,14 @@ func newProof(kind Kind, info fetch.Info) *proof {
 
 // extraAlgorithms are the announced ones that are worth their time: MD5 costs
 // more than all the rest together and adds nothing where another is announced.
-func extraAlgorithms(ds []fetch.Digest) []string {
+func extraAlgorithms(ds []link.Digest) []string {
 	var algs []string
 	for _, d := range ds {
 		if d.Algorithm != "sha-256" && d.Algorithm != "crc32" && !slices.Contains(algs, d.Algorithm) {
 			algs = append(algs, d.Algorithm)
 		}
 	}
-	if slices.ContainsFunc(ds, func(d fetch.Digest) bool { return d.Algorithm != "md5" }) {
+	if slices.ContainsFunc(ds, func(d link.Digest) bool { return d.Algorithm != "md5" }) {
 		algs = slices.DeleteFunc(algs, func(a string) bool { return a == "md5" })
 	}
 	return algs
@@ -202,7 +202,7 @@ func (p *proof) finishDigests(v *verdict) error {
 			continue
 		}
 		wrong := !slices.Equal(sum, d.Sum)
-		if wrong && d.Header == fetch.TagHeader {
+		if wrong && d.Header == link.TagHeader {
 			if v.sha256 == p.earlier {
 				continue // twice the same bytes: it is the tag that is no MD5
 			}
@@ -262,7 +262,7 @@ func saveHash(h hash.Hash) ([]byte, error) {
 
 // resumeProof is the proof of a video that went on being saved as s.
 func resumeProof(s proofState, size int64) (*proof, error) {
-	p := newProof(Video, fetch.Info{Size: size, Digests: s.Digests})
+	p := newProof(Video, link.Info{Size: size, Digests: s.Digests})
 	p.seen, p.crc = s.Seen, s.CRC
 	var err error
 	if p.boxes, err = isobmff.Resume(s.Boxes, size); err != nil {

@@ -8,7 +8,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/s3test"
 )
 
@@ -19,7 +19,7 @@ func TestARecordThatMakesNoSenseIsGivenUp(t *testing.T) {
 	clip := clipOf(4*minPartSize+99, 61)
 	for name, spoil := range map[string]func(r *record){
 		"an algorithm that is not known": func(r *record) {
-			r.Proof.Digests = []fetch.Digest{{Algorithm: "sha3-512", Sum: []byte{1}, Header: "repr-digest"}}
+			r.Proof.Digests = []link.Digest{{Algorithm: "sha3-512", Sum: []byte{1}, Header: "repr-digest"}}
 		},
 		"a box header that is too long":  func(r *record) { r.Proof.Boxes.Head = make([]byte, 40) },
 		"a box header that is complete":  func(r *record) { r.Proof.Boxes.Head = []byte("\x00\x00\x00\x08free") },

@@ -7,7 +7,7 @@ import (
 	"io"
 
 	"github.com/clipferry/clipferry/internal/fault"
-	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/link"
 )
 
 // resume goes on with a transfer that an earlier process has begun. It returns
@@ -40,7 +40,7 @@ func (m *mirror) resume(ctx context.Context, rec *record) (Object, error) {
 		return Object{}, err
 	}
 	if t.first != nil {
-		defer func(b *fetch.Body) { _ = b.Close() }(t.first)
+		defer func(b *link.Body) { _ = b.Close() }(t.first)
 	}
 	m.log.InfoContext(ctx, "transfer resumed", "parts", rec.Parts, "of", t.layout.count(), "lost", len(t.refill))
 	t.track = m.a.track(ctx, m.job.Key, *rec)
@@ -64,14 +64,14 @@ func (t *transfer) accept(rec *record) {
 
 // reopen asks the link for the rest of the very file that the record is of.
 func (t *transfer) reopen(ctx context.Context, rec *record) error {
-	t.info = fetch.Info{Size: rec.Size, Ranges: true, ETag: rec.Validator}
+	t.info = link.Info{Size: rec.Size, Ranges: true, ETag: rec.Validator}
 	if rec.Parts == t.layout.count() {
 		return nil // only to be completed; what S3 lost opens the link for itself
 	}
 	offset, _ := t.layout.span(rec.Parts)
-	body, err := t.m.a.opts.Source.Open(ctx, t.m.job.Link, fetch.Range{From: offset, To: -1, IfRange: rec.Validator})
+	body, err := t.m.a.opts.Source.Open(ctx, t.m.job.Link, link.Range{From: offset, To: -1, IfRange: rec.Validator})
 	switch {
-	case errors.Is(err, fetch.ErrChanged):
+	case errors.Is(err, link.ErrChanged):
 		return fmt.Errorf("%w: %w", errNotResumable, err)
 	case err != nil:
 		return err
@@ -140,7 +140,7 @@ func (m *mirror) inspect(ctx context.Context, key string, st stat) (Object, erro
 
 // proveStored reads an object and proves it as a download would be.
 func (m *mirror) proveStored(ctx context.Context, key string, st stat) (verdict, error) {
-	p := newProof(m.job.Kind, fetch.Info{Size: st.size})
+	p := newProof(m.job.Kind, link.Info{Size: st.size})
 	_, _, err := m.a.readBack(ctx, key, proofWriter{p})
 	if err != nil && !errors.Is(err, ErrContent) {
 		return verdict{}, err
@@ -175,7 +175,7 @@ func (m *mirror) compare(ctx context.Context, key string, st stat) (Object, erro
 	if err != nil {
 		return Object{}, err
 	}
-	body, err := m.a.opts.Source.Open(ctx, m.job.Link, fetch.Range{From: 0, To: -1})
+	body, err := m.a.opts.Source.Open(ctx, m.job.Link, link.Range{From: 0, To: -1})
 	if err != nil {
 		return Object{}, err
 	}

@@ -20,7 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/clipferry/clipferry/internal/fault"
-	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/s3test"
 )
 
@@ -61,7 +61,7 @@ type mirrorSpec struct {
 }
 
 func (m mirrorSpec) archive(client *s3.Client) (*Archive, error) {
-	src, err := fetch.New(fetch.Options{AllowedCIDRs: loopback})
+	src, err := link.New(link.Options{AllowedCIDRs: loopback})
 	if err != nil {
 		return nil, err
 	}

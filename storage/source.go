@@ -7,7 +7,7 @@ import (
 	"io"
 
 	"github.com/clipferry/clipferry/internal/fault"
-	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/link"
 )
 
 var (
@@ -28,8 +28,8 @@ const (
 // partSource reads parts of one version of a file.
 type partSource struct {
 	m     *mirror
-	info  fetch.Info
-	first *fetch.Body // an answer that is open already, nil once it was used
+	info  link.Info
+	first *link.Body // an answer that is open already, nil once it was used
 	// slower hears of every time that the source asked for less; may be nil.
 	slower func()
 }
@@ -75,9 +75,9 @@ func (s *partSource) readOnce(ctx context.Context, offset int64, b []byte) (int,
 	body := s.first
 	s.first = nil
 	if body == nil {
-		rg := fetch.Range{From: offset, To: -1}
+		rg := link.Range{From: offset, To: -1}
 		if s.ranged() {
-			rg = fetch.Range{From: offset, To: offset + int64(len(b)) - 1, IfRange: s.info.Validator()}
+			rg = link.Range{From: offset, To: offset + int64(len(b)) - 1, IfRange: s.info.Validator()}
 		}
 		var err error
 		if body, err = s.m.a.opts.Source.Open(ctx, s.m.job.Link, rg); err != nil {
@@ -96,14 +96,14 @@ func (s *partSource) readOnce(ctx context.Context, offset int64, b []byte) (int,
 }
 
 // same checks that an answer is of this version of the file and begins at offset.
-func (s *partSource) same(body *fetch.Body, offset int64) error {
+func (s *partSource) same(body *link.Body, offset int64) error {
 	was, is := s.info, body.Info
 	changed := is.Size != was.Size || (is.Validator() != "" && is.Validator() != was.Validator())
 	switch {
 	case changed && was.Validator() != "":
-		return contentFault("the source has changed", fetch.ErrChanged)
+		return contentFault("the source has changed", link.ErrChanged)
 	case changed:
-		return contentFault(fmt.Sprintf("the source announces %d bytes after %d", is.Size, was.Size), fetch.ErrChanged)
+		return contentFault(fmt.Sprintf("the source announces %d bytes after %d", is.Size, was.Size), link.ErrChanged)
 	case body.From != offset, s.ranged() && is.Validator() == "":
 		// a source that leaves the validator out may have ignored If-Range as well
 		return errNoRanges

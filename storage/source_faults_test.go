@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/fault"
-	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/s3test"
 )
 
@@ -256,7 +256,7 @@ func TestSourceFaults(t *testing.T) {
 			store := newMemory()
 			a := newArchive(t, srv, func(o *Options) {
 				o.Checkpoints = store
-				o.Source = newFetch(t, func(fo *fetch.Options) {
+				o.Source = newFetch(t, func(fo *link.Options) {
 					if fo.StallTimeout = 30 * time.Second; f.name == "stall" {
 						fo.StallTimeout = time.Second
 					}

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/s3test"
 )
 
@@ -86,13 +86,13 @@ func (c *memory) Delete(_ context.Context, key string) error {
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 
-func newFetch(t testing.TB, change ...func(*fetch.Options)) *fetch.Client {
+func newFetch(t testing.TB, change ...func(*link.Options)) *link.Client {
 	t.Helper()
-	o := fetch.Options{AllowedCIDRs: loopback, StallTimeout: 2 * time.Second, MaxSize: 1 << 36}
+	o := link.Options{AllowedCIDRs: loopback, StallTimeout: 2 * time.Second, MaxSize: 1 << 36}
 	for _, c := range change {
 		c(&o)
 	}
-	c, err := fetch.New(o)
+	c, err := link.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,6 +159,6 @@ type limited int64
 
 func (l limited) MaxSize() int64 { return int64(l) }
 
-func (limited) Open(context.Context, string, fetch.Range) (*fetch.Body, error) {
+func (limited) Open(context.Context, string, link.Range) (*link.Body, error) {
 	return nil, errors.New("not a real source")
 }

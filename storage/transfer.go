@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/link"
 )
 
 // errNotResumable means that a record is of no use: begin anew.
@@ -21,7 +21,7 @@ var errNotResumable = errors.New("the transfer cannot be resumed")
 type transfer struct {
 	m      *mirror
 	layout layout
-	info   fetch.Info
+	info   link.Info
 	upload string
 	proof  *proof
 	share  *bufferShare
@@ -33,7 +33,7 @@ type transfer struct {
 	refill  []int     // of those, the ones that S3 lost
 	crcs    checksums // of the parts before from
 	listed  map[int]listedPart
-	first   *fetch.Body // an open answer: at part from, or of the whole stream
+	first   *link.Body // an open answer: at part from, or of the whole stream
 	head    []byte      // the buffer with a stream's first part, read already
 
 	mu   sync.Mutex
@@ -41,7 +41,7 @@ type transfer struct {
 }
 
 // ranges carries a large file whose parts can be asked for one by one.
-func (m *mirror) ranges(ctx context.Context, body *fetch.Body) (Object, error) {
+func (m *mirror) ranges(ctx context.Context, body *link.Body) (Object, error) {
 	size := body.Info.Size
 	t := &transfer{
 		m: m, info: body.Info, first: body, layout: layout{size: size, part: m.a.partSize(size)},
@@ -64,7 +64,7 @@ func (m *mirror) ranges(ctx context.Context, body *fetch.Body) (Object, error) {
 }
 
 // stream carries a file that comes in one piece only.
-func (m *mirror) stream(ctx context.Context, body *fetch.Body) (Object, error) {
+func (m *mirror) stream(ctx context.Context, body *link.Body) (Object, error) {
 	share := m.a.buffers.join(m.a.opts.PartsPerFile)
 	defer share.leave()
 	buf, err := share.acquire(ctx)
@@ -182,7 +182,7 @@ type part struct {
 	buf, b []byte
 	before <-chan struct{} // closed when the part before is in the proof
 	proven chan<- struct{} // closed when this one is
-	first  *fetch.Body     // an open answer that begins with this part, or nil
+	first  *link.Body     // an open answer that begins with this part, or nil
 }
 
 // load gives the part its buffer and, of a stream, its bytes; of a stream that
@@ -297,7 +297,7 @@ func (t *transfer) again(ctx context.Context, n int, buf []byte) error {
 	}
 	crc := crc32.ChecksumIEEE(b)
 	if crc != t.crcs[n] {
-		return contentFault("the source has changed under the same validator", fetch.ErrChanged)
+		return contentFault("the source has changed under the same validator", link.ErrChanged)
 	}
 	_, err := t.put(ctx, n, b, crc)
 	return err

@@ -19,7 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/clipferry/clipferry/internal/fault"
-	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/link"
 )
 
 func TestOptions(t *testing.T) {
@@ -183,12 +183,12 @@ func TestPacer(t *testing.T) {
 	})
 }
 
-func digestsOf(b []byte) []fetch.Digest {
+func digestsOf(b []byte) []link.Digest {
 	m := md5.Sum(b)
 	h32, h64 := crc32.New(crc32.MakeTable(crc32.Castagnoli)), crc64.New(crc64NVME)
 	h32.Write(b)
 	h64.Write(b)
-	return []fetch.Digest{
+	return []link.Digest{
 		{Algorithm: "md5", Sum: m[:], Header: "etag"},
 		{Algorithm: "crc32c", Sum: h32.Sum(nil), Header: "x-goog-hash"},
 		{Algorithm: "crc64nvme", Sum: h64.Sum(nil), Header: "x-amz-checksum-crc64nvme"},
@@ -206,8 +206,8 @@ func TestCRC64NVME(t *testing.T) {
 func TestProofSurvives(t *testing.T) {
 	clip := clipOf(5000, 1)
 	rapid.Check(t, func(t *rapid.T) {
-		digests := rapid.SliceOfDistinct(rapid.SampledFrom(digestsOf(clip)), func(d fetch.Digest) string { return d.Algorithm }).Draw(t, "digests")
-		p := newProof(Video, fetch.Info{Size: int64(len(clip)), Digests: digests})
+		digests := rapid.SliceOfDistinct(rapid.SampledFrom(digestsOf(clip)), func(d link.Digest) string { return d.Algorithm }).Draw(t, "digests")
+		p := newProof(Video, link.Info{Size: int64(len(clip)), Digests: digests})
 		for rest := clip; len(rest) > 0; {
 			n := rapid.IntRange(1, len(rest)).Draw(t, "n")
 			if err := p.Write(rest[:n]); err != nil {
@@ -245,7 +245,7 @@ func TestProofRefuses(t *testing.T) {
 	for i := range digestsOf(clip) {
 		d := digestsOf(clip)[i]
 		d.Sum[0] ^= 1
-		p := newProof(Video, fetch.Info{Size: -1, Digests: []fetch.Digest{d}})
+		p := newProof(Video, link.Info{Size: -1, Digests: []link.Digest{d}})
 		if err := p.Write(clip); err != nil {
 			t.Fatal(err)
 		}
@@ -253,7 +253,7 @@ func TestProofRefuses(t *testing.T) {
 			t.Errorf("%s: %v", d.Algorithm, err)
 		}
 	}
-	p := newProof(Video, fetch.Info{Size: 4999})
+	p := newProof(Video, link.Info{Size: 4999})
 	if err := p.Write(clip); !errors.Is(err, ErrContent) {
 		t.Errorf("longer: %v", err)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/clipferry/clipferry/internal/control"
-	"github.com/clipferry/clipferry/internal/dispatch"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
@@ -147,7 +147,7 @@ func (t deadTask) step(r *export.Record) (export.Step, bool) {
 		return export.Step{}, false
 	}
 	for _, step := range export.Due(r) {
-		if id, queue := dispatch.ID(r, step); id == t.id && queue == t.queue {
+		if id, queue := queue.ID(r, step); id == t.id && queue == t.queue {
 			return step, true
 		}
 	}

@@ -26,7 +26,7 @@ import (
 	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
-	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/redistest"
 	"github.com/clipferry/clipferry/internal/s3test"
@@ -82,7 +82,7 @@ func newRigAlone(t *testing.T) *rig {
 
 func newArchive(t testing.TB, client *s3.Client, l *ledger.Ledger) *storage.Archive {
 	t.Helper()
-	links, err := fetch.New(fetch.Options{AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	links, err := link.New(link.Options{AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	must(t, err)
 	t.Cleanup(links.Close)
 	a, err := storage.New(storage.Options{

@@ -24,7 +24,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
-	"github.com/clipferry/clipferry/internal/dispatch"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/provider"
@@ -122,7 +122,7 @@ type Worker struct {
 	log      *slog.Logger
 	watch    Observer
 	now      func() time.Time
-	dispatch *dispatch.Dispatcher
+	dispatch *queue.Dispatcher
 	bucket   *breaker.Breaker
 	inspect  *asynq.Inspector
 	brake    *brake // Redis as asynq's servers see it
@@ -145,7 +145,7 @@ func New(o Options) (*Worker, error) {
 	life, end := context.WithCancel(context.Background())
 	stopping := make(chan struct{})
 	return &Worker{
-		o: o, log: o.Logger, watch: o.Observer, now: o.Now, dispatch: dispatch.New(o.Redis),
+		o: o, log: o.Logger, watch: o.Observer, now: o.Now, dispatch: queue.New(o.Redis),
 		bucket:   breaker.New(o.Redis, breaker.Bucket),
 		inspect:  asynq.NewInspectorFromRedisClient(o.Redis),
 		brake:    newBrake(o.Redis, stopping),

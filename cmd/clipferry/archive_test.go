@@ -14,7 +14,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/redistest"
 	"github.com/clipferry/clipferry/internal/s3test"
@@ -38,7 +38,7 @@ func newBench(t *testing.T) *bench {
 	b.env = append(b.s3.Env(),
 		"PATH="+os.Getenv("PATH"), "HOME="+t.TempDir(), "CLIPFERRY_REDIS_URL="+b.redis.URL(), "CLIPFERRY_API_KEY=k",
 		"CLIPFERRY_S3_BUCKET="+s3test.Bucket, "CLIPFERRY_S3_PATH_STYLE=true", "CLIPFERRY_HTTP_ADDR=")
-	links, err := fetch.New(fetch.Options{})
+	links, err := link.New(link.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

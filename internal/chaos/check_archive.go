@@ -17,7 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/clipferry/clipferry/internal/export"
-	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/s3test"
 )
 
@@ -194,6 +194,6 @@ type noLinks struct{}
 
 func (noLinks) MaxSize() int64 { return 1 << 30 }
 
-func (noLinks) Open(context.Context, string, fetch.Range) (*fetch.Body, error) {
+func (noLinks) Open(context.Context, string, link.Range) (*link.Body, error) {
 	return nil, errors.New("nothing is fetched here")
 }

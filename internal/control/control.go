@@ -13,7 +13,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/clipferry/clipferry/internal/dispatch"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/tasks"
@@ -26,7 +26,7 @@ var ErrUnknown = ledger.ErrUnknown
 type Desk struct {
 	rdb       redis.UniversalClient
 	ledger    *ledger.Ledger
-	dispatch  *dispatch.Dispatcher
+	dispatch  *queue.Dispatcher
 	inspector *asynq.Inspector
 	now       func() time.Time
 }
@@ -34,7 +34,7 @@ type Desk struct {
 // New returns a Desk over a Redis, which stays the caller's to close.
 func New(rdb redis.UniversalClient, l *ledger.Ledger, now func() time.Time) *Desk {
 	return &Desk{
-		rdb: rdb, ledger: l, dispatch: dispatch.New(rdb),
+		rdb: rdb, ledger: l, dispatch: queue.New(rdb),
 		inspector: asynq.NewInspectorFromRedisClient(rdb), now: now,
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
-	"github.com/clipferry/clipferry/internal/dispatch"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/pace"
 	"github.com/clipferry/clipferry/internal/units"
@@ -278,9 +278,9 @@ var workQueues = []string{
 }
 
 // taskOf returns the queue and the TaskID of a queued export's submit.
-func taskOf(r *export.Record) (queue, taskID string) {
-	taskID, queue = dispatch.ID(r, export.Step{Kind: export.StepSubmit, N: r.Round})
-	return queue, taskID
+func taskOf(r *export.Record) (in, taskID string) {
+	taskID, in = queue.ID(r, export.Step{Kind: export.StepSubmit, N: r.Round})
+	return in, taskID
 }
 
 // servedFor is how long it is believed which queues are served.

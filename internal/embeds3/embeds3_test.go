@@ -19,7 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/clipferry/clipferry/internal/embeds3"
-	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/s3test"
 	"github.com/clipferry/clipferry/storage"
 )
@@ -43,7 +43,7 @@ func TestArchive(t *testing.T) {
 	for name, sidecar := range map[string]string{"attributes": "", "sidecar": t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
 			client := start(t, sidecar)
-			src, err := fetch.New(fetch.Options{AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+			src, err := link.New(link.Options{AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 			if err != nil {
 				t.Fatal(err)
 			}

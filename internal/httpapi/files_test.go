@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/s3test"
 	"github.com/clipferry/clipferry/storage"
 )
@@ -26,7 +26,7 @@ func TestLinksLeadToFilesInS3(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := newFixture(t)
-	source, err := fetch.New(fetch.Options{})
+	source, err := link.New(link.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
-	"github.com/clipferry/clipferry/internal/fetch"
+	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/units"
@@ -32,8 +32,8 @@ func Ledger(cfg *config.Config, rdb redis.UniversalClient) *ledger.Ledger {
 
 // Archive returns the archive in S3, and the client that reads links, which the
 // caller closes. The options are added to those of the S3 client.
-func Archive(ctx context.Context, cfg *config.Config, l *ledger.Ledger, log *slog.Logger, opts ...func(*s3.Options)) (*storage.Archive, *fetch.Client, error) {
-	links, err := fetch.New(fetch.Options{
+func Archive(ctx context.Context, cfg *config.Config, l *ledger.Ledger, log *slog.Logger, opts ...func(*s3.Options)) (*storage.Archive, *link.Client, error) {
+	links, err := link.New(link.Options{
 		AllowedCIDRs: []netip.Prefix(cfg.LinkAllowedCIDRs),
 		MaxSize:      int64(cfg.LinkMaxBytes), UserAgent: UserAgent, Logger: log,
 	})

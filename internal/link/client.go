@@ -1,4 +1,4 @@
-// Package fetch reads export links: guarded addresses, byte ranges, stalls cut
+// Package link reads export links: guarded addresses, byte ranges, stalls cut
 // off, and what an answer proves about the bytes behind it.
 //
 // A link is foreign input. It may point into our own network, redirect there,
@@ -9,7 +9,7 @@
 //
 // The package reads, once, what it is asked for. It does not retry, does not
 // write anything, and knows nothing of S3: storage does.
-package fetch
+package link
 
 import (
 	"context"

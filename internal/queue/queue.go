@@ -1,7 +1,7 @@
-// Package dispatch turns what is due for an export into Asynq tasks. It decides
+// Package queue turns what is due for an export into Asynq tasks. It decides
 // nothing: [export.Due] says which tasks must exist, and a task that exists
 // already is left alone, so that calling it once too often is harmless.
-package dispatch
+package queue
 
 import (
 	"context"
