@@ -65,7 +65,7 @@ type proofState struct {
 	CRC     uint32            `json:"crc"`
 	SHA     []byte            `json:"sha"`
 	Boxes   isobmff.State     `json:"boxes"`
-	Digests []link.Digest    `json:"digests,omitempty"`
+	Digests []link.Digest     `json:"digests,omitempty"`
 	Extra   map[string][]byte `json:"extra,omitempty"`
 }
 

@@ -34,7 +34,7 @@ type transfer struct {
 	crcs    checksums // of the parts before from
 	listed  map[int]listedPart
 	first   *link.Body // an open answer: at part from, or of the whole stream
-	head    []byte      // the buffer with a stream's first part, read already
+	head    []byte     // the buffer with a stream's first part, read already
 
 	mu   sync.Mutex
 	sent map[int]sentPart
@@ -182,7 +182,7 @@ type part struct {
 	buf, b []byte
 	before <-chan struct{} // closed when the part before is in the proof
 	proven chan<- struct{} // closed when this one is
-	first  *link.Body     // an open answer that begins with this part, or nil
+	first  *link.Body      // an open answer that begins with this part, or nil
 }
 
 // load gives the part its buffer and, of a stream, its bytes; of a stream that

@@ -106,7 +106,7 @@ func (w *Worker) move(ctx context.Context, s tasks.Submit, t *asynq.Task) (bool,
 	if _, account := tasks.SplitQueue(own); account == accountOf(queue) {
 		return false, nil
 	}
-	if err := w.dispatch.Add(ctx, tasks.NewSubmit(s.Request, s.ID, tasks.WithHeaders(t.Headers()))); err != nil {
+	if err := w.queue.Add(ctx, tasks.NewSubmit(s.Request, s.ID, tasks.WithHeaders(t.Headers()))); err != nil {
 		return false, fmt.Errorf("move export %s to the queue %s: %w", s.ID, own, err)
 	}
 	w.log.Debug("export moved to the queue of its account", logkey.Export, s.ID, "queue", own)

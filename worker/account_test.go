@@ -13,8 +13,8 @@ import (
 
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
-	"github.com/clipferry/clipferry/internal/units"
 	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/units"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
 )
@@ -152,7 +152,7 @@ func TestAnAccountThatIsGoneIsSaid(t *testing.T) {
 	id := r.enqueue(tasks.Export{ProjectID: "p", Account: "eu"})
 	eu := r.options.Accounts["eu"]
 	// The default account's queues hold it, as after a `retry` by an older version.
-	rec, err := r.desk.Get(t.Context(), id)
+	rec, err := r.admin.Get(t.Context(), id)
 	must(t, err)
 	rec.Round = 1
 	_, err = r.ledger.Create(t.Context(), rec)

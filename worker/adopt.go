@@ -10,9 +10,9 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/clipferry/clipferry/internal/breaker"
-	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/recovery"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
 )
@@ -57,7 +57,7 @@ func (w *Worker) adopt(ctx context.Context, r *export.Record) (bool, error) {
 		logkey.Export, r.ID, logkey.ExportTaskID, was.receipt.ExportTaskID)
 	r, err = w.persist(ctx, r.ID, func(r *export.Record) error {
 		w.inherit(r, was.receipt)
-		return control.Adopt(r, w.now(), was.receipt, was.key, was.manifest, was.archived)
+		return recovery.Adopt(r, w.now(), was.receipt, was.key, was.manifest, was.archived)
 	})
 	if err != nil {
 		return true, ignoreSettled(err)
@@ -85,7 +85,7 @@ func (w *Worker) recall(ctx context.Context, r *export.Record, receipt storage.R
 		logkey.Policy, w.o.InDoubt, logkey.SentAt, receipt.Submitted)
 	r, err := w.persist(ctx, r.ID, func(r *export.Record) error {
 		w.inherit(r, receipt)
-		return control.Recall(r, w.now(), receipt, w.o.InDoubt)
+		return recovery.Recall(r, w.now(), receipt, w.o.InDoubt)
 	})
 	if err != nil {
 		return ignoreSettled(err)
@@ -126,7 +126,7 @@ func (w *Worker) lookUp(ctx context.Context, r *export.Record) (life, bool, erro
 		return was, found, err
 	}
 	if len(receipt.Request) > 0 {
-		e, err := control.RequestIn(receipt)
+		e, err := recovery.RequestIn(receipt)
 		if err != nil {
 			return was, true, err
 		}
@@ -135,7 +135,7 @@ func (w *Worker) lookUp(ctx context.Context, r *export.Record) (life, bool, erro
 	if receipt.State == storage.ReceiptDoubt {
 		return was, true, nil
 	}
-	was.manifest, was.key, was.archived, err = control.ManifestOf(ctx, w.o.Archive, receipt)
+	was.manifest, was.key, was.archived, err = recovery.ManifestOf(ctx, w.o.Archive, receipt)
 	return was, true, err
 }
 
@@ -186,7 +186,7 @@ func (w *Worker) meetAnother(ctx context.Context, r *export.Record, was life) (b
 		if r.Digest != newcomer {
 			return fmt.Errorf("the other one is back: %w", export.ErrStale)
 		}
-		to, err := control.Rebuilt(ctx, w.o.Archive, was.receipt, w.now())
+		to, err := recovery.Rebuilt(ctx, w.o.Archive, was.receipt, w.now())
 		if err != nil {
 			return err
 		}

@@ -71,9 +71,9 @@ func TestABackupDoesNotExpireWhatIsArchived(t *testing.T) {
 			})
 			must(t, err)
 			if recovered {
-				done, err := r.desk.Recover(t.Context(), r.archive, nil)
+				done, err := r.recovery.Recover(t.Context(), r.archive, nil)
 				must(t, err)
-				if done.Mended != 1 {
+				if done.Repaired != 1 {
 					t.Errorf("recovered %+v", done)
 				}
 			}
@@ -116,7 +116,7 @@ func TestABackupFromBeforeAnExportWasPaidForAgain(t *testing.T) {
 			r.provider.mu.Unlock()
 			stop = r.work()
 			r.await(id, "failed", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptFailed })
-			_, err := r.desk.Retry(t.Context(), id, export.RetryOptions{PayAgain: true})
+			_, err := r.admin.Retry(t.Context(), id, export.RetryOptions{PayAgain: true})
 			must(t, err)
 			r.await(id, "paid again", func(rec *export.Record) bool {
 				return rec.ExportTaskID == "task-2" && rec.Receipt == export.ReceiptOpen
@@ -129,16 +129,16 @@ func TestABackupFromBeforeAnExportWasPaidForAgain(t *testing.T) {
 			r.provider.mu.Unlock()
 			r.work()
 			r.await(id, "what the fleet makes of it", func(rec *export.Record) bool { return rec.State == export.Failed })
-			done, err := r.desk.Recover(t.Context(), r.archive, nil)
+			done, err := r.recovery.Recover(t.Context(), r.archive, nil)
 			must(t, err)
-			if done.Mended != 1 {
+			if done.Repaired != 1 {
 				t.Errorf("recovered %+v", done)
 			}
 			rec := r.awaitState(id, export.Archived)
 			if rec.ExportTaskID != "task-2" || r.provider.submits() != 2 {
 				t.Errorf("archived as %s, paid %d times", rec.ExportTaskID, r.provider.submits())
 			}
-			if done, err = r.desk.Recover(t.Context(), r.archive, nil); err != nil || done.Mended != 0 {
+			if done, err = r.recovery.Recover(t.Context(), r.archive, nil); err != nil || done.Repaired != 0 {
 				t.Errorf("once more: %+v, %v", done, err)
 			}
 		})

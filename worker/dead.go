@@ -11,11 +11,10 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"github.com/clipferry/clipferry/internal/control"
-	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -120,7 +119,7 @@ func (w *Worker) stillborn(ctx context.Context, t deadTask) error {
 	if !s.RequestGiven {
 		return nil
 	}
-	r := control.Newborn(s, t.headers, w.now())
+	r := queue.NewRecord(s, t.headers, w.now())
 	r.Trace = w.traceOf(ctx, t.headers)
 	if err := r.Fail(w.now(), t.reason()); err != nil {
 		return err

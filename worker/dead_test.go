@@ -11,8 +11,8 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/budget"
-	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/tasks"
@@ -79,7 +79,7 @@ func TestAForeignTaskFailsNobodyElsesExport(t *testing.T) {
 			must(t, r.rdb.Del(t.Context(), sweepLease).Err())
 			r.work() // sweeps at its start, and so meets the dead letter
 			never(t, time.Second, "an export that waits for its turn was failed by somebody else's task", func() bool {
-				rec, err := r.desk.Get(context.Background(), id)
+				rec, err := r.admin.Get(context.Background(), id)
 				return err == nil && rec.State != export.Queued
 			})
 			open()
@@ -132,7 +132,7 @@ func TestADeadSubmitWithoutARecordIsAFailedExport(t *testing.T) {
 			if rec.ProjectID != "proj" || !strings.Contains(rec.Error, "given up") && !strings.Contains(rec.Error, "Deadline") {
 				t.Errorf("%+v", rec)
 			}
-			_, err := r.desk.Retry(t.Context(), "a", export.RetryOptions{})
+			_, err := r.admin.Retry(t.Context(), "a", export.RetryOptions{})
 			must(t, err)
 			r.awaitState("a", export.Archived)
 		})
@@ -207,7 +207,7 @@ func TestADeadLetterThatOutlivesItsRecordIsLetGo(t *testing.T) {
 		_, err := r.ledger.Load(context.Background(), "a")
 		return err == nil
 	})
-	if _, err := r.desk.Get(t.Context(), "a"); !errors.Is(err, control.ErrUnknown) {
+	if _, err := r.admin.Get(t.Context(), "a"); !errors.Is(err, admin.ErrUnknown) {
 		t.Errorf("status says %v of what is over and forgotten", err)
 	}
 	r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
@@ -231,7 +231,7 @@ func (listener) FromReceipt(string, json.RawMessage) (json.RawMessage, error) { 
 func TestTheEndOfADeadLettersExportIsTold(t *testing.T) {
 	r := newRig(t)
 	r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
-	rec, err := r.desk.Get(t.Context(), "a")
+	rec, err := r.admin.Get(t.Context(), "a")
 	must(t, err)
 	must(t, rec.Fail(time.Now(), "given up"))
 	_, err = r.ledger.Create(t.Context(), rec)

@@ -37,7 +37,7 @@ func TestAHeldExportIsHeldAfterALossOfRedis(t *testing.T) {
 	e := tasks.Export{JobID: "a", ProjectID: "proj"}
 	for name, comesBack := range map[string]func(*rig){
 		"recovered": func(r *rig) {
-			done, err := r.desk.Recover(r.t.Context(), r.archive, nil)
+			done, err := r.recovery.Recover(r.t.Context(), r.archive, nil)
 			must(r.t, err)
 			if done.Rebuilt != 1 {
 				r.t.Errorf("recovered %+v", done)
@@ -57,7 +57,7 @@ func TestAHeldExportIsHeldAfterALossOfRedis(t *testing.T) {
 			if !rec.IntentAt.Equal(first.IntentAt) || rec.Doubts != 1 {
 				t.Errorf("%d doubts, sent at %s; it was %s", rec.Doubts, rec.IntentAt, first.IntentAt)
 			}
-			_, err := r.desk.Retry(t.Context(), "a", export.RetryOptions{}) // it is not there
+			_, err := r.admin.Retry(t.Context(), "a", export.RetryOptions{}) // it is not there
 			must(t, err)
 			r.awaitState("a", export.Archived)
 			r.await("a", "closed", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptDone })
@@ -76,7 +76,7 @@ func TestATaskThatWasFoundByHandReplacesTheDoubt(t *testing.T) {
 	if got := r.receipt("a"); got.State != storage.ReceiptDoubt || got.ExportTaskID != "" {
 		t.Errorf("the receipt says %s of %q", got.State, got.ExportTaskID)
 	}
-	_, err := r.desk.Retry(t.Context(), "a", export.RetryOptions{SubmittedAs: "task-1"})
+	_, err := r.admin.Retry(t.Context(), "a", export.RetryOptions{SubmittedAs: "task-1"})
 	must(t, err)
 	r.await("a", "archived and closed", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptDone })
 	if got := r.receipt("a"); got.State != storage.ReceiptDone || got.ExportTaskID != "task-1" || r.provider.submits() != 1 {

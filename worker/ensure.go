@@ -22,7 +22,7 @@ func (w *Worker) ensure(ctx context.Context, r *export.Record) error {
 			return err
 		}
 	}
-	if err := w.dispatch.Ensure(ctx, r); err != nil {
+	if err := w.queue.Schedule(ctx, r); err != nil {
 		return err
 	}
 	w.keepReceipt(ctx, r)

@@ -177,7 +177,7 @@ func TestAnAnswerLostIsSettledByPolicy(t *testing.T) {
 			if !strings.Contains(rec.Error, "--submitted-as") {
 				t.Errorf("error does not say how to go on: %s", rec.Error)
 			}
-			_, err := r.desk.Retry(t.Context(), id, export.RetryOptions{SubmittedAs: "task-1"})
+			_, err := r.admin.Retry(t.Context(), id, export.RetryOptions{SubmittedAs: "task-1"})
 			must(t, err)
 			if rec = r.awaitState(id, export.Archived); rec.ExportTaskID != "task-1" || r.provider.submits() != 1 {
 				t.Errorf("task %s after %d submits", rec.ExportTaskID, r.provider.submits())
@@ -238,13 +238,13 @@ func TestAFailedRenderFails(t *testing.T) {
 	}
 	other := r.enqueue(tasks.Export{ProjectID: "proj"})
 	r.awaitState(other, export.Failed)
-	if _, err := r.desk.Retry(t.Context(), other, export.RetryOptions{}); !errors.Is(err, export.ErrPaid) {
+	if _, err := r.admin.Retry(t.Context(), other, export.RetryOptions{}); !errors.Is(err, export.ErrPaid) {
 		t.Errorf("an accepted export that nobody calls free: %v", err)
 	}
 	r.provider.mu.Lock()
 	r.provider.read = nil
 	r.provider.mu.Unlock()
-	_, err := r.desk.Retry(t.Context(), id, export.RetryOptions{})
+	_, err := r.admin.Retry(t.Context(), id, export.RetryOptions{})
 	must(t, err)
 	r.awaitState(id, export.Archived)
 }
@@ -290,10 +290,10 @@ func TestWhatIsNotTheClipIsNeverArchived(t *testing.T) {
 func TestCancelStopsBeforeTheMoneyIsSpent(t *testing.T) {
 	r := newRig(t)
 	id := r.enqueue(tasks.Export{JobID: "c", ProjectID: "proj"})
-	if rec, err := r.desk.Get(t.Context(), id); err != nil || rec.State != export.Queued {
+	if rec, err := r.admin.Get(t.Context(), id); err != nil || rec.State != export.Queued {
 		t.Fatalf("before any worker: %v, %v", rec, err)
 	}
-	_, err := r.desk.Cancel(t.Context(), id)
+	_, err := r.admin.Cancel(t.Context(), id)
 	must(t, err)
 	r.work()
 	other := r.enqueue(tasks.Export{ProjectID: "proj2"})
@@ -301,7 +301,7 @@ func TestCancelStopsBeforeTheMoneyIsSpent(t *testing.T) {
 	if rec := r.awaitState(id, export.Canceled); rec.Attempts != 0 || r.provider.submits() != 1 {
 		t.Errorf("attempts %d, submits %d", rec.Attempts, r.provider.submits())
 	}
-	_, err = r.desk.Retry(t.Context(), id, export.RetryOptions{})
+	_, err = r.admin.Retry(t.Context(), id, export.RetryOptions{})
 	must(t, err)
 	r.awaitState(id, export.Archived)
 }
@@ -365,7 +365,7 @@ func TestMalformedTasksEndFailedAndBlockNobody(t *testing.T) {
 			t.Errorf("no reason for %s", rec.ID)
 		}
 	}
-	failed, err := r.desk.List(t.Context(), ledger.Filter{State: export.Failed})
+	failed, err := r.admin.List(t.Context(), ledger.Filter{State: export.Failed})
 	must(t, err)
 	if len(failed) < 6 {
 		t.Errorf("%d failed exports listed", len(failed))

@@ -83,7 +83,7 @@ func TestRedisLostWhileAnExportIsSealed(t *testing.T) {
 				t.Fatalf("%s is neither archived nor lost after a minute: %+v, %v", id, rec, err)
 			}
 		}
-		_, err := r.desk.Recover(t.Context(), r.archive, nil)
+		_, err := r.recovery.Recover(t.Context(), r.archive, nil)
 		must(t, err)
 		if receipt, _, err := r.archive.Receipt(t.Context(), id); err != nil || receipt.State == storage.ReceiptOpen {
 			r.awaitState(id, export.Archived)

@@ -41,7 +41,7 @@ func TestAnotherRequestUnderAnIDThatTheLedgerForgot(t *testing.T) {
 		if !strings.Contains(rec.Error, "paid for as task task-1") || !strings.Contains(rec.Error, "another job_id") {
 			t.Errorf("error: %s", rec.Error)
 		}
-		_, err := r.desk.Retry(t.Context(), "order-17", export.RetryOptions{})
+		_, err := r.admin.Retry(t.Context(), "order-17", export.RetryOptions{})
 		must(t, err)
 		r.awaitState("order-17", export.Failed)
 		if after := r.receipt("order-17"); after.Manifest != before.Manifest || after.State != storage.ReceiptDone {
@@ -124,7 +124,7 @@ func TestABrokenReceiptBlocksNobodyElse(t *testing.T) {
 		}
 	}
 	must(t, os.Remove(filepath.Join(dir, "broken-1.json")))
-	_, err := r.desk.Retry(t.Context(), "broken-1", export.RetryOptions{})
+	_, err := r.admin.Retry(t.Context(), "broken-1", export.RetryOptions{})
 	must(t, err)
 	r.awaitState("broken-1", export.Archived)
 	if r.provider.submits() != 2 {

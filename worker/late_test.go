@@ -172,7 +172,7 @@ func TestALateTransferDoesNotExpireTheNextTask(t *testing.T) {
 	<-began
 	_, err := r.ledger.Update(t.Context(), id, func(rec *export.Record) error { return rec.Expire(time.Now(), "task-1", "gone") })
 	must(t, err)
-	_, err = r.desk.Retry(t.Context(), id, export.RetryOptions{PayAgain: true})
+	_, err = r.admin.Retry(t.Context(), id, export.RetryOptions{PayAgain: true})
 	must(t, err)
 	r.await(id, "paid again, and running", func(rec *export.Record) bool {
 		return rec.ExportTaskID == "task-2" && rec.Receipt == export.ReceiptOpen && rec.Polls > 1
@@ -180,7 +180,7 @@ func TestALateTransferDoesNotExpireTheNextTask(t *testing.T) {
 	goOn()
 	<-cut.failed
 	never(t, 2*time.Second, "the next task, just paid for and rendering, was expired by a transfer of the first", func() bool {
-		rec, err := r.desk.Get(t.Context(), id)
+		rec, err := r.admin.Get(t.Context(), id)
 		return err == nil && rec.State == export.Expired
 	})
 	if got := r.receipt(id); got.State != storage.ReceiptOpen {

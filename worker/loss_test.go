@@ -32,7 +32,7 @@ func TestRedisGoneForGood(t *testing.T) {
 	r.provider.rendersIn(1)
 	r.work()
 	for range 2 { // twice is as good as once
-		done, err := r.desk.Recover(t.Context(), r.archive, nil)
+		done, err := r.recovery.Recover(t.Context(), r.archive, nil)
 		must(t, err)
 		if done.Rebuilt+done.Known+done.Closed != 4 {
 			t.Errorf("recovered %+v", done)
@@ -117,7 +117,7 @@ func TestATaskThatAsynqGaveUpIsRecorded(t *testing.T) {
 		t.Errorf("error: %s", rec.Error)
 	}
 	r.provider.rendersIn(1)
-	_, err = r.desk.Retry(t.Context(), id, export.RetryOptions{})
+	_, err = r.admin.Retry(t.Context(), id, export.RetryOptions{})
 	must(t, err)
 	r.awaitState(id, export.Archived)
 	if r.provider.submits() != 1 {
@@ -159,7 +159,7 @@ func TestPastTheDeadlineWhatWasSavedIsNamed(t *testing.T) {
 	if !strings.Contains(rec.Error, "--pay-again") {
 		t.Errorf("error: %s", rec.Error)
 	}
-	if _, err := r.desk.Retry(t.Context(), id, export.RetryOptions{}); !errors.Is(err, export.ErrPaid) {
+	if _, err := r.admin.Retry(t.Context(), id, export.RetryOptions{}); !errors.Is(err, export.ErrPaid) {
 		t.Errorf("retry without a word about money: %v", err)
 	}
 }

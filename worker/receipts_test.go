@@ -45,11 +45,11 @@ func TestALateCloseOfAReceiptIsMended(t *testing.T) {
 	stop := r.work()
 	id := r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
 	r.await(id, "accepted", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptOpen })
-	_, err := r.desk.Cancel(t.Context(), id)
+	_, err := r.admin.Cancel(t.Context(), id)
 	must(t, err)
 	<-slow.reached
 	r.await(id, "closed by a later step", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptCanceled })
-	_, err = r.desk.Retry(t.Context(), id, export.RetryOptions{})
+	_, err = r.admin.Retry(t.Context(), id, export.RetryOptions{})
 	must(t, err)
 	r.await(id, "opened again", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptOpen })
 	if s := r.receipt(id).State; s != storage.ReceiptOpen {
@@ -79,7 +79,7 @@ func TestALateCloseIsOfItsOwnTaskAlone(t *testing.T) {
 	id := r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
 	r.awaitState(id, export.Failed)
 	<-slow.reached
-	_, err := r.desk.Retry(t.Context(), id, export.RetryOptions{PayAgain: true})
+	_, err := r.admin.Retry(t.Context(), id, export.RetryOptions{PayAgain: true})
 	must(t, err)
 	r.await(id, "paid again", func(rec *export.Record) bool {
 		return rec.ExportTaskID == "task-2" && rec.Receipt == export.ReceiptOpen
@@ -103,7 +103,7 @@ func (r *rig) recoversOpen(id string) {
 		r.t.Errorf("the receipt of a running, paid export is %s", s)
 	}
 	must(r.t, r.rdb.FlushAll(context.Background()).Err())
-	done, err := r.desk.Recover(r.t.Context(), r.archive, nil)
+	done, err := r.recovery.Recover(r.t.Context(), r.archive, nil)
 	must(r.t, err)
 	if done.Rebuilt != 1 {
 		r.t.Errorf("after a loss of Redis the paid export is lost: recover says %+v", done)

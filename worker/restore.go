@@ -4,9 +4,9 @@ import (
 	"context"
 	"time"
 
-	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/recovery"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
 )
@@ -29,7 +29,7 @@ func (w *Worker) restored(ctx context.Context, r *export.Record) (bool, error) {
 		return false, nil
 	}
 	receipt := storage.Receipt{ProjectID: r.ProjectID, ExportTaskID: r.ExportTaskID}
-	manifest, key, stands, err := control.ManifestOf(ctx, w.o.Archive, receipt)
+	manifest, key, stands, err := recovery.ManifestOf(ctx, w.o.Archive, receipt)
 	w.bucketSaid(ctx, err)
 	if fault.ClassOf(err) == fault.Terminal {
 		return false, nil // something is there that is no manifest of ours: asking again won't help
@@ -39,7 +39,7 @@ func (w *Worker) restored(ctx context.Context, r *export.Record) (bool, error) {
 	}
 	task := r.ExportTaskID
 	restored, err := w.persist(ctx, r.ID, ofTask(task, func(r *export.Record) error {
-		return r.Restore(w.now(), task, key, control.ArchivedClips(manifest))
+		return r.Restore(w.now(), task, key, recovery.ArchivedClips(manifest))
 	}))
 	if err != nil {
 		return false, ignoreSettled(err)

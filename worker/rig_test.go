@@ -22,15 +22,17 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/budget"
-	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
-	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/link"
+	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/recovery"
 	"github.com/clipferry/clipferry/internal/redistest"
 	"github.com/clipferry/clipferry/internal/s3test"
-	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
@@ -45,7 +47,8 @@ type rig struct {
 	s3       *s3test.Server
 	ledger   *ledger.Ledger
 	archive  *storage.Archive
-	desk     *control.Desk
+	admin    *admin.Service
+	recovery *recovery.Service
 	client   *tasks.Client
 	provider *script
 	options  worker.Options // changed by a test before work
@@ -66,7 +69,8 @@ func newRigAlone(t *testing.T) *rig {
 	r.rdb = r.redis.Client()
 	r.ledger = ledger.New(ledger.Options{Redis: r.rdb})
 	r.archive = newArchive(t, r.s3.Client(), r.ledger)
-	r.desk = control.New(r.rdb, r.ledger, time.Now)
+	r.admin = admin.New(r.rdb, r.ledger, time.Now)
+	r.recovery = recovery.New(r.ledger, queue.New(r.rdb), time.Now)
 	r.client = tasks.NewClientFromRedis(r.rdb)
 	r.provider = newScript(t)
 	gate, err := budget.New(budget.Options{Redis: r.rdb, Account: worker.DefaultAccount, MaxActive: 5, Logger: quiet()})
@@ -142,7 +146,7 @@ func (r *rig) await(id, what string, ok func(*export.Record) bool) *export.Recor
 	deadline := time.Now().Add(patience)
 	var last *export.Record
 	for time.Now().Before(deadline) {
-		rec, err := r.desk.Get(r.t.Context(), id)
+		rec, err := r.admin.Get(r.t.Context(), id)
 		if err == nil {
 			if last = rec; ok(rec) {
 				return rec
@@ -208,7 +212,7 @@ type script struct {
 	size     int                                     // bytes of media in a clip, 70,000 when zero
 	readsFor int                                     // reads until it succeeds, 2 when zero
 	submit   func(n int, body json.RawMessage) error // n counts from 1
-	read     func(n int, task *provider.Task) error     // may change the answer
+	read     func(n int, task *provider.Task) error  // may change the answer
 	serve    func(w http.ResponseWriter, r *http.Request, file []byte) bool
 }
 

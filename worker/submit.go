@@ -10,12 +10,12 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/clipferry/clipferry/internal/budget"
-	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
-	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -61,7 +61,7 @@ func submitDue(r *export.Record, round int) bool {
 func (w *Worker) takeUp(ctx context.Context, taskID string, s tasks.Submit, headers map[string]string) (*export.Record, error) {
 	r, err := w.o.Ledger.LoadHead(ctx, s.ID)
 	if errors.Is(err, ledger.ErrUnknown) && s.RequestGiven {
-		r = control.Newborn(s, headers, w.now())
+		r = queue.NewRecord(s, headers, w.now())
 		r.Trace = w.traceOf(ctx, headers)
 		if taskID != tasks.SubmitTaskID(s.ID) {
 			// A bare producer left the TaskID to asynq: go on under one of ours,

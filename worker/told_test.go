@@ -53,7 +53,7 @@ func TestItsProducerIsToldThoughRedisIsGone(t *testing.T) {
 	r.enqueue(tasks.Export{JobID: "again", ProjectID: "proj"}) // before recover: its receipt is found by the submit
 	r.work()
 	r.awaitState("again", export.Archived)
-	_, err = r.desk.Recover(t.Context(), r.archive, notifier)
+	_, err = r.recovery.Recover(t.Context(), r.archive, notifier)
 	must(t, err)
 	for _, id := range ids {
 		r.awaitState(id, export.Archived)

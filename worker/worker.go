@@ -24,10 +24,10 @@ import (
 
 	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
-	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/storage"
 )
 
@@ -118,14 +118,14 @@ const (
 
 // Worker runs the handlers. Make one with [New].
 type Worker struct {
-	o        Options
-	log      *slog.Logger
-	watch    Observer
-	now      func() time.Time
-	dispatch *queue.Dispatcher
-	bucket   *breaker.Breaker
-	inspect  *asynq.Inspector
-	brake    *brake // Redis as asynq's servers see it
+	o       Options
+	log     *slog.Logger
+	watch   Observer
+	now     func() time.Time
+	queue   *queue.Queue
+	bucket  *breaker.Breaker
+	inspect *asynq.Inspector
+	brake   *brake // Redis as asynq's servers see it
 
 	stopping chan struct{}   // closed when no new work is begun
 	drained  chan struct{}   // closed when the servers are down
@@ -145,7 +145,7 @@ func New(o Options) (*Worker, error) {
 	life, end := context.WithCancel(context.Background())
 	stopping := make(chan struct{})
 	return &Worker{
-		o: o, log: o.Logger, watch: o.Observer, now: o.Now, dispatch: queue.New(o.Redis),
+		o: o, log: o.Logger, watch: o.Observer, now: o.Now, queue: queue.New(o.Redis),
 		bucket:   breaker.New(o.Redis, breaker.Bucket),
 		inspect:  asynq.NewInspectorFromRedisClient(o.Redis),
 		brake:    newBrake(o.Redis, stopping),

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/clipferry/clipferry/config"
-	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/emulator"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/tasks"
@@ -80,7 +80,7 @@ type house struct {
 	apiKey   string
 	cfg      *config.Config
 	client   *tasks.Client
-	desk     *control.Desk
+	exports  *admin.Service
 	closers  []func()
 }
 
@@ -147,7 +147,7 @@ func (h *house) exportSamples(ctx context.Context, screen *screen) ([]*export.Re
 	for {
 		records, open := make([]*export.Record, len(ids)), 0
 		for i, id := range ids {
-			r, err := h.desk.Get(ctx, id)
+			r, err := h.exports.Get(ctx, id)
 			if err != nil {
 				return nil, err
 			}

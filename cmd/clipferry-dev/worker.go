@@ -10,7 +10,7 @@ import (
 
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
-	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/telemetry"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
@@ -70,7 +70,7 @@ func (h *house) startWorker(life context.Context, env []string, redisURL string)
 	h.run(life, log, server.Serve)
 	h.run(life, log, w.Run)
 	h.client = tasks.NewClientFromRedis(rdb)
-	h.desk = control.New(rdb, ledger, time.Now)
+	h.exports = admin.New(rdb, ledger, time.Now)
 	return nil
 }
 

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
 )
 
@@ -18,7 +18,7 @@ func cancelCommand() command {
 read until its end, so that its slot is known to be free, and not archived.`,
 		flags: func(*pflag.FlagSet) action {
 			return func(ctx context.Context, c *console, ids []string) error {
-				return c.change(ctx, ids, (*control.Desk).Cancel)
+				return c.change(ctx, ids, (*admin.Service).Cancel)
 			}
 		},
 	}
@@ -37,7 +37,7 @@ provider's task can't be used any more.`,
 				if err := checkRetry(set, o, ids); err != nil {
 					return err
 				}
-				return c.change(ctx, ids, func(d *control.Desk, ctx context.Context, id string) (*export.Record, error) {
+				return c.change(ctx, ids, func(d *admin.Service, ctx context.Context, id string) (*export.Record, error) {
 					return d.Retry(ctx, id, o)
 				})
 			}
@@ -51,7 +51,7 @@ func checkRetry(set *pflag.FlagSet, o export.RetryOptions, ids []string) error {
 	if !set.Changed("submitted-as") {
 		return nil
 	}
-	if wrong := control.CheckTask(o.SubmittedAs); wrong != "" {
+	if wrong := admin.CheckTask(o.SubmittedAs); wrong != "" {
 		return usagef("--submitted-as %s", wrong)
 	}
 	if o.PayAgain {
@@ -65,7 +65,7 @@ func checkRetry(set *pflag.FlagSet, o export.RetryOptions, ids []string) error {
 
 // change does the same to each export, prints its new state, and fails if one
 // could not be changed; the others are changed all the same.
-func (c *console) change(ctx context.Context, ids []string, f func(*control.Desk, context.Context, string) (*export.Record, error)) error {
+func (c *console) change(ctx context.Context, ids []string, f func(*admin.Service, context.Context, string) (*export.Record, error)) error {
 	if len(ids) == 0 {
 		return usagef("give at least one id")
 	}
@@ -76,11 +76,11 @@ func (c *console) change(ctx context.Context, ids []string, f func(*control.Desk
 	defer conn.close()
 	var failed error
 	for _, id := range ids {
-		r, err := f(conn.desk, ctx, id)
+		r, err := f(conn.exports, ctx, id)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, control.ErrUnknown):
+		case errors.Is(err, admin.ErrUnknown):
 			failed = errReported
 			fmt.Fprintf(c.stderr, "%s: unknown: %s\n", printable(id), newUnknown(id).Error)
 		case err != nil:

@@ -10,17 +10,17 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/config"
-	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/ledger"
 )
 
 // connection is what most commands work on.
 type connection struct {
-	cfg    *config.Config
-	rdb    redis.UniversalClient
-	inUse  bool // something that could not be waited for still uses rdb
-	ledger *ledger.Ledger
-	desk   *control.Desk
+	cfg     *config.Config
+	rdb     redis.UniversalClient
+	inUse   bool // something that could not be waited for still uses rdb
+	ledger  *ledger.Ledger
+	exports *admin.Service
 }
 
 // connect reads the configuration and makes sure that Redis answers.
@@ -35,7 +35,7 @@ func (c *console) connect(ctx context.Context, needs config.Needs) (*connection,
 		return nil, fmt.Errorf("Redis at %s %w", cfg.Redis, err) //nolint:staticcheck // a name
 	}
 	l := ledger.New(ledger.Options{Redis: rdb, Retention: cfg.LedgerRetention})
-	return &connection{cfg: cfg, rdb: rdb, ledger: l, desk: control.New(rdb, l, time.Now)}, nil
+	return &connection{cfg: cfg, rdb: rdb, ledger: l, exports: admin.New(rdb, l, time.Now)}, nil
 }
 
 // reach makes sure that Redis answers. One that can't save refuses even a PING, but

@@ -69,7 +69,7 @@ func (e *enqueue) run(ctx context.Context, c *console, args []string) error {
 	if !e.wait {
 		return nil
 	}
-	return c.wait(ctx, conn.desk, ids)
+	return c.wait(ctx, conn.exports, ids)
 }
 
 // traceOfEach begins a trace for each export: one export is one trace.

@@ -50,7 +50,7 @@ func (l *list) run(ctx context.Context, c *console, args []string) error {
 		return err
 	}
 	defer conn.close()
-	records, err := conn.desk.List(ctx, ledger.Filter{State: state, Project: l.project, Limit: l.limit})
+	records, err := conn.exports.List(ctx, ledger.Filter{State: state, Project: l.project, Limit: l.limit})
 	if err != nil {
 		return err
 	}

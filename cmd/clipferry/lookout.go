@@ -7,15 +7,15 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
-	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/status"
 )
 
 // lookout tells what exports wait for. What it can't learn is left out: the
 // exports themselves are shown all the same.
 type lookout struct {
 	accounts []string
-	look     *control.Lookout
+	look     *status.Reader
 }
 
 func (c *connection) lookout() (*lookout, error) {
@@ -23,16 +23,16 @@ func (c *connection) lookout() (*lookout, error) {
 	return &lookout{wiring.AccountNames(c.cfg), look}, err
 }
 
-func (l *lookout) at(ctx context.Context, records []*export.Record) control.Outlook {
-	out, err := l.look.Look(ctx, records, l.accounts...)
+func (l *lookout) at(ctx context.Context, records []*export.Record) status.Snapshot {
+	out, err := l.look.Read(ctx, records, l.accounts...)
 	if err != nil {
-		return control.Outlook{}
+		return status.Snapshot{}
 	}
 	return out
 }
 
 // summaries are how the accounts stand, one a line.
-func summaries(out control.Outlook) []string {
+func summaries(out status.Snapshot) []string {
 	var all []string
 	for _, s := range out.Accounts {
 		all = append(all, "account "+s.Summary(time.Now()))
@@ -41,7 +41,7 @@ func summaries(out control.Outlook) []string {
 		}
 	}
 	if out.Bucket.Open {
-		all = append(all, "archive: HALTED: it waits for "+control.BucketHalted(out.Bucket, time.Now()))
+		all = append(all, "archive: HALTED: it waits for "+status.BucketHalted(out.Bucket, time.Now()))
 	}
 	for _, what := range out.Fleet {
 		all = append(all, "fleet: "+what)
@@ -50,7 +50,7 @@ func summaries(out control.Outlook) []string {
 }
 
 // printSummaries writes them as messages: they are not what was asked for.
-func (c *console) printSummaries(out control.Outlook) {
+func (c *console) printSummaries(out status.Snapshot) {
 	if lines := summaries(out); len(lines) > 0 {
 		fmt.Fprintln(c.stderr, strings.Join(lines, "\n"))
 	}

@@ -41,11 +41,11 @@ func runPause(ctx context.Context, c *console, queues []string) error {
 	}
 	defer conn.close()
 	if len(queues) == 0 {
-		if queues, err = conn.desk.OrderQueues(wiring.AccountNames(conn.cfg)...); err != nil {
+		if queues, err = conn.exports.OrderQueues(wiring.AccountNames(conn.cfg)...); err != nil {
 			return err
 		}
 	}
-	if err := conn.desk.Pause(ctx, queues...); err != nil {
+	if err := conn.exports.Pause(ctx, queues...); err != nil {
 		return err
 	}
 	for _, queue := range queues {
@@ -63,7 +63,7 @@ func runResume(ctx context.Context, c *console, queues []string) error {
 		return err
 	}
 	defer conn.close()
-	resumed, err := conn.desk.Resume(ctx, queues...)
+	resumed, err := conn.exports.Resume(ctx, queues...)
 	for _, queue := range resumed {
 		fmt.Fprintln(c.stdout, queue, "resumed")
 	}

@@ -10,26 +10,26 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 
-	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
 )
 
 // wait shows the progress of the exports until each is final. It fails unless
 // all are archived.
-func (c *console) wait(ctx context.Context, desk *control.Desk, ids []string) error {
+func (c *console) wait(ctx context.Context, exports *admin.Service, ids []string) error {
 	var show shower = &lines{c: c, last: map[string]string{}}
 	if c.lively() {
 		show = newBar(c, len(ids))
 	}
 	records := make(map[string]*export.Record, len(ids))
 	for {
-		open, err := refresh(ctx, desk, ids, records)
+		open, err := refresh(ctx, exports, ids, records)
 		if err == nil {
 			show.update(ids, records)
 			if open == 0 {
 				break
 			}
-		} else if ctx.Err() == nil && !errors.Is(err, control.ErrUnknown) {
+		} else if ctx.Err() == nil && !errors.Is(err, admin.ErrUnknown) {
 			show.trouble(err) // a Redis that is away for a while ends no waiting
 		}
 		if err := pause(ctx, interval(open)); err != nil {
@@ -59,12 +59,12 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // refresh reads the exports that are not final yet and counts them.
-func refresh(ctx context.Context, desk *control.Desk, ids []string, records map[string]*export.Record) (open int, err error) {
+func refresh(ctx context.Context, exports *admin.Service, ids []string, records map[string]*export.Record) (open int, err error) {
 	for _, id := range ids {
 		if r := records[id]; r != nil && r.State.Final() {
 			continue
 		}
-		r, err := desk.Get(ctx, id)
+		r, err := exports.Get(ctx, id)
 		if err != nil {
 			return len(ids), err
 		}

@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/recovery"
 )
 
 func recoverCommand() command {
@@ -37,10 +40,10 @@ func runRecover(ctx context.Context, c *console, args []string) error {
 	if err != nil {
 		return err
 	}
-	done, err := conn.desk.Recover(ctx, archive, to)
+	done, err := recovery.New(conn.ledger, queue.New(conn.rdb), time.Now).Recover(ctx, archive, to)
 	fmt.Fprintf(c.stdout, "rebuilt %d exports; %d are known already, %d are over\n", done.Rebuilt, done.Known, done.Closed)
-	if done.Mended > 0 {
-		fmt.Fprintf(c.stdout, "put %d right whose record was older than its receipt\n", done.Mended)
+	if done.Repaired > 0 {
+		fmt.Fprintf(c.stdout, "repaired %d whose record was older than its receipt\n", done.Repaired)
 	}
 	return err
 }

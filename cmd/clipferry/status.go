@@ -13,8 +13,9 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -26,7 +27,7 @@ the same CLIPFERRY_API_* variables as the workers have. An unknown id has the
 state "unknown" and makes the command fail. --watch shows every change until all
 exports are final.`,
 		flags: func(set *pflag.FlagSet) action {
-			s := &status{}
+			s := &statusFlags{}
 			set.BoolVar(&s.json, "json", false, "print one JSON object a line")
 			set.BoolVar(&s.watch, "watch", false, "go on until all exports are final")
 			return s.run
@@ -34,7 +35,7 @@ exports are final.`,
 	}
 }
 
-type status struct{ json, watch bool }
+type statusFlags struct{ json, watch bool }
 
 // unknownView is what is shown of an id that nobody knows.
 type unknownView struct {
@@ -47,7 +48,7 @@ func newUnknown(id string) unknownView {
 	return unknownView{id, "unknown", "no export has this id; one that ended long ago, or before Redis was lost, is forgotten, but what it archived stays in S3: see clipferry verify"}
 }
 
-func (s *status) run(ctx context.Context, c *console, ids []string) error {
+func (s *statusFlags) run(ctx context.Context, c *console, ids []string) error {
 	if len(ids) == 0 {
 		return usagef("give at least one id")
 	}
@@ -62,7 +63,7 @@ func (s *status) run(ctx context.Context, c *console, ids []string) error {
 	}
 	view := &watched{c: c, screen: &screen{c: c}, look: look, last: map[string]string{}}
 	for {
-		records, err := lookUp(ctx, conn.desk, ids)
+		records, err := lookUp(ctx, conn.exports, ids)
 		if err != nil && (!s.watch || ctx.Err() != nil) {
 			return err
 		}
@@ -81,15 +82,15 @@ func (s *status) run(ctx context.Context, c *console, ids []string) error {
 }
 
 // lookUp loads the exports; an id that nobody knows is missing from the result.
-func lookUp(ctx context.Context, desk *control.Desk, ids []string) (map[string]*export.Record, error) {
+func lookUp(ctx context.Context, exports *admin.Service, ids []string) (map[string]*export.Record, error) {
 	records := make(map[string]*export.Record, len(ids))
 	for _, id := range ids {
-		r, err := desk.Get(ctx, id)
-		if errors.Is(err, control.ErrUnknown) && tasks.ValidID(id) {
-			r, err = desk.Search(ctx, id)
+		r, err := exports.Get(ctx, id)
+		if errors.Is(err, admin.ErrUnknown) && tasks.ValidID(id) {
+			r, err = exports.Search(ctx, id)
 		}
 		switch {
-		case errors.Is(err, control.ErrUnknown):
+		case errors.Is(err, admin.ErrUnknown):
 		case err != nil:
 			return nil, err
 		default:
@@ -107,7 +108,7 @@ type watched struct {
 	last   map[string]string
 }
 
-func (s *status) show(ctx context.Context, v *watched, ids []string, records map[string]*export.Record) error {
+func (s *statusFlags) show(ctx context.Context, v *watched, ids []string, records map[string]*export.Record) error {
 	out := v.look.at(ctx, slices.Collect(maps.Values(records)))
 	if s.watch && !s.json && v.c.lively() {
 		return v.screen.draw(v.fit(ids, records, out))
@@ -131,7 +132,7 @@ func (s *status) show(ctx context.Context, v *watched, ids []string, records map
 // fit returns what is drawn: no more lines than the terminal has, and none that
 // wraps, since neither could be drawn over. Where not all exports fit, those that
 // are open go first.
-func (v *watched) fit(ids []string, records map[string]*export.Record, out control.Outlook) []string {
+func (v *watched) fit(ids []string, records map[string]*export.Record, out status.Snapshot) []string {
 	width, height := v.c.size()
 	var foot []string
 	for _, line := range summaries(out) {
@@ -165,7 +166,7 @@ func (v *watched) fit(ids []string, records map[string]*export.Record, out contr
 }
 
 // render returns the export as it is printed, with its line ends.
-func (s *status) render(c *console, id string, r *export.Record, waitingFor string) (string, error) {
+func (s *statusFlags) render(c *console, id string, r *export.Record, waitingFor string) (string, error) {
 	switch {
 	case s.json && r == nil:
 		return jsonLine(newUnknown(id))

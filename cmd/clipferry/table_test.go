@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/status"
 )
 
 func row(texts ...string) []cell {
@@ -129,7 +129,7 @@ func TestManyExportsFitTheScreen(t *testing.T) {
 		records[id], ids = r, append(ids, id)
 	}
 	v := &watched{c: &console{stdout: &strings.Builder{}}}
-	out := control.Outlook{Accounts: []control.Standing{{Name: "default"}}}
+	out := status.Snapshot{Accounts: []status.AccountStatus{{Name: "default"}}}
 	lines := v.fit(ids, records, out)
 	if len(lines) != 23 || !strings.Contains(lines[1], "job-55") || !strings.Contains(lines[21], "60 exports, 5 of them open") || !strings.HasPrefix(lines[22], "account default") {
 		t.Errorf("%d lines:\n%s", len(lines), strings.Join(lines, "\n"))

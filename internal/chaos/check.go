@@ -111,7 +111,7 @@ func (a *audit) exports(ctx context.Context, all []wish) {
 	asked := map[string]bool{}
 	for _, w := range all {
 		asked[w.export.ProjectID] = true
-		r, err := a.h.desk.Get(ctx, w.export.JobID)
+		r, err := a.h.admin.Get(ctx, w.export.JobID)
 		if err != nil {
 			a.rep.breach("lost: export %s was enqueued, and: %v", w.export.JobID, err)
 			continue

@@ -25,7 +25,7 @@ import (
 func (a *audit) archive(ctx context.Context, all []wish) {
 	manifests, clips := map[string]string{}, map[string]bool{} // keys
 	for _, w := range all {
-		r, err := a.h.desk.Get(ctx, w.export.JobID)
+		r, err := a.h.admin.Get(ctx, w.export.JobID)
 		if err != nil {
 			continue // said already
 		}

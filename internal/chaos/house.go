@@ -15,8 +15,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/budget"
-	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/emulator"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/redistest"
@@ -45,7 +45,7 @@ type house struct {
 	// What follows goes around the doors.
 	rdb     *redis.Client
 	ledger  *ledger.Ledger
-	desk    *control.Desk
+	admin   *admin.Service
 	gate    *budget.Gate
 	archive *storage.Archive
 
@@ -117,7 +117,7 @@ func (h *house) openProvider(ctx context.Context) error {
 func (h *house) openDirect() (err error) {
 	h.rdb = h.redis.Client()
 	h.ledger = ledger.New(ledger.Options{Redis: h.rdb})
-	h.desk = control.New(h.rdb, h.ledger, time.Now)
+	h.admin = admin.New(h.rdb, h.ledger, time.Now)
 	quiet := slog.New(slog.DiscardHandler)
 	h.gate, err = budget.New(budget.Options{
 		Redis: h.rdb, Account: worker.DefaultAccount, Logger: quiet,

@@ -22,7 +22,7 @@ func (o *operator) start(ctx context.Context) (stop func()) {
 	go func() {
 		defer close(done)
 		for wait(ctx, time.Second) {
-			held, err := o.h.desk.List(ctx, ledger.Filter{State: export.Held})
+			held, err := o.h.admin.List(ctx, ledger.Filter{State: export.Held})
 			if err != nil {
 				continue // Redis is killed at the moment
 			}
@@ -41,7 +41,7 @@ func (o *operator) decide(ctx context.Context, r *export.Record) {
 			found = s.TaskID
 		}
 	}
-	if _, err := o.h.desk.Retry(ctx, r.ID, export.RetryOptions{SubmittedAs: found}); err != nil {
+	if _, err := o.h.admin.Retry(ctx, r.ID, export.RetryOptions{SubmittedAs: found}); err != nil {
 		return // Redis again, or another answer came in late: the next look tells
 	}
 	if found != "" {

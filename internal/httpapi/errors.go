@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -74,7 +74,7 @@ func asFailure(err error) *failure {
 		return f
 	case errors.As(err, &faults):
 		return &failure{status: http.StatusBadRequest, message: faults.Error(), err: err}
-	case errors.Is(err, control.ErrUnknown):
+	case errors.Is(err, admin.ErrUnknown):
 		return fail(http.StatusNotFound, "no such export")
 	case errors.Is(err, export.ErrNotNow), errors.Is(err, export.ErrStale), errors.Is(err, export.ErrPaid):
 		return &failure{status: http.StatusConflict, message: err.Error()}

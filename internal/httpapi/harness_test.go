@@ -24,7 +24,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
-	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/tasks"
@@ -92,7 +92,7 @@ func (b *bucket) PresignHead(ctx context.Context, key string, ttl time.Duration)
 	return link + "&method=HEAD", err
 }
 
-// fixture is the API on a real ledger, queue and desk.
+// fixture is the API on a real ledger, queue and admin service.
 type fixture struct {
 	*httptest.Server
 	t      *testing.T
@@ -113,7 +113,7 @@ func newFixture(t *testing.T, change ...func(*Options)) *fixture {
 	f.bucket = newBucket(t, f.clock)
 	queue := tasks.NewClientFromRedis(f.rdb)
 	o := Options{
-		Exports: control.New(f.rdb, f.ledger, f.clock.now), Queue: queue, Archive: f.bucket,
+		Exports: admin.New(f.rdb, f.ledger, f.clock.now), Queue: queue, Archive: f.bucket,
 		Logger: slog.New(slog.NewTextHandler(&lockedWriter{w: f.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Keys:   []Key{{"web", secret}, {"batch", "another-secret-of-length"}}, Webhooks: true, Now: f.clock.now,
 		Monitor: Monitor{Redis: f.rdb},

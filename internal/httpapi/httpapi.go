@@ -37,7 +37,7 @@ import (
 	"github.com/clipferry/clipferry/tasks"
 )
 
-// Exports is what may be asked of exports; *control.Desk is one.
+// Exports is what may be asked of exports; *admin.Service is one.
 type Exports interface {
 	Get(ctx context.Context, id string) (*export.Record, error)
 	Cancel(ctx context.Context, id string) (*export.Record, error)
@@ -93,7 +93,7 @@ type Options struct {
 	MaxWaiting int
 	// Waiting counts the exports that wait in the submit queues, see [Backlog].
 	Waiting func(ctx context.Context) (int, error)
-	// WaitingFor says by export what open ones wait for, see [control.Lookout];
+	// WaitingFor says by export what open ones wait for, see [status.Reader];
 	// may be nil. It is asked for clipferry's own answers, never for the
 	// provider's, which a program may read as often as it likes.
 	WaitingFor func(ctx context.Context, open []*export.Record) (map[string]string, error)

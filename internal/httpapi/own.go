@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/nearest"
@@ -24,7 +24,7 @@ import (
 func idOf(r *http.Request) (string, error) {
 	id := r.PathValue("id")
 	if !tasks.ValidID(id) {
-		return "", control.ErrUnknown
+		return "", admin.ErrUnknown
 	}
 	return id, nil
 }
@@ -108,7 +108,7 @@ func parseRetry(body []byte) (export.RetryOptions, error) {
 		return o, checkNotNull(body)
 	}
 	o.SubmittedAs = *said.SubmittedAs
-	if wrong := control.CheckTask(o.SubmittedAs); wrong != "" {
+	if wrong := admin.CheckTask(o.SubmittedAs); wrong != "" {
 		return o, fail(http.StatusBadRequest, "submitted_as: "+wrong)
 	}
 	if o.PayAgain {
@@ -174,7 +174,7 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 	out := page{Exports: []listed{}}
 	if len(found) > limit {
 		found = found[:limit]
-		out.NextCursor = cursorAfter(control.LastOf(found))
+		out.NextCursor = cursorAfter(admin.LastOf(found))
 	}
 	waiting := a.waitingFor(r.Context(), found...)
 	for _, record := range found {
@@ -275,4 +275,4 @@ func parseCursor(cursor string) (before time.Time, id string, err error) {
 	return time.UnixMilli(n), id, nil
 }
 
-var _ Exports = (*control.Desk)(nil)
+var _ Exports = (*admin.Service)(nil)

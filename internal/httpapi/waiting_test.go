@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/budget"
-	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/internal/units"
 )
 
@@ -20,11 +20,11 @@ func (f *fixture) lookout() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	look := control.NewLookout(f.rdb, func(string) control.Account {
-		return control.Account{Name: "default", Budget: gate, Units: units.New(f.rdb, "default", 0)}
+	look := status.NewReader(f.rdb, func(string) status.Account {
+		return status.Account{Name: "default", Budget: gate, Units: units.New(f.rdb, "default", 0)}
 	}, f.clock.now)
 	f.api.o.WaitingFor = func(ctx context.Context, open []*export.Record) (map[string]string, error) {
-		out, err := look.Look(ctx, open)
+		out, err := look.Read(ctx, open)
 		return out.WaitingFor, err
 	}
 }

@@ -15,16 +15,16 @@ import (
 	"github.com/clipferry/clipferry/tasks"
 )
 
-// Dispatcher adds tasks. It is safe for concurrent use.
-type Dispatcher struct{ client *asynq.Client }
+// Queue adds tasks. It is safe for concurrent use.
+type Queue struct{ client *asynq.Client }
 
-// New returns a Dispatcher on the client's Redis, which stays the caller's to close.
-func New(rdb redis.UniversalClient) *Dispatcher {
-	return &Dispatcher{client: asynq.NewClientFromRedisClient(rdb)}
+// New returns a Queue on the client's Redis, which stays the caller's to close.
+func New(rdb redis.UniversalClient) *Queue {
+	return &Queue{client: asynq.NewClientFromRedisClient(rdb)}
 }
 
-// Ensure makes sure that every task that is due for the record exists.
-func (d *Dispatcher) Ensure(ctx context.Context, r *export.Record) error {
+// Schedule makes sure that every task that is due for the record exists.
+func (q *Queue) Schedule(ctx context.Context, r *export.Record) error {
 	var faults []error
 	for _, step := range export.Due(r) {
 		task, err := Task(r, step)
@@ -32,7 +32,7 @@ func (d *Dispatcher) Ensure(ctx context.Context, r *export.Record) error {
 			faults = append(faults, err)
 			continue
 		}
-		if err := d.Add(ctx, task); err != nil {
+		if err := q.Add(ctx, task); err != nil {
 			faults = append(faults, fmt.Errorf("enqueue %s of export %s: %w", step.Kind, r.ID, err))
 		}
 	}
@@ -40,8 +40,8 @@ func (d *Dispatcher) Ensure(ctx context.Context, r *export.Record) error {
 }
 
 // Add enqueues the task unless it exists already.
-func (d *Dispatcher) Add(ctx context.Context, task *asynq.Task) error {
-	_, err := d.client.EnqueueContext(ctx, task)
+func (q *Queue) Add(ctx context.Context, task *asynq.Task) error {
+	_, err := q.client.EnqueueContext(ctx, task)
 	if errors.Is(err, asynq.ErrTaskIDConflict) {
 		return nil
 	}
@@ -106,3 +106,10 @@ func ID(r *export.Record, s export.Step) (taskID, queue string) {
 		return tasks.SealTaskID(r.ID, s.N), tasks.QueueSeal
 	}
 }
+
+// PendingKey is the list in which asynq keeps the tasks of a queue that wait, the
+// newest first.
+func PendingKey(queue string) string { return "asynq:{" + queue + "}:pending" }
+
+// PausedKey exists while the queue is paused.
+func PausedKey(queue string) string { return "asynq:{" + queue + "}:paused" }

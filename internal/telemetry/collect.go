@@ -12,7 +12,6 @@ import (
 
 	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
-	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/pace"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
@@ -61,9 +60,6 @@ type Sources struct {
 	Budgets map[string]Budget // by account
 	Units   map[string]Units  // by account
 	Bucket  Bucket
-	// Changes takes those that no worker saw, see [control.Changes]: this process
-	// counts them as its own.
-	Changes func(context.Context) ([]control.Change, error)
 	Redis   RedisInfo
 	// Ready says whether this process is: what /readyz answers. It may ask
 	// others, who may be slow.
@@ -92,9 +88,6 @@ func (t *Telemetry) Watch(s Sources) {
 	}
 	if len(s.Units) > 0 {
 		c.add("units", read(t, daysOf(s.Units, t.now), showDays))
-	}
-	if s.Changes != nil {
-		c.add("changes", t.count(s.Changes))
 	}
 	if s.Redis != nil {
 		c.add("redis", read(t, s.Redis.read, c.redis))
@@ -152,20 +145,6 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		all.Go(func() { part(out) })
 	}
 	all.Wait()
-}
-
-// count counts what was changed by hand. It is not cached: what was taken is
-// taken.
-func (t *Telemetry) count(take func(context.Context) ([]control.Change, error)) func(chan<- prometheus.Metric) error {
-	return func(chan<- prometheus.Metric) error {
-		ctx, cancel := context.WithTimeout(context.Background(), scrapeWait)
-		defer cancel()
-		changes, err := take(ctx)
-		for _, c := range changes {
-			t.Changed(ctx, &c.Before, &c.After)
-		}
-		return err
-	}
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {

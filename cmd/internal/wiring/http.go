@@ -13,9 +13,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
-	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/httpapi"
 	"github.com/clipferry/clipferry/internal/ledger"
@@ -84,13 +84,13 @@ func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
 		return nil, err
 	}
 	o := httpapi.Options{
-		Exports: control.Remembering{Desk: control.New(f.Redis, f.Ledger, time.Now), Receipts: f.Archive, Logger: f.Logger},
+		Exports: admin.ReceiptFallback{Service: admin.New(f.Redis, f.Ledger, time.Now), Receipts: f.Archive, Logger: f.Logger},
 		Archive: f.Archive, Logger: f.Logger,
 		Queue:     tasks.NewClientFromRedis(f.Redis, tasks.WithTraceHeaders(f.Tracing.Headers)),
 		PublicURL: cfg.HTTPPublicURL, LinkTTL: cfg.HTTPLinkTTL, Retention: cfg.LedgerRetention,
 		Webhooks: len(cfg.WebhookSecrets) > 0,
 		WaitingFor: func(ctx context.Context, open []*export.Record) (map[string]string, error) {
-			out, err := look.Look(ctx, open)
+			out, err := look.Read(ctx, open)
 			return out.WaitingFor, err
 		},
 		MaxWaiting: cfg.HTTPMaxWaiting, Waiting: httpapi.Backlog(f.Redis),
@@ -166,9 +166,8 @@ func (f Front) units() map[string]telemetry.Units {
 func (f Front) metrics(ready func(context.Context) bool) http.Handler {
 	f.Telemetry.Watch(telemetry.Sources{
 		Ledger: f.Ledger, Queues: asynq.NewInspectorFromRedisClient(f.Redis), Budgets: f.budgets(), Units: f.units(),
-		Bucket:  breaker.New(f.Redis, breaker.Bucket),
-		Changes: control.Changes(f.Redis),
-		Redis:   telemetry.ReadRedis(f.Redis), Ready: ready,
+		Bucket: breaker.New(f.Redis, breaker.Bucket),
+		Redis:  telemetry.ReadRedis(f.Redis), Ready: ready,
 	})
 	return f.Telemetry.Handler()
 }

@@ -8,21 +8,21 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/config"
-	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/internal/units"
 )
 
 // Lookout returns what tells what exports wait for. Its budgets are only read, so
 // there is nothing to close.
-func Lookout(cfg *config.Config, rdb redis.UniversalClient) (*control.Lookout, error) {
-	look := func(a config.Account) (control.Account, error) {
+func Lookout(cfg *config.Config, rdb redis.UniversalClient) (*status.Reader, error) {
+	look := func(a config.Account) (status.Account, error) {
 		gate, err := Gate(a, rdb, slog.New(slog.DiscardHandler))
 		if err != nil {
-			return control.Account{}, fmt.Errorf("look at account %s: %w", a.Name, err)
+			return status.Account{}, fmt.Errorf("look at account %s: %w", a.Name, err)
 		}
-		return control.Account{Name: a.Name, Budget: gate, Units: units.New(rdb, a.Name, a.DailyUnits)}, nil
+		return status.Account{Name: a.Name, Budget: gate, Units: units.New(rdb, a.Name, a.DailyUnits)}, nil
 	}
-	known := map[string]control.Account{}
+	known := map[string]status.Account{}
 	for _, a := range cfg.Accounts() {
 		account, err := look(a)
 		if err != nil {
@@ -30,7 +30,7 @@ func Lookout(cfg *config.Config, rdb redis.UniversalClient) (*control.Lookout, e
 		}
 		known[a.Name] = account
 	}
-	return control.NewLookout(rdb, func(name string) control.Account {
+	return status.NewReader(rdb, func(name string) status.Account {
 		a := cfg.Account(name)
 		account, ok := known[a.Name]
 		if !ok { // producers may name any: it has the limits that are for all, and is not kept

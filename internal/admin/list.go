@@ -1,4 +1,4 @@
-package control
+package admin
 
 import (
 	"cmp"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -18,16 +19,16 @@ import (
 // each export once, whatever workers take up meanwhile; but those of a producer
 // that does not say when it enqueued them (tasks.HeaderEnqueuedAt) are the newest
 // until they are taken up, and so on the first page alone.
-func (d *Desk) List(ctx context.Context, f ledger.Filter) ([]*export.Record, error) {
+func (s *Service) List(ctx context.Context, f ledger.Filter) ([]*export.Record, error) {
 	if f.Limit <= 0 {
 		f.Limit = 100
 	}
 	// The queues first: what is taken up meanwhile is in the ledger by then.
-	waiting, err := d.unborn(ctx, f)
+	waiting, err := s.notRecorded(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	found, err := d.ledger.List(ctx, f)
+	found, err := s.ledger.List(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -66,28 +67,28 @@ func newestFirst(a, b *export.Record) int {
 	return cmp.Or(cmp.Compare(b.CreatedAt.UnixMilli(), a.CreatedAt.UnixMilli()), cmp.Compare(b.ID, a.ID))
 }
 
-// unborn returns the exports that wait in a queue and have no record yet, at least
+// notRecorded returns the exports that wait in a queue and have no record yet, at least
 // the newest f.Limit of those that the filter lets through.
-func (d *Desk) unborn(ctx context.Context, f ledger.Filter) ([]*export.Record, error) {
+func (s *Service) notRecorded(ctx context.Context, f ledger.Filter) ([]*export.Record, error) {
 	if f.State != "" && f.State != export.Queued {
 		return nil, nil
 	}
-	there, err := d.inspector.Queues() // asking for one that was never used is an error
+	there, err := s.inspector.Queues() // asking for one that was never used is an error
 	if err != nil {
 		return nil, fmt.Errorf("list the queues: %w", err)
 	}
 	var found []*export.Record
-	for _, queue := range append(tasks.SubmitQueues(), tasks.OwnedQueues(there)...) {
-		if !slices.Contains(there, queue) {
+	for _, name := range append(tasks.SubmitQueues(), tasks.OwnedQueues(there)...) {
+		if !slices.Contains(there, name) {
 			continue
 		}
-		waiting, err := d.waiting(ctx, queue, f)
+		waiting, err := s.waiting(ctx, name, f)
 		if err != nil {
-			return nil, fmt.Errorf("list queue %s: %w", queue, err)
+			return nil, fmt.Errorf("list queue %s: %w", name, err)
 		}
-		active, err := d.takenUp(ctx, queue, f) // afterwards: what waited just now may be
+		active, err := s.takenUp(ctx, name, f) // afterwards: what waited just now may be
 		if err != nil {
-			return nil, fmt.Errorf("list what runs of queue %s: %w", queue, err)
+			return nil, fmt.Errorf("list what runs of queue %s: %w", name, err)
 		}
 		found = append(append(found, waiting...), active...)
 	}
@@ -97,8 +98,8 @@ func (d *Desk) unborn(ctx context.Context, f ledger.Filter) ([]*export.Record, e
 const listPage = 200 // tasks that are asked for at once
 
 // waiting looks through what waits in a queue, from the newest on.
-func (d *Desk) waiting(ctx context.Context, queue string, f ledger.Filter) ([]*export.Record, error) {
-	info, err := d.inspector.GetQueueInfo(queue)
+func (s *Service) waiting(ctx context.Context, name string, f ledger.Filter) ([]*export.Record, error) {
+	info, err := s.inspector.GetQueueInfo(name)
 	if err != nil {
 		return nil, err
 	}
@@ -106,11 +107,11 @@ func (d *Desk) waiting(ctx context.Context, queue string, f ledger.Filter) ([]*e
 	enough := false
 	for page := (info.Pending + listPage - 1) / listPage; page > 0 && !enough; page-- { // the last page is the newest
 		enough = len(found) >= f.Limit // one more: producers at once are not quite in order
-		infos, err := d.inspector.ListPendingTasks(queue, asynq.Page(page), asynq.PageSize(listPage))
+		infos, err := s.inspector.ListPendingTasks(name, asynq.Page(page), asynq.PageSize(listPage))
 		if err != nil {
 			return nil, err
 		}
-		if found, err = d.addUnborn(ctx, found, infos, f); err != nil {
+		if found, err = s.addNotRecorded(ctx, found, infos, f); err != nil {
 			return nil, err
 		}
 	}
@@ -118,36 +119,36 @@ func (d *Desk) waiting(ctx context.Context, queue string, f ledger.Filter) ([]*e
 }
 
 // takenUp looks through what a worker has in hand, and perhaps not in the ledger yet.
-func (d *Desk) takenUp(ctx context.Context, queue string, f ledger.Filter) ([]*export.Record, error) {
+func (s *Service) takenUp(ctx context.Context, name string, f ledger.Filter) ([]*export.Record, error) {
 	var found []*export.Record
 	for page := 1; ; page++ {
-		infos, err := d.inspector.ListActiveTasks(queue, asynq.Page(page), asynq.PageSize(listPage))
+		infos, err := s.inspector.ListActiveTasks(name, asynq.Page(page), asynq.PageSize(listPage))
 		if err != nil {
 			return nil, err
 		}
-		if found, err = d.addUnborn(ctx, found, infos, f); err != nil || len(infos) < listPage {
+		if found, err = s.addNotRecorded(ctx, found, infos, f); err != nil || len(infos) < listPage {
 			return found, err
 		}
 	}
 }
 
-// addUnborn adds the records that the tasks stand for, but for those that are in
+// addNotRecorded adds the records that the tasks stand for, but for those that are in
 // the ledger already or that the filter holds back.
-func (d *Desk) addUnborn(ctx context.Context, to []*export.Record, infos []*asynq.TaskInfo, f ledger.Filter) ([]*export.Record, error) {
+func (s *Service) addNotRecorded(ctx context.Context, to []*export.Record, infos []*asynq.TaskInfo, f ledger.Filter) ([]*export.Record, error) {
 	before := &export.Record{ID: f.BeforeID, CreatedAt: f.Before}
 	for _, info := range infos {
 		if err := ctx.Err(); err != nil { // the inspector takes no context
 			return nil, err
 		}
-		s, malformed := tasks.ParseSubmit(info.ID, info.Payload)
-		if info.Type != tasks.TypeSubmit || malformed != nil || !s.RequestGiven || f.Project != "" && s.Request.ProjectID != f.Project {
+		submit, malformed := tasks.ParseSubmit(info.ID, info.Payload)
+		if info.Type != tasks.TypeSubmit || malformed != nil || !submit.RequestGiven || f.Project != "" && submit.Request.ProjectID != f.Project {
 			continue // what is malformed has no record to list until a worker fails it
 		}
-		r := Newborn(s, info.Headers, d.now())
+		r := queue.NewRecord(submit, info.Headers, s.now())
 		if !f.Before.IsZero() && newestFirst(before, r) >= 0 {
 			continue
 		}
-		switch _, err := d.ledger.LoadHead(ctx, s.ID); {
+		switch _, err := s.ledger.LoadHead(ctx, submit.ID); {
 		case err == nil:
 		case errors.Is(err, ledger.ErrUnknown):
 			to = append(to, r)

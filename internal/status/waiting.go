@@ -1,4 +1,4 @@
-package control
+package status
 
 import (
 	"fmt"
@@ -14,12 +14,12 @@ import (
 )
 
 // waitingFor says what an open export waits for, in words that follow "waits for".
-func waitingFor(r *export.Record, s *Standing, line *lines, now time.Time) string {
+func waitingFor(r *export.Record, s *AccountStatus, line *lines, now time.Time) string {
 	switch r.State {
 	case export.Queued:
 		return queuedFor(r, s, line, now)
 	case export.Submitting:
-		return but("the provider's answer to the order", line.hindrance())
+		return but("the provider's answer to the order", line.blocker())
 	case export.Rendering:
 		return renderingFor(r, s.Budget, line, now)
 	default:
@@ -31,23 +31,23 @@ func waitingFor(r *export.Record, s *Standing, line *lines, now time.Time) strin
 }
 
 // but adds what is in the way, if anything is.
-func but(text, hindrance string) string {
-	if hindrance == "" {
+func but(text, blocker string) string {
+	if blocker == "" {
 		return text
 	}
-	return text + "; " + hindrance
+	return text + "; " + blocker
 }
 
-func queuedFor(r *export.Record, s *Standing, line *lines, now time.Time) string {
-	queue, _ := taskOf(r)
+func queuedFor(r *export.Record, s *AccountStatus, line *lines, now time.Time) string {
+	q, _ := taskOf(r)
 	place, inLine := line.place[r.ID]
 	switch {
 	case len(line.served) == 0:
 		return "a worker: none is running"
-	case !line.served[queue]:
+	case !line.served[q]:
 		return fmt.Sprintf("a worker with account %s: none of those running has it", r.Account)
-	case line.paused[queue]:
-		return fmt.Sprintf("queue %s, which is paused", queue)
+	case line.paused[q]:
+		return fmt.Sprintf("queue %s, which is paused", q)
 	case line.bucket.Open: // nothing is ordered that could not be archived
 		return BucketHalted(line.bucket, now)
 	case r.NotBefore.Sub(now) > time.Second:
@@ -82,7 +82,7 @@ func renderingFor(r *export.Record, st budget.Status, line *lines, now time.Time
 	if st.Halted != "" {
 		return text + "; " + halted(st)
 	}
-	if h := line.hindrance(tasks.QueuePoll); h != "" {
+	if h := line.blocker(tasks.QueuePoll); h != "" {
 		return but(text, h)
 	}
 	next := r.PollAt
@@ -119,7 +119,7 @@ func mirroringFor(r *export.Record, line *lines) string {
 	case len(parts) == 0:
 		parts, queues = append(parts, "its manifest"), append(queues, tasks.QueueSeal)
 	}
-	return but(strings.Join(parts, ", "), line.hindrance(queues...))
+	return but(strings.Join(parts, ", "), line.blocker(queues...))
 }
 
 // halted says why nothing is spent.

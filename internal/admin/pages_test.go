@@ -1,4 +1,4 @@
-package control_test
+package admin_test
 
 import (
 	"context"
@@ -13,14 +13,14 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/tasks"
 )
 
 // enqueuedAt puts an export into its queue as its producer did at the time.
-func (d desk) enqueuedAt(t *testing.T, e tasks.Export, at time.Time) {
+func (d rig) enqueuedAt(t *testing.T, e tasks.Export, at time.Time) {
 	t.Helper()
 	task := tasks.NewSubmit(e, e.JobID, tasks.WithHeaders(map[string]string{tasks.HeaderEnqueuedAt: at.Format(time.RFC3339Nano)}))
 	if _, err := asynq.NewClientFromRedisClient(d.rdb).Enqueue(task); err != nil {
@@ -31,7 +31,7 @@ func (d desk) enqueuedAt(t *testing.T, e tasks.Export, at time.Time) {
 // A program that enqueues many at once does so within a millisecond: the pages of
 // the list must show each of them once all the same.
 func TestPagesShowEachExportOnce(t *testing.T) {
-	d := newDesk(t)
+	d := newRig(t)
 	began := time.Now().Add(-time.Minute).Truncate(time.Millisecond)
 	for i := range 90 {
 		id := fmt.Sprintf("job-%02d", i*37%90)
@@ -60,7 +60,7 @@ func TestPagesShowEachExportOnce(t *testing.T) {
 			if len(page) < limit || len(page) > 0 && seen[page[0].ID] > 1 {
 				break
 			}
-			last := control.LastOf(page)
+			last := admin.LastOf(page)
 			f.Before, f.BeforeID = last.CreatedAt, last.ID
 		}
 		twice := 0
@@ -104,14 +104,14 @@ func (h *afterFirst) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 func TestAnExportThatIsTakenUpMeanwhileIsListed(t *testing.T) {
 	for _, moment := range []string{"zrevrangebyscore", ":pending", "clipferry:{a}"} {
 		t.Run(moment, func(t *testing.T) {
-			d := newDesk(t)
+			d := newRig(t)
 			d.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p"})
 			worker := redis.NewClient(d.rdb.Options())
 			defer worker.Close()
 			d.rdb.AddHook(&afterFirst{words: []string{moment}, run: func() {
 				l := ledger.New(ledger.Options{Redis: worker})
 				created := time.Now()
-				if r, err := control.New(worker, l, time.Now).Get(t.Context(), "a"); err == nil {
+				if r, err := admin.New(worker, l, time.Now).Get(t.Context(), "a"); err == nil {
 					created = r.CreatedAt
 				}
 				if _, err := l.Create(t.Context(), export.New("a", nil, "", "p", created)); err != nil {
@@ -133,7 +133,7 @@ func TestAnExportThatIsTakenUpMeanwhileIsListed(t *testing.T) {
 // ordered it would order it, and pay for it, again.
 func TestARedisThatFailsKnowsNoExportLess(t *testing.T) {
 	for _, failing := range []string{":t:submit:a", "asynq:queues"} {
-		d := newDesk(t)
+		d := newRig(t)
 		d.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p", Account: "eu"})
 		broken := errors.New("broken pipe")
 		d.rdb.AddHook(failOn{failing, broken})

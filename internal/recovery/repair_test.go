@@ -1,4 +1,4 @@
-package control_test
+package recovery_test
 
 import (
 	"encoding/json"
@@ -25,13 +25,13 @@ func TestRecoverLetsRecordsCatchUpWithTheirReceipts(t *testing.T) {
 	held := func(r *export.Record) error { return r.Recall(now, "token", now, export.Hold, "lost") }
 	canceled := func(r *export.Record) error { return r.Cancel(now) }
 	for _, c := range []struct {
-		name    string
-		record  func(*export.Record) error
-		receipt storage.Receipt
-		state   export.State
-		task    string
-		mended  int
-		fault   string
+		name     string
+		record   func(*export.Record) error
+		receipt  storage.Receipt
+		state    export.State
+		task     string
+		repaired int
+		fault    string
 	}{
 		{"its own task", rendering, storage.Receipt{ExportTaskID: "task-a"}, export.Rendering, "task-a", 0, ""},
 		{"archived since", rendering, storage.Receipt{ExportTaskID: "task-d", Earlier: []string{"task-a"}, State: storage.ReceiptDone}, export.Archived, "task-d", 1, ""},
@@ -55,7 +55,7 @@ func TestRecoverLetsRecordsCatchUpWithTheirReceipts(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := newDesk(t)
+			d := newRig(t)
 			r := export.New("a", request.Body(), request.Digest(), "p", now)
 			if err := c.record(r); err != nil {
 				t.Fatal(err)
@@ -76,11 +76,11 @@ func TestRecoverLetsRecordsCatchUpWithTheirReceipts(t *testing.T) {
 				if (err != nil) != (c.fault != "") || err != nil && !strings.Contains(err.Error(), c.fault) {
 					t.Fatal(err)
 				}
-				if want := c.mended * (1 - try); done.Mended != want {
-					t.Errorf("run %d: mended %d, want %d", try+1, done.Mended, want)
+				if want := c.repaired * (1 - try); done.Repaired != want {
+					t.Errorf("run %d: repaired %d, want %d", try+1, done.Repaired, want)
 				}
 			}
-			got, err := d.Get(t.Context(), "a")
+			got, err := d.ledger.Load(t.Context(), "a")
 			if err != nil || got.State != c.state || got.ExportTaskID != c.task {
 				t.Errorf("%s as %q, want %s as %q (%v)", got.State, got.ExportTaskID, c.state, c.task, err)
 			}

@@ -1,4 +1,4 @@
-package control_test
+package admin_test
 
 import (
 	"slices"
@@ -9,7 +9,7 @@ import (
 )
 
 func TestOrderQueuesAreThoseOfAllAccounts(t *testing.T) {
-	d := newDesk(t)
+	d := newRig(t)
 	d.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p", Account: "seen"})
 	must(t, tasks.Announce(t.Context(), d.rdb, tasks.QueueMirror, "default"))
 	queues, err := d.OrderQueues("default", "named")
@@ -24,7 +24,7 @@ func TestOrderQueuesAreThoseOfAllAccounts(t *testing.T) {
 }
 
 func TestAPausedQueueIsPausedOnceAndSeen(t *testing.T) {
-	d := newDesk(t)
+	d := newRig(t)
 	must(t, tasks.Announce(t.Context(), d.rdb, "videos", tasks.QueuePoll)) // the first one is somebody else's
 	must(t, d.Pause(t.Context(), tasks.QueueSubmit, tasks.QueueMirror, "videos"))
 	must(t, d.Pause(t.Context(), tasks.QueueSubmit))

@@ -1,4 +1,4 @@
-package control
+package recovery
 
 import (
 	"context"
@@ -25,10 +25,10 @@ type Recipients interface {
 
 // Recovered says what Recover did.
 type Recovered struct {
-	Rebuilt int // exports that had no record and have one again
-	Known   int // open receipts whose export the ledger knows
-	Closed  int // receipts of exports that are over
-	Mended  int // of these two, exports whose record was from before what the receipt says
+	Rebuilt  int // exports that had no record and have one again
+	Known    int // open receipts whose export the ledger knows
+	Closed   int // receipts of exports that are over
+	Repaired int // of these two, exports whose record was from before what the receipt says
 }
 
 // Recover rebuilds from the receipts every export that was paid for and whose
@@ -37,7 +37,7 @@ type Recovered struct {
 // record that exists is left alone, but for whom to tell where it doesn't know.
 // An export comes back even if whom to tell of it can't be read any more; that is
 // one of the faults returned.
-func (d *Desk) Recover(ctx context.Context, archive Archive, to Recipients) (Recovered, error) {
+func (s *Service) Recover(ctx context.Context, archive Archive, to Recipients) (Recovered, error) {
 	var (
 		done   Recovered
 		faults []error
@@ -47,13 +47,13 @@ func (d *Desk) Recover(ctx context.Context, archive Archive, to Recipients) (Rec
 			faults = append(faults, err) // the others are worth no less for it
 			continue
 		}
-		mended, err := d.mend(ctx, archive, receipt)
+		repaired, err := s.repair(ctx, archive, receipt)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("recover export %s: %w", receipt.ID, err))
 			continue
 		}
-		if mended {
-			done.Mended++
+		if repaired {
+			done.Repaired++
 		}
 		if receipt.State != storage.ReceiptOpen && receipt.State != storage.ReceiptDoubt {
 			done.Closed++
@@ -64,7 +64,7 @@ func (d *Desk) Recover(ctx context.Context, archive Archive, to Recipients) (Rec
 		if to != nil {
 			notify, untold = to.FromReceipt(receipt.ID, receipt.Notify)
 		}
-		created, err := d.rebuild(ctx, archive, receipt, notify)
+		created, err := s.rebuild(ctx, archive, receipt, notify)
 		switch {
 		case err != nil:
 			faults = append(faults, fmt.Errorf("recover export %s: %w", receipt.ID, err))
@@ -80,33 +80,33 @@ func (d *Desk) Recover(ctx context.Context, archive Archive, to Recipients) (Rec
 	return done, errors.Join(faults...)
 }
 
-func (d *Desk) rebuild(ctx context.Context, archive Archive, receipt storage.Receipt, notify json.RawMessage) (bool, error) {
-	r, err := Rebuilt(ctx, archive, receipt, d.now())
+func (s *Service) rebuild(ctx context.Context, archive Archive, receipt storage.Receipt, notify json.RawMessage) (bool, error) {
+	r, err := Rebuilt(ctx, archive, receipt, s.now())
 	if err != nil {
 		return false, err
 	}
 	r.Notify = notify
-	created, err := d.ledger.Create(ctx, r)
+	created, err := s.ledger.Create(ctx, r)
 	if err != nil {
 		return false, err
 	}
 	if !created {
-		if r, err = d.known(ctx, r); err != nil {
+		if r, err = s.known(ctx, r); err != nil {
 			return false, err
 		}
 	}
-	return created, d.dispatch.Ensure(ctx, r)
+	return created, s.queue.Schedule(ctx, r)
 }
 
 // known returns the record of an export that has one already. Whom to tell is
 // filled in where an earlier recovery could not read it.
-func (d *Desk) known(ctx context.Context, rebuilt *export.Record) (*export.Record, error) {
+func (s *Service) known(ctx context.Context, rebuilt *export.Record) (*export.Record, error) {
 	untold := func(r *export.Record) bool { return len(r.Notify) == 0 && r.Digest == rebuilt.Digest }
-	r, err := d.ledger.Load(ctx, rebuilt.ID)
+	r, err := s.ledger.Load(ctx, rebuilt.ID)
 	if err != nil || rebuilt.Notify == nil || !untold(r) {
 		return r, err
 	}
-	return d.ledger.Update(ctx, rebuilt.ID, func(r *export.Record) error {
+	return s.ledger.Update(ctx, rebuilt.ID, func(r *export.Record) error {
 		if untold(r) {
 			r.Notify = rebuilt.Notify
 		}

@@ -1,4 +1,4 @@
-package control
+package recovery
 
 import (
 	"context"
@@ -12,15 +12,15 @@ import (
 	"github.com/clipferry/clipferry/storage"
 )
 
-// mend puts a record right that Redis has from before what its receipt tells of:
+// repair puts a record right that Redis has from before what its receipt tells of:
 // a backup was restored, or a failover lost the last moments. It reports whether
 // there was something to do. Without a record nothing is.
-func (d *Desk) mend(ctx context.Context, archive Archive, receipt storage.Receipt) (bool, error) {
-	r, err := d.ledger.LoadHead(ctx, receipt.ID)
+func (s *Service) repair(ctx context.Context, archive Archive, receipt storage.Receipt) (bool, error) {
+	r, err := s.ledger.LoadHead(ctx, receipt.ID)
 	if errors.Is(err, ledger.ErrUnknown) {
 		return false, nil
 	}
-	if err != nil || !astray(r, receipt) {
+	if err != nil || !diverged(r, receipt) {
 		return false, err
 	}
 	if len(receipt.Request) > 0 {
@@ -40,11 +40,11 @@ func (d *Desk) mend(ctx context.Context, archive Archive, receipt storage.Receip
 	if err != nil {
 		return false, err
 	}
-	_, err = d.change(ctx, receipt.ID, func(r *export.Record) error {
-		if !astray(r, receipt) {
+	_, err = s.change(ctx, receipt.ID, func(r *export.Record) error {
+		if !diverged(r, receipt) {
 			return export.ErrStale
 		}
-		return realign(r, d.now(), receipt, key, manifest, archived)
+		return reconcile(r, s.now(), receipt, key, manifest, archived)
 	})
 	if errors.Is(err, export.ErrStale) || errors.Is(err, export.ErrNotNow) {
 		return false, nil
@@ -52,10 +52,10 @@ func (d *Desk) mend(ctx context.Context, archive Archive, receipt storage.Receip
 	return err == nil, err
 }
 
-// astray reports whether the receipt tells of something that the record does not
+// diverged reports whether the receipt tells of something that the record does not
 // know: another task, or the archive. What waits to be submitted looks for its
 // receipt itself; what was canceled is a person's to take up.
-func astray(r *export.Record, receipt storage.Receipt) bool {
+func diverged(r *export.Record, receipt storage.Receipt) bool {
 	switch {
 	case receipt.ExportTaskID == "" || slices.Contains(r.Previous, receipt.ExportTaskID):
 		return false
@@ -70,10 +70,10 @@ func astray(r *export.Record, receipt storage.Receipt) bool {
 	}
 }
 
-// realign lets the record go on as what its receipt says was paid for last. Its
+// reconcile lets the record go on as what its receipt says was paid for last. Its
 // own task was given up for that where the receipt says so, or where it came to
 // an end; else both were paid for.
-func realign(r *export.Record, now time.Time, receipt storage.Receipt, key string, m storage.Manifest, archived bool) error {
+func reconcile(r *export.Record, now time.Time, receipt storage.Receipt, key string, m storage.Manifest, archived bool) error {
 	own := r.ExportTaskID
 	if own != "" && own != receipt.ExportTaskID && (r.State.Final() || slices.Contains(receipt.Earlier, own)) {
 		if err := r.Replace(now, receipt.ExportTaskID, receipt.Submitted); err != nil {

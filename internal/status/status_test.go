@@ -1,4 +1,4 @@
-package control_test
+package status_test
 
 import (
 	"context"
@@ -12,13 +12,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
-	"github.com/clipferry/clipferry/internal/control"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/pace"
+	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/internal/units"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -44,22 +48,31 @@ func (p *purse) Starts(_ context.Context, ahead ...int) ([]time.Duration, error)
 }
 
 type watch struct {
-	desk
-	purses  map[string]*purse
-	lookout *control.Lookout
+	*admin.Service
+	rdb    *redis.Client
+	ledger *ledger.Ledger
+	client *tasks.Client
+	purses map[string]*purse
+	reader *status.Reader
 }
 
 func newWatch(t *testing.T, served ...string) *watch {
 	t.Helper()
-	w := &watch{desk: newDesk(t), purses: map[string]*purse{}}
+	rdb := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()})
+	t.Cleanup(func() { _ = rdb.Close() })
+	l := ledger.New(ledger.Options{Redis: rdb})
+	w := &watch{
+		Service: admin.New(rdb, l, time.Now), rdb: rdb, ledger: l, client: tasks.NewClientFromRedis(rdb),
+		purses: map[string]*purse{},
+	}
 	for _, name := range []string{"default", "eu"} {
 		w.purses[name] = &purse{each: 90 * time.Second, status: budget.Status{At: time.Now(), RequestsPerMinute: 15, MaxActive: 5, Slots: 5, Credit: 3}}
 	}
-	w.lookout = control.NewLookout(w.rdb, func(name string) control.Account {
+	w.reader = status.NewReader(w.rdb, func(name string) status.Account {
 		if name == "" {
 			name = "default"
 		}
-		return control.Account{Name: name, Budget: w.purses[name], Units: w.purses[name]}
+		return status.Account{Name: name, Budget: w.purses[name], Units: w.purses[name]}
 	}, time.Now)
 	if len(served) > 0 {
 		w.serve(t, served...)
@@ -109,7 +122,7 @@ func (w *watch) waiting(t *testing.T, ids ...string) []string {
 		must(t, err)
 		records = append(records, r)
 	}
-	out, err := w.lookout.Look(t.Context(), records)
+	out, err := w.reader.Read(t.Context(), records)
 	must(t, err)
 	var texts []string
 	for _, id := range ids {
@@ -179,8 +192,8 @@ func TestWhatHoldsAQueuedExportUp(t *testing.T) {
 	says("a", "a worker: none is running")
 
 	w.serve(t, tasks.QueueSubmit, tasks.QueueFront)
-	w.lookout = control.NewLookout(w.rdb, func(string) control.Account {
-		return control.Account{Name: "default", Budget: w.purses["default"], Units: w.purses["default"]}
+	w.reader = status.NewReader(w.rdb, func(string) status.Account {
+		return status.Account{Name: "default", Budget: w.purses["default"], Units: w.purses["default"]}
 	}, time.Now)
 	says("e", "a worker with account eu: none of those running has it")
 	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
@@ -224,7 +237,7 @@ func TestWhatARunningExportWaitsFor(t *testing.T) {
 	} {
 		r := export.New("x", json.RawMessage(`{}`), "", "p", now)
 		change(r)
-		out, err := w.lookout.Look(t.Context(), []*export.Record{r})
+		out, err := w.reader.Read(t.Context(), []*export.Record{r})
 		must(t, err)
 		if got := out.WaitingFor["x"]; got != want {
 			t.Errorf("%q, want %q", got, want)
@@ -233,7 +246,7 @@ func TestWhatARunningExportWaitsFor(t *testing.T) {
 	for _, s := range export.States() {
 		r := export.New("x", json.RawMessage(`{}`), "", "p", now)
 		r.State = s
-		out, err := w.lookout.Look(t.Context(), []*export.Record{r})
+		out, err := w.reader.Read(t.Context(), []*export.Record{r})
 		must(t, err)
 		if got := out.WaitingFor["x"]; (got == "") != s.Final() {
 			t.Errorf("%s waits for %q", s, got)
@@ -251,7 +264,7 @@ func TestARunningExportTellsWhatIsInTheWay(t *testing.T) {
 		"link":       func(r *export.Record) { r.State, r.Read = export.Mirroring, export.ReadRefresh },
 		"manifest":   func(r *export.Record) { r.State = export.Mirroring },
 	}
-	look := func(w *watch) control.Outlook {
+	look := func(w *watch) status.Snapshot {
 		t.Helper()
 		var records []*export.Record
 		for id, change := range states {
@@ -259,7 +272,7 @@ func TestARunningExportTellsWhatIsInTheWay(t *testing.T) {
 			change(r)
 			records = append(records, r)
 		}
-		out, err := w.lookout.Look(t.Context(), records)
+		out, err := w.reader.Read(t.Context(), records)
 		must(t, err)
 		return out
 	}
@@ -312,7 +325,7 @@ func TestABucketThatIsDownIsWhatAllWaitFor(t *testing.T) {
 	for range 5 {
 		breaker.New(w.rdb, breaker.Bucket).Failed(t.Context(), time.Minute)
 	}
-	out, err := w.lookout.Look(t.Context(), records)
+	out, err := w.reader.Read(t.Context(), records)
 	must(t, err)
 	for id, waits := range map[string]bool{"a": true, "mirroring": true, "rendering": false, "submitting": false} {
 		if strings.HasPrefix(out.WaitingFor[id], "S3, which fails whatever it is asked since ") != waits {
@@ -335,7 +348,7 @@ func TestAccountsAreSummedUp(t *testing.T) {
 	w.purses["default"].status.Opens = w.purses["default"].status.At.Add(4 * time.Second)
 	w.purses["default"].status.Halted = "forbidden"
 	w.purses["default"].day = units.Day{Spent: 96}
-	out, err := w.lookout.Look(t.Context(), nil, "eu", "default", "eu")
+	out, err := w.reader.Read(t.Context(), nil, "eu", "default", "eu")
 	must(t, err)
 	var got []string
 	for _, s := range out.Accounts {
@@ -348,14 +361,14 @@ func TestAccountsAreSummedUp(t *testing.T) {
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got  %s\nwant %s", strings.Join(got, "\n     "), strings.Join(want, "\n     "))
 	}
-	free := control.Standing{Name: "x", Budget: budget.Status{Credit: math.Inf(1)}, Today: units.Day{Spent: 9, Cap: 9, Ends: time.Now().Add(time.Hour)}}
+	free := status.AccountStatus{Name: "x", Budget: budget.Status{Credit: math.Inf(1)}, Today: units.Day{Spent: 9, Cap: 9, Ends: time.Now().Add(time.Hour)}}
 	if got := free.Summary(time.Now()); got != "x: no limits, 0 queued, 9 of 9 units spent today; no further exports for 60 min" {
 		t.Error(got)
 	}
 	if got := free.Spending(); got != "" {
 		t.Error(got)
 	}
-	spent := control.Standing{Budget: budget.Status{
+	spent := status.AccountStatus{Budget: budget.Status{
 		Sent:    map[budget.Kind]int64{budget.Submit: 12, budget.Read: 48, budget.Refresh: 1},
 		Refused: map[budget.Kind]int64{budget.Read: 2}, Failed: map[budget.Kind]int64{budget.Submit: 1, budget.Read: 2},
 		Ends: 11, Duration: 172 * time.Second, Predicted: 180 * time.Second, Lag: 6240 * time.Millisecond,
@@ -365,7 +378,7 @@ func TestAccountsAreSummedUp(t *testing.T) {
 		t.Error(got)
 	}
 	w.purses["eu"].err = errors.New("boom")
-	if _, err := w.lookout.Look(t.Context(), nil, "eu"); err == nil || !strings.Contains(err.Error(), "account eu: boom") {
+	if _, err := w.reader.Read(t.Context(), nil, "eu"); err == nil || !strings.Contains(err.Error(), "account eu: boom") {
 		t.Errorf("%v", err)
 	}
 }
@@ -376,37 +389,21 @@ func TestTheRealBudgetIsEnough(t *testing.T) {
 	gate, err := budget.New(budget.Options{Redis: w.rdb, Account: "default", RequestsPerMinute: 15, MaxActive: 5, Logger: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	defer gate.Close()
-	look := control.NewLookout(w.rdb, func(string) control.Account {
-		return control.Account{Name: "default", Budget: gate, Units: units.New(w.rdb, "default", 0)}
+	look := status.NewReader(w.rdb, func(string) status.Account {
+		return status.Account{Name: "default", Budget: gate, Units: units.New(w.rdb, "default", 0)}
 	}, time.Now)
 	w.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p"})
 	r, err := w.Get(t.Context(), "a")
 	must(t, err)
-	out, err := look.Look(t.Context(), []*export.Record{r})
+	out, err := look.Read(t.Context(), []*export.Record{r})
 	must(t, err)
 	if got := out.WaitingFor["a"]; got != "a slot, 1st in line, starts in a moment" {
 		t.Error(got)
 	}
 }
 
-func TestAnExportOfANamedAccountIsSeenInItsQueue(t *testing.T) {
-	d := newDesk(t)
-	d.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p", Account: "eu"})
-	r, err := d.Get(t.Context(), "a")
-	if err != nil || r.Account != "eu" || r.State != export.Queued {
-		t.Fatalf("%+v, %v", r, err)
-	}
-	if r, err = d.Cancel(t.Context(), "a"); err != nil || r.Account != "eu" {
-		t.Errorf("%+v, %v", r, err)
-	}
-	if _, err = d.Retry(t.Context(), "a", export.RetryOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	queues, err := asynq.NewInspectorFromRedisClient(d.rdb).Queues()
+func (w *watch) enqueue(t *testing.T, e tasks.Export) {
+	t.Helper()
+	_, err := w.client.Enqueue(t.Context(), e)
 	must(t, err)
-	for _, queue := range queues {
-		if _, account := tasks.SplitQueue(queue); account != "eu" {
-			t.Errorf("a task in %s", queue)
-		}
-	}
 }

@@ -1,4 +1,4 @@
-package control_test
+package admin_test
 
 import (
 	"bytes"
@@ -10,11 +10,22 @@ import (
 	"testing"
 	"time"
 
-	"github.com/clipferry/clipferry/internal/control"
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
+
+// receipts is an archive's receipts, or their faults.
+type receipts []any
+
+func (receipts) ManifestKey(project, task string) string { return project + "/" + task }
+
+// ReadManifest knows the manifest of task-d.
+func (receipts) ReadManifest(_ context.Context, key string) (storage.Manifest, bool, error) {
+	m := storage.Manifest{Clips: []storage.ManifestClip{{Idx: 2, ManifestFile: storage.ManifestFile{Key: "k", Size: 5}}}}
+	return m, key == "p/task-d", nil
+}
 
 // Receipt finds an id whatever its case, as some S3 servers do.
 func (rs receipts) Receipt(_ context.Context, id string) (storage.Receipt, bool, error) {
@@ -32,7 +43,7 @@ func (rs receipts) Receipt(_ context.Context, id string) (storage.Receipt, bool,
 // Who asks for an export that is paid for must not hear that there is none, and
 // order it again, because Redis was lost.
 func TestWhatRedisHasLostIsTold(t *testing.T) {
-	d := newDesk(t)
+	d := newRig(t)
 	receipt := func(id string, state storage.ReceiptState) storage.Receipt {
 		return storage.Receipt{
 			ID: id, ExportTaskID: "task-" + id, ProjectID: "p", State: state, Submitted: time.Now().Add(-time.Hour),
@@ -44,8 +55,8 @@ func TestWhatRedisHasLostIsTold(t *testing.T) {
 	broken := receipt("broken", storage.ReceiptOpen)
 	broken.Request = json.RawMessage(`{"project_id":7}`)
 	log := &bytes.Buffer{}
-	desk := control.Remembering{
-		Desk: d.Desk, Logger: slog.New(slog.NewTextHandler(log, nil)),
+	fallback := admin.ReceiptFallback{
+		Service: d.Service, Logger: slog.New(slog.NewTextHandler(log, nil)),
 		Receipts: receipts{
 			receipt("open", storage.ReceiptOpen), receipt("d", storage.ReceiptDone), receipt("done", storage.ReceiptDone), doubt, broken,
 			receipt("failed", storage.ReceiptFailed), receipt("expired", storage.ReceiptExpired),
@@ -53,7 +64,7 @@ func TestWhatRedisHasLostIsTold(t *testing.T) {
 		},
 	}
 	for id, want := range map[string]export.State{"open": export.Rendering, "d": export.Archived, "doubt": export.Held} {
-		r, err := desk.Get(t.Context(), id)
+		r, err := fallback.Get(t.Context(), id)
 		if err != nil || r.State != want || r.ProjectID != "p" {
 			t.Errorf("%s: %+v, %v", id, r, err)
 			continue
@@ -62,24 +73,24 @@ func TestWhatRedisHasLostIsTold(t *testing.T) {
 		if strings.Contains(r.Error, "clipferry recover") != lost || strings.Contains(log.String(), "export="+id+" ") != lost {
 			t.Errorf("%s: error %q, log %s", id, r.Error, log)
 		}
-		if _, err := d.Get(t.Context(), id); !errors.Is(err, control.ErrUnknown) {
+		if _, err := d.Get(t.Context(), id); !errors.Is(err, admin.ErrUnknown) {
 			t.Errorf("%s: asking has made a record: %v", id, err)
 		}
 	}
 	for _, id := range []string{"OPEN", "done", "failed", "expired", "canceled", "void", "nobody", "no/such"} {
-		if r, err := desk.Get(t.Context(), id); !errors.Is(err, control.ErrUnknown) {
+		if r, err := fallback.Get(t.Context(), id); !errors.Is(err, admin.ErrUnknown) {
 			t.Errorf("%s: %+v, %v", id, r, err)
 		}
 	}
-	if _, err := desk.Get(t.Context(), "broken"); err == nil || errors.Is(err, control.ErrUnknown) {
+	if _, err := fallback.Get(t.Context(), "broken"); err == nil || errors.Is(err, admin.ErrUnknown) {
 		t.Errorf("a receipt that can't be read: %v", err)
 	}
-	desk.Receipts = receipts{errors.New("S3 is down")}
-	if _, err := desk.Get(t.Context(), "open"); err == nil || errors.Is(err, control.ErrUnknown) {
+	fallback.Receipts = receipts{errors.New("S3 is down")}
+	if _, err := fallback.Get(t.Context(), "open"); err == nil || errors.Is(err, admin.ErrUnknown) {
 		t.Errorf("nobody can say: %v", err)
 	}
 	d.enqueue(t, tasks.Export{JobID: "waits", ProjectID: "p"})
-	if r, err := desk.Get(t.Context(), "waits"); err != nil || r.State != export.Queued {
+	if r, err := fallback.Get(t.Context(), "waits"); err != nil || r.State != export.Queued {
 		t.Errorf("what Redis knows: %+v, %v", r, err)
 	}
 }

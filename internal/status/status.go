@@ -1,4 +1,4 @@
-package control
+package status
 
 import (
 	"context"
@@ -16,14 +16,14 @@ import (
 
 	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
-	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/pace"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/units"
 	"github.com/clipferry/clipferry/tasks"
 )
 
-// Account is an account at the provider as a Lookout sees it.
+// Account is an account at the provider as a Reader sees it.
 type Account struct {
 	Name   string
 	Budget Budget
@@ -41,10 +41,10 @@ type Units interface {
 	Today(ctx context.Context, now time.Time) (units.Day, error)
 }
 
-// Lookout tells what exports wait for and how the accounts stand. It costs a
+// Reader tells what exports wait for and how the accounts stand. It costs a
 // handful of round trips however many exports are asked about, and none of the
 // provider's requests.
-type Lookout struct {
+type Reader struct {
 	rdb       redis.UniversalClient
 	inspector *asynq.Inspector
 	accounts  func(name string) Account
@@ -56,23 +56,23 @@ type Lookout struct {
 	servedAt time.Time
 }
 
-// NewLookout returns a Lookout. accounts returns the account of that name,
+// NewReader returns a Reader. accounts returns the account of that name,
 // known or not, and the default one for an empty name; equal names must give
 // the same account.
-func NewLookout(rdb redis.UniversalClient, accounts func(name string) Account, now func() time.Time) *Lookout {
-	return &Lookout{
+func NewReader(rdb redis.UniversalClient, accounts func(name string) Account, now func() time.Time) *Reader {
+	return &Reader{
 		rdb: rdb, inspector: asynq.NewInspectorFromRedisClient(rdb), accounts: accounts,
 		bucket: breaker.New(rdb, breaker.Bucket), now: now,
 	}
 }
 
-// Outlook is what a Lookout saw.
-type Outlook struct {
+// Snapshot is what a Reader saw.
+type Snapshot struct {
 	// WaitingFor says by export what it waits for; exports that wait for nothing
 	// are missing.
 	WaitingFor map[string]string
 	// Accounts are those of the exports, and those asked for, in that order.
-	Accounts []Standing
+	Accounts []AccountStatus
 	// Bucket is how the breaker in front of the archive's bucket stands.
 	Bucket breaker.Status
 	// Fleet is what keeps the fleet as a whole from its work, one line for people
@@ -80,8 +80,8 @@ type Outlook struct {
 	Fleet []string
 }
 
-// Standing is how an account stands.
-type Standing struct {
+// AccountStatus is how an account stands.
+type AccountStatus struct {
 	Name   string
 	Budget budget.Status
 	Today  units.Day
@@ -90,23 +90,23 @@ type Standing struct {
 	Queued int
 }
 
-// Look looks at exports, and at accounts besides those of the exports.
-func (l *Lookout) Look(ctx context.Context, records []*export.Record, accounts ...string) (Outlook, error) {
+// Read looks at exports, and at accounts besides those of the exports.
+func (l *Reader) Read(ctx context.Context, records []*export.Record, accounts ...string) (Snapshot, error) {
 	seen, err := l.accountsOf(ctx, records, accounts)
 	if err != nil {
-		return Outlook{}, err
+		return Snapshot{}, err
 	}
 	line, err := l.readQueues(ctx, records, seen)
 	if err != nil {
-		return Outlook{}, err
+		return Snapshot{}, err
 	}
 	if err := l.estimate(ctx, records, seen, line); err != nil {
-		return Outlook{}, err
+		return Snapshot{}, err
 	}
 	if line.bucket, err = l.bucket.Status(ctx); err != nil {
-		return Outlook{}, err
+		return Snapshot{}, err
 	}
-	out := Outlook{WaitingFor: map[string]string{}, Bucket: line.bucket, Fleet: line.hindrances()}
+	out := Snapshot{WaitingFor: map[string]string{}, Bucket: line.bucket, Fleet: line.blockers()}
 	for _, r := range records {
 		if !r.State.Final() {
 			out.WaitingFor[r.ID] = waitingFor(r, seen[l.accounts(r.Account).Name], line, l.now())
@@ -121,13 +121,13 @@ func (l *Lookout) Look(ctx context.Context, records []*export.Record, accounts .
 }
 
 // accountsOf reads how the accounts stand that open exports belong to, and those named.
-func (l *Lookout) accountsOf(ctx context.Context, records []*export.Record, named []string) (map[string]*Standing, error) {
+func (l *Reader) accountsOf(ctx context.Context, records []*export.Record, named []string) (map[string]*AccountStatus, error) {
 	for _, r := range records {
 		if !r.State.Final() {
 			named = append(named, r.Account)
 		}
 	}
-	seen := map[string]*Standing{}
+	seen := map[string]*AccountStatus{}
 	for _, name := range named {
 		a := l.accounts(name)
 		if seen[a.Name] != nil {
@@ -141,7 +141,7 @@ func (l *Lookout) accountsOf(ctx context.Context, records []*export.Record, name
 		if err != nil {
 			return nil, err
 		}
-		seen[a.Name] = &Standing{Name: a.Name, Budget: status, Today: today}
+		seen[a.Name] = &AccountStatus{Name: a.Name, Budget: status, Today: today}
 	}
 	return seen, nil
 }
@@ -149,13 +149,13 @@ func (l *Lookout) accountsOf(ctx context.Context, records []*export.Record, name
 // queuesOf returns the queues whose exports are ordered with the account: its
 // own and, for the default one whatever its name, the plain ones. Those that
 // are served first come first.
-func (l *Lookout) queuesOf(account string) []string {
+func (l *Reader) queuesOf(account string) []string {
 	var queues []string
-	for _, queue := range tasks.OrderQueues() {
+	for _, q := range tasks.OrderQueues() {
 		if account == l.accounts("").Name {
-			queues = append(queues, queue)
+			queues = append(queues, q)
 		}
-		if own := tasks.AccountQueue(queue, account); own != queue {
+		if own := tasks.AccountQueue(q, account); own != q {
 			queues = append(queues, own)
 		}
 	}
@@ -176,22 +176,22 @@ type lines struct {
 
 func (l *lines) queued(queues ...string) int {
 	n := 0
-	for _, queue := range queues {
-		n += l.length[queue]
+	for _, q := range queues {
+		n += l.length[q]
 	}
 	return n
 }
 
-// hindrances are what keeps the whole fleet from its work.
-func (l *lines) hindrances() []string {
+// blockers are what keeps the whole fleet from its work.
+func (l *lines) blockers() []string {
 	var all []string
 	if l.served != nil && len(l.served) == 0 {
 		all = append(all, "NO WORKER is running; start `clipferry worker`")
 	}
 	var paused []string
-	for _, queue := range slices.Sorted(maps.Keys(l.paused)) {
-		if l.paused[queue] {
-			paused = append(paused, queue)
+	for _, q := range slices.Sorted(maps.Keys(l.paused)) {
+		if l.paused[q] {
+			paused = append(paused, q)
 		}
 	}
 	if len(paused) > 0 {
@@ -200,14 +200,14 @@ func (l *lines) hindrances() []string {
 	return all
 }
 
-// hindrance says why nobody works on what is in the queues; empty if somebody may.
-func (l *lines) hindrance(queues ...string) string {
+// blocker says why nobody works on what is in the queues; empty if somebody may.
+func (l *lines) blocker(queues ...string) string {
 	if l.served != nil && len(l.served) == 0 {
 		return "no worker is running"
 	}
-	for _, queue := range queues {
-		if l.paused[queue] {
-			return "queue " + queue + " is paused"
+	for _, q := range queues {
+		if l.paused[q] {
+			return "queue " + q + " is paused"
 		}
 	}
 	return ""
@@ -219,7 +219,7 @@ const maxPlaces = 100
 
 // readQueues reads the queues of the accounts in one round trip, straight from
 // the lists that asynq keeps: its Inspector can only page through them.
-func (l *Lookout) readQueues(ctx context.Context, records []*export.Record, seen map[string]*Standing) (*lines, error) {
+func (l *Reader) readQueues(ctx context.Context, records []*export.Record, seen map[string]*AccountStatus) (*lines, error) {
 	line := &lines{
 		length: map[string]int{}, paused: map[string]bool{}, looked: map[string]bool{}, place: map[string]int{},
 		starts: map[string]time.Duration{},
@@ -228,19 +228,19 @@ func (l *Lookout) readQueues(ctx context.Context, records []*export.Record, seen
 	_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for name := range seen {
 			line.names = append(line.names, name)
-			for _, queue := range l.queuesOf(name) {
-				lengths[queue] = p.LLen(ctx, pendingKey(queue))
-				paused[queue] = p.Exists(ctx, pausedKey(queue))
+			for _, q := range l.queuesOf(name) {
+				lengths[q] = p.LLen(ctx, queue.PendingKey(q))
+				paused[q] = p.Exists(ctx, queue.PausedKey(q))
 			}
 		}
-		for _, queue := range workQueues {
-			paused[queue] = p.Exists(ctx, pausedKey(queue))
+		for _, q := range workQueues {
+			paused[q] = p.Exists(ctx, queue.PausedKey(q))
 		}
 		for _, r := range records {
 			if r.State == export.Queued && len(places) < maxPlaces {
-				queue, task := taskOf(r)
+				q, task := taskOf(r)
 				line.looked[r.ID] = true
-				places[r.ID] = p.LPos(ctx, pendingKey(queue), task, redis.LPosArgs{Rank: -1})
+				places[r.ID] = p.LPos(ctx, queue.PendingKey(q), task, redis.LPosArgs{Rank: -1})
 			}
 		}
 		return nil
@@ -249,17 +249,17 @@ func (l *Lookout) readQueues(ctx context.Context, records []*export.Record, seen
 		return nil, fmt.Errorf("look into the queues: %w", err)
 	}
 	slices.Sort(line.names)
-	for queue, n := range lengths {
-		line.length[queue] = int(n.Val())
+	for q, n := range lengths {
+		line.length[q] = int(n.Val())
 	}
-	for queue, n := range paused {
-		line.paused[queue] = n.Val() > 0
+	for q, n := range paused {
+		line.paused[q] = n.Val() > 0
 	}
 	for _, r := range records {
 		if at := places[r.ID]; at != nil && at.Err() == nil {
-			queue, _ := taskOf(r)
+			q, _ := taskOf(r)
 			behind := int(at.Val()) // asynq takes from the end
-			line.place[r.ID] = line.before(r.Account, queue) + max(0, line.length[queue]-1-behind)
+			line.place[r.ID] = line.before(r.Account, q) + max(0, line.length[q]-1-behind)
 		}
 	}
 	if line.served, err = l.servedQueues(len(seen) > 0); err != nil {
@@ -267,10 +267,6 @@ func (l *Lookout) readQueues(ctx context.Context, records []*export.Record, seen
 	}
 	return line, nil
 }
-
-func pendingKey(queue string) string { return "asynq:{" + queue + "}:pending" }
-
-func pausedKey(queue string) string { return "asynq:{" + queue + "}:paused" }
 
 // workQueues are those of what is no submit.
 var workQueues = []string{
@@ -286,7 +282,7 @@ func taskOf(r *export.Record) (in, taskID string) {
 // servedFor is how long it is believed which queues are served.
 const servedFor = 10 * time.Second
 
-func (l *Lookout) servedQueues(wanted bool) (map[string]bool, error) {
+func (l *Reader) servedQueues(wanted bool) (map[string]bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !wanted || l.served != nil && l.now().Sub(l.servedAt) < servedFor {
@@ -298,8 +294,8 @@ func (l *Lookout) servedQueues(wanted bool) (map[string]bool, error) {
 	}
 	l.served, l.servedAt = map[string]bool{}, l.now()
 	for _, s := range servers {
-		for queue := range s.Queues {
-			l.served[queue] = true
+		for q := range s.Queues {
+			l.served[q] = true
 		}
 	}
 	return l.served, nil
@@ -307,21 +303,21 @@ func (l *Lookout) servedQueues(wanted bool) (map[string]bool, error) {
 
 // before counts the exports in the queues of the account that are served before
 // this one. They are looked into by weight, so it is a rough measure.
-func (l *lines) before(account, queue string) int {
+func (l *lines) before(account, q string) int {
 	n := 0
-	for _, q := range tasks.OrderQueues() {
-		q = tasks.AccountQueue(q, account)
-		if q == queue {
+	for _, kind := range tasks.OrderQueues() {
+		earlier := tasks.AccountQueue(kind, account)
+		if earlier == q {
 			break
 		}
-		n += l.length[q]
+		n += l.length[earlier]
 	}
 	return n
 }
 
 // estimate completes the places by those who wait in workers already, and says
 // when each export starts: one round trip for each account.
-func (l *Lookout) estimate(ctx context.Context, records []*export.Record, seen map[string]*Standing, line *lines) error {
+func (l *Reader) estimate(ctx context.Context, records []*export.Record, seen map[string]*AccountStatus, line *lines) error {
 	ids, places := map[string][]string{}, map[string][]int{}
 	for _, r := range records {
 		name := l.accounts(r.Account).Name
@@ -351,7 +347,7 @@ func (l *Lookout) estimate(ctx context.Context, records []*export.Record, seen m
 }
 
 // Summary is the standing in one line for people.
-func (s Standing) Summary(now time.Time) string {
+func (s AccountStatus) Summary(now time.Time) string {
 	st := s.Budget
 	text := s.Name + ": "
 	switch {
@@ -386,7 +382,7 @@ func (s Standing) Summary(now time.Time) string {
 
 // Spending is what the account's requests went to since its state was made, in
 // one line for people; empty before the first one.
-func (s Standing) Spending() string {
+func (s AccountStatus) Spending() string {
 	st := s.Budget
 	var sent, refused, failed int64
 	for _, kind := range pace.Kinds {

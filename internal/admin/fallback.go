@@ -1,4 +1,4 @@
-package control
+package admin
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/recovery"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
@@ -15,15 +16,15 @@ import (
 // Receipts finds one export's receipt in S3, and what was archived.
 type Receipts interface {
 	Receipt(ctx context.Context, id string) (storage.Receipt, bool, error)
-	Manifests
+	recovery.Manifests
 }
 
-// Remembering is a Desk that also tells, to who only asks, of exports that Redis
+// ReceiptFallback is a Service that also tells, to who only asks, of exports that Redis
 // has lost and S3 has not: a program that is told "no such export" of one that is
 // paid for orders it again. It changes nothing; to go on with them is for
-// [Desk.Recover].
-type Remembering struct {
-	*Desk
+// [Service.Recover].
+type ReceiptFallback struct {
+	*Service
 	Receipts Receipts
 	Logger   *slog.Logger
 }
@@ -31,11 +32,11 @@ type Remembering struct {
 // lostRecord is what is wrong with an export that only its receipt knows.
 const lostRecord = "Redis has lost this export, which was paid for: `clipferry recover` takes it up again"
 
-// Get is [Desk.Get]; of an export that Redis does not know and S3 does, it tells
+// Get is [Service.Get]; of an export that Redis does not know and S3 does, it tells
 // how it stood. One that ended without an archive stays unknown: there is nothing
 // left that a new order would pay for twice.
-func (d Remembering) Get(ctx context.Context, id string) (*export.Record, error) {
-	r, err := d.Desk.Get(ctx, id)
+func (d ReceiptFallback) Get(ctx context.Context, id string) (*export.Record, error) {
+	r, err := d.Service.Get(ctx, id)
 	if !errors.Is(err, ErrUnknown) || !tasks.ValidID(id) {
 		return r, err
 	}
@@ -51,7 +52,7 @@ func (d Remembering) Get(ctx context.Context, id string) (*export.Record, error)
 	default:
 		return nil, err
 	}
-	r, failed = Rebuilt(ctx, d.Receipts, receipt, d.now())
+	r, failed = recovery.Rebuilt(ctx, d.Receipts, receipt, d.now())
 	if failed != nil {
 		return nil, fmt.Errorf("export %s is not in Redis, and its receipt is of no use: %w", id, failed)
 	}

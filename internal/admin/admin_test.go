@@ -1,0 +1,135 @@
+package admin_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/admin"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+type rig struct {
+	*admin.Service
+	rdb    *redis.Client
+	ledger *ledger.Ledger
+	client *tasks.Client
+}
+
+func newRig(t *testing.T) rig {
+	t.Helper()
+	rdb := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()})
+	t.Cleanup(func() { _ = rdb.Close() })
+	l := ledger.New(ledger.Options{Redis: rdb})
+	return rig{admin.New(rdb, l, time.Now), rdb, l, tasks.NewClientFromRedis(rdb)}
+}
+
+func (d rig) enqueue(t *testing.T, e tasks.Export) {
+	t.Helper()
+	if _, err := d.client.Enqueue(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAnExportInItsQueueIsShownAsQueued(t *testing.T) {
+	d := newRig(t)
+	before := time.Now()
+	d.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p", Priority: tasks.PriorityLow, ClipIndices: []int{3}})
+	r, err := d.Get(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.State != export.Queued || r.ProjectID != "p" || r.Priority != "low" || len(r.Wanted) != 1 {
+		t.Errorf("%+v", r)
+	}
+	time.Sleep(2 * time.Millisecond)
+	again, err := d.Get(t.Context(), "a")
+	if err != nil || !again.CreatedAt.Equal(r.CreatedAt) || r.CreatedAt.Before(before) {
+		t.Errorf("created %s, then %s (%v): it was enqueued after %s", r.CreatedAt, again.CreatedAt, err, before)
+	}
+	for _, id := range []string{"unknown", "", "no/such", strings.Repeat("x", 200)} {
+		if _, err := d.Get(t.Context(), id); !errors.Is(err, admin.ErrUnknown) {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+}
+
+func TestAnExportIsCanceledInItsQueue(t *testing.T) {
+	d := newRig(t)
+	d.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p"})
+	for range 2 { // the second time changes nothing
+		r, err := d.Cancel(t.Context(), "a")
+		if err != nil || r.State != export.Canceled {
+			t.Fatalf("%v, %v", r, err)
+		}
+	}
+	if r, err := d.Get(t.Context(), "a"); err != nil || r.State != export.Canceled {
+		t.Errorf("%v, %v", r, err)
+	}
+	if _, err := d.Cancel(t.Context(), "unknown"); !errors.Is(err, admin.ErrUnknown) {
+		t.Error(err)
+	}
+}
+
+func TestTheListIsNewestFirstAcrossQueuesAndLedger(t *testing.T) {
+	d := newRig(t)
+	var want []string
+	for i := range 450 { // more than two pages of the queue
+		id := fmt.Sprintf("job-%03d", i)
+		d.enqueue(t, tasks.Export{JobID: id, ProjectID: fmt.Sprint("p", i%2), Priority: []string{"", "high"}[i%3/2]})
+		if i < 20 { // taken up by a worker
+			if _, err := d.Cancel(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want = append([]string{id}, want...)
+	}
+	ids := func(f ledger.Filter) []string {
+		t.Helper()
+		found, err := d.List(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for _, r := range found {
+			ids = append(ids, r.ID)
+		}
+		return ids
+	}
+	if got := ids(ledger.Filter{Limit: 1000}); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("all: %v", got)
+	}
+	if got := ids(ledger.Filter{Limit: 7}); fmt.Sprint(got) != fmt.Sprint(want[:7]) {
+		t.Errorf("the newest 7: %v", got)
+	}
+	if got := ids(ledger.Filter{Limit: 1000, State: export.Queued}); len(got) != 430 {
+		t.Errorf("queued: %d", len(got))
+	}
+	if got := ids(ledger.Filter{Limit: 1000, State: export.Canceled}); len(got) != 20 {
+		t.Errorf("canceled: %d", len(got))
+	}
+	if got := ids(ledger.Filter{Project: "p1", Limit: 1000}); len(got) != 225 {
+		t.Errorf("of project p1: %d", len(got))
+	}
+	page, err := d.List(t.Context(), ledger.Filter{Limit: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ids(ledger.Filter{Limit: 3, Before: admin.LastOf(page).CreatedAt, BeforeID: admin.LastOf(page).ID}); fmt.Sprint(got) != fmt.Sprint(want[100:103]) {
+		t.Errorf("the next page: %v", got)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

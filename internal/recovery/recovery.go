@@ -1,0 +1,34 @@
+// Package recovery deals with a Redis that has forgotten: it holds the receipts
+// and manifests in S3 against the records, rebuilds what was paid for and has no
+// record, and repairs records that are from before what their receipts say. It
+// never talks to the provider.
+package recovery
+
+import (
+	"context"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/queue"
+)
+
+// Service rebuilds and repairs records.
+type Service struct {
+	ledger *ledger.Ledger
+	queue  *queue.Queue
+	now    func() time.Time
+}
+
+// New returns a Service.
+func New(l *ledger.Ledger, q *queue.Queue, now func() time.Time) *Service {
+	return &Service{ledger: l, queue: q, now: now}
+}
+
+func (s *Service) change(ctx context.Context, id string, f func(*export.Record) error) (*export.Record, error) {
+	r, err := s.ledger.Update(ctx, id, f)
+	if err != nil {
+		return r, err
+	}
+	return r, s.queue.Schedule(ctx, r)
+}
