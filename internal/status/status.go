@@ -1,3 +1,6 @@
+// Package status says what exports wait for and how the accounts stand. It reads
+// the queues, the budgets and the fleet; it changes nothing and spends none of the
+// provider's requests.
 package status
 
 import (
