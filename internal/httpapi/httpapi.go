@@ -107,7 +107,7 @@ type Options struct {
 	Metrics http.Handler
 	Monitor Monitor
 
-	// Version is shown on the index page.
+	// Version is shown on the index page and in the OpenAPI document.
 	Version string
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
@@ -202,7 +202,7 @@ func (a *API) routes() {
 	a.route("POST", "/api/v2/clips/export/{id}/retry", a.authorized(a.retry))
 	a.route("GET", "/api/v2/clips/exports", a.authorized(a.list))
 	a.route("GET", "/api/v2/clips/exports/{id}", a.authorized(a.view))
-	a.route("GET", "/api/openapi.json", serveOpenAPI)
+	a.route("GET", "/api/openapi.json", a.serveOpenAPI)
 	a.route("", "/api/", func(_ http.ResponseWriter, r *http.Request) error {
 		return fail(http.StatusNotFound, "there is nothing at this path; see /api/openapi.json")
 	})

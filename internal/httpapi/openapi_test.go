@@ -34,6 +34,14 @@ func TestTheDocumentIsServedAndIsOpenAPI31(t *testing.T) {
 	}
 }
 
+func TestTheDocumentNamesTheProgramsVersion(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.Version = "v1.2.3" })
+	doc, err := openapi3.NewLoader().LoadFromData([]byte(f.call("GET", "/api/openapi.json", "").body))
+	if err != nil || doc.Info.Version != "v1.2.3" {
+		t.Errorf("version %q, %v", doc.Info.Version, err)
+	}
+}
+
 // TestTheDocumentKnowsTheRequest holds it to the one table of fields.
 func TestTheDocumentKnowsTheRequest(t *testing.T) {
 	schema := document(t).Components.Schemas["ExportRequest"].Value
