@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/spf13/pflag"
-
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/emulator"
@@ -41,38 +39,38 @@ func sampleProject(id string) emulator.Project {
 }
 
 // demo is the whole of clipferry in one program.
-func demo(ctx context.Context, args, env []string, stdout, stderr io.Writer) error {
-	set := pflag.NewFlagSet("clipferry-dev", pflag.ContinueOnError)
-	dir := set.String("dir", "clipferry-archive", "`DIR` for the archive; what is there stays")
-	speed := set.Float64("speed", 12, "how much faster than with the provider renders are done")
-	keep := set.Bool("serve", false, "keep everything up after the samples, for a browser or your own programs")
-	if err := parse(set, args, stdout, helpText); err != nil {
-		return err
+type demo struct {
+	c     *console
+	dir   string
+	speed float64
+	keep  bool
+}
+
+func (d *demo) run(ctx context.Context) error {
+	if d.speed < 1 || d.speed > 1000 {
+		return cli.Usagef("--speed must be from 1 to 1000")
 	}
-	if *speed < 1 || *speed > 1000 {
-		return fmt.Errorf("%w: --speed must be from 1 to 1000", errUsage)
-	}
-	house, err := open(ctx, *dir, *speed, env, stderr)
+	s, err := d.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer house.close()
-	records, err := house.exportSamples(ctx, newScreen(stderr, env))
+	defer s.close()
+	records, err := s.exportSamples(ctx, newScreen(d.c))
 	if err != nil {
 		return err
 	}
-	if err := house.printFiles(records, stdout); err != nil {
+	if err := s.printFiles(records, d.c.out); err != nil {
 		return err
 	}
-	house.printNext(stderr, *keep)
-	if *keep {
+	s.printNext(d.c.msg, d.keep)
+	if d.keep {
 		<-ctx.Done()
 	}
 	return nil
 }
 
-// house is everything that runs.
-type house struct {
+// services is everything that runs.
+type services struct {
 	objects  string // directory of the bucket
 	provider string
 	s3       string
@@ -84,59 +82,59 @@ type house struct {
 	closers  []func()
 }
 
-func (h *house) close() {
-	for i := len(h.closers) - 1; i >= 0; i-- {
-		h.closers[i]()
+func (s *services) close() {
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		s.closers[i]()
 	}
 }
 
 // open starts the provider, Redis, S3 and a worker. Each run starts with an
 // empty queue and an archive folder of its own below dir.
-func open(ctx context.Context, dir string, speed float64, env []string, stderr io.Writer) (_ *house, err error) {
-	run := filepath.Join(dir, time.Now().Format("2006-01-02-150405"))
+func (d *demo) open(ctx context.Context) (_ *services, err error) {
+	run := filepath.Join(d.dir, time.Now().Format("2006-01-02-150405"))
 	if run, err = filepath.Abs(run); err != nil {
 		return nil, fmt.Errorf("the archive's directory: %w", err)
 	}
-	h := &house{objects: filepath.Join(run, bucket)}
+	s := &services{objects: filepath.Join(run, bucket)}
 	defer func() {
 		if err != nil {
-			h.close()
+			s.close()
 		}
 	}()
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	h.closers = append(h.closers, end)
+	s.closers = append(s.closers, end)
 	if err := os.MkdirAll(run, 0o755); err != nil {
 		return nil, fmt.Errorf("the archive's directory: %w", err)
 	}
-	fmt.Fprintln(stderr, "Starting the emulated provider, an embedded Redis, an embedded S3 server and a worker.")
+	_ = d.c.msg.Printf("Starting the emulated provider, an embedded Redis, an embedded S3 server and a worker.\n")
 	redisURL, err := startRedis(life)
 	if err != nil {
 		return nil, err
 	}
 	server, err := emulator.New(emulator.Options{
-		Limits: demoLimits, Speed: speed, Seed: 1,
+		Limits: demoLimits, Speed: d.speed, Seed: 1,
 		Render: emulator.Render{Median: 150 * time.Second, Sigma: 0.2}, Project: sampleProject,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if h.provider, _, err = serve(life, "127.0.0.1:0", server); err != nil {
+	if s.provider, _, err = serve(life, "127.0.0.1:0", server); err != nil {
 		return nil, err
 	}
 	endpoint, stopS3, err := startS3(ctx, run, bucket)
 	if err != nil {
 		return nil, err
 	}
-	h.s3 = endpoint
-	h.closers = append(h.closers, stopS3)
-	return h, h.startWorker(life, env, redisURL)
+	s.s3 = endpoint
+	s.closers = append(s.closers, stopS3)
+	return s, s.startWorker(life, d.c.env, redisURL)
 }
 
 // exportSamples enqueues the samples and shows them until all have ended.
-func (h *house) exportSamples(ctx context.Context, screen *screen) ([]*export.Record, error) {
+func (s *services) exportSamples(ctx context.Context, screen *screen) ([]*export.Record, error) {
 	var ids []string
 	for _, e := range samples() {
-		id, err := h.client.Enqueue(ctx, e)
+		id, err := s.client.Enqueue(ctx, e)
 		if err != nil {
 			return nil, err
 		}
@@ -147,7 +145,7 @@ func (h *house) exportSamples(ctx context.Context, screen *screen) ([]*export.Re
 	for {
 		records, open := make([]*export.Record, len(ids)), 0
 		for i, id := range ids {
-			r, err := h.exports.Get(ctx, id)
+			r, err := s.exports.Get(ctx, id)
 			if err != nil {
 				return nil, err
 			}
@@ -179,29 +177,31 @@ func allArchived(records []*export.Record) error {
 }
 
 // printFiles prints the path of each archived file, one a line.
-func (h *house) printFiles(records []*export.Record, stdout io.Writer) error {
+func (s *services) printFiles(records []*export.Record, stdout *cli.Printer) error {
 	for _, r := range records {
-		folder := filepath.Join(h.objects, filepath.FromSlash(filepath.Dir(r.Manifest)))
+		folder := filepath.Join(s.objects, filepath.FromSlash(filepath.Dir(r.Manifest)))
 		entries, err := os.ReadDir(folder)
 		if err != nil {
 			return fmt.Errorf("list what was archived: %w", err)
 		}
 		for _, e := range entries {
-			fmt.Fprintln(stdout, filepath.Join(folder, e.Name()))
+			if err := stdout.Printf("%s\n", filepath.Join(folder, e.Name())); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func (h *house) printNext(w io.Writer, keep bool) {
-	fmt.Fprint(w, "\nEvery file above was proven on its way. What to try next:\n"+
+func (s *services) printNext(w *cli.Printer, keep bool) {
+	_ = w.Printf("\nEvery file above was proven on its way. What to try next:\n" +
 		"  play a clip, and read the manifest.json beside it\n")
 	if !keep {
-		fmt.Fprint(w, "  clipferry-dev --serve            keep everything up, for a browser and for your own programs\n"+
+		_ = w.Printf("  clipferry-dev --serve            keep everything up, for a browser and for your own programs\n" +
 			"  clipferry-dev provider           the emulated provider alone\n")
 		return
 	}
-	fmt.Fprintf(w, "  %[1]s/_emulator/   the emulated provider: what it does and how to make it misbehave\n"+
+	_ = w.Printf("  %[1]s/_emulator/   the emulated provider: what it does and how to make it misbehave\n"+
 		"  %[2]s/monitor/     Asynqmon: the queues\n"+
 		"  %[2]s/metrics      what Prometheus reads\n"+
 		"The HTTP API, which is the provider's own in front of the queue:\n"+
@@ -210,5 +210,5 @@ func (h *house) printNext(w io.Writer, keep bool) {
 		"In another shell, with the variables below, use clipferry itself (enqueue, status, list, retry …):\n"+
 		"  export CLIPFERRY_REDIS_URL=%[4]s CLIPFERRY_API_REQUESTS_PER_MINUTE=0\n"+
 		"  clipferry enqueue --project-id my-project~clips=8 --wait\n"+
-		"Stop with Ctrl-C.\n", h.provider, h.http, h.apiKey, h.cfg.RedisURL.Reveal())
+		"Stop with Ctrl-C.\n", s.provider, s.http, s.apiKey, s.cfg.RedisURL.Reveal())
 }

@@ -13,15 +13,16 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/embeds3"
 	"github.com/clipferry/clipferry/storage"
 )
 
-// serveS3Command is the hidden subcommand that runs the S3 server: it changes
-// the working directory of its process, so it gets one of its own.
-const serveS3Command = "serve-s3"
+// serveS3Name is the hidden command that runs the S3 server: it changes the
+// working directory of its process, so it gets one of its own.
+const serveS3Name = "serve-s3"
 
 // The credentials of the embedded S3 server, which listens on loopback only.
 const (
@@ -53,22 +54,25 @@ func startRedis(ctx context.Context) (string, error) {
 	return "redis://" + m.Addr() + "/0", nil
 }
 
-// serveS3 runs the embedded S3 server until its standard input ends, which it
-// does with the program that started it, however that ends.
-func serveS3(ctx context.Context, args, _ []string, stdin io.Reader) error {
-	set := pflag.NewFlagSet(serveS3Command, pflag.ContinueOnError)
-	addr := set.String("addr", "", "host:port")
-	dir := set.String("dir", "", "directory of the buckets")
-	if err := parse(set, args, io.Discard, "%s"); err != nil {
-		return err
+// serveS3Command runs the embedded S3 server until its standard input ends, which
+// it does with the program that started it, however that ends.
+func serveS3Command(c *console) *cobra.Command {
+	o := embeds3.Options{AccessKey: accessKey, SecretKey: secretKey}
+	cmd := &cobra.Command{
+		Use: serveS3Name, Hidden: true, Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithCancel(cmd.Context())
+			defer cancel()
+			go func() {
+				_, _ = io.Copy(io.Discard, c.stdin)
+				cancel()
+			}()
+			return embeds3.Serve(ctx, o)
+		},
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		_, _ = io.Copy(io.Discard, stdin)
-		cancel()
-	}()
-	return embeds3.Serve(ctx, embeds3.Options{Addr: *addr, Dir: *dir, AccessKey: accessKey, SecretKey: secretKey})
+	cmd.Flags().StringVar(&o.Addr, "addr", "", "host:port")
+	cmd.Flags().StringVar(&o.Dir, "dir", "", "directory of the buckets")
+	return cmd
 }
 
 // startS3 runs the S3 server over dir in a process of its own, makes the
@@ -83,7 +87,7 @@ func startS3(ctx context.Context, dir, bucket string) (endpoint string, stop fun
 		return "", nil, err
 	}
 	// It ends with its standard input, after the worker: not with ctx.
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, serveS3Command, "--addr", addr, "--dir", dir)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, serveS3Name, "--addr", addr, "--dir", dir)
 	life, err := cmd.StdinPipe()
 	if err != nil {
 		return "", nil, fmt.Errorf("start the embedded S3 server: %w", err)

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 )
 
 func TestMain(m *testing.M) {
@@ -88,18 +90,18 @@ func TestUsage(t *testing.T) {
 		stdout string // begins with
 		stderr string // holds
 	}{
-		{"--help", exitDone, "clipferry-dev shows clipferry at work", ""},
-		{"-h", exitDone, "clipferry-dev shows clipferry at work", ""},
-		{"provider --help", exitDone, "clipferry-dev provider is the provider's", ""},
-		{"--version", exitDone, "clipferry-dev dev\n", ""},
-		{"provider --version", exitDone, "clipferry-dev dev\n", ""},
-		{"worker", exitUsage, "", `wrong usage: unexpected argument "worker"`},
-		{"--no-such-flag", exitUsage, "", "unknown flag: --no-such-flag"},
-		{"--speed 0", exitUsage, "", "--speed must be from 1 to 1000"},
-		{"provider here", exitUsage, "", `unexpected argument "here"`},
-		{"provider --limit-shape square", exitUsage, "", "shape: must be fixed, sliding or bucket"},
-		{"provider --fail-rate 2", exitUsage, "", "wrong usage"},
-		{"provider --addr nowhere", exitFailed, "", "listen: "},
+		{"--help", cli.Done, "clipferry-dev shows clipferry at work", ""},
+		{"-h", cli.Done, "clipferry-dev shows clipferry at work", ""},
+		{"provider --help", cli.Done, "run the emulated provider alone", ""},
+		{"--version", cli.Done, "clipferry-dev (devel)", ""},
+		{"provider --version", cli.Done, "clipferry-dev (devel)", ""},
+		{"worker", cli.Usage, "", `unknown command "worker"`},
+		{"--no-such-flag", cli.Usage, "", "unknown flag: --no-such-flag"},
+		{"--speed 0", cli.Usage, "", "--speed must be from 1 to 1000"},
+		{"provider here", cli.Usage, "", `unexpected argument "here"`},
+		{"provider --limit-shape square", cli.Usage, "", "shape: must be fixed, sliding or bucket"},
+		{"provider --fail-rate 2", cli.Usage, "", "See `clipferry-dev provider --help`"},
+		{"provider --addr nowhere", cli.Failed, "", "listen: "},
 	} {
 		p := start(t, strings.Fields(c.args)...)
 		out := p.ends(c.code)
@@ -151,13 +153,13 @@ func TestTheProviderAlone(t *testing.T) {
 		t.Error("any key will do")
 	}
 	p.stop()
-	p.ends(exitDone)
+	p.ends(cli.Done)
 }
 
 func TestTheDemo(t *testing.T) {
 	t.Parallel()
 	p := start(t, "--dir", t.TempDir(), "--speed", "60")
-	files := strings.Split(strings.TrimSpace(p.ends(exitDone)), "\n")
+	files := strings.Split(strings.TrimSpace(p.ends(cli.Done)), "\n")
 	manifests, clips := 0, 0
 	for _, file := range files {
 		info, err := os.Stat(file)
@@ -217,5 +219,5 @@ func TestTheDemoServes(t *testing.T) {
 		t.Errorf("a clip: %d, %d bytes", status, len(clip))
 	}
 	p.stop()
-	p.ends(exitDone)
+	p.ends(cli.Done)
 }

@@ -3,80 +3,64 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
+
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 )
-
-// The exit codes are those of clipferry.
-const (
-	exitDone        = 0
-	exitFailed      = 1
-	exitUsage       = 2
-	exitInterrupted = 130
-)
-
-const helpText = `clipferry-dev shows clipferry at work with nothing to install.
-
-Usage:
-  clipferry-dev [flags]            export the clips of three sample projects and print where they lie
-  clipferry-dev provider [flags]   run the emulated provider alone
-
-Flags of clipferry-dev:
-%s
-See clipferry-dev provider --help for the provider's.
-`
 
 // version is set when a release is built.
-var version = "dev"
+var version = ""
 
-// errUsage means that the command line itself is wrong.
-var errUsage = errors.New("wrong usage")
+// console is what the program reads from and writes to.
+type console struct {
+	env   []string
+	stdin io.Reader
+	out   *cli.Printer // results
+	msg   *cli.Printer // messages
+}
 
 // run is the program: it returns the exit code.
 func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	var err error
+	c := &console{env: env, stdin: stdin, out: cli.NewPrinter(stdout), msg: cli.NewPrinter(stderr)}
+	cmd, err := cli.Execute(ctx, rootCommand(c), args, stdout, stderr)
+	var usage *cli.UsageError
 	switch {
-	case len(args) > 0 && args[0] == "provider":
-		err = provider(ctx, args[1:], stdout, stderr)
-	case len(args) > 0 && args[0] == serveS3Command: // not for people: the demo starts itself with it
-		err = serveS3(ctx, args[1:], env, stdin)
-	default:
-		err = demo(ctx, args, env, stdout, stderr)
-	}
-	switch {
-	case err == nil, errors.Is(err, pflag.ErrHelp):
-		return exitDone
+	case err == nil:
+		return cli.Done
 	case ctx.Err() != nil:
-		return exitInterrupted
-	case errors.Is(err, errUsage):
-		fmt.Fprintf(stderr, "clipferry-dev: %v\nSee `clipferry-dev --help`.\n", err)
-		return exitUsage
+		return cli.Interrupted
+	case errors.As(err, &usage):
+		cli.Explain(c.msg, cmd, err)
+		return cli.Usage
 	default:
-		fmt.Fprintf(stderr, "clipferry-dev: %v\n", err)
-		return exitFailed
+		_ = c.msg.Lines(cmd.CommandPath() + ": " + err.Error() + "\n")
+		return cli.Failed
 	}
 }
 
-// parse reads flags; help and version are printed and end as pflag.ErrHelp.
-func parse(set *pflag.FlagSet, args []string, stdout io.Writer, help string) error {
-	set.SortFlags = false
-	set.SetOutput(io.Discard)
-	set.Usage = func() {}
-	showVersion := set.Bool("version", false, "print the version")
-	err := set.Parse(args)
-	switch {
-	case errors.Is(err, pflag.ErrHelp):
-		fmt.Fprintf(stdout, help, set.FlagUsages())
-		return pflag.ErrHelp
-	case err != nil:
-		return fmt.Errorf("%w: %w", errUsage, err)
-	case *showVersion:
-		fmt.Fprintln(stdout, "clipferry-dev", version)
-		return pflag.ErrHelp
-	case set.NArg() > 0:
-		return fmt.Errorf("%w: unexpected argument %q", errUsage, set.Arg(0))
+// rootCommand is the program: alone it is the demonstration.
+func rootCommand(c *console) *cobra.Command {
+	d := &demo{c: c}
+	root := &cobra.Command{
+		Use:   "clipferry-dev [flags]",
+		Short: "clipferry-dev shows clipferry at work with nothing to install.",
+		Long: `Without a command it exports the clips of three sample projects and prints where
+they are. See clipferry-dev provider --help for the provider's flags.`,
+		Version: cli.VersionLine("clipferry-dev", version),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return cli.UnknownCommand(cmd, args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) },
 	}
-	return nil
+	set := root.Flags()
+	set.StringVar(&d.dir, "dir", "clipferry-archive", "`DIR` for the archive; what is there stays")
+	set.Float64Var(&d.speed, "speed", 12, "how much faster than with the provider renders are done")
+	set.BoolVar(&d.keep, "serve", false, "keep everything up after the samples, for a browser or your own programs")
+	root.AddCommand(providerCommand(c), serveS3Command(c), cli.CompletionCommand())
+	return root
 }

@@ -2,38 +2,23 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"os"
-	"slices"
 	"strings"
 
-	"golang.org/x/term"
-
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/export"
 )
 
 // screen shows how exports come along: bars that are redrawn on a terminal, a
 // line for each change elsewhere.
 type screen struct {
-	w     io.Writer
+	w     *cli.Printer
 	bars  bool
 	drawn int
 	last  map[string]string
 }
 
-func newScreen(w io.Writer, env []string) *screen {
-	f, ok := w.(*os.File)
-	bars := ok && term.IsTerminal(int(f.Fd())) && !set(env, "NO_COLOR") && !slices.Contains(env, "TERM=dumb")
-	return &screen{w: w, bars: bars, last: map[string]string{}}
-}
-
-func set(env []string, name string) bool {
-	for _, pair := range env {
-		if value, ok := strings.CutPrefix(pair, name+"="); ok && value != "" {
-			return true
-		}
-	}
-	return false
+func newScreen(c *console) *screen {
+	return &screen{w: c.msg, bars: cli.Lively(c.env, c.msg), last: map[string]string{}}
 }
 
 // show draws the exports as they stand.
@@ -42,7 +27,7 @@ func (s *screen) show(records []*export.Record) {
 		for _, r := range records {
 			if line := words(r); s.last[r.ID] != line {
 				s.last[r.ID] = line
-				fmt.Fprintf(s.w, "%-14s %s\n", r.ID, line)
+				_ = s.w.Printf("%-14s %s\n", r.ID, line)
 			}
 		}
 		return
@@ -54,10 +39,10 @@ func (s *screen) show(records []*export.Record) {
 	for _, r := range records {
 		const width = 28
 		full := width * permille(r) / 1000
-		fmt.Fprintf(&b, "\x1b[2K%-14s %s%s %s\n", r.ID, strings.Repeat("█", full), strings.Repeat("░", width-full), words(r))
+		fmt.Fprintf(&b, "\x1b[2K%-14s %s%s %s\n", r.ID, strings.Repeat("█", full), strings.Repeat("░", width-full), cli.Printable(words(r)))
 	}
 	s.drawn = len(records)
-	fmt.Fprint(s.w, b.String())
+	_ = s.w.Write(cli.Styled(b.String()))
 }
 
 func words(r *export.Record) string {

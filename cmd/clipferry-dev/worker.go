@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/admin"
@@ -18,42 +19,42 @@ import (
 
 // startWorker runs a worker with its HTTP server, configured as the production
 // program would be.
-func (h *house) startWorker(life context.Context, env []string, redisURL string) error {
-	h.apiKey = "dev-" + rand.Text()
+func (s *services) startWorker(life context.Context, env []string, redisURL string) error {
+	s.apiKey = "dev-" + rand.Text()
 	cfg, err := config.Load([]string{
-		"CLIPFERRY_REDIS_URL=" + redisURL, "CLIPFERRY_API_BASE_URL=" + h.provider, "CLIPFERRY_API_KEY=dev-key",
+		"CLIPFERRY_REDIS_URL=" + redisURL, "CLIPFERRY_API_BASE_URL=" + s.provider, "CLIPFERRY_API_KEY=dev-key",
 		"CLIPFERRY_API_REQUESTS_PER_MINUTE=" + strconv.Itoa(demoLimits.RequestsPerMinute),
 		"CLIPFERRY_API_MAX_ACTIVE_EXPORTS=" + strconv.Itoa(demoLimits.MaxActive),
 		"CLIPFERRY_S3_BUCKET=" + bucket, "CLIPFERRY_S3_PATH_STYLE=true", "CLIPFERRY_LINK_ALLOWED_CIDRS=127.0.0.0/8",
-		"CLIPFERRY_HTTP_ADDR=127.0.0.1:0", "CLIPFERRY_HTTP_API_KEYS=dev:" + h.apiKey,
+		"CLIPFERRY_HTTP_ADDR=127.0.0.1:0", "CLIPFERRY_HTTP_API_KEYS=dev:" + s.apiKey,
 	}, config.NeedsAPI|config.NeedsS3)
 	if err != nil {
 		return err
 	}
-	h.cfg = cfg
+	s.cfg = cfg
 	log := slog.New(slog.DiscardHandler)
-	if set(env, "CLIPFERRY_DEV_LOG") {
+	if cli.Env(env, "CLIPFERRY_DEV_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	rdb := cfg.Redis.NewClient()
-	h.closers = append(h.closers, func() { _ = rdb.Close() })
+	s.closers = append(s.closers, func() { _ = rdb.Close() })
 	ledger := wiring.Ledger(cfg, rdb)
 	archive, links, err := wiring.Archive(life, cfg, ledger, log)
 	if err != nil {
 		return err
 	}
-	h.closers = append(h.closers, links.Close)
+	s.closers = append(s.closers, links.Close)
 	accounts, closeAccounts, err := wiring.Accounts(cfg, rdb, log)
 	if err != nil {
 		return err
 	}
-	h.closers = append(h.closers, closeAccounts)
+	s.closers = append(s.closers, closeAccounts)
 	watch := telemetry.New(telemetry.Options{Version: version, Logger: log})
 	notifier, err := wiring.Notifier(cfg, rdb, ledger, watch.Told, log)
 	if err != nil {
 		return err
 	}
-	h.closers = append(h.closers, notifier.Close)
+	s.closers = append(s.closers, notifier.Close)
 	w, err := wiring.NewWorker(cfg, worker.Options{
 		Redis: rdb, Ledger: ledger, Archive: archive, Accounts: accounts, Notifier: notifier, Observer: watch, Logger: log,
 	})
@@ -66,16 +67,16 @@ func (h *house) startWorker(life context.Context, env []string, redisURL string)
 	if err != nil {
 		return err
 	}
-	h.http = "http://" + server.Addr()
-	h.run(life, log, server.Serve)
-	h.run(life, log, w.Run)
-	h.client = tasks.NewClientFromRedis(rdb)
-	h.exports = admin.New(rdb, ledger, time.Now)
+	s.http = "http://" + server.Addr()
+	s.run(life, log, server.Serve)
+	s.run(life, log, w.Run)
+	s.client = tasks.NewClientFromRedis(rdb)
+	s.exports = admin.New(rdb, ledger, time.Now)
 	return nil
 }
 
-// run runs f until the house is closed.
-func (h *house) run(life context.Context, log *slog.Logger, f func(context.Context) error) {
+// run runs f until the services are closed.
+func (s *services) run(life context.Context, log *slog.Logger, f func(context.Context) error) {
 	ctx, stop := context.WithCancel(life)
 	done := make(chan struct{})
 	go func() {
@@ -84,5 +85,5 @@ func (h *house) run(life context.Context, log *slog.Logger, f func(context.Conte
 			log.Error("it ended", "error", err)
 		}
 	}()
-	h.closers = append(h.closers, func() { stop(); <-done })
+	s.closers = append(s.closers, func() { stop(); <-done })
 }

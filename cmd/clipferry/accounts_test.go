@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/emulator"
 	"github.com/clipferry/clipferry/internal/s3test"
 )
@@ -17,7 +18,7 @@ func (b *bench) awaitStatus(id string, ok func(waitingView) bool) waitingView {
 	b.t.Helper()
 	var last string
 	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(200 * time.Millisecond) {
-		last, _ = b.clipferry(exitDone, "status", "--json", id)
+		last, _ = b.clipferry(cli.Done, "status", "--json", id)
 		var v waitingView
 		if err := json.Unmarshal([]byte(last), &v); err != nil {
 			b.t.Fatalf("%v: %s", err, last)
@@ -46,9 +47,9 @@ func TestTwoKeys(t *testing.T) {
 	b.env = append(b.env, "CLIPFERRY_API_BASE_URL="+web.URL, "CLIPFERRY_API_KEY=", "CLIPFERRY_API_REQUESTS_PER_MINUTE=0",
 		"CLIPFERRY_API_KEYS=eu:key-of-eu,us:key-of-us", "CLIPFERRY_API_LIMITS=us:0/1", "CLIPFERRY_API_DAILY_UNITS=us:0.5",
 		"CLIPFERRY_LINK_ALLOWED_CIDRS=127.0.0.0/8", "CLIPFERRY_HTTP_ADDR="+s3test.FreeAddr(t))
-	b.clipferry(exitDone, "enqueue", "--project-id", "a~clips=1", "--job-id", "first-us", "--account", "us")
-	b.clipferry(exitDone, "enqueue", "--project-id", "b~clips=1", "--job-id", "nobodys", "--account", "jp")
-	b.clipferry(exitDone, "enqueue", "--project-id", "c~clips=1", "--job-id", "plain")
+	b.clipferry(cli.Done, "enqueue", "--project-id", "a~clips=1", "--job-id", "first-us", "--account", "us")
+	b.clipferry(cli.Done, "enqueue", "--project-id", "b~clips=1", "--job-id", "nobodys", "--account", "jp")
+	b.clipferry(cli.Done, "enqueue", "--project-id", "c~clips=1", "--job-id", "plain")
 	r := start(t, b.command("worker"))
 	r.await(r.stderr, `"msg":"worker started"`)
 
@@ -64,13 +65,13 @@ func TestTwoKeys(t *testing.T) {
 	})
 
 	// The account has spent its units; the other one goes on.
-	b.clipferry(exitDone, "enqueue", "--project-id", "d~clips=1", "--job-id", "second-us", "--account", "us")
+	b.clipferry(cli.Done, "enqueue", "--project-id", "d~clips=1", "--job-id", "second-us", "--account", "us")
 	v := b.awaitStatus("second-us", func(v waitingView) bool { return strings.HasPrefix(v.WaitingFor, "the next day, in ") })
 	if v.State != "queued" || v.Attempts != 0 || !strings.HasSuffix(v.WaitingFor, " of its 0.5 units of today") {
 		t.Errorf("%+v", v)
 	}
-	b.clipferry(exitDone, "enqueue", "--project-id", "e~clips=1", "--job-id", "more", "--wait")
-	_, list := b.clipferry(exitDone, "list")
+	b.clipferry(cli.Done, "enqueue", "--project-id", "e~clips=1", "--job-id", "more", "--wait")
+	_, list := b.clipferry(cli.Done, "list")
 	if !strings.Contains(list, "account us: 0 of 1 slots used, ") || !strings.Contains(list, " of 0.5 units spent today; no further exports for ") ||
 		!strings.Contains(list, "account eu: 0 of 5 slots used, 0 queued, ") || strings.Contains(list, "account default") {
 		t.Errorf("list:\n%s", list)
@@ -80,9 +81,9 @@ func TestTwoKeys(t *testing.T) {
 	b.env = append(b.env, "CLIPFERRY_API_KEYS=", "CLIPFERRY_API_LIMITS=", "CLIPFERRY_API_DAILY_UNITS=")
 	b.awaitStatus("second-us", func(v waitingView) bool { return strings.HasPrefix(v.WaitingFor, "the next day, in ") })
 	b.env = env
-	if out, _ := b.clipferry(exitDone, "doctor"); !strings.Contains(out, "ok   provider (account eu): ") || !strings.Contains(out, "ok   provider (account us): ") {
+	if out, _ := b.clipferry(cli.Done, "doctor"); !strings.Contains(out, "ok   provider (account eu): ") || !strings.Contains(out, "ok   provider (account us): ") {
 		t.Errorf("doctor:\n%s", out)
 	}
 	r.signal(syscall.SIGTERM)
-	r.ends(exitDone)
+	r.ends(cli.Done)
 }

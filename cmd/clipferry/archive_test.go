@@ -14,6 +14,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/redistest"
@@ -119,28 +120,28 @@ func TestVerify(t *testing.T) {
 	b.accepted(t.Context(), "open")
 	b.redis.Kill() // the archive speaks for itself
 
-	if out, _ := b.clipferry(exitDone, "verify", "good"); out != "good ok: 1 files, 8 B\n" {
+	if out, _ := b.clipferry(cli.Done, "verify", "good"); out != "good ok: 1 files, 8 B\n" {
 		t.Errorf("verify good: %s", out)
 	}
-	if out, _ := b.clipferry(exitDone, "verify", "--all"); !strings.Contains(out, "good ok") || !strings.Contains(out, "changed ok") || strings.Contains(out, "open") {
+	if out, _ := b.clipferry(cli.Done, "verify", "--all"); !strings.Contains(out, "good ok") || !strings.Contains(out, "changed ok") || strings.Contains(out, "open") {
 		t.Errorf("verify --all: %s", out)
 	}
 	b.put(changed, []byte("the 0ther clip"))
-	out, _ := b.clipferry(exitFailed, "verify", "--all")
+	out, _ := b.clipferry(cli.Failed, "verify", "--all")
 	if !strings.Contains(out, "good ok") || !strings.Contains(out, "changed BAD "+changed+": its bytes have changed") {
 		t.Errorf("verify --all after a change: %s", out)
 	}
-	if out, _ := b.clipferry(exitFailed, "verify", "--json", "changed"); !strings.Contains(out, `"problem":"its bytes have changed`) {
+	if out, _ := b.clipferry(cli.Failed, "verify", "--json", "changed"); !strings.Contains(out, `"problem":"its bytes have changed`) {
 		t.Errorf("verify --json: %s", out)
 	}
-	if _, msg := b.clipferry(exitFailed, "verify", "nobody"); !strings.Contains(msg, "nobody: there is no receipt") {
+	if _, msg := b.clipferry(cli.Failed, "verify", "nobody"); !strings.Contains(msg, "nobody: there is no receipt") {
 		t.Errorf("verify nobody: %s", msg)
 	}
-	if _, msg := b.clipferry(exitFailed, "verify", "open"); !strings.Contains(msg, "open: there is no manifest") {
+	if _, msg := b.clipferry(cli.Failed, "verify", "open"); !strings.Contains(msg, "open: there is no manifest") {
 		t.Errorf("verify open: %s", msg)
 	}
-	b.clipferry(exitUsage, "verify")
-	b.clipferry(exitUsage, "verify", "--all", "good")
+	b.clipferry(cli.Usage, "verify")
+	b.clipferry(cli.Usage, "verify", "--all", "good")
 }
 
 // webhookSecret is the one of the specification's example.
@@ -150,13 +151,13 @@ func TestRecover(t *testing.T) {
 	b := newBench(t)
 	b.archived(t.Context(), "over", []byte("the clip"))
 	b.accepted(t.Context(), "open")
-	if out, _ := b.clipferry(exitDone, "recover"); out != "rebuilt 1 exports; 0 are known already, 1 are over\n" {
+	if out, _ := b.clipferry(cli.Done, "recover"); out != "rebuilt 1 exports; 0 are known already, 1 are over\n" {
 		t.Errorf("recover: %s", out)
 	}
-	if out, _ := b.clipferry(exitDone, "recover"); out != "rebuilt 0 exports; 1 are known already, 1 are over\n" {
+	if out, _ := b.clipferry(cli.Done, "recover"); out != "rebuilt 0 exports; 1 are known already, 1 are over\n" {
 		t.Errorf("recover again: %s", out)
 	}
-	out, _ := b.clipferry(exitDone, "status", "--json", "open")
+	out, _ := b.clipferry(cli.Done, "status", "--json", "open")
 	if !strings.Contains(out, `"state":"rendering"`) || !strings.Contains(out, `"export_task_id":"task-open"`) {
 		t.Errorf("status: %s", out)
 	}
@@ -170,17 +171,17 @@ func TestRecover(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	out, msg := b.clipferry(exitFailed, "recover")
+	out, msg := b.clipferry(cli.Failed, "recover")
 	if out != "rebuilt 1 exports; 1 are known already, 1 are over\n" || !strings.Contains(msg, "export told is rebuilt, but nobody will be told of its end: ") ||
 		!strings.Contains(msg, "CLIPFERRY_WEBHOOK_SECRETS") {
 		t.Errorf("recover without the secret: %s%s", out, msg)
 	}
 	b.env = append(b.env, "CLIPFERRY_WEBHOOK_SECRETS="+webhookSecret)
-	if out, _ := b.clipferry(exitDone, "recover"); out != "rebuilt 0 exports; 2 are known already, 1 are over\n" {
+	if out, _ := b.clipferry(cli.Done, "recover"); out != "rebuilt 0 exports; 2 are known already, 1 are over\n" {
 		t.Errorf("recover with the secret: %s", out)
 	}
 	b.env = append(b.env, "CLIPFERRY_S3_BUCKET=")
-	if _, msg := b.clipferry(exitConfig, "recover"); msg != "CLIPFERRY_S3_BUCKET: required\n" {
+	if _, msg := b.clipferry(cli.Config, "recover"); msg != "CLIPFERRY_S3_BUCKET: required\n" {
 		t.Errorf("without a bucket: %s", msg)
 	}
 }

@@ -3,46 +3,54 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
 )
 
-func cancelCommand() command {
-	return command{
-		name: "cancel", args: "ID…", summary: "stop exports",
-		details: `What the provider has accepted goes on rendering there and is paid for; it is
+func cancelCommand(c *console) *cobra.Command {
+	return &cobra.Command{
+		Use: "cancel ID…", Short: "stop exports",
+		Long: `What the provider has accepted goes on rendering there and is paid for; it is
 read until its end, so that its slot is known to be free, and not archived.`,
-		flags: func(*pflag.FlagSet) action {
-			return func(ctx context.Context, c *console, ids []string) error {
-				return c.change(ctx, ids, (*admin.Service).Cancel)
-			}
+		Args: someIDs,
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			return c.change(cmd.Context(), ids, (*admin.Service).Cancel)
 		},
 	}
 }
 
-func retryCommand() command {
-	return command{
-		name: "retry", args: "[--submitted-as TASK] [--pay-again] ID…", summary: "take failed, expired, canceled or held exports up again where they stopped",
-		details: `Nothing is paid for twice unless --pay-again allows it: it is needed where the
+func retryCommand(c *console) *cobra.Command {
+	var o export.RetryOptions
+	cmd := &cobra.Command{
+		Use: "retry [--submitted-as TASK] [--pay-again] ID…", Short: "take failed, expired, canceled or held exports up again where they stopped",
+		Long: `Nothing is paid for twice unless --pay-again allows it: it is needed where the
 provider's task can't be used any more.`,
-		flags: func(set *pflag.FlagSet) action {
-			var o export.RetryOptions
-			set.StringVar(&o.SubmittedAs, "submitted-as", "", "the provider's `TASK` of a held export, as found on the provider's site")
-			set.BoolVar(&o.PayAgain, "pay-again", false, "allow a new paid export")
-			return func(ctx context.Context, c *console, ids []string) error {
-				if err := checkRetry(set, o, ids); err != nil {
-					return err
-				}
-				return c.change(ctx, ids, func(d *admin.Service, ctx context.Context, id string) (*export.Record, error) {
-					return d.Retry(ctx, id, o)
-				})
+		Args: someIDs,
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			if err := checkRetry(cmd.Flags(), o, ids); err != nil {
+				return err
 			}
+			return c.change(cmd.Context(), ids, func(s *admin.Service, ctx context.Context, id string) (*export.Record, error) {
+				return s.Retry(ctx, id, o)
+			})
 		},
 	}
+	cmd.Flags().StringVar(&o.SubmittedAs, "submitted-as", "", "the provider's `TASK` of a held export, as found on the provider's site")
+	cmd.Flags().BoolVar(&o.PayAgain, "pay-again", false, "allow a new paid export")
+	return cmd
+}
+
+// someIDs refuses a command line without an id.
+func someIDs(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cli.Usagef("give at least one id")
+	}
+	return nil
 }
 
 // checkRetry refuses options that don't fit, above all a task that is empty
@@ -52,13 +60,13 @@ func checkRetry(set *pflag.FlagSet, o export.RetryOptions, ids []string) error {
 		return nil
 	}
 	if wrong := admin.CheckTask(o.SubmittedAs); wrong != "" {
-		return usagef("--submitted-as %s", wrong)
+		return cli.Usagef("--submitted-as %s", wrong)
 	}
 	if o.PayAgain {
-		return usagef("--submitted-as and --pay-again exclude each other: either it was accepted, or it is ordered again")
+		return cli.Usagef("--submitted-as and --pay-again exclude each other: either it was accepted, or it is ordered again")
 	}
 	if len(ids) > 1 {
-		return usagef("--submitted-as names the task of one export, not of %d", len(ids))
+		return cli.Usagef("--submitted-as names the task of one export, not of %d", len(ids))
 	}
 	return nil
 }
@@ -66,9 +74,6 @@ func checkRetry(set *pflag.FlagSet, o export.RetryOptions, ids []string) error {
 // change does the same to each export, prints its new state, and fails if one
 // could not be changed; the others are changed all the same.
 func (c *console) change(ctx context.Context, ids []string, f func(*admin.Service, context.Context, string) (*export.Record, error)) error {
-	if len(ids) == 0 {
-		return usagef("give at least one id")
-	}
 	conn, err := c.connect(ctx, 0)
 	if err != nil {
 		return err
@@ -82,12 +87,14 @@ func (c *console) change(ctx context.Context, ids []string, f func(*admin.Servic
 			return ctx.Err()
 		case errors.Is(err, admin.ErrUnknown):
 			failed = errReported
-			fmt.Fprintf(c.stderr, "%s: unknown: %s\n", printable(id), newUnknown(id).Error)
+			_ = c.msg.Printf("%s: unknown: %s\n", id, newUnknown(id).Error)
 		case err != nil:
 			failed = errReported
-			fmt.Fprintf(c.stderr, "%s: %v\n", printable(id), err)
+			_ = c.msg.Printf("%s: %s\n", id, err)
 		default:
-			fmt.Fprintf(c.stdout, "%s %s\n", r.ID, r.State)
+			if err := c.out.Printf("%s %s\n", r.ID, r.State); err != nil {
+				return err
+			}
 		}
 	}
 	return failed

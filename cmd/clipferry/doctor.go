@@ -8,8 +8,9 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/breaker"
@@ -19,33 +20,31 @@ import (
 	"github.com/clipferry/clipferry/storage"
 )
 
-func doctorCommand() command {
-	return command{
-		name: "doctor", summary: "check configuration, Redis, S3, the provider's key and the clocks",
-		details: `One line a check, and what to do about each fault. It fails if one check does.
+func doctorCommand(c *console) *cobra.Command {
+	return &cobra.Command{
+		Use: "doctor", Short: "check configuration, Redis, S3, the provider's key and the clocks",
+		Long: `One line a check, and what to do about each fault. It fails if one check does.
 The provider's keys are checked with one status read each, which costs nothing
 but counts as one of the requests a minute.`,
-		flags: func(*pflag.FlagSet) action { return runDoctor },
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.doctor(cmd.Context()) },
 	}
 }
 
-func runDoctor(ctx context.Context, c *console, args []string) error {
-	if len(args) > 0 {
-		return usagef("unexpected argument %q", args[0])
-	}
+func (c *console) doctor(ctx context.Context) error {
 	d := &doctor{c: c}
 	cfg, err := config.Load(c.env, config.NeedsAPI|config.NeedsS3)
 	var faults config.Faults
 	switch {
 	case errors.As(err, &faults):
 		for _, f := range faults {
-			d.tell("configuration", finding{bad, f.Error(), ""})
+			d.report("configuration", finding{bad, f.Error(), ""})
 		}
 		return errReported // nothing else can be checked without it
 	case err != nil:
 		return err
 	}
-	d.tell("configuration", finding{good, "every variable is right", ""})
+	d.report("configuration", finding{good, "every variable is right", ""})
 	rdb := cfg.Redis.NewClient()
 	defer rdb.Close()
 	d.redis(ctx, cfg, rdb)
@@ -57,22 +56,22 @@ func runDoctor(ctx context.Context, c *console, args []string) error {
 	return d.failed
 }
 
-// doctor tells findings and remembers whether one is bad.
+// doctor reports findings and remembers whether one is bad.
 type doctor struct {
 	c      *console
 	failed error
 }
 
-func (d *doctor) tell(what string, f finding) {
+func (d *doctor) report(what string, f finding) {
 	color := map[verdict]string{good: "32", warn: "33", bad: "31"}[f.verdict]
 	if !d.c.lively() {
 		color = ""
 	}
-	line := fmt.Sprintf("%s %s: %s", paint(fmt.Sprintf("%-4s", f.verdict), color), what, printable(f.text))
+	line := cli.Sprintf("%s %s: %s", cli.Paint(fmt.Sprintf("%-4s", f.verdict), color), what, f.text)
 	if f.hint != "" {
-		line += "; " + printable(f.hint)
+		line += cli.Sprintf("; %s", f.hint)
 	}
-	fmt.Fprintln(d.c.stdout, line)
+	_ = d.c.out.Printf("%s\n", line)
 	if f.verdict == bad {
 		d.failed = errReported
 	}
@@ -82,12 +81,12 @@ func (d *doctor) redis(ctx context.Context, cfg *config.Config, rdb redis.Univer
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	if err := reach(ctx, rdb); err != nil {
-		d.tell("Redis", finding{bad, fmt.Sprintf("%s %v", cfg.Redis, err), ""})
+		d.report("Redis", finding{bad, fmt.Sprintf("%s %v", cfg.Redis, err), ""})
 		return
 	}
-	d.tell("Redis", finding{good, fmt.Sprintf("%s answers", cfg.Redis), ""})
+	d.report("Redis", finding{good, fmt.Sprintf("%s answers", cfg.Redis), ""})
 	for _, f := range examineRedis(ctx, rdb) {
-		d.tell("Redis", f)
+		d.report("Redis", f)
 	}
 	d.fleet(rdb)
 }
@@ -98,29 +97,29 @@ func (d *doctor) fleet(rdb redis.UniversalClient) {
 	servers, err := inspector.Servers()
 	switch {
 	case err != nil:
-		d.tell("fleet", finding{bad, err.Error(), hintFor(err)})
+		d.report("fleet", finding{bad, err.Error(), hintFor(err)})
 		return
 	case len(servers) == 0:
-		d.tell("fleet", finding{warn, "no worker is running", "start `clipferry worker`"})
+		d.report("fleet", finding{warn, "no worker is running", "start `clipferry worker`"})
 	default:
 		workers := map[string]bool{}
 		for _, s := range servers {
 			workers[fmt.Sprintf("%s/%d", s.Host, s.PID)] = true
 		}
-		d.tell("fleet", finding{good, fmt.Sprintf("workers running: %d", len(workers)), ""})
+		d.report("fleet", finding{good, fmt.Sprintf("workers running: %d", len(workers)), ""})
 	}
 	queues, err := inspector.Queues()
 	if err != nil {
-		d.tell("fleet", finding{bad, err.Error(), hintFor(err)})
+		d.report("fleet", finding{bad, err.Error(), hintFor(err)})
 		return
 	}
 	for _, q := range queues {
 		info, err := inspector.GetQueueInfo(q)
 		switch {
 		case err != nil:
-			d.tell("fleet", finding{bad, err.Error(), hintFor(err)})
+			d.report("fleet", finding{bad, err.Error(), hintFor(err)})
 		case info.Paused:
-			d.tell("fleet", finding{warn, "queue " + q + " is paused", "`clipferry resume " + q + "` ends that"})
+			d.report("fleet", finding{warn, "queue " + q + " is paused", "`clipferry resume " + q + "` ends that"})
 		}
 	}
 }
@@ -128,17 +127,17 @@ func (d *doctor) fleet(rdb redis.UniversalClient) {
 func (d *doctor) s3(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) {
 	archive, links, err := wiring.Archive(ctx, cfg, ledger.New(ledger.Options{Redis: rdb}), d.c.logger(cfg))
 	if err != nil {
-		d.tell("S3", finding{bad, err.Error(), ""})
+		d.report("S3", finding{bad, err.Error(), ""})
 		return
 	}
 	defer links.Close()
 	works := true
 	for _, f := range examineS3(ctx, archive) {
-		d.tell("S3", f)
+		d.report("S3", f)
 		works = works && f.verdict != bad
 	}
 	if st, err := breaker.New(rdb, breaker.Bucket).Status(ctx); works && err == nil && st.Open {
-		d.tell("S3", waitsInVain(st))
+		d.report("S3", waitsInVain(st))
 	}
 }
 
@@ -168,12 +167,12 @@ func (d *doctor) provider(ctx context.Context, cfg *config.Config) {
 func (d *doctor) key(ctx context.Context, what, address string, key config.Secret) {
 	client, err := provider.New(provider.Options{BaseURL: address, Key: provider.Secret(key.Reveal()), UserAgent: wiring.UserAgent})
 	if err != nil {
-		d.tell(what, finding{bad, err.Error(), ""})
+		d.report(what, finding{bad, err.Error(), ""})
 		return
 	}
 	defer client.Close()
 	_, err = client.Read(ctx, probeTask)
-	d.tell(what, judgeKey(address, err))
+	d.report(what, judgeKey(address, err))
 }
 
 // judgeKey says what the answer to a read of a task that doesn't exist means

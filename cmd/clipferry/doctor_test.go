@@ -14,6 +14,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/redistest"
 )
@@ -38,7 +39,7 @@ func TestDoctor(t *testing.T) {
 	b := newBench(t)
 	address, reads := fakeProvider(t, http.StatusNotFound)
 	b.env = append(b.env, "CLIPFERRY_API_BASE_URL="+address)
-	out, _ := b.clipferry(exitDone, "doctor")
+	out, _ := b.clipferry(cli.Done, "doctor")
 	for _, want := range []string{
 		"ok   configuration: every variable is right\n", "ok   Redis: " + b.redis.URL() + " answers\n", "ok   Redis: version ",
 		"ok   Redis: maxmemory-policy noeviction\n", "ok   Redis: appendonly yes\n", "ok   Redis: clocks differ by ", "ok   Redis: takes writes\n",
@@ -52,7 +53,7 @@ func TestDoctor(t *testing.T) {
 	if *reads != 1 {
 		t.Errorf("%d requests to the provider, want 1", *reads)
 	}
-	b.clipferry(exitUsage, "doctor", "please")
+	b.clipferry(cli.Usage, "doctor", "please")
 }
 
 func TestDoctorFindsFaults(t *testing.T) {
@@ -60,7 +61,7 @@ func TestDoctorFindsFaults(t *testing.T) {
 	address, _ := fakeProvider(t, http.StatusForbidden)
 	lossy := redistest.Start(t, redistest.Config("maxmemory-policy", "allkeys-lru"), redistest.Config("appendonly", "no"))
 	b.env = append(b.env, "CLIPFERRY_API_BASE_URL="+address, "CLIPFERRY_REDIS_URL="+lossy.URL(), "CLIPFERRY_S3_BUCKET=nowhere")
-	out, _ := b.clipferry(exitFailed, "doctor")
+	out, _ := b.clipferry(cli.Failed, "doctor")
 	for _, want := range []string{
 		"FAIL Redis: maxmemory-policy allkeys-lru; set maxmemory-policy noeviction", "warn Redis: appendonly no; set appendonly yes",
 		"FAIL S3: bucket: ", "FAIL provider: " + address + " refuses the key; see CLIPFERRY_API_KEY\n",
@@ -71,13 +72,13 @@ func TestDoctorFindsFaults(t *testing.T) {
 	}
 
 	b.env = append(b.env, "CLIPFERRY_REDIS_URL=redis://:hunter2@127.0.0.1:1", "CLIPFERRY_API_BASE_URL=http://127.0.0.1:1")
-	out, _ = b.clipferry(exitFailed, "doctor")
+	out, _ = b.clipferry(cli.Failed, "doctor")
 	if !strings.Contains(out, "FAIL Redis: redis://127.0.0.1:1 does not answer: ") || !strings.Contains(out, "FAIL provider: ") || strings.Contains(out, "hunter2") {
 		t.Errorf("nobody there:\n%s", out)
 	}
 
 	b.env = append(b.env, "CLIPFERRY_S3_BUCKET=", "CLIPFERRY_LOG_LEVEL=loud")
-	out, _ = b.clipferry(exitFailed, "doctor")
+	out, _ = b.clipferry(cli.Failed, "doctor")
 	want := "FAIL configuration: CLIPFERRY_S3_BUCKET: required\n" +
 		"FAIL configuration: CLIPFERRY_LOG_LEVEL: must be debug, info, warn or error, not \"loud\"\n"
 	if out != want {
@@ -238,7 +239,7 @@ func TestDoctorTellsOfAFleetThatWaitsForABucketThatAnswers(t *testing.T) {
 	for range 5 {
 		breaker.New(b.redis.Client(), breaker.Bucket).Failed(t.Context(), time.Minute)
 	}
-	out, _ := b.clipferry(exitFailed, "doctor")
+	out, _ := b.clipferry(cli.Failed, "doctor")
 	if !strings.Contains(out, "FAIL S3: the fleet waits for it since ") || !strings.Contains(out, "/readyz of each says so") {
 		t.Error(out)
 	}

@@ -5,29 +5,32 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/telemetry"
 	"github.com/clipferry/clipferry/tasks"
 )
 
-func enqueueCommand() command {
-	return command{
-		name: "enqueue", args: "[--file F | --project-id ID …]", summary: "put exports in the queue and print their ids",
-		details: `One export comes from flags named as the API's fields. With --file, each line of
+func enqueueCommand(c *console) *cobra.Command {
+	e := &enqueue{}
+	cmd := &cobra.Command{
+		Use: "enqueue [--file F | --project-id ID …]", Short: "put exports in the queue and print their ids",
+		Long: `One export comes from flags named as the API's fields. With --file, each line of
 F (or of standard input, for -) is one JSON object: the request body of the API
 and, optionally, job_id, priority, account and notify. All lines are checked
 first; if any is wrong, nothing is enqueued.
 
 The same job_id again prints the same id and enqueues nothing.`,
-		flags: func(set *pflag.FlagSet) action {
-			e := &enqueue{set: set}
-			set.StringVarP(&e.file, "file", "f", "", "read exports from `F`, one JSON object a line; - is standard input")
-			set.BoolVarP(&e.wait, "wait", "w", false, "show progress until all are archived; fail if one is not")
-			defineFields(set)
-			return e.run
-		},
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return e.run(cmd.Context(), c) },
 	}
+	e.set = cmd.Flags()
+	e.set.StringVarP(&e.file, "file", "f", "", "read exports from `F`, one JSON object a line; - is standard input")
+	e.set.BoolVarP(&e.wait, "wait", "w", false, "show progress until all are archived; fail if one is not")
+	defineFields(cmd)
+	return cmd
 }
 
 type enqueue struct {
@@ -42,8 +45,8 @@ type batch struct {
 	lines   []int // of the file, from 1; nil for an export from flags
 }
 
-func (e *enqueue) run(ctx context.Context, c *console, args []string) error {
-	b, err := e.read(ctx, c, args)
+func (e *enqueue) run(ctx context.Context, c *console) error {
+	b, err := e.read(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -59,7 +62,7 @@ func (e *enqueue) run(ctx context.Context, c *console, args []string) error {
 	defer flush()
 	ids, err := tasks.NewClientFromRedis(conn.rdb, tasks.WithTraceHeaders(traceOfEach(tracing))).EnqueueAll(ctx, b.exports)
 	for _, id := range ids {
-		if _, err := fmt.Fprintln(c.stdout, id); err != nil {
+		if err := c.out.Printf("%s\n", id); err != nil {
 			return fmt.Errorf("print id %s: %w", id, err)
 		}
 	}
@@ -81,10 +84,7 @@ func traceOfEach(tracing *telemetry.Tracing) func(context.Context) map[string]st
 	}
 }
 
-func (e *enqueue) read(ctx context.Context, c *console, args []string) (*batch, error) {
-	if len(args) > 0 {
-		return nil, usagef("unexpected argument %q", args[0])
-	}
+func (e *enqueue) read(ctx context.Context, c *console) (*batch, error) {
 	if !e.set.Changed("file") {
 		export, err := exportFromFlags(e.set)
 		if err != nil {
@@ -93,7 +93,7 @@ func (e *enqueue) read(ctx context.Context, c *console, args []string) (*batch, 
 		return &batch{exports: []tasks.Export{export}}, nil
 	}
 	if given := fieldsGiven(e.set); len(given) > 0 {
-		return nil, usagef("--file and --%s exclude each other", given[0])
+		return nil, cli.Usagef("--file and --%s exclude each other", given[0])
 	}
 	return readFile(ctx, c, e.file)
 }
@@ -105,7 +105,7 @@ func (b *batch) explain(c *console, ids []string, err error) error {
 		return b.inputError(wrong)
 	}
 	if len(ids) > 0 {
-		fmt.Fprintf(c.stderr, "%d of %d exports are in the queue, as printed; those without job_id must not be enqueued again\n", len(ids), len(b.exports))
+		_ = c.msg.Printf("%d of %d exports are in the queue, as printed; those without job_id must not be enqueued again\n", len(ids), len(b.exports))
 	}
 	return err
 }

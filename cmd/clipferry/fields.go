@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -40,7 +42,8 @@ func number(set *pflag.FlagSet, name, usage string) { set.Int(name, 0, usage) }
 
 func flagName(field string) string { return strings.ReplaceAll(field, "_", "-") }
 
-func defineFields(set *pflag.FlagSet) {
+func defineFields(cmd *cobra.Command) {
+	set := cmd.Flags()
 	defaults := tasks.Export{}.WithDefaults()
 	for _, f := range fieldFlags {
 		usage := f.usage
@@ -51,9 +54,17 @@ func defineFields(set *pflag.FlagSet) {
 			usage += fmt.Sprintf(" (default %s)", d)
 		}
 		f.define(set, flagName(f.field), usage)
+		completes(cmd, flagName(f.field), tasks.Allowed(f.field))
 	}
 	for _, f := range notifyFlags {
 		text(set, notifyFlag(f.field), f.usage)
+	}
+}
+
+// completes lets a shell complete the values of a flag, where there is a list of them.
+func completes(cmd *cobra.Command, flag string, values []string) {
+	if len(values) > 0 {
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
 	}
 }
 
@@ -102,7 +113,7 @@ func fieldsGiven(set *pflag.FlagSet) []string {
 // same rules, the same messages and the same notion of what was set.
 func exportFromFlags(set *pflag.FlagSet) (tasks.Export, error) {
 	if len(fieldsGiven(set)) == 0 {
-		return tasks.Export{}, usagef("give --project-id, or --file")
+		return tasks.Export{}, cli.Usagef("give --project-id, or --file")
 	}
 	body := map[string]any{}
 	for _, f := range fieldFlags {
@@ -127,7 +138,7 @@ func exportFromFlags(set *pflag.FlagSet) (tasks.Export, error) {
 	}
 	data, err := json.Marshal(body)
 	if err != nil {
-		return tasks.Export{}, usagef("%v", err)
+		return tasks.Export{}, cli.Usagef("%v", err)
 	}
 	e, err := tasks.ParseExport(data)
 	if err != nil {

@@ -7,29 +7,27 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/config"
 )
 
-func healthCommand() command {
-	return command{
-		name: "health", args: "[--ready]", summary: "ask the worker or server on this machine whether it is alive",
-		details: "For container health checks, where there is no shell and no curl.",
-		flags: func(set *pflag.FlagSet) action {
-			ready := set.Bool("ready", false, "ask whether it is ready, not only alive")
-			return func(ctx context.Context, c *console, args []string) error {
-				if len(args) > 0 {
-					return usagef("unexpected argument %q", args[0])
-				}
-				path := "/healthz"
-				if *ready {
-					path = "/readyz"
-				}
-				return c.health(ctx, path)
-			}
-		},
+func healthCommand(c *console) *cobra.Command {
+	path := "/healthz"
+	cmd := &cobra.Command{
+		Use: "health [--ready]", Short: "ask the worker or server on this machine whether it is alive",
+		Long: "For container health checks, where there is no shell and no curl.",
+		Args: cli.NoArgs,
 	}
+	ready := cmd.Flags().Bool("ready", false, "ask whether it is ready, not only alive")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *ready {
+			path = "/readyz"
+		}
+		return c.health(cmd.Context(), path)
+	}
+	return cmd
 }
 
 // healthTimeout is under the interval of usual health checks.
@@ -58,8 +56,7 @@ func (c *console) health(ctx context.Context, path string) error {
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s answers %s", path, resp.Status)
 	}
-	_, err = fmt.Fprintln(c.stdout, "ok")
-	return err
+	return c.out.Printf("ok\n")
 }
 
 // reachable is where a server that listens on addr can be asked.

@@ -3,28 +3,29 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"strings"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 )
 
-func listCommand() command {
-	return command{
-		name: "list", args: "[--state S] [--project P] [--limit N] [--json]", summary: "list exports, newest first",
-		flags: func(set *pflag.FlagSet) action {
-			l := &list{}
-			set.StringVar(&l.state, "state", "", "only exports in state `S`: "+strings.Join(stateNames(), ", "))
-			set.StringVar(&l.project, "project", "", "only exports of project `P`")
-			set.IntVar(&l.limit, "limit", 50, "at most `N` exports")
-			set.BoolVar(&l.json, "json", false, "print one JSON object a line, as status does")
-			return l.run
-		},
+func listCommand(c *console) *cobra.Command {
+	l := &list{}
+	cmd := &cobra.Command{
+		Use: "list [--state S] [--project P] [--limit N] [--json]", Short: "list exports, newest first",
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return l.run(cmd.Context(), c) },
 	}
+	set := cmd.Flags()
+	set.StringVar(&l.state, "state", "", "only exports in state `S`: "+strings.Join(stateNames(), ", "))
+	set.StringVar(&l.project, "project", "", "only exports of project `P`")
+	set.IntVar(&l.limit, "limit", 50, "at most `N` exports")
+	set.BoolVar(&l.json, "json", false, "print one JSON object a line, as status does")
+	completes(cmd, "state", stateNames())
+	return cmd
 }
 
 type list struct {
@@ -35,15 +36,13 @@ type list struct {
 
 const maxList = 100_000
 
-func (l *list) run(ctx context.Context, c *console, args []string) error {
+func (l *list) run(ctx context.Context, c *console) error {
 	state := export.State(l.state)
 	switch {
-	case len(args) > 0:
-		return usagef("unexpected argument %q", args[0])
 	case l.state != "" && !state.Known():
-		return usagef("--state must be one of %s, not %q", strings.Join(stateNames(), ", "), l.state)
+		return cli.Usagef("--state must be one of %s, not %q", strings.Join(stateNames(), ", "), l.state)
 	case l.limit < 1 || l.limit > maxList:
-		return usagef("--limit must be from 1 to %d, not %d", maxList, l.limit)
+		return cli.Usagef("--limit must be from 1 to %d, not %d", maxList, l.limit)
 	}
 	conn, err := c.connect(ctx, 0)
 	if err != nil {
@@ -68,10 +67,9 @@ func (l *list) run(ctx context.Context, c *console, args []string) error {
 		ids[i], byID[r.ID] = r.ID, r
 	}
 	if len(records) == 0 {
-		fmt.Fprintln(c.stderr, "no exports")
-		return nil
+		return c.msg.Printf("no exports\n")
 	}
-	if _, err = fmt.Fprintln(c.stdout, strings.Join(overview(c, ids, byID, out.WaitingFor, true), "\n")); err != nil {
+	if err := c.out.Write(lines(overview(c, ids, byID, out.WaitingFor, true))); err != nil {
 		return err
 	}
 	c.printSummaries(out)
@@ -101,11 +99,7 @@ func (conn *connection) printViews(ctx context.Context, c *console, records []*e
 				r = whole
 			}
 		}
-		line, err := jsonLine(waitingView{r.View(), waitingFor[r.ID]})
-		if err == nil {
-			_, err = io.WriteString(c.stdout, line)
-		}
-		if err != nil {
+		if err := c.out.JSON(waitingView{r.View(), waitingFor[r.ID]}); err != nil {
 			return err
 		}
 	}

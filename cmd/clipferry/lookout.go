@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -52,7 +51,7 @@ func summaries(out status.Snapshot) []string {
 // printSummaries writes them as messages: they are not what was asked for.
 func (c *console) printSummaries(out status.Snapshot) {
 	if lines := summaries(out); len(lines) > 0 {
-		fmt.Fprintln(c.stderr, strings.Join(lines, "\n"))
+		_ = c.msg.Lines(strings.Join(lines, "\n") + "\n")
 	}
 }
 

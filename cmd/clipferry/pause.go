@@ -2,36 +2,38 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/internal/nearest"
 	"github.com/clipferry/clipferry/tasks"
 )
 
-func pauseCommand() command {
-	return command{
-		name: "pause", args: "[QUEUE…]", summary: "order nothing more at the provider, or let queues rest",
-		details: `Without a QUEUE, all from which exports are ordered and paid for rest: new
+func pauseCommand(c *console) *cobra.Command {
+	return &cobra.Command{
+		Use: "pause [QUEUE…]", Short: "order nothing more at the provider, or let queues rest",
+		Long: `Without a QUEUE, all from which exports are ordered and paid for rest: new
 exports wait, and what was paid for is read and archived all the same. What a
 worker has taken out already still goes on: up to two exports for each worker
 and account. It lasts until clipferry resume, over restarts too.`,
-		flags: func(*pflag.FlagSet) action { return runPause },
+		ValidArgs: tasks.Queues(),
+		RunE:      func(cmd *cobra.Command, queues []string) error { return c.pause(cmd.Context(), queues) },
 	}
 }
 
-func resumeCommand() command {
-	return command{
-		name: "resume", args: "[QUEUE…]", summary: "end what pause, or Asynqmon, has begun",
-		details: `Without a QUEUE, all that are paused.`,
-		flags:   func(*pflag.FlagSet) action { return runResume },
+func resumeCommand(c *console) *cobra.Command {
+	return &cobra.Command{
+		Use: "resume [QUEUE…]", Short: "end what pause, or Asynqmon, has begun",
+		Long:      `Without a QUEUE, all that are paused.`,
+		ValidArgs: tasks.Queues(),
+		RunE:      func(cmd *cobra.Command, queues []string) error { return c.resume(cmd.Context(), queues) },
 	}
 }
 
-func runPause(ctx context.Context, c *console, queues []string) error {
+func (c *console) pause(ctx context.Context, queues []string) error {
 	if err := checkQueues(queues); err != nil {
 		return err
 	}
@@ -49,12 +51,12 @@ func runPause(ctx context.Context, c *console, queues []string) error {
 		return err
 	}
 	for _, queue := range queues {
-		fmt.Fprintln(c.stdout, queue, "paused")
+		_ = c.out.Printf("%s paused\n", queue)
 	}
 	return nil
 }
 
-func runResume(ctx context.Context, c *console, queues []string) error {
+func (c *console) resume(ctx context.Context, queues []string) error {
 	if err := checkQueues(queues); err != nil {
 		return err
 	}
@@ -65,10 +67,10 @@ func runResume(ctx context.Context, c *console, queues []string) error {
 	defer conn.close()
 	resumed, err := conn.exports.Resume(ctx, queues...)
 	for _, queue := range resumed {
-		fmt.Fprintln(c.stdout, queue, "resumed")
+		_ = c.out.Printf("%s resumed\n", queue)
 	}
 	if err == nil && len(resumed) == 0 {
-		fmt.Fprintln(c.stderr, "none was paused")
+		_ = c.msg.Printf("none was paused\n")
 	}
 	return err
 }
@@ -84,7 +86,7 @@ func checkQueues(queues []string) error {
 		if name := nearest.Name(kind, tasks.Queues()); name != "" {
 			meant = "; did you mean " + name + "?"
 		}
-		return usagef("there is no queue %q%s", queue, meant)
+		return cli.Usagef("there is no queue %q%s", queue, meant)
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 )
 
 // running is the program while it runs.
@@ -83,15 +85,15 @@ func TestWorkerStopsInOrder(t *testing.T) {
 		r := start(t, b.command("worker"))
 		r.await(r.stderr, `"msg":"worker started"`)
 		r.signal(s)
-		if rest := r.ends(exitDone); !strings.Contains(rest, `"msg":"worker stopped"`) {
+		if rest := r.ends(cli.Done); !strings.Contains(rest, `"msg":"worker stopped"`) {
 			t.Errorf("after %v:\n%s", s, rest)
 		}
 	}
-	if _, msg := b.clipferry(exitUsage, "worker", "now"); !strings.Contains(msg, `unexpected argument "now"`) {
+	if _, msg := b.clipferry(cli.Usage, "worker", "now"); !strings.Contains(msg, `unexpected argument "now"`) {
 		t.Errorf("an argument: %s", msg)
 	}
 	b.env = append(b.env, "CLIPFERRY_API_KEY=")
-	if _, msg := b.clipferry(exitConfig, "worker"); msg != "CLIPFERRY_API_KEY: required (or CLIPFERRY_API_KEY_FILE)\n" {
+	if _, msg := b.clipferry(cli.Config, "worker"); msg != "CLIPFERRY_API_KEY: required (or CLIPFERRY_API_KEY_FILE)\n" {
 		t.Errorf("without a key: %s", msg)
 	}
 }
@@ -102,17 +104,17 @@ func TestInterruptedWaitLeavesTheExport(t *testing.T) {
 	r.await(r.stdout, "a\n")
 	r.await(r.stderr, "a queued")
 	r.signal(syscall.SIGINT)
-	if rest := r.ends(exitInterrupted); rest != "the exports go on; see `clipferry status`\nclipferry enqueue: interrupted\n" {
+	if rest := r.ends(cli.Interrupted); rest != "the exports go on; see `clipferry status`\nclipferry enqueue: interrupted\n" {
 		t.Errorf("stderr: %s", rest)
 	}
-	if out, _ := b.clipferry(exitDone, "status", "--json", "a"); !strings.Contains(out, `"state":"queued"`) {
+	if out, _ := b.clipferry(cli.Done, "status", "--json", "a"); !strings.Contains(out, `"state":"queued"`) {
 		t.Errorf("status: %s", out)
 	}
 
 	r = start(t, b.command("status", "--watch", "a"))
 	r.await(r.stdout, "a queued")
 	r.signal(syscall.SIGTERM)
-	r.ends(exitInterrupted)
+	r.ends(cli.Interrupted)
 }
 
 func TestInterruptedWhileReadingStandardInput(t *testing.T) {
@@ -129,8 +131,8 @@ func TestInterruptedWhileReadingStandardInput(t *testing.T) {
 	}
 	time.Sleep(300 * time.Millisecond) // nothing tells from outside that it reads; too early would end it as well
 	r.signal(syscall.SIGINT)
-	r.ends(exitInterrupted)
-	b.clipferry(exitFailed, "status", "half")
+	r.ends(cli.Interrupted)
+	b.clipferry(cli.Failed, "status", "half")
 }
 
 // stubborn is a program that does not heed its context.

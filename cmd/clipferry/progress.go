@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
 )
@@ -17,7 +17,7 @@ import (
 // wait shows the progress of the exports until each is final. It fails unless
 // all are archived.
 func (c *console) wait(ctx context.Context, exports *admin.Service, ids []string) error {
-	var show shower = &lines{c: c, last: map[string]string{}}
+	var show shower = &plain{c: c, last: map[string]string{}}
 	if c.lively() {
 		show = newBar(c, len(ids))
 	}
@@ -34,7 +34,7 @@ func (c *console) wait(ctx context.Context, exports *admin.Service, ids []string
 		}
 		if err := pause(ctx, interval(open)); err != nil {
 			show.end()
-			fmt.Fprintln(c.stderr, "the exports go on; see `clipferry status`")
+			_ = c.msg.Printf("the exports go on; see `clipferry status`\n")
 			return err
 		}
 	}
@@ -85,7 +85,7 @@ func (c *console) reportEnds(ids []string, records map[string]*export.Record) er
 			continue
 		}
 		failed = errReported
-		fmt.Fprintf(c.stderr, "%s %s: %s\n", id, r.State, printable(r.Error))
+		_ = c.msg.Printf("%s %s: %s\n", id, r.State, r.Error)
 	}
 	return failed
 }
@@ -97,23 +97,23 @@ type shower interface {
 	end()
 }
 
-// lines writes one plain line for each change, for logs and pipes.
-type lines struct {
+// plain writes one plain line for each change, for logs and pipes.
+type plain struct {
 	c    *console
 	last map[string]string
 }
 
-func (l *lines) update(ids []string, records map[string]*export.Record) {
+func (l *plain) update(ids []string, records map[string]*export.Record) {
 	for _, id := range ids {
 		if line := progressLine(records[id]); l.last[id] != line {
 			l.last[id] = line
-			fmt.Fprintf(l.c.stderr, "%s %s\n", id, line)
+			_ = l.c.msg.Printf("%s %s\n", id, line)
 		}
 	}
 }
 
-func (l *lines) trouble(err error) { fmt.Fprintf(l.c.stderr, "waiting: %v\n", err) }
-func (l *lines) end()              {}
+func (l *plain) trouble(err error) { _ = l.c.msg.Printf("waiting: %s\n", err) }
+func (l *plain) end()              {}
 
 func progressLine(r *export.Record) string {
 	if r.ClipCount == 0 {
@@ -126,7 +126,7 @@ func progressLine(r *export.Record) string {
 type bar struct {
 	bar  *progressbar.ProgressBar
 	best map[string]int // the share shown of each export: a bar doesn't go back
-	out  io.Writer
+	out  *cli.Printer
 }
 
 // fullShare is what one export contributes to the bar.
@@ -134,10 +134,10 @@ const fullShare = 1000
 
 func newBar(c *console, exports int) *bar {
 	return &bar{
-		out: c.stderr, best: map[string]int{},
+		out: c.msg, best: map[string]int{},
 		bar: progressbar.NewOptions(
 			exports*fullShare,
-			progressbar.OptionSetWriter(c.stderr),
+			progressbar.OptionSetWriter(c.msg.Raw()),
 			progressbar.OptionSetWidth(30),
 			progressbar.OptionSetPredictTime(false),
 			progressbar.OptionSetElapsedTime(true),
@@ -177,10 +177,10 @@ func (b *bar) update(ids []string, records map[string]*export.Record) {
 // the provider names them one by one.
 func clipTotal(r *export.Record) int { return max(r.ClipCount, len(r.Wanted)) }
 
-func (b *bar) trouble(err error) { b.bar.Describe(cut(printable(err.Error()), 60)) }
+func (b *bar) trouble(err error) { b.bar.Describe(cli.Cut(cli.Printable(err.Error()), 60)) }
 func (b *bar) end() {
 	_ = b.bar.Exit()
-	fmt.Fprintln(b.out)
+	_ = b.out.Printf("\n")
 }
 
 // share is how far an export has come, of fullShare. The provider tells no

@@ -3,158 +3,118 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/config"
-	"github.com/clipferry/clipferry/internal/nearest"
 )
 
-// The exit codes; they are part of the outside contract.
-const (
-	exitDone        = 0
-	exitFailed      = 1
-	exitUsage       = 2
-	exitConfig      = 3
-	exitInterrupted = 130
-)
+// version is set by the linker in released builds.
+var version = ""
 
 // console is what a command reads from and writes to.
 type console struct {
-	env    []string
-	stdin  io.Reader
-	stdout io.Writer // results
-	stderr io.Writer // messages
-}
-
-// action is a command whose flags have been read.
-type action func(ctx context.Context, c *console, args []string) error
-
-// command is one subcommand.
-type command struct {
-	name    string
-	args    string // as the usage line has them
-	summary string // one line
-	details string // what a user must know beyond the flags
-	flags   func(*pflag.FlagSet) action
-}
-
-// commands is in the order of the help text.
-func commands() []command {
-	return []command{
-		enqueueCommand(), statusCommand(), listCommand(), cancelCommand(), retryCommand(),
-		pauseCommand(), resumeCommand(), verifyCommand(), recoverCommand(), doctorCommand(),
-		workerCommand(), serveCommand(), healthCommand(),
-	}
+	env   []string
+	stdin io.Reader
+	out   *cli.Printer // results
+	msg   *cli.Printer // messages
 }
 
 // run is the program: it returns the exit code.
 func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	redis.SetLogger(quiet{})
-	c := &console{env: env, stdin: stdin, stdout: stdout, stderr: stderr}
-	if len(args) == 0 {
-		fmt.Fprint(stderr, help())
-		return exitUsage
-	}
-	switch args[0] {
-	case "-h", "--help", "help":
-		return c.help(ctx, args[1:])
-	case "--version", "version":
-		fmt.Fprintln(stdout, versionLine())
-		return exitDone
-	}
-	for _, cmd := range commands() {
-		if cmd.name == args[0] {
-			return c.exitCode(ctx, cmd.name, cmd.run(ctx, c, args[1:]))
-		}
-	}
-	return c.exitCode(ctx, "", usagef("unknown command %q%s", args[0], didYouMean(args[0])))
+	c := &console{env: env, stdin: stdin, out: cli.NewPrinter(stdout), msg: cli.NewPrinter(stderr)}
+	cmd, err := cli.Execute(ctx, rootCommand(c), args, stdout, stderr)
+	return c.exitCode(ctx, cmd, err)
 }
 
-func didYouMean(name string) string {
-	var names []string
-	for _, cmd := range commands() {
-		names = append(names, cmd.name)
+// rootCommand is the program as Cobra sees it. Its commands are in the order of
+// the help text.
+func rootCommand(c *console) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "clipferry",
+		Short: "clipferry exports clips through the provider's API and archives them in S3.",
+		Long: `  clipferry COMMAND --help   the flags of a command
+  clipferry --version
+
+Configuration comes from the environment (CLIPFERRY_…, AWS_…).
+Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 configuration wrong,
+130 interrupted.`,
+		Version: cli.VersionLine("clipferry", version),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return cli.UnknownCommand(cmd, args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cmd.SetOut(c.msg.Raw()) // nobody asked for help: it is a message
+			return errors.Join(cmd.Help(), errNoCommand)
+		},
 	}
-	if meant := nearest.Name(name, names); meant != "" {
-		return fmt.Sprintf("; did you mean %s?", meant)
-	}
-	return ""
+	root.AddCommand(
+		enqueueCommand(c), statusCommand(c), listCommand(c), cancelCommand(c), retryCommand(c),
+		pauseCommand(c), resumeCommand(c), verifyCommand(c), recoverCommand(c), doctorCommand(c),
+		workerCommand(c), serveCommand(c), healthCommand(c), cli.CompletionCommand(), manCommand(c), versionCommand(c),
+	)
+	return root
 }
 
-func (cmd command) run(ctx context.Context, c *console, args []string) error {
-	set := pflag.NewFlagSet(cmd.name, pflag.ContinueOnError)
-	set.SetOutput(io.Discard)
-	set.SortFlags = false
-	act := cmd.flags(set)
-	version := set.Bool("version", false, "print the version")
-	wanted := set.BoolP("help", "h", false, "print this help")
-	if err := set.Parse(args); err != nil {
-		return usagef("%s", strings.TrimPrefix(err.Error(), "pflag: "))
+func versionCommand(c *console) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "print the version", Hidden: true, Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.out.Printf("%s\n", cmd.Version) },
 	}
-	switch {
-	case *wanted:
-		fmt.Fprint(c.stdout, cmd.help(set))
-		return nil
-	case *version:
-		fmt.Fprintln(c.stdout, versionLine())
-		return nil
-	}
-	return act(ctx, c, set.Args())
 }
+
+// errNoCommand ends the program that was given no command and has shown its help.
+var errNoCommand = errors.New("no command")
+
+// errReported ends a command as failed whose faults have already been shown.
+var errReported = errors.New("failed")
 
 // exitCode reports err, if there is anything to report, and says how to end.
-func (c *console) exitCode(ctx context.Context, name string, err error) int {
-	who := strings.TrimSpace("clipferry " + name)
-	var usage *usageError
+func (c *console) exitCode(ctx context.Context, cmd *cobra.Command, err error) int {
+	var usage *cli.UsageError
 	var input *inputError
 	var faults config.Faults
 	switch {
 	case err == nil:
-		return exitDone
+		return cli.Done
 	case errors.Is(err, errReported):
-		return exitFailed
+		return cli.Failed
+	case errors.Is(err, errNoCommand):
+		return cli.Usage
 	case errors.As(err, &usage):
-		fmt.Fprintf(c.stderr, "%s: %v\nSee `%s --help`.\n", who, err, who)
-		return exitUsage
+		cli.Explain(c.msg, cmd, err)
+		return cli.Usage
 	case errors.As(err, &input):
-		fmt.Fprintln(c.stderr, err)
-		return exitUsage
+		_ = c.msg.Lines(err.Error() + "\n")
+		return cli.Usage
 	case errors.As(err, &faults):
-		fmt.Fprintln(c.stderr, err)
-		return exitConfig
+		_ = c.msg.Lines(err.Error() + "\n")
+		return cli.Config
 	case ctx.Err() != nil:
-		fmt.Fprintf(c.stderr, "%s: interrupted\n", who)
-		return exitInterrupted
+		_ = c.msg.Printf("%s: interrupted\n", cmd.CommandPath())
+		return cli.Interrupted
 	default:
 		text := err.Error()
 		if hint := refusalHint(err); hint != "" && !strings.Contains(text, hint) {
 			text += "; as for Redis: " + hint
 		}
-		fmt.Fprintf(c.stderr, "%s: %s\n", who, text)
-		return exitFailed
+		_ = c.msg.Printf("%s: ", cmd.CommandPath())
+		_ = c.msg.Lines(text + "\n")
+		return cli.Failed
 	}
 }
 
-// errReported ends a command as failed whose faults have already been shown.
-var errReported = errors.New("failed")
-
-// usageError means that the command line itself is wrong.
-type usageError struct{ message string }
-
-func (e *usageError) Error() string { return e.message }
-
-func usagef(format string, args ...any) error {
-	return &usageError{fmt.Sprintf(format, args...)}
-}
-
 // inputError means that what the command was given to work on is wrong. Each
-// line of it stands for itself.
+// line of it is a message of its own.
 type inputError struct{ lines []string }
 
 func (e *inputError) Error() string { return strings.Join(e.lines, "\n") }
@@ -177,8 +137,11 @@ func readable(_ []string, a slog.Attr) slog.Attr {
 // logger writes to stderr in the configured format.
 func (c *console) logger(cfg *config.Config) *slog.Logger {
 	options := &slog.HandlerOptions{Level: cfg.LogLevel, ReplaceAttr: readable}
-	if cfg.LogFormat == "text" || cfg.LogFormat == "" && isTerminal(c.stderr) {
-		return slog.New(slog.NewTextHandler(c.stderr, options))
+	if cfg.LogFormat == "text" || cfg.LogFormat == "" && c.msg.IsTerminal() {
+		return slog.New(slog.NewTextHandler(c.msg.Raw(), options))
 	}
-	return slog.New(slog.NewJSONHandler(c.stderr, options))
+	return slog.New(slog.NewJSONHandler(c.msg.Raw(), options))
 }
+
+// lively reports whether a person watches the results.
+func (c *console) lively() bool { return cli.Lively(c.env, c.out, c.msg) }

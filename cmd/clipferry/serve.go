@@ -3,24 +3,23 @@ package main
 import (
 	"context"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/config"
 )
 
-func serveCommand() command {
-	return command{
-		name: "serve", summary: "serve the HTTP API, metrics and Asynqmon, without a worker",
-		details: `A worker serves the same unless CLIPFERRY_HTTP_ADDR is empty. It needs no key of
+func serveCommand(c *console) *cobra.Command {
+	return &cobra.Command{
+		Use: "serve", Short: "serve the HTTP API, metrics and Asynqmon, without a worker",
+		Long: `A worker serves the same unless CLIPFERRY_HTTP_ADDR is empty. It needs no key of
 the provider's.`,
-		flags: func(*pflag.FlagSet) action { return runServe },
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.serve(cmd.Context()) },
 	}
 }
 
-func runServe(ctx context.Context, c *console, args []string) error {
-	if len(args) > 0 {
-		return usagef("unexpected argument %q", args[0])
-	}
+func (c *console) serve(ctx context.Context) error {
 	f, err := c.openFront(ctx, config.NeedsS3)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/s3test"
 )
 
@@ -40,13 +41,13 @@ func TestServe(t *testing.T) {
 	b := newBench(t)
 	addr := s3test.FreeAddr(t)
 	b.env = append(b.env, "CLIPFERRY_HTTP_ADDR="+addr, "CLIPFERRY_API_KEY=", "CLIPFERRY_HTTP_API_KEYS=shop:"+httpSecret)
-	b.clipferry(exitFailed, "health")
+	b.clipferry(cli.Failed, "health")
 	r := start(t, b.command("serve"))
 	r.await(r.stderr, `"msg":"HTTP server started"`)
-	if out, _ := b.clipferry(exitDone, "health"); out != "ok\n" {
+	if out, _ := b.clipferry(cli.Done, "health"); out != "ok\n" {
 		t.Errorf("health: %s", out)
 	}
-	b.clipferry(exitDone, "health", "--ready")
+	b.clipferry(cli.Done, "health", "--ready")
 
 	status, body := b.ask("POST", "http://"+addr+"/api/v2/clips/export", `{"project_id":"p"}`)
 	var answer struct {
@@ -57,7 +58,7 @@ func TestServe(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &answer); err != nil || status != http.StatusOK || answer.Data.ID == "" {
 		t.Fatalf("submit: %d %s", status, body)
 	}
-	if out, _ := b.clipferry(exitDone, "status", "--json", answer.Data.ID); !strings.Contains(out, `"state":"queued"`) {
+	if out, _ := b.clipferry(cli.Done, "status", "--json", answer.Data.ID); !strings.Contains(out, `"state":"queued"`) {
 		t.Errorf("status: %s", out)
 	}
 	if status, body := b.ask("GET", "http://"+addr+"/metrics", ""); status != http.StatusOK || !strings.Contains(body, "clipferry_build_info") || !strings.Contains(body, `queue="clipferry-submit"`) {
@@ -67,16 +68,16 @@ func TestServe(t *testing.T) {
 		t.Errorf("monitor: %d %s", status, body)
 	}
 	r.signal(syscall.SIGTERM)
-	r.ends(exitDone)
+	r.ends(cli.Done)
 
 	b.env = append(b.env, "CLIPFERRY_HTTP_ADDR=")
 	for _, args := range [][]string{{"serve"}, {"health"}} {
-		if _, msg := b.clipferry(exitConfig, args...); !strings.HasPrefix(msg, "CLIPFERRY_HTTP_ADDR: empty") {
+		if _, msg := b.clipferry(cli.Config, args...); !strings.HasPrefix(msg, "CLIPFERRY_HTTP_ADDR: empty") {
 			t.Errorf("%v without an address: %s", args, msg)
 		}
 	}
-	b.clipferry(exitUsage, "serve", "it")
-	b.clipferry(exitUsage, "health", "well")
+	b.clipferry(cli.Usage, "serve", "it")
+	b.clipferry(cli.Usage, "health", "well")
 }
 
 func TestWorkerServes(t *testing.T) {
@@ -85,17 +86,17 @@ func TestWorkerServes(t *testing.T) {
 	b.env = append(b.env, "CLIPFERRY_HTTP_ADDR="+addr, "CLIPFERRY_API_BASE_URL=http://127.0.0.1:1")
 	r := start(t, b.command("worker"))
 	r.await(r.stderr, `"msg":"worker started"`)
-	b.clipferry(exitDone, "health", "--ready")
+	b.clipferry(cli.Done, "health", "--ready")
 	if status, body := b.ask("GET", "http://"+addr+"/metrics", ""); status != http.StatusOK || !strings.Contains(body, `account="default"`) ||
 		!strings.Contains(body, `clipferry_notifications_total{outcome="gave_up"} 0`) || !strings.Contains(body, "\nclipferry_ready 1") {
 		t.Errorf("metrics: %d %s", status, body)
 	}
 	b.inTheCatalog("http://" + addr + "/metrics")
-	if _, msg := b.clipferry(exitFailed, "worker"); !strings.Contains(msg, "listen on CLIPFERRY_HTTP_ADDR: ") {
+	if _, msg := b.clipferry(cli.Failed, "worker"); !strings.Contains(msg, "listen on CLIPFERRY_HTTP_ADDR: ") {
 		t.Errorf("a second worker on the same address: %s", msg)
 	}
 	r.signal(syscall.SIGTERM)
-	if rest := r.ends(exitDone); !strings.Contains(rest, `"msg":"HTTP server stopped"`) {
+	if rest := r.ends(cli.Done); !strings.Contains(rest, `"msg":"HTTP server stopped"`) {
 		t.Errorf("stderr: %s", rest)
 	}
 }

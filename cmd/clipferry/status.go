@@ -2,37 +2,35 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/tasks"
 )
 
-func statusCommand() command {
-	return command{
-		name: "status", args: "[--json] [--watch] ID…", summary: "show the state of exports",
-		details: `With --json, one object a line; waiting_for says what an export waits for, from
+func statusCommand(c *console) *cobra.Command {
+	s := &statusFlags{}
+	cmd := &cobra.Command{
+		Use: "status [--json] [--watch] ID…", Short: "show the state of exports",
+		Long: `With --json, one object a line; waiting_for says what an export waits for, from
 the same CLIPFERRY_API_* variables as the workers have. An unknown id has the
 state "unknown" and makes the command fail. --watch shows every change until all
 exports are final.`,
-		flags: func(set *pflag.FlagSet) action {
-			s := &statusFlags{}
-			set.BoolVar(&s.json, "json", false, "print one JSON object a line")
-			set.BoolVar(&s.watch, "watch", false, "go on until all exports are final")
-			return s.run
-		},
+		Args: someIDs,
+		RunE: func(cmd *cobra.Command, ids []string) error { return s.run(cmd.Context(), c, ids) },
 	}
+	cmd.Flags().BoolVar(&s.json, "json", false, "print one JSON object a line")
+	cmd.Flags().BoolVar(&s.watch, "watch", false, "go on until all exports are final")
+	return cmd
 }
 
 type statusFlags struct{ json, watch bool }
@@ -49,9 +47,6 @@ func newUnknown(id string) unknownView {
 }
 
 func (s *statusFlags) run(ctx context.Context, c *console, ids []string) error {
-	if len(ids) == 0 {
-		return usagef("give at least one id")
-	}
 	conn, err := c.connect(ctx, 0)
 	if err != nil {
 		return err
@@ -61,7 +56,7 @@ func (s *statusFlags) run(ctx context.Context, c *console, ids []string) error {
 	if err != nil {
 		return err
 	}
-	view := &watched{c: c, screen: &screen{c: c}, look: look, last: map[string]string{}}
+	view := &watched{c: c, screen: &screen{c: c}, look: look, last: map[string]cli.Styled{}}
 	for {
 		records, err := lookUp(ctx, conn.exports, ids)
 		if err != nil && (!s.watch || ctx.Err() != nil) {
@@ -105,7 +100,7 @@ type watched struct {
 	c      *console
 	screen *screen
 	look   *lookout
-	last   map[string]string
+	last   map[string]cli.Styled
 }
 
 func (s *statusFlags) show(ctx context.Context, v *watched, ids []string, records map[string]*export.Record) error {
@@ -122,7 +117,7 @@ func (s *statusFlags) show(ctx context.Context, v *watched, ids []string, record
 			continue
 		}
 		v.last[id] = text
-		if _, err := io.WriteString(v.c.stdout, text); err != nil {
+		if err := v.c.out.Write(text); err != nil {
 			return err
 		}
 	}
@@ -132,11 +127,11 @@ func (s *statusFlags) show(ctx context.Context, v *watched, ids []string, record
 // fit returns what is drawn: no more lines than the terminal has, and none that
 // wraps, since neither could be drawn over. Where not all exports fit, those that
 // are open go first.
-func (v *watched) fit(ids []string, records map[string]*export.Record, out status.Snapshot) []string {
-	width, height := v.c.size()
-	var foot []string
+func (v *watched) fit(ids []string, records map[string]*export.Record, out status.Snapshot) []cli.Styled {
+	width, height := v.c.out.Size()
+	var foot []cli.Styled
 	for _, line := range summaries(out) {
-		foot = append(foot, cut(line, width-1))
+		foot = append(foot, cli.Styled(cli.Cut(cli.Printable(line), width-1)))
 	}
 	room := height - 1 - len(foot)
 	lines := overview(v.c, ids, records, out.WaitingFor, false)
@@ -161,35 +156,27 @@ func (v *watched) fit(ids []string, records map[string]*export.Record, out statu
 		}
 	}
 	lines = overview(v.c, sorted, records, out.WaitingFor, false)[:max(1, room-1)]
-	lines = append(lines, cut(fmt.Sprintf("… not all fit here: %d exports, %d of them open", len(ids), n), width-1))
+	more := cli.Cut(fmt.Sprintf("… not all fit here: %d exports, %d of them open", len(ids), n), width-1)
+	lines = append(lines, cli.Styled(more))
 	return append(lines, foot...)
 }
 
 // render returns the export as it is printed, with its line ends.
-func (s *statusFlags) render(c *console, id string, r *export.Record, waitingFor string) (string, error) {
+func (s *statusFlags) render(c *console, id string, r *export.Record, waitingFor string) (cli.Styled, error) {
 	switch {
 	case s.json && r == nil:
-		return jsonLine(newUnknown(id))
+		return cli.JSONLine(newUnknown(id))
 	case s.json:
-		return jsonLine(waitingView{r.View(), waitingFor})
+		return cli.JSONLine(waitingView{r.View(), waitingFor})
 	case r == nil:
 		return "", nil // said once, at the end, on stderr
 	case s.watch && r.State == export.Queued && waitingFor != "":
-		return fmt.Sprintf("%s %s, waits for %s\n", r.ID, progressLine(r), waitingFor), nil
+		return cli.Sprintf("%s %s, waits for %s\n", r.ID, progressLine(r), waitingFor), nil
 	case s.watch:
-		return fmt.Sprintf("%s %s\n", r.ID, progressLine(r)), nil
+		return cli.Sprintf("%s %s\n", r.ID, progressLine(r)), nil
 	default:
-		return strings.Join(details(c, r, waitingFor), "\n") + "\n", nil
+		return lines(details(c, r, waitingFor)), nil
 	}
-}
-
-// jsonLine returns v as one line of JSON, with <, > and & as they are.
-func jsonLine(v any) (string, error) {
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	err := enc.Encode(v)
-	return b.String(), err
 }
 
 func allFinal(ids []string, records map[string]*export.Record) bool {
@@ -209,39 +196,39 @@ func anyUnknown(c *console, ids []string, records map[string]*export.Record, tol
 		}
 		failed = errReported
 		if !told {
-			fmt.Fprintf(c.stderr, "%s: unknown: %s\n", printable(id), newUnknown(id).Error)
+			_ = c.msg.Printf("%s: unknown: %s\n", id, newUnknown(id).Error)
 		}
 	}
 	return failed
 }
 
 // details is everything a person wants to know of one export.
-func details(c *console, r *export.Record, waitingFor string) []string {
+func details(c *console, r *export.Record, waitingFor string) []cli.Styled {
 	v := r.View()
-	out := []string{fmt.Sprintf("%s  %s", v.ID, c.colored(r.State, v.State))}
+	out := []cli.Styled{cli.Sprintf("%s  %s", v.ID, cli.Paint(v.State, c.color(r.State)))}
 	add := func(name, format string, args ...any) {
-		out = append(out, fmt.Sprintf("  %-9s %s", name, fmt.Sprintf(format, args...)))
+		out = append(out, cli.Sprintf("  %-9s %s", name, cli.Sprintf(format, args...)))
 	}
 	if v.Error != "" {
-		add("error", "%s", printable(v.Error))
+		add("error", "%s", v.Error)
 	}
 	if waitingFor != "" {
-		add("waits for", "%s", printable(waitingFor))
+		add("waits for", "%s", waitingFor)
 	}
 	if v.Account != "" {
-		add("account", "%s", printable(v.Account))
+		add("account", "%s", v.Account)
 	}
 	if v.ProjectID != "" {
-		add("project", "%s", printable(v.ProjectID))
+		add("project", "%s", v.ProjectID)
 	}
 	if v.ExportTaskID != "" {
-		add("task", "%s (%s, %d polls, %g units)", printable(v.ExportTaskID), printable(v.ProviderStatus), v.Polls, v.CostUsage)
+		add("task", "%s (%s, %d polls, %g units)", v.ExportTaskID, v.ProviderStatus, v.Polls, v.CostUsage)
 	}
 	if v.InDoubt > 0 {
 		add("in doubt", "%d of %d paid requests: their answers were lost", v.InDoubt, v.Attempts)
 	}
 	for _, task := range v.Duplicates {
-		add("duplicate", "%s: paid for as well, after a lost answer", printable(task))
+		add("duplicate", "%s: paid for as well, after a lost answer", task)
 	}
 	if v.ExpireAt != nil {
 		add("expires", "%s (%s)", v.ExpireAt.Format(time.DateTime+" MST"), untilText(*v.ExpireAt))
@@ -260,18 +247,18 @@ func details(c *console, r *export.Record, waitingFor string) []string {
 	return out
 }
 
-func clipLine(clip export.ClipView, r *export.Clip) string {
-	line := fmt.Sprintf("    %3d %-9s", clip.Idx, clip.State)
+func clipLine(clip export.ClipView, r *export.Clip) cli.Styled {
+	line := cli.Sprintf("    %3d %-9s", clip.Idx, clip.State)
 	switch {
 	case clip.Key != "":
-		line += fmt.Sprintf(" %10s  %s", size(clip.Size), clip.Key)
+		line += cli.Sprintf(" %10s  %s", size(clip.Size), clip.Key)
 	case clip.Error != "":
-		line += " " + printable(clip.Error)
+		line += cli.Sprintf(" %s", clip.Error)
 		if r != nil && clip.State == string(export.ClipReady) && time.Until(r.NotBefore) > 0 {
-			line += "; next try in " + briefly(time.Until(r.NotBefore))
+			line += cli.Sprintf("; next try in %s", briefly(time.Until(r.NotBefore)))
 		}
 	default:
-		line += " " + cut(printable(clip.Title), 60)
+		line += cli.Sprintf(" %s", cli.Cut(clip.Title, 60))
 	}
 	return line
 }

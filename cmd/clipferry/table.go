@@ -2,10 +2,10 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/export"
 )
 
@@ -23,12 +23,13 @@ const (
 // table lays rows out in columns, each no wider than it needs; the last one
 // takes what is left of width, and is broken into lines if it is wanted whole, or
 // else cut. Zero width means no limit. The first row is the heading.
-func table(rows [][]cell, width int, whole bool) []string {
+func table(rows [][]cell, width int, whole bool) []cli.Styled {
 	widths := make([]int, len(rows[0]))
 	for n, row := range rows {
 		for i, c := range row {
+			row[i].text = cli.Printable(c.text)
 			if i < len(row)-1 || n > 0 { // the heading of the last one is of no matter
-				widths[i] = max(widths[i], columns(c.text))
+				widths[i] = max(widths[i], cli.Columns(row[i].text))
 			}
 		}
 	}
@@ -38,7 +39,7 @@ func table(rows [][]cell, width int, whole bool) []string {
 		used += w + 2
 	}
 	folded := width > 0 && used+widths[last] >= width && (whole || width-used < minLast)
-	var out []string
+	var out []cli.Styled
 	for n, row := range rows {
 		var b strings.Builder
 		left := width
@@ -46,38 +47,40 @@ func table(rows [][]cell, width int, whole bool) []string {
 			if width > 0 && left <= 1 {
 				break
 			}
-			pad := max(0, widths[i]-columns(c.text)+2)
-			if width > 0 && columns(c.text)+pad >= left {
-				c.text = cut(c.text, left-1)
+			pad := max(0, widths[i]-cli.Columns(c.text)+2)
+			if width > 0 && cli.Columns(c.text)+pad >= left {
+				c.text = cli.Cut(c.text, left-1)
 				pad = 0
 			}
-			b.WriteString(paint(c.text+strings.Repeat(" ", pad), c.color))
+			b.WriteString(cli.Paint(c.text+strings.Repeat(" ", pad), c.color).String())
 			left -= widths[i] + 2
 		}
 		text := row[last].text
 		switch {
 		case !folded && width > 0:
-			b.WriteString(cut(text, max(1, width-used-1)))
+			b.WriteString(cli.Cut(text, max(1, width-used-1)))
 		case !folded:
 			b.WriteString(text)
 		}
-		out = append(out, strings.TrimRight(b.String(), " "))
+		out = append(out, cli.Styled(strings.TrimRight(b.String(), " ")))
 		switch {
 		case !folded || n == 0 || text == "":
 		case whole:
-			out = append(out, strings.Split(strings.TrimSuffix(fold(text, indent, width-1), "\n"), "\n")...)
+			out = append(out, cli.Styled(strings.TrimSuffix(cli.Fold(text, indent, width-1), "\n")))
 		default:
-			out = append(out, cut(indent+text, width-1))
+			out = append(out, cli.Styled(cli.Cut(indent+text, width-1)))
 		}
 	}
 	return out
 }
 
-func paint(text, color string) string {
-	if color == "" {
-		return text
+// lines is one text of many lines.
+func lines(all []cli.Styled) cli.Styled {
+	var b strings.Builder
+	for _, line := range all {
+		b.WriteString(line.String() + "\n")
 	}
-	return "\x1b[" + color + "m" + text + "\x1b[0m"
+	return cli.Styled(b.String())
 }
 
 // stateColors are ANSI codes: green is done, red needs somebody, yellow waits for somebody.
@@ -85,8 +88,6 @@ var stateColors = map[export.State]string{
 	export.Archived: "32", export.Failed: "31", export.Expired: "31", export.Held: "33", export.Canceled: "90",
 	export.Submitting: "36", export.Rendering: "36", export.Mirroring: "36",
 }
-
-func (c *console) colored(s export.State, text string) string { return paint(text, c.color(s)) }
 
 func (c *console) color(s export.State) string {
 	if !c.lively() {
@@ -96,19 +97,19 @@ func (c *console) color(s export.State) string {
 }
 
 // overview is one row for each export, its note whole or cut to a line.
-func overview(c *console, ids []string, records map[string]*export.Record, waitingFor map[string]string, whole bool) []string {
+func overview(c *console, ids []string, records map[string]*export.Record, waitingFor map[string]string, whole bool) []cli.Styled {
 	rows := [][]cell{{{text: "ID"}, {text: "STATE"}, {text: "CLIPS"}, {text: "EXPIRES"}, {text: "PROJECT"}, {text: "NOTE"}}}
 	for _, id := range ids {
 		r := records[id]
 		if r == nil {
-			rows = append(rows, []cell{{text: printable(id)}, {text: "unknown"}, {}, {}, {}, {}})
+			rows = append(rows, []cell{{text: id}, {text: "unknown"}, {}, {}, {}, {}})
 			continue
 		}
 		rows = append(rows, c.row(r, waitingFor[id]))
 	}
 	width := 0
-	if isTerminal(c.stdout) {
-		width = c.width()
+	if c.out.IsTerminal() {
+		width, _ = c.out.Size()
 	}
 	return table(rows, width, whole)
 }
@@ -130,8 +131,8 @@ func (c *console) row(r *export.Record, waitingFor string) []cell {
 		{text: string(r.State), color: c.color(r.State)},
 		{text: c.clips(r)},
 		{text: expires},
-		{text: cut(printable(r.ProjectID), 30)},
-		{text: printable(note)},
+		{text: cli.Cut(r.ProjectID, 30)},
+		{text: note},
 	}
 }
 
@@ -196,15 +197,12 @@ type screen struct {
 	drawn int
 }
 
-func (s *screen) draw(lines []string) error {
+func (s *screen) draw(all []cli.Styled) error {
 	var b strings.Builder
 	if s.drawn > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", s.drawn)
 	}
-	for _, line := range lines {
-		b.WriteString(line + "\n")
-	}
-	s.drawn = len(lines)
-	_, err := io.WriteString(s.c.stdout, b.String())
-	return err
+	b.WriteString(lines(all).String())
+	s.drawn = len(all)
+	return s.c.out.Write(cli.Styled(b.String()))
 }

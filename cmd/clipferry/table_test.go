@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/status"
 )
@@ -17,6 +19,11 @@ func row(texts ...string) []cell {
 		cells = append(cells, cell{text: t})
 	}
 	return cells
+}
+
+// texts are the lines as they are read: a folded note is several.
+func texts(all []cli.Styled) []string {
+	return strings.Split(strings.TrimSuffix(lines(all).String(), "\n"), "\n")
 }
 
 func TestATableFitsItsTerminal(t *testing.T) {
@@ -56,12 +63,12 @@ func TestATableFitsItsTerminal(t *testing.T) {
 		},
 	} {
 		got := table(rows, width, false)
-		if !slices.Equal(got, want) {
-			t.Errorf("at %d columns:\n%s", width, strings.Join(got, "\n"))
+		if !slices.Equal(texts(got), want) {
+			t.Errorf("at %d columns:\n%s", width, lines(got))
 		}
-		for _, line := range got {
-			if width > 0 && columns(line) > width {
-				t.Errorf("%d columns in %d: %s", columns(line), width, line)
+		for _, line := range texts(got) {
+			if width > 0 && cli.Columns(line) > width {
+				t.Errorf("%d columns in %d: %s", cli.Columns(line), width, line)
 			}
 		}
 	}
@@ -88,30 +95,8 @@ func TestANoteIsShownWhole(t *testing.T) {
 			"b   p",
 		},
 	} {
-		if got := table(rows, width, true); !slices.Equal(got, want) {
+		if got := texts(table(rows, width, true)); !slices.Equal(got, want) {
 			t.Errorf("at %d columns:\n%s", width, strings.Join(got, "\n"))
-		}
-	}
-}
-
-func TestCutCountsColumns(t *testing.T) {
-	for _, c := range []struct {
-		in   string
-		n    int
-		want string
-	}{
-		{"plain", 5, "plain"},
-		{"plain", 4, "pla…"},
-		{"plain", 1, "…"},
-		{"客户项目", 8, "客户项目"},
-		{"客户项目", 7, "客户项…"},
-		{"客户项目", 6, "客户…"},
-		{"e\u0301tude", 5, "e\u0301tude"},
-		{"e\u0301tude", 3, "e\u0301t…"},
-		{"", 3, ""},
-	} {
-		if got := cut(c.in, c.n); got != c.want || columns(got) > c.n {
-			t.Errorf("cut(%q, %d) = %q", c.in, c.n, got)
 		}
 	}
 }
@@ -128,13 +113,13 @@ func TestManyExportsFitTheScreen(t *testing.T) {
 		}
 		records[id], ids = r, append(ids, id)
 	}
-	v := &watched{c: &console{stdout: &strings.Builder{}}}
+	v := &watched{c: &console{out: cli.NewPrinter(io.Discard), msg: cli.NewPrinter(io.Discard)}}
 	out := status.Snapshot{Accounts: []status.AccountStatus{{Name: "default"}}}
-	lines := v.fit(ids, records, out)
+	lines := texts(v.fit(ids, records, out))
 	if len(lines) != 23 || !strings.Contains(lines[1], "job-55") || !strings.Contains(lines[21], "60 exports, 5 of them open") || !strings.HasPrefix(lines[22], "account default") {
 		t.Errorf("%d lines:\n%s", len(lines), strings.Join(lines, "\n"))
 	}
-	if lines = v.fit(ids[:10], records, out); len(lines) != 12 || !strings.Contains(lines[1], "job-00") {
+	if lines = texts(v.fit(ids[:10], records, out)); len(lines) != 12 || !strings.Contains(lines[1], "job-00") {
 		t.Errorf("%d lines:\n%s", len(lines), strings.Join(lines, "\n"))
 	}
 }

@@ -2,36 +2,34 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/storage"
 )
 
-func verifyCommand() command {
-	return command{
-		name: "verify", args: "[--json] [--all | ID…]", summary: "read archived files from S3 again and prove them against their manifests",
-		details: `Works from the receipts and manifests in S3 alone, whatever Redis still knows.
+func verifyCommand(c *console) *cobra.Command {
+	v := &verify{}
+	cmd := &cobra.Command{
+		Use: "verify [--json] [--all | ID…]", Short: "read archived files from S3 again and prove them against their manifests",
+		Long: `Works from the receipts and manifests in S3 alone, whatever Redis still knows.
 Every file is read in full. It fails if one is missing or has changed.`,
-		flags: func(set *pflag.FlagSet) action {
-			v := &verify{}
-			set.BoolVar(&v.all, "all", false, "verify everything that was ever archived")
-			set.BoolVar(&v.json, "json", false, "print one JSON object for each export")
-			return v.run
-		},
+		RunE: func(cmd *cobra.Command, ids []string) error { return v.run(cmd.Context(), c, ids) },
 	}
+	cmd.Flags().BoolVar(&v.all, "all", false, "verify everything that was ever archived")
+	cmd.Flags().BoolVar(&v.json, "json", false, "print one JSON object for each export")
+	return cmd
 }
 
 type verify struct{ all, json bool }
 
 func (v *verify) run(ctx context.Context, c *console, ids []string) error {
 	if v.all == (len(ids) > 0) {
-		return usagef("give ids, or --all")
+		return cli.Usagef("give ids, or --all")
 	}
 	archive, closeAll, err := c.archive(ctx)
 	if err != nil {
@@ -49,7 +47,7 @@ func (v *verify) run(ctx context.Context, c *console, ids []string) error {
 			return err
 		case !ok:
 			failed = errReported
-			fmt.Fprintf(c.stderr, "%s: there is no receipt of it in S3: it was never accepted by the provider\n", printable(id))
+			_ = c.msg.Printf("%s: there is no receipt of it in S3: it was never accepted by the provider\n", id)
 		default:
 			failed = either(v.one(ctx, c, archive, receipt), failed)
 		}
@@ -83,7 +81,7 @@ func (v *verify) everything(ctx context.Context, c *console, archive *storage.Ar
 			return ctx.Err()
 		case err != nil:
 			failed = errReported
-			fmt.Fprintf(c.stderr, "%v\n", err)
+			_ = c.msg.Printf("%s\n", err)
 		case receipt.State == storage.ReceiptDone:
 			failed = either(v.one(ctx, c, archive, receipt), failed)
 		}
@@ -106,7 +104,7 @@ func (v *verify) one(ctx context.Context, c *console, archive *storage.Archive, 
 	}
 	report, err := archive.Verify(ctx, key, nil)
 	if err != nil {
-		fmt.Fprintf(c.stderr, "%s: %v\n", printable(receipt.ID), err)
+		_ = c.msg.Printf("%s: %s\n", receipt.ID, err)
 		return errReported
 	}
 	if v.json {
@@ -116,18 +114,17 @@ func (v *verify) one(ctx context.Context, c *console, archive *storage.Archive, 
 	for _, f := range report.Files {
 		bytes += f.Size
 		if f.Problem != "" {
-			fmt.Fprintf(c.stdout, "%s BAD %s: %s\n", receipt.ID, f.Key, f.Problem)
+			_ = c.out.Printf("%s BAD %s: %s\n", receipt.ID, f.Key, f.Problem)
 		}
 	}
 	if !report.OK() {
 		return errReported
 	}
-	_, err = fmt.Fprintf(c.stdout, "%s ok: %d files, %s\n", receipt.ID, len(report.Files), size(bytes))
-	return err
+	return c.out.Printf("%s ok: %d files, %s\n", receipt.ID, len(report.Files), size(bytes))
 }
 
 func (v *verify) printJSON(c *console, report storage.Report) error {
-	if err := json.NewEncoder(c.stdout).Encode(report); err != nil {
+	if err := c.out.JSON(report); err != nil {
 		return err
 	}
 	if !report.OK() {

@@ -9,23 +9,25 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/worker"
 )
 
-func workerCommand() command {
-	return command{
-		name: "worker", summary: "carry exports from the queue to S3 until SIGTERM or SIGINT",
-		details: `Any number of workers share one Redis, one budget at the provider and one
+func workerCommand(c *console) *cobra.Command {
+	return &cobra.Command{
+		Use: "worker", Short: "carry exports from the queue to S3 until SIGTERM or SIGINT",
+		Long: `Any number of workers share one Redis, one budget at the provider and one
 bucket. At the first signal a worker takes nothing new, waits for paid requests
 that are under way and stops; a second signal ends it at once.
 
 Environment:
 ` + variableList(),
-		flags: func(*pflag.FlagSet) action { return runWorker },
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.work(cmd.Context()) },
 	}
 }
 
@@ -37,15 +39,12 @@ func variableList() string {
 		if v.Default != "" {
 			fmt.Fprintf(&b, " (%s)", v.Default)
 		}
-		b.WriteString("\n" + fold(v.Description, "      ", helpWidth))
+		b.WriteString("\n" + cli.Fold(v.Description, "      ", cli.HelpWidth))
 	}
 	return b.String()
 }
 
-func runWorker(ctx context.Context, c *console, args []string) error {
-	if len(args) > 0 {
-		return usagef("unexpected argument %q", args[0])
-	}
+func (c *console) work(ctx context.Context) error {
 	f, err := c.openFront(ctx, config.NeedsAPI|config.NeedsS3)
 	if err != nil {
 		return err
@@ -64,16 +63,16 @@ func runWorker(ctx context.Context, c *console, args []string) error {
 	select {
 	case err := <-ended:
 		return err
-	case <-time.After(f.conn.cfg.ShutdownTimeout + farewell):
+	case <-time.After(f.conn.cfg.ShutdownTimeout + shutdownSlack):
 		f.log.Warn("the worker ends though what it asked last has not been answered")
 		return nil
 	}
 }
 
-// farewell is how long all that is left of a stopping worker may take beyond
+// shutdownSlack is how long all that is left of a stopping worker may take beyond
 // its ShutdownTimeout: with the default it is gone within 30 s of its signal,
 // whoever hangs.
-const farewell = 1500 * time.Millisecond
+const shutdownSlack = 1500 * time.Millisecond
 
 // work runs a worker until ctx ends.
 func (f *front) work(ctx context.Context, c *console) error {
@@ -100,7 +99,7 @@ func (f *front) work(ctx context.Context, c *console) error {
 		return err
 	}
 	server, err := f.listen(ctx, accounts)
-	if errors.Is(err, syscall.EADDRINUSE) && c.getenv("CLIPFERRY_HTTP_ADDR") == "" {
+	if errors.Is(err, syscall.EADDRINUSE) && cli.Env(c.env, "CLIPFERRY_HTTP_ADDR") == "" {
 		// Nobody asked for this address, and a second worker on one machine is
 		// an ordinary thing: the exports go before the pages.
 		f.log.Warn("the default address is taken, so this worker serves no HTTP; set CLIPFERRY_HTTP_ADDR", "error", err)
@@ -112,7 +111,7 @@ func (f *front) work(ctx context.Context, c *console) error {
 	err = workAndServe(ctx, w, server, f.log)
 	select {
 	case <-w.Drained():
-	default: // Redis is away, and what says goodbye to it is left behind
+	default: // Redis is away, and what its shutdown waits for is left behind
 		f.conn.inUse = true
 	}
 	return err
