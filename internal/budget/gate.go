@@ -10,7 +10,10 @@
 // one whose waiter is chosen claims it by compare-and-swap, field by field: two
 // changes that write different fields don't stand in each other's way. A turn
 // costs three round trips (join, claim, done), two when nobody is in the way;
-// a fleet in which nobody waits costs none.
+// a fleet in which nobody waits costs none. That a submit gets its slot before it
+// prepares, and that it has prepared, costs none of its own in general: whoever
+// frees a slot gives it to the next in line, and whoever has prepared says so with
+// the claim, or before the next request may go.
 //
 // A change is made once. Each carries its worker's name and a number, by which
 // Redis recognizes one that the client sends again because the answer was lost,
@@ -25,7 +28,7 @@
 //   - A worker dies with a request in flight: the request counts until its lease
 //     ends (45 s) and a minute more; a submit's slot is kept for 15 minutes.
 //   - A worker dies while it waits: the others skip it after a second, once it
-//     is its turn.
+//     is its turn; while it prepares a submit, after 35 seconds.
 //   - Redis loses its last moments, or everything, under a running fleet: the
 //     first worker to notice writes its own copy back.
 //   - The whole fleet starts again: two requests are assumed that the state may
@@ -109,6 +112,11 @@ type Request struct {
 	// the provider says more, for the estimate of its duration.
 	Resolution string
 	Clips      int
+	// Prepare, of a submit, is called once it has its slot and before it asks for
+	// its request, so that what takes long holds up nobody else's. Its context
+	// ends in time for the slot to be still reserved. If it fails, the slot is
+	// given back and Wait returns its error. It may be nil.
+	Prepare func(context.Context) error
 }
 
 // Options configure a [Gate]. Redis, Account and Logger are required.
@@ -211,22 +219,43 @@ func (g *Gate) Wait(ctx context.Context, r Request) (*Turn, error) {
 			Export: r.Export, Kind: r.Kind, Since: pace.At(r.Since), Priority: r.Priority,
 			Deadline: pace.At(r.Deadline), Resolution: r.Resolution, Clips: max(0, r.Clips), Worker: g.id,
 		},
-		granted: make(chan pace.Turn, 1),
-		failed:  make(chan error, 1),
+		granted:  make(chan pace.Turn, 1),
+		reserved: make(chan struct{}, 1),
 	}
+	if r.Kind == Submit && r.Prepare != nil {
+		w.record.Stage = pace.Unslotted
+	}
+	ctx, w.dismiss = context.WithCancelCause(ctx)
+	defer w.dismiss(nil) // nobody asks for the cause any more
 	if err := g.enter(ctx, &op{join: w}); err != nil {
 		return nil, err
 	}
 	defer g.exit()
-	select {
-	case t := <-w.granted:
-		return &Turn{gate: g, id: id, turn: t}, nil
-	case err := <-w.failed:
-		return nil, err
-	case <-ctx.Done():
-		g.ops <- &op{leave: id}
-		return nil, ctx.Err()
+	for {
+		select {
+		case t := <-w.granted:
+			return &Turn{gate: g, id: id, turn: t}, nil
+		case <-w.reserved:
+			if err := prepare(ctx, r.Prepare); err != nil {
+				g.ops <- &op{leave: id}
+				return nil, err
+			}
+			g.ops <- &op{ready: id}
+		case <-ctx.Done():
+			g.ops <- &op{leave: id}
+			if errors.Is(context.Cause(ctx), ErrClosed) {
+				return nil, ErrClosed
+			}
+			return nil, ctx.Err()
+		}
 	}
+}
+
+// prepare runs what a submit does while it holds its slot and no request.
+func prepare(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, pace.PrepareTime)
+	defer cancel()
+	return f(ctx)
 }
 
 // Turn is the right to send one request.

@@ -22,6 +22,7 @@ type site struct {
 	seen     int
 	refused  int
 	requests int
+	trips    int // to the store
 	lost     int // answers
 	rnd      *rand.Rand
 }
@@ -110,7 +111,10 @@ func hours(t *testing.T, workers int) (busy float64, s *site) {
 				wg.Go(func() {
 					for ctx.Err() == nil {
 						id := next()
-						turn, err := g.Wait(ctx, Request{Export: id, Kind: Submit})
+						turn, err := g.Wait(ctx, Request{Export: id, Kind: Submit, Prepare: func(context.Context) error {
+							time.Sleep(100 * time.Millisecond)
+							return nil
+						}})
 						if err != nil {
 							return
 						}
@@ -126,6 +130,7 @@ func hours(t *testing.T, workers int) (busy float64, s *site) {
 			}
 		}
 		wg.Wait()
+		s.trips = m.count()
 	})
 	return s.busy.Hours() / (5 * length.Hours()), s
 }
@@ -164,6 +169,13 @@ func TestManyWorkersAreOne(t *testing.T) {
 	four, b := hours(t, 4)
 	t.Logf("one worker %.2f %%, lag %v; four %.2f %%, lag %v",
 		100*one, a.lag/time.Duration(a.seen), 100*four, b.lag/time.Duration(b.seen))
+	for workers, s := range map[int]*site{1: a, 4: b} {
+		if per := float64(s.trips) / float64(s.requests); per > 3 {
+			t.Errorf("%d workers: %.3f round trips a request", workers, per)
+		} else {
+			t.Logf("%d workers: %.3f round trips a request", workers, per)
+		}
+	}
 	if four < one*0.99 {
 		t.Errorf("four workers render %.4f of the time, one %.4f", four, one)
 	}

@@ -12,8 +12,9 @@ const (
 	// grace is how long a chosen waiter has to claim its turn before the
 	// others believe its worker dead.
 	grace = time.Second
-	// patience is for how long the others needn't know who joined.
-	patience = 50 * time.Millisecond
+	// patience is for how long the others needn't know who joined even if a
+	// request may go, longestLinger for how long while the next is awaited.
+	patience, longestLinger = 50 * time.Millisecond, time.Second
 	// quietFlying and quietIdle are after how long without any news the copy
 	// is compared with the store, with and without a request in flight.
 	quietFlying = 5 * time.Second
@@ -31,15 +32,19 @@ const (
 
 // waiting is somebody of this process who waits.
 type waiting struct {
-	id      string
-	record  pace.Waiter
-	granted chan pace.Turn
-	failed  chan error
+	id       string
+	record   pace.Waiter
+	granted  chan pace.Turn
+	reserved chan struct{} // gets its value once, when it is to prepare
+	prepares bool          // it has got it
+	ready    bool          // it has prepared
+	dismiss  context.CancelCauseFunc
 }
 
-// op is something to be done to the state. One of join, leave and apply is set.
+// op is something to be done to the state. One of join, ready, leave and apply is set.
 type op struct {
 	join   *waiting
+	ready  string
 	leave  string
 	finish string // the turn that apply ends
 	// look says that apply changes nothing, so the copy may be a moment old.
@@ -194,9 +199,11 @@ func (l *loop) run(ctx context.Context, stopped chan struct{}) {
 		case <-idle.C:
 		case <-done:
 			done = nil
-			l.dismiss()
 		}
 		l.drain()
+		if done == nil {
+			l.dismiss()
+		}
 		l.watch(watching)
 		l.step()
 		if done == nil {
@@ -233,6 +240,10 @@ func (l *loop) take(o *op) {
 	switch {
 	case o.join != nil:
 		l.waiters[o.join.id] = o.join
+	case o.ready != "":
+		if w := l.waiters[o.ready]; w != nil {
+			w.ready = true
+		}
 	case o.leave != "":
 		l.leave(o.leave)
 	default:
@@ -271,9 +282,8 @@ func (l *loop) leave(id string) {
 
 // dismiss sends everybody away who waits.
 func (l *loop) dismiss() {
-	for id, w := range l.waiters {
-		w.failed <- ErrClosed
-		l.leave(id)
+	for _, w := range l.waiters {
+		w.dismiss(ErrClosed) // it leaves by itself
 	}
 }
 

@@ -124,9 +124,15 @@ func export(t *testing.T, r *rough, fleet []*Gate, s *site, id string) {
 			defer cancel()
 			ctx = short
 		}
-		turn, err := g.Wait(ctx, Request{Export: id, Kind: kind})
+		turn, err := g.Wait(ctx, Request{Export: id, Kind: kind, Prepare: func(context.Context) error {
+			time.Sleep(time.Duration(r.dice(300)) * time.Millisecond)
+			if r.dice(20) == 0 {
+				return errRough
+			}
+			return nil
+		}})
 		if err != nil {
-			if !errors.Is(err, context.DeadlineExceeded) {
+			if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, errRough) {
 				t.Error(err)
 				return
 			}

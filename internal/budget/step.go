@@ -109,14 +109,19 @@ func (l *loop) giveWay() {
 	l.drain()
 }
 
-// linger says whether to store later what has changed: somebody joined, or has
-// renewed a lease, and has to wait anyway. It often goes with the next change.
+// linger says whether to store later what has changed: somebody joined, has
+// prepared, or has renewed a lease, and has to wait anyway. It often goes with the
+// next change; the others know of it before the next request may go.
 func (l *loop) linger(now pace.Instant) bool {
 	if l.changing() || !l.state.OnlyWaits() {
 		return false
 	}
-	if l.storeBy == 0 {
-		l.storeBy = now.Add(patience)
+	by := now.Add(patience)
+	if l.wake < now.Add(10*longestLinger) { // a request is missing, not a slot
+		by = max(by, min(now.Add(longestLinger), l.wake.Add(-patience)))
+	}
+	if l.storeBy == 0 || by < l.storeBy {
+		l.storeBy = by
 	}
 	if now >= l.storeBy {
 		return false
@@ -144,6 +149,12 @@ func (l *loop) complete(granted []grant) {
 		o.finished(nil)
 	}
 	l.ops = nil
+	for id, w := range l.waiters {
+		if stored := l.state.Waiters[id]; stored != nil && stored.Stage == pace.Preparing && !w.prepares {
+			w.prepares = true
+			w.reserved <- struct{}{}
+		}
+	}
 	for _, g := range granted {
 		l.turns[g.waiter] = g.turn
 		l.waiters[g.waiter].granted <- g.turn
@@ -282,11 +293,15 @@ func (l *loop) assert(now pace.Instant) {
 		l.state.Finish(id, *t, Outcome{Result: NotSent}, now, 0)
 	}
 	for id, w := range l.waiters {
-		if l.state.Waiters[id] == nil {
+		stored := l.state.Waiters[id]
+		switch {
+		case stored == nil:
 			if w.record.Joined == 0 {
 				w.record.Joined = now
 			}
 			l.state.Join(id, w.record, now)
+		case stored.Stage == pace.Preparing && w.ready:
+			l.state.Ready(id)
 		}
 	}
 	for id, t := range l.turns {
@@ -326,7 +341,19 @@ func (l *loop) claim(now pace.Instant) (granted []grant) {
 				l.state.Leave(c.Waiter) // left over from a wait that ended
 				continue
 			}
+			if w.Stage == pace.Unslotted {
+				l.state.Reserve(c.Waiter, now)
+				if l.waiters[c.Waiter].ready { // the state had forgotten it
+					l.state.Ready(c.Waiter)
+				}
+				continue
+			}
 			granted = append(granted, grant{c.Waiter, l.state.Claim(c.Waiter, now)})
+			continue
+		}
+		if w.Stage == pace.Unslotted && l.state.Dirty() && !l.state.OnlyWaits() {
+			// Whoever frees a slot gives it away, which saves the other a change.
+			l.state.Reserve(c.Waiter, now)
 			continue
 		}
 		if l.suspect.waiter != c.Waiter {

@@ -55,6 +55,11 @@ func (s *State) Settle(now Instant) {
 			s.Bury(worker)
 		}
 	}
+	for _, w := range s.Waiters {
+		if w.Stage == Preparing && (w.Until <= now || w.Until > now.Add(2*prepareLease)) {
+			s.Bury(w.Worker)
+		}
+	}
 	for id, t := range s.Turns {
 		if t.Until > now && t.Until <= now.Add(2*turnLease) {
 			continue

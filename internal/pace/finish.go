@@ -142,7 +142,7 @@ func (s *State) refused(t Turn, o Outcome, now Instant) {
 	if t.Kind == Submit && s.Limits.Slots > 0 && full && !again {
 		// Our own count had room, and nothing speaks for strangers' requests:
 		// they use slots of this key.
-		ours := s.SlotsHeld() - 1
+		ours := len(s.Renders) - 1
 		g.Slots, g.SlotsAt = max(1, ours), now
 		g.SubmitPause = now.Add(submitRest)
 		if ours < 1 {

@@ -26,7 +26,8 @@ const (
 
 // Choice is who is next.
 type Choice struct {
-	// Waiter is whose turn it is now, empty if nobody's.
+	// Waiter is whose turn it is now, empty if nobody's. If it is [Unslotted] it
+	// is to get its slot, else its request.
 	Waiter string
 	// At is then the moment when the decision has to be made again: later,
 	// or never unless something happens.
@@ -60,10 +61,21 @@ func (s *State) Next(now Instant) Choice {
 	}
 	open, openRead := s.opens(1, now), s.opensRead(now)
 	c := Choice{At: Never}
-	if id, at := s.nextSubmit(now); id != "" {
-		if at, c = max(at, open), c.or(id, max(at, open), now); at <= now {
-			return c
+	for _, step := range [...]struct {
+		next func(Instant) (string, Instant)
+		open Instant
+	}{
+		{s.nextSlot, now}, // costs no request
+		{s.nextSubmit, open},
+	} {
+		id, at := step.next(now)
+		if id == "" {
+			continue
 		}
+		if at = max(at, step.open); at <= now {
+			return Choice{Waiter: id, At: now}
+		}
+		c.At = min(c.At, at)
 	}
 	for _, step := range [...]struct {
 		next func(Instant) (string, Instant)
@@ -127,9 +139,6 @@ func (s *State) exportsWait() bool {
 	return false
 }
 
-// SlotsHeld is how many slots are taken.
-func (s *State) SlotsHeld() int { return len(s.Renders) }
-
 // SlotLimit is how many slots are believed to be ours at now, zero without limit.
 func (s *State) SlotLimit(now Instant) int {
 	if s.Gate.Slots == 0 {
@@ -143,20 +152,25 @@ func (s *State) SlotLimit(now Instant) int {
 // slotDoubt is after how long a slot that was refused is tried again.
 const slotDoubt = 30 * time.Second
 
-// slotFree says whether the export may be submitted as far as slots go, and
-// else when one is known to become free.
-func (s *State) slotFree(export string, now Instant) (bool, Instant) {
-	if s.Limits.Slots == 0 || s.Renders[export] != nil {
+// slotFree says whether the submit may go as far as slots go, and else when one
+// is known to become free. One that is reserved for it is of use only while the
+// provider is believed to give as many.
+func (s *State) slotFree(w *Waiter, now Instant) (bool, Instant) {
+	if s.Limits.Slots == 0 || s.Renders[w.Export] != nil {
 		return true, now
 	}
-	if s.SlotsHeld() < s.SlotLimit(now) {
+	held := len(s.Renders)
+	if !s.holdsSlot(w) {
+		held += s.reserved()
+	}
+	if held < s.SlotLimit(now) {
 		return true, now
 	}
 	at := Never
 	for _, r := range s.Renders {
 		at = min(at, r.Until)
 	}
-	if s.Gate.Slots > 0 && s.SlotsHeld() < s.Limits.Slots {
+	if s.Gate.Slots > 0 && held < s.Limits.Slots {
 		steps := now.Sub(s.Gate.SlotsAt)/slotDoubt + 1
 		at = min(at, s.Gate.SlotsAt.Add(steps*slotDoubt))
 	}
@@ -172,20 +186,25 @@ func (w *Waiter) place() Instant {
 	return since.Add(w.Priority.Shift())
 }
 
-func (s *State) nextSubmit(now Instant) (string, Instant) {
+// firstSubmit returns the submit that is first in line of those that are meant.
+func (s *State) firstSubmit(meant func(*Waiter) bool) string {
 	var first string
 	for id, w := range s.Waiters {
-		if w.Kind != Submit {
-			continue
-		}
-		if first == "" || s.before(id, first) {
+		if w.Kind == Submit && meant(w) && (first == "" || s.before(id, first)) {
 			first = id
 		}
 	}
+	return first
+}
+
+// nextSubmit returns the submit that is first in line for a request, and when it
+// may have it as far as slots go.
+func (s *State) nextSubmit(now Instant) (string, Instant) {
+	first := s.firstSubmit(func(w *Waiter) bool { return w.Stage == Plain || w.Stage == Prepared })
 	if first == "" {
 		return "", Never
 	}
-	free, at := s.slotFree(s.Waiters[first].Export, now)
+	free, at := s.slotFree(s.Waiters[first], now)
 	if free {
 		at = now
 	}
@@ -195,7 +214,7 @@ func (s *State) nextSubmit(now Instant) (string, Instant) {
 // before orders two submits: first those whose slot is theirs already.
 func (s *State) before(a, b string) bool {
 	wa, wb := s.Waiters[a], s.Waiters[b]
-	ha, hb := s.Renders[wa.Export] != nil, s.Renders[wb.Export] != nil
+	ha, hb := s.holdsSlot(wa), s.holdsSlot(wb)
 	if ha != hb {
 		return ha
 	}
@@ -306,7 +325,7 @@ func (s *State) nextProbe(now Instant) Choice {
 	}
 	at := max(s.Gate.Halt.Probe, s.opens(1, now))
 	id := s.longestRead()
-	if submit, when := s.nextSubmit(now); submit != "" && (id == "" || when <= now && s.submitProbes(submit, id, now)) {
+	if submit, when := s.probeSubmit(now); submit != "" && (id == "" || when <= now && s.submitProbes(submit, id, now)) {
 		id, at = submit, max(at, when)
 	}
 	switch {
@@ -316,6 +335,20 @@ func (s *State) nextProbe(now Instant) Choice {
 		return Choice{Waiter: id, At: now}
 	}
 	return Choice{At: at}
+}
+
+// probeSubmit returns the submit that would be the probe, and when it may go, or
+// may get its slot first if it has something to prepare.
+func (s *State) probeSubmit(now Instant) (string, Instant) {
+	first := s.firstSubmit(func(w *Waiter) bool { return true })
+	if first == "" || s.Waiters[first].Stage == Preparing {
+		return first, Never
+	}
+	free, at := s.slotFree(s.Waiters[first], now)
+	if free {
+		at = now
+	}
+	return first, max(at, s.Gate.SubmitPause)
 }
 
 // longestRead returns the read, of whichever kind and due or not, that has waited
@@ -360,6 +393,11 @@ func (s *State) Ends() Instant {
 	end := s.turnsEnd()
 	for _, until := range s.Workers {
 		end = min(end, until)
+	}
+	for _, w := range s.Waiters {
+		if w.Stage == Preparing {
+			end = min(end, w.Until)
+		}
 	}
 	return end
 }

@@ -12,7 +12,8 @@
 //
 // When a request may be sent, it goes to the first of these that waits:
 //
-//  1. an export that waits for its submit, if a slot is free;
+//  1. an export that waits for its submit, if a slot is free (and if it has
+//     something to prepare, once it has had a slot and has prepared);
 //  2. a fresh link, once half of the time left to its deadline has passed;
 //  3. the export that was not read for the longest time, beyond [Gap];
 //  4. the read with the largest index (see index.go), if it is worth a request.

@@ -24,6 +24,8 @@ type Waiter struct {
 	Resolution string   `json:"r,omitempty"`
 	Clips      int      `json:"n,omitempty"`
 	Worker     string   `json:"w"`
+	Stage      Stage    `json:"g,omitempty"`
+	Until      Instant  `json:"u,omitempty"` // of its preparing
 }
 
 // Turn is a request that may be in flight. It counts against every limit until
@@ -86,7 +88,10 @@ type State struct {
 	Rank func(*Render, Instant) float64
 
 	dirty map[string]struct{}
-	swept Instant // when slots were last looked through
+	// urgent says that others must know at once of a change that they could
+	// else do without for a moment.
+	urgent bool
+	swept  Instant // when slots were last looked through
 }
 
 // The names of a state's fields, or their prefixes.
@@ -116,7 +121,7 @@ func (s *State) clear() {
 	s.Renders = map[string]*Render{}
 	s.Workers = map[string]Instant{}
 	s.Learned = newLearned()
-	s.dirty = map[string]struct{}{}
+	s.dirty, s.urgent = map[string]struct{}{}, false
 }
 
 // Load replaces the whole state by stored fields. A field that can't be read
@@ -223,6 +228,9 @@ func (s *State) Dirty() bool { return len(s.dirty) > 0 }
 // who waits and who is alive: what others decide without knowing it is right
 // for another moment.
 func (s *State) OnlyWaits() bool {
+	if s.urgent {
+		return false
+	}
 	for name := range s.dirty {
 		if !strings.HasPrefix(name, prefixWait) && !strings.HasPrefix(name, prefixAlive) {
 			return false
@@ -244,6 +252,7 @@ func (s *State) Changes() (set map[string]string, del []string) {
 		set[name] = v
 	}
 	clear(s.dirty)
+	s.urgent = false
 	return set, del
 }
 

@@ -37,6 +37,7 @@ type Setup struct {
 	// Strangers use so many requests a minute of the same key.
 	Strangers float64
 	Latency   time.Duration // of a request, on average; 200 ms by default
+	Prepare   time.Duration // what a submit does between slot and request; 100 ms by default
 }
 
 // run is a fleet in virtual time.
@@ -104,6 +105,9 @@ func Run(s Setup) Figures {
 func prepare(s Setup) *run {
 	if s.Latency == 0 {
 		s.Latency = 200 * time.Millisecond
+	}
+	if s.Prepare == 0 {
+		s.Prepare = 100 * time.Millisecond
 	}
 	s.Workers = max(1, s.Workers)
 	if s.Told == 0 {
@@ -203,9 +207,13 @@ func (r *run) refillLine() {
 
 func (r *run) join(x *render, k pace.Kind) {
 	r.seq++
+	stage := pace.Plain
+	if k == pace.Submit {
+		stage = pace.Unslotted
+	}
 	r.state.Join(fmt.Sprintf("%s-%d", k, r.seq), pace.Waiter{
 		Export: x.id, Kind: k, Since: x.waitFrom, Resolution: x.resolution, Clips: x.asked,
-		Worker: "w", Joined: r.now,
+		Worker: "w", Joined: r.now, Stage: stage,
 	}, r.now)
 }
 
@@ -227,9 +235,22 @@ func (r *run) decide() {
 			}
 			return
 		}
+		if r.state.Waiters[c.Waiter].Stage == pace.Unslotted {
+			r.prepare(c.Waiter)
+			continue
+		}
 		t := r.state.Claim(c.Waiter, r.now)
 		r.send(c.Waiter, t)
 	}
+}
+
+// prepare gives the submit its slot, and it does what it does before its request.
+func (r *run) prepare(id string) {
+	r.state.Reserve(id, r.now)
+	r.after(r.Prepare.Seconds(), func() {
+		r.state.Ready(id)
+		r.decide()
+	})
 }
 
 // send carries a request to the provider and its answer back.
