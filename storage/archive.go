@@ -22,6 +22,14 @@
 // [Options.PartsInFlight] times the part size for the whole Archive, whatever
 // the number and the size of the files.
 //
+// # When S3 fails
+//
+// Each request passes the senders that [New] puts together: the breaker, the
+// retries, the pace of its file, the timeout of an attempt. retry.go says who
+// repeats what. The breaker is this process's own: [Archive.Health] shows it,
+// [Archive.Check] probes S3, and requests that it does not let through fail with
+// [ErrUnavailable].
+//
 // # What it needs
 //
 // The IAM actions s3:PutObject, s3:GetObject, s3:DeleteObject,
@@ -39,7 +47,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -154,14 +161,14 @@ type ObjectOptions struct {
 
 // Archive is the archive in one bucket. It is safe for concurrent use.
 type Archive struct {
-	s3      *s3.Client
-	opts    Options
-	log     *slog.Logger
-	now     func() time.Time
-	buffers *bufferPool
-	backoff backoff
-	// patience is defaultPatience but in tests.
-	patience time.Duration
+	s3       *bucket
+	opts     Options
+	log      *slog.Logger
+	now      func() time.Time
+	buffers  *bufferPool
+	backoff  backoff
+	timeouts *timeouts
+	breaker  *breaker
 	// noConditional remembers that the server does not know If-None-Match.
 	noConditional atomic.Bool
 }
@@ -172,11 +179,13 @@ func New(o Options) (*Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Archive{opts: o, log: o.Logger, now: o.Now, backoff: defaultBackoff, patience: defaultPatience}
-	a.s3 = s3.New(o.Client.Options(), func(so *s3.Options) {
-		so.APIOptions = append(slices.Clip(so.APIOptions), a.bounded)
-		so.HTTPClient = pageGuard{so.HTTPClient}
-	})
+	a := &Archive{opts: o, log: o.Logger, now: o.Now, backoff: defaultBackoff}
+	a.timeouts = &timeouts{next: attempt{}, response: responseTimeout, upload: o.UploadTimeout, complete: o.CompleteTimeout}
+	retried := retries{next: paced{a.timeouts}, backoff: &a.backoff}
+	client := newClient(o.Client)
+	probes := &Archive{s3: &bucket{client: client, timeouts: a.timeouts, sender: retried}, opts: o} // past the breaker
+	a.breaker = newBreaker(retried, probes, o.Logger)
+	a.s3 = &bucket{client: client, timeouts: a.timeouts, sender: a.breaker}
 	a.buffers = newBufferPool(int(a.partSize(o.Source.MaxSize())), o.PartsInFlight)
 	return a, nil
 }

@@ -7,8 +7,6 @@ import (
 	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -20,9 +18,6 @@ import (
 type ClientOptions struct {
 	// PathStyle puts the bucket in the path instead of the host name.
 	PathStyle bool
-	// MaxAttempts bounds the attempts of one request, 0 for the default of 5.
-	// Parts are retried by the Archive itself.
-	MaxAttempts int
 }
 
 // NewClient returns an S3 client made for large bodies, with checksums only
@@ -39,18 +34,9 @@ func NewClient(ctx context.Context, o ClientOptions) (*s3.Client, error) {
 	if cfg.Region == "" {
 		cfg.Region = "us-east-1" // what S3 look-alikes expect of a client that names none
 	}
-	attempts := o.MaxAttempts
-	if attempts <= 0 {
-		attempts = 5
-	}
 	return s3.NewFromConfig(cfg, func(so *s3.Options) {
 		so.UsePathStyle = o.PathStyle
-		so.Retryer = retry.NewStandard(func(ro *retry.StandardOptions) {
-			ro.MaxAttempts = attempts
-			ro.MaxBackoff = maxBackoffWait
-			// the SDK's token bucket would give up just when S3 is slow
-			ro.RateLimiter = ratelimit.None
-		})
+		so.Retryer = aws.NopRetryer{} // see retry.go
 	}), nil
 }
 

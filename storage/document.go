@@ -87,7 +87,7 @@ func (a *Archive) getDocument(ctx context.Context, key string, v any) (bool, err
 // readDocument reads JSON into v and returns its ETag, empty when the key holds
 // nothing.
 func (a *Archive) readDocument(ctx context.Context, key string, v any) (string, error) {
-	out, err := a.getObject(ctx, key)
+	out, err := a.get(ctx, key)
 	switch {
 	case err == nil:
 	case errorCode(err) == "NoSuchKey":

@@ -11,12 +11,12 @@ import (
 // errPage is what a web page means that came instead of S3's answer.
 var errPage = errors.New("a web page came instead of S3's answer: a portal, a proxy or another server stands in its place")
 
-// pageGuard is an HTTP client that takes no web page for an answer of S3: neither
+// htmlGuard is an HTTP client that takes no web page for an answer of S3: neither
 // one that says all is well, nor one that says there is nothing. Other errors
 // keep their status, which says whether to come back.
-type pageGuard struct{ s3.HTTPClient }
+type htmlGuard struct{ s3.HTTPClient }
 
-func (g pageGuard) Do(req *http.Request) (*http.Response, error) {
+func (g htmlGuard) Do(req *http.Request) (*http.Response, error) {
 	resp, err := g.HTTPClient.Do(req)
 	if err != nil || resp.StatusCode >= http.StatusMultipleChoices && resp.StatusCode != http.StatusNotFound {
 		return resp, err

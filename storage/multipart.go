@@ -14,9 +14,6 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 )
 
-// maxPartAttempts bounds the attempts to put one part.
-const maxPartAttempts = 6
-
 // errUploadGone means that S3 no longer knows the upload, or will never
 // complete it: begin anew.
 var errUploadGone = errors.New("the multipart upload is of no use")
@@ -45,31 +42,9 @@ func (a *Archive) createUpload(ctx context.Context, key string, at attributes) (
 	return *out.UploadId, nil
 }
 
-// uploadPart puts part n (from 0) and returns its ETag. It repeats what may
-// succeed; slower hears of every time that S3 asked for less.
-func (a *Archive) uploadPart(ctx context.Context, key, upload string, n int, body []byte, crc uint32, slower func()) (string, error) {
-	for attempt := 1; ; attempt++ {
-		etag, err := a.tryPart(ctx, key, upload, n, body, crc)
-		if err == nil {
-			return etag, nil
-		}
-		if isUploadGone(err) {
-			return "", errUploadGone
-		}
-		if isPushback(err) {
-			slower()
-		}
-		fatal := isFatal(err) || attempt >= maxPartAttempts
-		err = s3Fault(ctx, "uploading a part of "+key, err)
-		if fatal || !a.backoff.wait(ctx, attempt, err) {
-			return "", err
-		}
-	}
-}
-
-func (a *Archive) tryPart(ctx context.Context, key, upload string, n int, body []byte, crc uint32) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.opts.UploadTimeout)
-	defer cancel()
+// uploadPart puts part n (from 0) and returns its ETag. pace, which may be nil,
+// hears how S3 takes it.
+func (a *Archive) uploadPart(ctx context.Context, key, upload string, n int, body []byte, crc uint32, pace *pacer) (string, error) {
 	in := &s3.UploadPartInput{
 		Bucket: &a.opts.Bucket, Key: &key, UploadId: &upload, PartNumber: aws.Int32(int32(n + 1)),
 		Body: bytes.NewReader(body), ContentLength: aws.Int64(int64(len(body))),
@@ -82,11 +57,14 @@ func (a *Archive) tryPart(ctx context.Context, key, upload string, n int, body [
 	}
 	sent := payload{body: body}
 	defer sent.end()
-	out, err := a.s3.UploadPart(ctx, in, sent.option, func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })
-	if err != nil {
-		return "", err
+	out, err := a.s3.UploadPart(ctx, in, pace, sent.option)
+	switch {
+	case err == nil:
+		return aws.ToString(out.ETag), nil
+	case isUploadGone(err):
+		return "", errUploadGone
 	}
-	return aws.ToString(out.ETag), nil
+	return "", s3Fault(ctx, "uploading a part of "+key, err)
 }
 
 // listedPart is a part that S3 says it has.
@@ -144,8 +122,6 @@ type sentPart struct {
 // completeUpload makes the parts an object, unless the key is taken, and returns
 // its ETag. Errors other than errKeyTaken and errUploadGone are faults.
 func (a *Archive) completeUpload(ctx context.Context, key, upload string, parts []sentPart, v verdict) (etag string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, a.opts.CompleteTimeout)
-	defer cancel()
 	conditional := !a.noConditional.Load()
 	for {
 		if !conditional { // the next best: another worker may have been faster

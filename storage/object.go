@@ -68,10 +68,17 @@ func (a *Archive) head(ctx context.Context, key string) (stat, bool, error) {
 	return st, err == nil, err
 }
 
+// get reads an object. The caller closes the body.
+func (a *Archive) get(ctx context.Context, key string) (*s3.GetObjectOutput, error) {
+	return a.s3.GetObject(ctx, &s3.GetObjectInput{
+		Bucket: &a.opts.Bucket, Key: &key, ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
+	})
+}
+
 // length is the size of an object whose HEAD did not tell it: something between
 // S3 and us may have taken it away.
 func (a *Archive) length(ctx context.Context, key string) (int64, error) {
-	out, err := a.getObject(ctx, key)
+	out, err := a.get(ctx, key)
 	if err != nil {
 		return 0, s3Fault(ctx, "looking at "+key, err)
 	}
@@ -180,8 +187,6 @@ func (a *Archive) forgetConditional(ctx context.Context) {
 // put sends one PutObject with a checksum that the server verifies, encrypted as
 // all that is ours.
 func (a *Archive) put(ctx context.Context, in *s3.PutObjectInput, body []byte, crc uint32) (*s3.PutObjectOutput, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.opts.UploadTimeout)
-	defer cancel()
 	in.Body, in.ContentLength = bytes.NewReader(body), aws.Int64(int64(len(body)))
 	in.ExpectedBucketOwner, in.RequestPayer = a.owner(), a.payer()
 	in.ServerSideEncryption, in.SSEKMSKeyId = types.ServerSideEncryption(a.opts.Object.SSE), optional(a.opts.Object.KMSKeyID)
@@ -203,7 +208,7 @@ func contentMD5(body []byte) *string {
 // readBack reads an object whole and returns its SHA-256. For a video it checks
 // the container on the way.
 func (a *Archive) readBack(ctx context.Context, key string, into io.Writer) (size int64, sum string, err error) {
-	out, err := a.getObject(ctx, key)
+	out, err := a.get(ctx, key)
 	if err != nil {
 		return 0, "", s3Fault(ctx, "reading back "+key, err)
 	}

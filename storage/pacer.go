@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -46,4 +47,19 @@ func (p *pacer) faster() {
 		p.width++
 		p.share.setWidth(p.width)
 	}
+}
+
+// paced tells a file's pacer how S3 takes each attempt to put one of its parts.
+type paced struct{ next sender }
+
+func (s paced) do(ctx context.Context, r request) error {
+	err := s.next.do(ctx, r)
+	switch {
+	case r.pace == nil:
+	case err == nil:
+		r.pace.faster()
+	case isPushback(err):
+		r.pace.slower()
+	}
+	return err
 }

@@ -159,10 +159,3 @@ func isPushback(err error) bool {
 	}
 	return errorCode(err) == "SlowDown"
 }
-
-// isFatal says that repeating the same part cannot help.
-func isFatal(err error) bool {
-	s := httpStatus(err)
-	return s >= 400 && s < 500 && s != http.StatusRequestTimeout && s != http.StatusTooManyRequests &&
-		errorCode(err) != "BadDigest" && errorCode(err) != "RequestTimeout" && errorCode(err) != "IncompleteBody"
-}

@@ -19,15 +19,6 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 )
 
-// Check says whether the bucket answers: one cheap request, for a readiness probe.
-func (a *Archive) Check(ctx context.Context) error {
-	_, err := a.s3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &a.opts.Bucket, ExpectedBucketOwner: a.owner()})
-	if isMissing(err) {
-		return fault.New(fault.Retry, "the bucket "+a.opts.Bucket+" does not exist", err).WithHint(s3Hints["NoSuchBucket"])
-	}
-	return s3Fault(ctx, "looking at the bucket "+a.opts.Bucket, err)
-}
-
 // CheckResult is one line of SelfTest.
 type CheckResult struct {
 	// Name is what was tried, such as "multipart".
@@ -57,7 +48,7 @@ func (a *Archive) SelfTest(ctx context.Context) []CheckResult {
 	body := make([]byte, 4<<10)
 	_, _ = rand.Read(body) // never fails
 	t := &selfTest{a: a, key: a.key("_selftest", rand.Text()), body: body}
-	results := []CheckResult{{Name: "bucket", Err: a.Check(ctx)}}
+	results := []CheckResult{{Name: "bucket", Err: a.probeRead(ctx)}}
 	steps := []struct {
 		name     string
 		optional bool
@@ -160,7 +151,7 @@ func (t *selfTest) multipart(ctx context.Context) error {
 	var parts []sentPart
 	for n, b := range bodies {
 		crc := crc32.ChecksumIEEE(b)
-		etag, err := a.uploadPart(ctx, key, upload, n, b, crc, func() {})
+		etag, err := a.uploadPart(ctx, key, upload, n, b, crc, nil)
 		if err != nil {
 			return err
 		}

@@ -59,15 +59,15 @@ func (s *partSource) read(ctx context.Context, offset int64, b []byte) error {
 		if fault.RetryAfterOf(err) > 0 && s.slower != nil {
 			s.slower()
 		}
-		if !repeatable(err) || stuck >= maxReadAttempts || cuts >= maxReadCuts || !s.m.a.backoff.wait(ctx, stuck, err) {
+		if !resumable(err) || stuck >= maxReadAttempts || cuts >= maxReadCuts || !s.m.a.backoff.wait(ctx, stuck, err) {
 			return err
 		}
 	}
 }
 
-// repeatable says whether the same request may succeed; wrong content is left
+// resumable says whether another read may succeed; wrong content is left
 // to the caller, who may begin anew.
-func repeatable(err error) bool {
+func resumable(err error) bool {
 	return fault.ClassOf(err) == fault.Retry && !errors.Is(err, ErrContent) && !errors.Is(err, errNoRanges)
 }
 

@@ -7,16 +7,14 @@ import (
 	"io"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	smithy "github.com/aws/smithy-go/middleware"
 )
 
-// defaultPatience is how long S3 may take to answer a request without a body, and
+// responseTimeout is how long S3 may take to answer a request without a body, and
 // to send the next bytes of one that it answers with a body.
-const defaultPatience = time.Minute
+const responseTimeout = time.Minute
 
-// silentError says that S3 took a request and did not answer. The SDK repeats it,
+// silentError says that S3 took a request and did not answer. It is repeated,
 // over another connection.
 type silentError struct{ waited time.Duration }
 
@@ -24,47 +22,55 @@ func (e silentError) Error() string      { return fmt.Sprintf("no answer within 
 func (silentError) RetryableError() bool { return true }
 func (silentError) Timeout() bool        { return true }
 
-// bounded lets no attempt wait for ever. Those with large bodies, and completions,
-// have bounds of their own; for a read see getObject.
-func (a *Archive) bounded(stack *smithy.Stack) error {
-	bound := func(ctx context.Context, in smithy.FinalizeInput, next smithy.FinalizeHandler) (smithy.FinalizeOutput, smithy.Metadata, error) {
-		switch middleware.GetOperationName(ctx) {
-		case "PutObject", "UploadPart", "CompleteMultipartUpload", "GetObject":
-			return next.HandleFinalize(ctx, in)
-		}
-		attempt, cancel := context.WithTimeoutCause(ctx, a.patience, silentError{a.patience})
-		defer cancel()
-		out, meta, err := next.HandleFinalize(attempt, in)
-		if err != nil && attempt.Err() != nil && ctx.Err() == nil {
-			err = context.Cause(attempt)
-		}
-		return out, meta, err
-	}
-	return stack.Finalize.Add(smithy.FinalizeMiddlewareFunc("clipferry/bounded", bound), smithy.After)
+// timeouts lets no attempt wait for ever.
+type timeouts struct {
+	next     sender
+	response time.Duration
+	upload   time.Duration // of requests with a body of up to a part
+	complete time.Duration
 }
 
-// getObject reads an object, unless S3 falls silent. The caller closes the body.
-func (a *Archive) getObject(ctx context.Context, key string) (*s3.GetObjectOutput, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(a.patience, func() { cancel(silentError{a.patience}) })
-	out, err := a.s3.GetObject(ctx, &s3.GetObjectInput{
-		Bucket: &a.opts.Bucket, Key: &key, ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
-	})
-	timer.Stop()
-	if err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		cancel(nil)
-		return nil, err
+func (s *timeouts) do(ctx context.Context, r request) error {
+	limit := s.response
+	switch r.name {
+	case "PutObject", "UploadPart":
+		limit = s.upload
+	case "CompleteMultipartUpload":
+		limit = s.complete
+	case "GetObject":
+		return s.next.do(ctx, r) // its body outlives the attempt, see get
 	}
-	out.Body = &patientBody{out.Body, ctx, cancel, timer, a.patience}
-	return out, nil
+	attempt, cancel := context.WithTimeoutCause(ctx, limit, silentError{limit})
+	defer cancel()
+	err := s.next.do(attempt, r)
+	if err != nil && attempt.Err() != nil && ctx.Err() == nil {
+		err = context.Cause(attempt)
+	}
+	return err
 }
 
-// patientBody is the body of an object that waits for so long for each read, and
+// get returns c's GetObject, given up when S3 falls silent before or within the body.
+func (s *timeouts) get(c *s3.Client) func(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
+	return func(ctx context.Context, in *s3.GetObjectInput, opts ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
+		attempt, cancel := context.WithCancelCause(ctx)
+		timer := time.AfterFunc(s.response, func() { cancel(silentError{s.response}) })
+		out, err := c.GetObject(attempt, in, opts...)
+		timer.Stop()
+		if err != nil {
+			if attempt.Err() != nil {
+				err = context.Cause(attempt)
+			}
+			cancel(nil)
+			return nil, err
+		}
+		out.Body = &timedBody{out.Body, attempt, cancel, timer, s.response}
+		return out, nil
+	}
+}
+
+// timedBody is the body of an object that waits for so long for each read, and
 // not while nobody reads.
-type patientBody struct {
+type timedBody struct {
 	io.ReadCloser
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -72,7 +78,7 @@ type patientBody struct {
 	wait   time.Duration
 }
 
-func (b *patientBody) Read(p []byte) (int, error) {
+func (b *timedBody) Read(p []byte) (int, error) {
 	b.timer.Reset(b.wait)
 	n, err := b.ReadCloser.Read(p)
 	b.timer.Stop()
@@ -82,7 +88,7 @@ func (b *patientBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (b *patientBody) Close() error {
+func (b *timedBody) Close() error {
 	b.timer.Stop()
 	err := b.ReadCloser.Close()
 	b.cancel(nil)

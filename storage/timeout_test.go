@@ -46,7 +46,7 @@ func TestS3FallsSilent(t *testing.T) {
 			})
 			store := newMemory()
 			a := newArchive(t, srv, func(o *Options) { o.Client, o.Checkpoints = srv.ClientAt(proxied), store })
-			a.patience = 300 * time.Millisecond
+			a.timeouts.response = 300 * time.Millisecond
 			job := Job{Export: "e", Key: a.Folder("p", kind) + "clip-000.mp4", Link: serveFile(t, clip)}
 			var obj Object
 			var err error
@@ -77,13 +77,13 @@ func TestASlowReaderIsNoSilence(t *testing.T) {
 	if _, err := a.Mirror(t.Context(), job); err != nil {
 		t.Fatal(err)
 	}
-	a.patience = 200 * time.Millisecond
-	out, err := a.getObject(t.Context(), job.Key)
+	a.timeouts.response = 200 * time.Millisecond
+	out, err := a.get(t.Context(), job.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer out.Body.Close()
-	time.Sleep(2 * a.patience)
+	time.Sleep(2 * a.timeouts.response)
 	if b, err := io.ReadAll(out.Body); err != nil || !bytes.Equal(b, clip) {
 		t.Errorf("%d bytes, %v", len(b), err)
 	}

@@ -275,10 +275,9 @@ func (p *part) prove(ctx context.Context) (proofState, error) {
 func (t *transfer) put(ctx context.Context, n int, b []byte, crc uint32) (etag string, err error) {
 	if l, ok := t.listed[n]; ok && l.hasCRC && l.is(int64(len(b)), crc, 0) {
 		etag = l.etag
-	} else if etag, err = t.m.a.uploadPart(ctx, t.m.job.Key, t.upload, n, b, crc, t.pace.slower); err != nil {
+	} else if etag, err = t.m.a.uploadPart(ctx, t.m.job.Key, t.upload, n, b, crc, t.pace); err != nil {
 		return "", err
 	}
-	t.pace.faster()
 	t.mu.Lock()
 	t.sent[n] = sentPart{etag: etag, crc: crc}
 	t.mu.Unlock()

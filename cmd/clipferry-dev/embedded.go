@@ -124,7 +124,7 @@ func s3Environment(endpoint string) map[string]string {
 
 // makeBucket waits for the server and creates the bucket if it is not there.
 func makeBucket(ctx context.Context, bucket string) error {
-	client, err := storage.NewClient(ctx, storage.ClientOptions{PathStyle: true, MaxAttempts: 1})
+	client, err := storage.NewClient(ctx, storage.ClientOptions{PathStyle: true})
 	if err != nil {
 		return err
 	}

@@ -111,8 +111,8 @@ func newInstruments() instruments {
 			"What became of telling producers that their exports have ended, one for each call of a webhook; enqueued are their own tasks.", "outcome"),
 
 		redisErrors: counters("redis_errors_total", "Redis commands of this process that failed.", "reason"),
-		s3Requests:  counters("s3_requests_total", "Operations on S3, by how they ended after the SDK's own retries.", "operation", "result"),
-		s3Duration:  histograms("s3_request_duration_seconds", s3Buckets, "Operations on S3, the SDK's own retries included.", "operation"),
+		s3Requests:  counters("s3_requests_total", "Requests to S3, each attempt, by how they ended.", "operation", "result"),
+		s3Duration:  histograms("s3_request_duration_seconds", s3Buckets, "Requests to S3, each attempt.", "operation"),
 		s3Sent:      counter("s3_sent_bytes_total", "Bytes of the bodies sent to S3, those sent again included."),
 
 		sweepDuration: histograms("sweep_duration_seconds", stepBuckets,

@@ -28,11 +28,11 @@ func (t *Telemetry) S3(stack *middleware.Stack) error {
 	if err := stack.Initialize.Add(s3Watch{t}, middleware.Before); err != nil {
 		return err
 	}
-	// After the retries, so that every attempt's body is counted.
+	// Last, where the length of the body is known.
 	return stack.Deserialize.Add(s3Sent{t}, middleware.After)
 }
 
-// s3Watch sees an operation with all its attempts.
+// s3Watch sees each attempt of a request: the archive repeats them itself.
 type s3Watch struct{ t *Telemetry }
 
 func (s3Watch) ID() string { return "clipferry.metrics" }
@@ -49,7 +49,7 @@ func (m s3Watch) HandleInitialize(ctx context.Context, in middleware.InitializeI
 	return out, meta, err
 }
 
-// s3Sent sees each attempt.
+// s3Sent counts the bytes of a body once it has gone out whole.
 type s3Sent struct{ t *Telemetry }
 
 func (s3Sent) ID() string { return "clipferry.sent" }

@@ -1,0 +1,302 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
+)
+
+const (
+	// breakerThreshold is how many requests in a row, each with all its retries,
+	// have to fail.
+	breakerThreshold = 5
+	// breakerWait is how long an open breaker lets nothing through but the next probe.
+	breakerWait  = 5 * time.Second
+	probeTimeout = 5 * time.Second
+	// probeWriteEvery is how often a probe writes at most: it costs money and, in a
+	// bucket with versions, space.
+	probeWriteEvery = time.Minute
+)
+
+// sides are the requests that say how S3 is, by what they are: one that reads well
+// says nothing about whether writes are refused. Those that are not listed are
+// requests that the archive can do without; they count for nothing.
+var sides = map[string]string{
+	"HeadObject": reads, "GetObject": reads, "ListObjectsV2": reads, "ListParts": reads,
+	"PutObject": writes, "CreateMultipartUpload": writes, "UploadPart": writes, "CompleteMultipartUpload": writes,
+}
+
+const (
+	reads  = "reads"
+	writes = "writes"
+)
+
+// Health is how S3 has answered this process of late.
+type Health struct {
+	// Open says that requests fail here without being sent, since S3 has failed
+	// a number of them in a row whatever they were.
+	Open bool
+	// Since is when that began, Next when S3 is asked again, if anybody asks.
+	Since, Next time.Time
+	// Sentence says what is wrong, for an operator.
+	Sentence string
+}
+
+// prober asks S3 for as much as proves that it can read or write.
+type prober interface {
+	probeRead(ctx context.Context) error
+	probeWrite(ctx context.Context) error
+}
+
+// breaker keeps requests away from an S3 that fails all of them in this process,
+// whoever else may reach it. It has a circuit for reads and one for writes.
+type breaker struct {
+	next     sender
+	probe    prober
+	log      *slog.Logger
+	circuits map[string]*circuit
+
+	probing sync.Mutex // held over a write of a probe
+
+	mu       sync.Mutex
+	wrote    time.Time // when S3 took a write last
+	probed   time.Time // when a probe tried to write last
+	probeErr error     // what came of it
+}
+
+// circuit is the state of one side.
+type circuit struct {
+	*gobreaker.CircuitBreaker[struct{}]
+
+	mu          sync.Mutex
+	since, next time.Time
+	last        *fault.Fault // what failed last
+}
+
+func newBreaker(next sender, probe prober, log *slog.Logger) *breaker {
+	b := &breaker{next: next, probe: probe, log: log, circuits: map[string]*circuit{}}
+	for _, name := range []string{reads, writes} {
+		c := &circuit{}
+		c.CircuitBreaker = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
+			Name: name, Timeout: breakerWait,
+			ReadyToTrip:   func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= breakerThreshold },
+			IsSuccessful:  func(err error) bool { return !failsAll(err) },
+			IsExcluded:    func(err error) bool { return errors.As(err, new(abandoned)) },
+			OnStateChange: func(name string, from, to gobreaker.State) { b.changed(c, name, from, to) },
+		})
+		b.circuits[name] = c
+	}
+	return b
+}
+
+// changed notes and logs that a circuit has opened or closed.
+func (b *breaker) changed(c *circuit, name string, from, to gobreaker.State) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case to == gobreaker.StateClosed:
+		c.since, c.next = time.Time{}, time.Time{}
+		b.log.Info("S3 answers again; its " + name + " go on")
+	case to == gobreaker.StateOpen && from == gobreaker.StateClosed:
+		c.since = time.Now()
+		b.log.Error("S3 fails all "+name+"; none is sent until a probe succeeds", logkey.Error, c.last)
+		fallthrough
+	case to == gobreaker.StateOpen:
+		c.next = time.Now().Add(breakerWait)
+	}
+}
+
+// abandoned is the error of a request whose caller gave up: it says nothing of S3.
+type abandoned struct{ error }
+
+func (a abandoned) Unwrap() error { return a.error }
+
+// probeFailure is the error of a probe. Each is a failure of S3: a probe asks for
+// nothing that could be refused to it alone.
+type probeFailure struct{ error }
+
+func (p probeFailure) Unwrap() error { return p.error }
+
+// failsAll says that err is about the server, the bucket or the credentials, so
+// that anything else would fail as well.
+func failsAll(err error) bool {
+	switch {
+	case err == nil:
+		return false
+	case errors.As(err, new(probeFailure)), errorCode(err) == "NoSuchBucket":
+		return true
+	}
+	switch httpStatus(err) {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusMovedPermanently, http.StatusTemporaryRedirect:
+		return true
+	}
+	return isUnavailable(err)
+}
+
+func (b *breaker) do(ctx context.Context, r request) error {
+	c := b.circuits[sides[r.name]]
+	if c == nil {
+		return b.next.do(ctx, r)
+	}
+	if err := b.settle(ctx, c); err != nil {
+		return err
+	}
+	return c.run(ctx, r.name, func() error {
+		err := b.next.do(ctx, r)
+		if err == nil && c.Name() == writes {
+			b.mu.Lock()
+			b.wrote = time.Now()
+			b.mu.Unlock()
+		}
+		return err
+	})
+}
+
+// run has the circuit count what comes of send, unless it is open.
+func (c *circuit) run(ctx context.Context, what string, send func() error) error {
+	_, err := c.Execute(func() (struct{}, error) {
+		err := send()
+		switch {
+		case err != nil && ctx.Err() != nil:
+			err = abandoned{err}
+		case failsAll(err):
+			c.failed(ctx, what, err)
+		}
+		return struct{}{}, err
+	})
+	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+		return c.refusal()
+	}
+	if a := (abandoned{}); errors.As(err, &a) {
+		return a.error
+	}
+	return err
+}
+
+func (c *circuit) failed(ctx context.Context, what string, err error) {
+	f := new(fault.Fault)
+	if !errors.As(s3Fault(ctx, what, err), &f) {
+		return
+	}
+	c.mu.Lock()
+	c.last = f
+	c.mu.Unlock()
+}
+
+// settle returns nil if the circuit is closed, if need be after the probe that is due.
+func (b *breaker) settle(ctx context.Context, c *circuit) error {
+	switch c.State() {
+	case gobreaker.StateClosed:
+		return nil
+	case gobreaker.StateOpen:
+		return c.refusal()
+	}
+	err := c.run(ctx, "the probe", func() error {
+		if c.Name() == writes {
+			return b.write(ctx, true)
+		}
+		return b.read(ctx)
+	})
+	if failsAll(err) {
+		return c.refusal()
+	}
+	return err
+}
+
+func (b *breaker) read(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	if err := b.probe.probeRead(ctx); err != nil {
+		return probeFailure{err}
+	}
+	return nil
+}
+
+// write is a probe that writes. One that was made within probeWriteEvery stands for
+// it; where writes have failed since, it has to have failed as well.
+func (b *breaker) write(ctx context.Context, failing bool) error {
+	b.probing.Lock()
+	defer b.probing.Unlock()
+	b.mu.Lock()
+	probed, err := b.probed, b.probeErr
+	b.mu.Unlock()
+	if time.Since(probed) < probeWriteEvery {
+		if err == nil && failing {
+			err = probeFailure{errors.New("the next probe is not due yet")}
+		}
+		return err
+	}
+	within, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	if err = b.probe.probeWrite(within); err != nil {
+		err = probeFailure{err}
+	}
+	if err == nil || ctx.Err() == nil {
+		b.mu.Lock()
+		b.probed, b.probeErr = time.Now(), err
+		b.mu.Unlock()
+	}
+	return err
+}
+
+// check says whether S3 does all that it is asked: by what it did of late, else by
+// probes.
+func (b *breaker) check(ctx context.Context) error {
+	for _, name := range []string{reads, writes} {
+		if err := b.settle(ctx, b.circuits[name]); err != nil {
+			return err
+		}
+	}
+	if err := b.read(ctx); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	busy := time.Since(b.wrote) < probeWriteEvery
+	b.mu.Unlock()
+	if busy {
+		return nil
+	}
+	return b.write(ctx, false)
+}
+
+// refusal is the fault of a request that was not sent.
+func (c *circuit) refusal() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := fault.New(fault.Retry, "S3 fails all "+c.Name()+" of this process", ErrUnavailable)
+	if !c.since.IsZero() {
+		f.Message += " since " + c.since.UTC().Format(time.TimeOnly) + " UTC"
+	}
+	if c.last != nil {
+		f.Message += ": " + c.last.Message
+		f.Hint = c.last.Hint
+	}
+	f.RetryAfter = max(time.Until(c.next), time.Second)
+	return f
+}
+
+// health is the state of the circuit that has been open for longer.
+func (b *breaker) health() Health {
+	var h Health
+	for _, name := range []string{writes, reads} {
+		c := b.circuits[name]
+		if c.State() == gobreaker.StateClosed {
+			continue
+		}
+		sentence := fault.SentenceOf(c.refusal())
+		c.mu.Lock()
+		if !h.Open || c.since.Before(h.Since) {
+			h = Health{Open: true, Since: c.since, Next: c.next, Sentence: sentence}
+		}
+		c.mu.Unlock()
+	}
+	return h
+}

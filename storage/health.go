@@ -1,0 +1,44 @@
+package storage
+
+import (
+	"context"
+	"hash/crc32"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/clipferry/clipferry/internal/fault"
+)
+
+// probeName is the object that probes write, under the prefix.
+const probeName = "_probe"
+
+// Check says whether S3 reads and writes, for a readiness probe, and lets an
+// archive whose breaker is open try again. It writes one small object, at most
+// once a minute, and only while nothing else is written.
+func (a *Archive) Check(ctx context.Context) error { return a.breaker.check(ctx) }
+
+// Health is how S3 has answered this process of late. It asks nobody.
+func (a *Archive) Health() Health { return a.breaker.health() }
+
+// probeRead looks at the bucket and at the object that probes write.
+func (a *Archive) probeRead(ctx context.Context) error {
+	_, err := a.s3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &a.opts.Bucket, ExpectedBucketOwner: a.owner()})
+	if isMissing(err) {
+		return fault.New(fault.Retry, "the bucket "+a.opts.Bucket+" does not exist", err).WithHint(s3Hints["NoSuchBucket"])
+	}
+	if err != nil {
+		return s3Fault(ctx, "looking at the bucket "+a.opts.Bucket, err)
+	}
+	_, _, err = a.head(ctx, a.key(probeName))
+	return err
+}
+
+// probeWrite writes the object of probes, as receipts are written.
+func (a *Archive) probeWrite(ctx context.Context) error {
+	key := a.key(probeName)
+	body := []byte("clipferry writes this to see whether S3 takes writes\n")
+	in := &s3.PutObjectInput{Bucket: &a.opts.Bucket, Key: &key, ContentType: aws.String("text/plain"), ACL: a.documentACL()}
+	_, err := a.put(ctx, in, body, crc32.ChecksumIEEE(body))
+	return s3Fault(ctx, "writing "+key, err)
+}
