@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 )
 
@@ -32,14 +33,14 @@ func (s stat) mine(v verdict, w written) bool {
 // confirm asks S3 for what was just written (or found taken) and believes in it
 // only if size and checksum are those of the proof; where S3 keeps no checksum
 // of the whole, the object is read again.
-func (m *mirror) confirm(ctx context.Context, key string, v verdict, w written) (Object, error) {
+func (m *mirror) confirm(ctx context.Context, key string, v verdict, w written) (Result, error) {
 	a := m.a
 	st, exists, err := a.head(ctx, key)
 	if err != nil {
-		return Object{}, err
+		return Result{}, err
 	}
 	if !exists {
-		return Object{}, fault.New(fault.Retry, key+" is not there right after it was archived", nil)
+		return Result{}, fault.New(fault.Retry, key+" is not there right after it was archived", nil)
 	}
 	if w.found && !st.is(v) && !st.mine(v, w) {
 		// somebody else's, or another rendering of ours: it was proven before it was completed
@@ -53,7 +54,7 @@ func (m *mirror) confirm(ctx context.Context, key string, v verdict, w written) 
 	if !wrong && !st.hasCRC {
 		_, sum, err := a.readBack(ctx, key, io.Discard)
 		if err != nil {
-			return Object{}, err
+			return Result{}, err
 		}
 		wrong = sum != v.sha256
 		v.proofs = append(v.proofs, ProofReadBack)
@@ -62,7 +63,7 @@ func (m *mirror) confirm(ctx context.Context, key string, v verdict, w written) 
 	case wrong && !st.mine(v, w):
 		return m.adopt(ctx, key, st, nil)
 	case wrong:
-		return Object{}, m.reject(ctx, key, st, v)
+		return Result{}, m.reject(ctx, key, st, v)
 	}
 	if st.hasCRC {
 		v.proofs = append(v.proofs, ProofS3Object)
@@ -103,10 +104,10 @@ func (m *mirror) reject(ctx context.Context, key string, st stat, v verdict) err
 	return f
 }
 
-func (m *mirror) object(key string, st stat, v verdict) Object {
-	obj := Object{
-		Key: key, Size: v.size, SHA256: v.sha256, ContentType: v.contentType, ETag: st.etag, Proofs: v.proofs,
-		Fetched: m.fetched, Resumed: m.resumed,
+func (m *mirror) object(key string, st stat, v verdict) Result {
+	obj := Result{
+		Object: export.Object{Key: key, Size: v.size, SHA256: v.sha256, ContentType: v.contentType, Proofs: v.proofs},
+		ETag:   st.etag, Fetched: m.fetched, Resumed: m.resumed,
 	}
 	if v.contentType == "" {
 		obj.ContentType = st.contentType
@@ -120,12 +121,12 @@ func (m *mirror) object(key string, st stat, v verdict) Object {
 
 // Stat says what stands under a key, as far as S3 knows without reading it;
 // false when nothing does.
-func (a *Archive) Stat(ctx context.Context, key string) (Object, bool, error) {
+func (a *Archive) Stat(ctx context.Context, key string) (Result, bool, error) {
 	st, exists, err := a.head(ctx, key)
 	if err != nil || !exists {
-		return Object{}, false, err
+		return Result{}, false, err
 	}
-	obj := Object{Key: key, Size: st.size, SHA256: st.sha256, ContentType: st.contentType, ETag: st.etag}
+	obj := Result{Object: export.Object{Key: key, Size: st.size, SHA256: st.sha256, ContentType: st.contentType}, ETag: st.etag}
 	if st.hasCRC {
 		obj.CRC32 = encodeCRC(st.crc)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/s3test"
 )
@@ -40,10 +41,10 @@ func someManifest(clip, thumb ManifestFile) Manifest {
 }
 
 func TestManifestGolden(t *testing.T) {
-	file := ManifestFile{
+	file := ManifestFile{Object: export.Object{
 		Key: "exports/proj_abc123/export_task_xyz789/clip-000-sample-title.mp4", Size: 12, SHA256: strings.Repeat("ab", 32), CRC32: "yZRlqg==",
-		ContentType: "video/mp4", ArchivedAt: someTime, Proofs: []string{ProofLength, ProofContainer},
-	}
+		ContentType: "video/mp4", Proofs: []string{ProofLength, ProofContainer},
+	}, ArchivedAt: someTime}
 	thumb := file
 	thumb.Key, thumb.ContentType, thumb.CRC32 = "exports/proj_abc123/export_task_xyz789/clip-000-sample-title.jpg", "image/jpeg", ""
 	m := someManifest(file, thumb)
@@ -79,7 +80,7 @@ func TestManifestAndVerify(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := someManifest(FileOf(clip, someTime), FileOf(thumb, someTime))
+		m := someManifest(ManifestFile{clip.Object, someTime}, ManifestFile{thumb.Object, someTime})
 		for range 2 { // the second time changes nothing
 			key, err := a.PutManifest(t.Context(), m)
 			if err != nil || key != "exports/proj_abc123/export_task_xyz789/manifest.json" {

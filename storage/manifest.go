@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 )
 
@@ -33,13 +34,8 @@ type Manifest struct {
 
 // ManifestFile is one object of the folder.
 type ManifestFile struct {
-	Key         string    `json:"key"`
-	Size        int64     `json:"size"`
-	SHA256      string    `json:"sha256"`
-	CRC32       string    `json:"crc32,omitempty"`
-	ContentType string    `json:"content_type"`
-	ArchivedAt  time.Time `json:"archived_at"`
-	Proofs      []string  `json:"proofs"`
+	export.Object
+	ArchivedAt time.Time `json:"archived_at"`
 }
 
 // ManifestClip is one clip: its file, what the provider said of it, and its
@@ -55,14 +51,6 @@ type ManifestClip struct {
 	EndMS     int64         `json:"end_ms"`
 	Thumbnail *ManifestFile `json:"thumbnail,omitempty"`
 	Warning   string        `json:"warning,omitempty"`
-}
-
-// FileOf is an archived object as the manifest lists it.
-func FileOf(o Object, archivedAt time.Time) ManifestFile {
-	return ManifestFile{
-		Key: o.Key, Size: o.Size, SHA256: o.SHA256, CRC32: o.CRC32, ContentType: o.ContentType,
-		ArchivedAt: archivedAt.UTC(), Proofs: o.Proofs,
-	}
 }
 
 // files are all objects that the manifest lists.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/link"
 )
@@ -37,21 +38,15 @@ type Job struct {
 	Progress func(done, total int64)
 }
 
-// Object is a file that stands in S3, proven.
-type Object struct {
-	Key         string
-	Size        int64
-	SHA256      string // hex
-	CRC32       string // base64, as S3 has it; empty when not known
-	ContentType string
-	ETag        string
-	// Proofs name the checks that it has passed, for the manifest.
-	Proofs []string
+// Result is a file that is in S3, proven, and how it got there.
+type Result struct {
+	export.Object
+	ETag string
 	// Fetched counts the bytes read from the link by this call, Resumed those
 	// that earlier calls had left in S3. Refetched is what all calls together
 	// read more than once.
 	Fetched, Resumed, Refetched int64
-	// Found says that the object stood there already and nothing was written.
+	// Found says that the object was there already and nothing was written.
 	Found bool
 }
 
@@ -62,7 +57,7 @@ type Object struct {
 // Faults are of the class LinkExpired (run it again with a fresh link, it goes
 // on), Terminal (somebody must act) or Retry; of these last, the ones that wrap
 // ErrContent mean that the link gave the wrong bytes.
-func (a *Archive) Mirror(ctx context.Context, job Job) (Object, error) {
+func (a *Archive) Mirror(ctx context.Context, job Job) (Result, error) {
 	if !job.Deadline.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadlineCause(ctx, job.Deadline, errors.New("the deadline has passed"))
@@ -72,7 +67,7 @@ func (a *Archive) Mirror(ctx context.Context, job Job) (Object, error) {
 	if job.Kind == Image {
 		obj, err := m.image(ctx)
 		if err != nil {
-			return Object{}, m.outcome(ctx, err)
+			return Result{}, m.outcome(ctx, err)
 		}
 		return obj, nil
 	}
@@ -131,18 +126,18 @@ func (m *mirror) attributes(contentType, filename, sha string) attributes {
 }
 
 // video archives a clip, beginning anew as often as it makes sense.
-func (m *mirror) video(ctx context.Context) (Object, error) {
+func (m *mirror) video(ctx context.Context) (Result, error) {
 	for restarts := 0; ; restarts++ {
 		obj, err := m.attempt(ctx)
 		if err == nil {
 			return obj, nil
 		}
 		if !m.startsAnew(ctx, err) || restarts >= maxRestarts || ctx.Err() != nil {
-			return Object{}, m.outcome(ctx, err)
+			return Result{}, m.outcome(ctx, err)
 		}
 		m.log.InfoContext(ctx, "transfer starts anew", "reason", err)
 		if !m.a.backoff.wait(ctx, restarts+1, nil) {
-			return Object{}, m.outcome(ctx, err)
+			return Result{}, m.outcome(ctx, err)
 		}
 	}
 }
@@ -150,7 +145,7 @@ func (m *mirror) video(ctx context.Context) (Object, error) {
 // attempt carries the clip, or finds it. It looks at the key before it reads
 // much; a small file is put under the condition that the key is free, which
 // tells the same with one request less.
-func (m *mirror) attempt(ctx context.Context) (Object, error) {
+func (m *mirror) attempt(ctx context.Context) (Result, error) {
 	a := m.a
 	rec := a.loadRecord(ctx, m.job.Key)
 	if rec != nil || a.noConditional.Load() {
@@ -174,7 +169,7 @@ func (m *mirror) attempt(ctx context.Context) (Object, error) {
 		if obj, found, lerr := m.look(ctx, rec); found {
 			return obj, lerr
 		}
-		return Object{}, err
+		return Result{}, err
 	}
 	defer func() { _ = body.Close() }()
 	if size := body.Info.Size; size >= 0 && size <= a.partSize(size) {
@@ -190,10 +185,10 @@ func (m *mirror) attempt(ctx context.Context) (Object, error) {
 }
 
 // look adopts what stands under the key; false when nothing does.
-func (m *mirror) look(ctx context.Context, rec *record) (Object, bool, error) {
+func (m *mirror) look(ctx context.Context, rec *record) (Result, bool, error) {
 	st, exists, err := m.a.head(ctx, m.job.Key)
 	if err != nil || !exists {
-		return Object{}, false, err
+		return Result{}, false, err
 	}
 	obj, err := m.adopt(ctx, m.job.Key, st, rec)
 	return obj, true, err
@@ -247,31 +242,31 @@ func (m *mirror) proof(info link.Info) *proof {
 }
 
 // small carries a file that one buffer holds.
-func (m *mirror) small(ctx context.Context, body *link.Body) (Object, error) {
+func (m *mirror) small(ctx context.Context, body *link.Body) (Result, error) {
 	share := m.a.buffers.join(1)
 	defer share.leave()
 	buf, err := share.acquire(ctx)
 	if err != nil {
-		return Object{}, s3Fault(ctx, "waiting for memory", err)
+		return Result{}, s3Fault(ctx, "waiting for memory", err)
 	}
 	defer share.release(buf)
 	b := buf[:body.Info.Size]
 	src := partSource{m: m, info: body.Info, first: body}
 	if err := src.read(ctx, 0, b); err != nil {
-		return Object{}, err
+		return Result{}, err
 	}
 	return m.putWhole(ctx, b, body.Info)
 }
 
 // putWhole proves and puts a file that is in memory whole.
-func (m *mirror) putWhole(ctx context.Context, b []byte, info link.Info) (Object, error) {
+func (m *mirror) putWhole(ctx context.Context, b []byte, info link.Info) (Result, error) {
 	proof := m.proof(info)
 	if err := proof.Write(b); err != nil {
-		return Object{}, err
+		return Result{}, err
 	}
 	v, err := proof.finish()
 	if err != nil {
-		return Object{}, err
+		return Result{}, err
 	}
 	key, filename := m.job.Key, m.job.Filename
 	if f, ok := imageFormat(b); m.job.Kind == Image && ok {
@@ -282,42 +277,42 @@ func (m *mirror) putWhole(ctx context.Context, b []byte, info link.Info) (Object
 	}
 	w, err := m.a.putSmall(ctx, key, b, v, m.attributes(v.contentType, filename, v.sha256))
 	if err != nil {
-		return Object{}, err
+		return Result{}, err
 	}
 	m.addStored(v.size, v.size)
 	return m.confirm(ctx, key, v, w)
 }
 
 // image archives a thumbnail: small, never resumed, and named by what it is.
-func (m *mirror) image(ctx context.Context) (Object, error) {
+func (m *mirror) image(ctx context.Context) (Result, error) {
 	body, err := m.a.opts.Source.Open(ctx, m.job.Link, link.Range{From: 0, To: -1})
 	if err != nil {
-		return Object{}, err
+		return Result{}, err
 	}
 	defer func() { _ = body.Close() }()
 	share := m.a.buffers.join(1)
 	defer share.leave()
 	buf, err := share.acquire(ctx)
 	if err != nil {
-		return Object{}, s3Fault(ctx, "waiting for memory", err)
+		return Result{}, s3Fault(ctx, "waiting for memory", err)
 	}
 	defer share.release(buf)
 	src := partSource{m: m, info: body.Info, first: body}
 	if size := body.Info.Size; size > int64(len(buf)) {
-		return Object{}, contentFault(fmt.Sprintf("the image has %d bytes, more than %d", size, len(buf)), nil)
+		return Result{}, contentFault(fmt.Sprintf("the image has %d bytes, more than %d", size, len(buf)), nil)
 	} else if size >= 0 {
 		buf = buf[:size]
 		if err := src.read(ctx, 0, buf); err != nil {
-			return Object{}, err
+			return Result{}, err
 		}
 		return m.putWhole(ctx, buf, body.Info)
 	}
 	n, over, err := src.fill(buf)
 	if err != nil {
-		return Object{}, err
+		return Result{}, err
 	}
 	if !over {
-		return Object{}, contentFault(fmt.Sprintf("the image has more than %d bytes", len(buf)), nil)
+		return Result{}, contentFault(fmt.Sprintf("the image has more than %d bytes", len(buf)), nil)
 	}
 	return m.putWhole(ctx, buf[:n], body.Info)
 }

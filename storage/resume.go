@@ -12,13 +12,13 @@ import (
 
 // resume goes on with a transfer that an earlier process has begun. It returns
 // errNotResumable, having changed nothing, when that makes no sense.
-func (m *mirror) resume(ctx context.Context, rec *record) (Object, error) {
+func (m *mirror) resume(ctx context.Context, rec *record) (Result, error) {
 	listed, err := m.a.listParts(ctx, m.job.Key, rec.Upload)
 	if errors.Is(err, errUploadGone) {
-		return Object{}, fmt.Errorf("%w: S3 no longer knows its upload", errNotResumable)
+		return Result{}, fmt.Errorf("%w: S3 no longer knows its upload", errNotResumable)
 	}
 	if err != nil {
-		return Object{}, err
+		return Result{}, err
 	}
 	t := &transfer{
 		m: m, layout: layout{size: rec.Size, part: rec.Part}, upload: rec.Upload,
@@ -27,17 +27,17 @@ func (m *mirror) resume(ctx context.Context, rec *record) (Object, error) {
 	m.earlier = rec.Fetched
 	switch {
 	case int(rec.Part) > m.a.buffers.size:
-		return Object{}, fmt.Errorf("%w: its parts are larger than the buffers", errNotResumable)
+		return Result{}, fmt.Errorf("%w: its parts are larger than the buffers", errNotResumable)
 	case rec.Checksum != m.a.opts.Checksum:
 		// S3 would refuse to complete parts of two kinds
-		return Object{}, fmt.Errorf("%w: it was begun with the checksum mode %s", errNotResumable, rec.Checksum)
+		return Result{}, fmt.Errorf("%w: it was begun with the checksum mode %s", errNotResumable, rec.Checksum)
 	}
 	if t.proof, err = resumeProof(rec.Proof, rec.Size); err != nil {
-		return Object{}, fmt.Errorf("%w: %w", errNotResumable, err)
+		return Result{}, fmt.Errorf("%w: %w", errNotResumable, err)
 	}
 	t.accept(rec)
 	if err := t.reopen(ctx, rec); err != nil {
-		return Object{}, err
+		return Result{}, err
 	}
 	if t.first != nil {
 		defer func(b *link.Body) { _ = b.Close() }(t.first)
@@ -86,7 +86,7 @@ func (t *transfer) reopen(ctx context.Context, rec *record) error {
 
 // adopt accepts an object that stands under the key, once it is known what it
 // holds: by our record, by the hash that we left with it, or by reading it.
-func (m *mirror) adopt(ctx context.Context, key string, st stat, rec *record) (Object, error) {
+func (m *mirror) adopt(ctx context.Context, key string, st stat, rec *record) (Result, error) {
 	v := verdict{size: st.size, crc: st.crc, sha256: st.sha256, contentType: st.contentType}
 	switch {
 	case st.export == "":
@@ -108,8 +108,8 @@ func (m *mirror) adopt(ctx context.Context, key string, st stat, rec *record) (O
 	return m.found(ctx, key, st, v), nil
 }
 
-// found is the Object of one that stood there already.
-func (m *mirror) found(ctx context.Context, key string, st stat, v verdict) Object {
+// found is the Result of one that stood there already.
+func (m *mirror) found(ctx context.Context, key string, st stat, v verdict) Result {
 	m.a.dropRecord(ctx, m.job.Key)
 	obj := m.object(key, st, v)
 	obj.Found = true
@@ -117,23 +117,23 @@ func (m *mirror) found(ctx context.Context, key string, st stat, v verdict) Obje
 }
 
 // reread proves that an object has the hash that it names as its own.
-func (m *mirror) reread(ctx context.Context, key string, st stat, v verdict) (Object, error) {
+func (m *mirror) reread(ctx context.Context, key string, st stat, v verdict) (Result, error) {
 	_, sum, err := m.a.readBack(ctx, key, io.Discard)
 	if err != nil {
-		return Object{}, err
+		return Result{}, err
 	}
 	if sum != v.sha256 {
-		return Object{}, m.reject(ctx, key, st, v)
+		return Result{}, m.reject(ctx, key, st, v)
 	}
 	v.proofs = []string{ProofEarlier, ProofReadBack}
 	return m.found(ctx, key, st, v), nil
 }
 
 // inspect reads one of our own objects, whose hash is known no more.
-func (m *mirror) inspect(ctx context.Context, key string, st stat) (Object, error) {
+func (m *mirror) inspect(ctx context.Context, key string, st stat) (Result, error) {
 	v, err := m.proveStored(ctx, key, st)
 	if err != nil {
-		return Object{}, err
+		return Result{}, err
 	}
 	return m.found(ctx, key, st, v), nil
 }
@@ -170,27 +170,27 @@ func (w proofWriter) Write(b []byte) (int, error) {
 // compare settles whether an object without our mark is the clip: the link is
 // read once more, and only the same bytes will do. Servers that forget metadata
 // lead here, and whoever writes into our folders.
-func (m *mirror) compare(ctx context.Context, key string, st stat) (Object, error) {
+func (m *mirror) compare(ctx context.Context, key string, st stat) (Result, error) {
 	v, err := m.proveStored(ctx, key, st)
 	if err != nil {
-		return Object{}, err
+		return Result{}, err
 	}
 	body, err := m.a.opts.Source.Open(ctx, m.job.Link, link.Range{From: 0, To: -1})
 	if err != nil {
-		return Object{}, err
+		return Result{}, err
 	}
 	defer func() { _ = body.Close() }()
 	src := newProof(m.job.Kind, body.Info)
 	// not one of the buffers: our caller may hold the last of them
 	if _, err := io.CopyBuffer(proofWriter{src}, body, make([]byte, 128<<10)); err != nil {
-		return Object{}, err
+		return Result{}, err
 	}
 	want, err := src.finish()
 	if err != nil {
-		return Object{}, err
+		return Result{}, err
 	}
 	if want.sha256 != v.sha256 {
-		return Object{}, fault.New(fault.Terminal, "another object than the clip stands under "+key, nil).
+		return Result{}, fault.New(fault.Terminal, "another object than the clip stands under "+key, nil).
 			WithHint("move it away, then retry the export")
 	}
 	want.proofs = append(want.proofs, ProofReadBack)

@@ -328,7 +328,7 @@ func TestTwoWorkers(t *testing.T) {
 		clip := clipOf(size, 6)
 		link := serveFile(t, clip)
 		store := newMemory()
-		objs, errs := make([]Object, 4), make([]error, 4)
+		objs, errs := make([]Result, 4), make([]error, 4)
 		var wg sync.WaitGroup
 		for i := range objs {
 			a := newArchive(t, srv, func(o *Options) { o.Checkpoints = store })

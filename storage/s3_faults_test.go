@@ -153,7 +153,7 @@ func TestS3Faults(t *testing.T) {
 			proxied := newS3Proxy(t, srv, c.do)
 			a := newArchive(t, srv, func(o *Options) { o.Client = srv.ClientAt(proxied) })
 			job := Job{Export: "e", Key: a.Folder("p", name) + "clip-000.mp4", Link: serveFile(t, clip)}
-			var obj Object
+			var obj Result
 			var err error
 			for range 3 { // a fault that is handed up is retried by whoever schedules
 				if obj, err = a.Mirror(t.Context(), job); fault.ClassOf(err) != fault.Retry || err == nil {

@@ -48,7 +48,7 @@ func TestS3FallsSilent(t *testing.T) {
 			a := newArchive(t, srv, func(o *Options) { o.Client, o.Checkpoints = srv.ClientAt(proxied), store })
 			a.timeouts.response = 300 * time.Millisecond
 			job := Job{Export: "e", Key: a.Folder("p", kind) + "clip-000.mp4", Link: serveFile(t, clip)}
-			var obj Object
+			var obj Result
 			var err error
 			for range 2 { // what was handed up is tried again by whoever schedules
 				if obj, err = a.Mirror(t.Context(), job); err == nil {

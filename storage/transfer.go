@@ -41,7 +41,7 @@ type transfer struct {
 }
 
 // ranges carries a large file whose parts can be asked for one by one.
-func (m *mirror) ranges(ctx context.Context, body *link.Body) (Object, error) {
+func (m *mirror) ranges(ctx context.Context, body *link.Body) (Result, error) {
 	size := body.Info.Size
 	t := &transfer{
 		m: m, info: body.Info, first: body, layout: layout{size: size, part: m.a.partSize(size)},
@@ -49,12 +49,12 @@ func (m *mirror) ranges(ctx context.Context, body *link.Body) (Object, error) {
 	}
 	var err error
 	if t.upload, err = m.a.createUpload(ctx, m.job.Key, m.attributes("video/mp4", m.job.Filename, "")); err != nil {
-		return Object{}, err
+		return Result{}, err
 	}
 	saved, err := t.proof.save()
 	if err != nil {
 		m.a.abortUpload(ctx, m.job.Key, t.upload)
-		return Object{}, err
+		return Result{}, err
 	}
 	t.track = m.a.track(ctx, m.job.Key, record{
 		Version: recordVersion, Upload: t.upload, Size: size, Part: t.layout.part,
@@ -64,12 +64,12 @@ func (m *mirror) ranges(ctx context.Context, body *link.Body) (Object, error) {
 }
 
 // stream carries a file that comes in one piece only.
-func (m *mirror) stream(ctx context.Context, body *link.Body) (Object, error) {
+func (m *mirror) stream(ctx context.Context, body *link.Body) (Result, error) {
 	share := m.a.buffers.join(m.a.opts.PartsPerFile)
 	defer share.leave()
 	buf, err := share.acquire(ctx)
 	if err != nil {
-		return Object{}, s3Fault(ctx, "waiting for memory", err)
+		return Result{}, s3Fault(ctx, "waiting for memory", err)
 	}
 	part := m.a.partSize(body.Info.Size)
 	src := partSource{m: m, info: body.Info, first: body}
@@ -77,7 +77,7 @@ func (m *mirror) stream(ctx context.Context, body *link.Body) (Object, error) {
 	if err != nil || over {
 		defer share.release(buf)
 		if err != nil {
-			return Object{}, err
+			return Result{}, err
 		}
 		return m.putWhole(ctx, buf[:n], body.Info)
 	}
@@ -87,14 +87,14 @@ func (m *mirror) stream(ctx context.Context, body *link.Body) (Object, error) {
 	}
 	if t.upload, err = m.a.createUpload(ctx, m.job.Key, m.attributes("video/mp4", m.job.Filename, "")); err != nil {
 		share.release(buf)
-		return Object{}, err
+		return Result{}, err
 	}
 	return t.finish(ctx)
 }
 
 // finish runs the transfer to its end and completes it; or, when it failed in a
 // way that going on cannot mend, gives the upload up.
-func (t *transfer) finish(ctx context.Context) (Object, error) {
+func (t *transfer) finish(ctx context.Context) (Result, error) {
 	m := t.m
 	if t.share == nil {
 		t.share = m.a.buffers.join(m.a.opts.PartsPerFile)
@@ -103,7 +103,7 @@ func (t *transfer) finish(ctx context.Context) (Object, error) {
 	t.pace = newPacer(t.share, m.a.opts.PartsPerFile)
 	v, err := t.run(ctx)
 	if err == nil {
-		var obj Object
+		var obj Result
 		if obj, err = t.complete(ctx, v); err == nil {
 			t.closeTrack()
 			m.a.dropRecord(ctx, m.job.Key)
@@ -113,7 +113,7 @@ func (t *transfer) finish(ctx context.Context) (Object, error) {
 	t.closeTrack()
 	if t.resumed && isStale(err) {
 		m.a.abortUpload(ctx, m.job.Key, t.upload)
-		return Object{}, fmt.Errorf("%w: %w", errUploadGone, err)
+		return Result{}, fmt.Errorf("%w: %w", errUploadGone, err)
 	}
 	if t.track == nil || errors.Is(err, ErrContent) || errors.Is(err, errNoRanges) {
 		m.a.abortUpload(ctx, m.job.Key, t.upload)
@@ -121,7 +121,7 @@ func (t *transfer) finish(ctx context.Context) (Object, error) {
 			m.a.dropRecord(context.WithoutCancel(ctx), m.job.Key)
 		}
 	}
-	return Object{}, err
+	return Result{}, err
 }
 
 func (t *transfer) closeTrack() {
@@ -303,12 +303,12 @@ func (t *transfer) again(ctx context.Context, n int, buf []byte) error {
 }
 
 // complete makes the object of what is proven and asks S3 for it again.
-func (t *transfer) complete(ctx context.Context, v verdict) (Object, error) {
+func (t *transfer) complete(ctx context.Context, v verdict) (Result, error) {
 	m := t.m
 	parts := make([]sentPart, len(t.sent))
 	for n, p := range t.sent {
 		if n >= len(parts) {
-			return Object{}, fmt.Errorf("part %d is missing", len(parts))
+			return Result{}, fmt.Errorf("part %d is missing", len(parts))
 		}
 		parts[n] = p
 	}
@@ -325,7 +325,7 @@ func (t *transfer) complete(ctx context.Context, v verdict) (Object, error) {
 		if obj, lerr := t.lost(ctx, v, err); lerr == nil {
 			return obj, nil
 		}
-		return Object{}, err
+		return Result{}, err
 	}
 	obj, err := m.confirm(ctx, m.job.Key, v, written{etag: etag})
 	if err == nil {
@@ -336,14 +336,14 @@ func (t *transfer) complete(ctx context.Context, v verdict) (Object, error) {
 
 // lost looks whether the key holds this very file after a completion that did
 // not succeed, or did not seem to. A missing upload never means success by itself.
-func (t *transfer) lost(ctx context.Context, v verdict, cause error) (Object, error) {
+func (t *transfer) lost(ctx context.Context, v verdict, cause error) (Result, error) {
 	m := t.m
 	st, exists, err := m.a.head(ctx, m.job.Key)
 	if err != nil {
-		return Object{}, err
+		return Result{}, err
 	}
 	if !exists {
-		return Object{}, cause
+		return Result{}, cause
 	}
 	if errors.Is(cause, errKeyTaken) {
 		m.a.abortUpload(ctx, m.job.Key, t.upload)

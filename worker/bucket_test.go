@@ -20,7 +20,7 @@ type countingArchive struct {
 	asked, probes atomic.Int64
 }
 
-func (a *countingArchive) Mirror(ctx context.Context, job storage.Job) (storage.Object, error) {
+func (a *countingArchive) Mirror(ctx context.Context, job storage.Job) (storage.Result, error) {
 	a.asked.Add(1)
 	return a.Archive.Mirror(ctx, job)
 }

@@ -141,7 +141,7 @@ func (a deadlyArchive) PutReceipt(ctx context.Context, r storage.Receipt) error 
 	return err
 }
 
-func (a deadlyArchive) Mirror(ctx context.Context, job storage.Job) (storage.Object, error) {
+func (a deadlyArchive) Mirror(ctx context.Context, job storage.Job) (storage.Result, error) {
 	if a.moment == midMirror {
 		job.Progress = func(done, _ int64) {
 			if done > 0 {

@@ -51,7 +51,7 @@ type armed struct {
 	last string // export
 }
 
-func (a *armed) Mirror(ctx context.Context, job storage.Job) (storage.Object, error) {
+func (a *armed) Mirror(ctx context.Context, job storage.Job) (storage.Result, error) {
 	o, err := a.Archive.Mirror(ctx, job)
 	if job.Export != a.last {
 		a.last = job.Export

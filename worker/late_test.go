@@ -126,7 +126,7 @@ type failingTransfers struct {
 	failed chan struct{}
 }
 
-func (a *failingTransfers) Mirror(ctx context.Context, job storage.Job) (storage.Object, error) {
+func (a *failingTransfers) Mirror(ctx context.Context, job storage.Job) (storage.Result, error) {
 	object, err := a.Archive.Mirror(ctx, job)
 	if err != nil {
 		a.once.Do(func() { close(a.failed) })

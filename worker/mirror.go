@@ -99,16 +99,16 @@ func (w *Worker) transfer(ctx context.Context, r *export.Record, c *export.Clip)
 	if cut.Err() != nil && thumb == nil && w.Draining() {
 		return errStopping // the clip is found in S3 by the next run
 	}
-	return w.clipDone(ctx, r, c, object, thumb, warning)
+	return w.clipDone(ctx, r, c, object.Object, thumb, warning)
 }
 
-func (w *Worker) clipDone(ctx context.Context, r *export.Record, c *export.Clip, object storage.Object, thumb *export.Object, warning string) error {
+func (w *Worker) clipDone(ctx context.Context, r *export.Record, c *export.Clip, object export.Object, thumb *export.Object, warning string) error {
 	ctx, cancel := w.toTheEnd(ctx)
 	defer cancel()
 	w.log.Info("clip archived", logkey.Export, r.ID, logkey.Clip, c.Idx, logkey.Key, object.Key, logkey.Size, object.Size)
 	id, task, idx, round := r.ID, r.ExportTaskID, c.Idx, c.Round
 	r, err := w.persistClip(ctx, id, idx, func(r *export.Record) error {
-		return r.ClipDone(w.now(), task, idx, round, objectOf(object), thumb, warning)
+		return r.ClipDone(w.now(), task, idx, round, object, thumb, warning)
 	})
 	if err != nil {
 		return w.leave(ctx, r, err)
@@ -165,14 +165,7 @@ func (w *Worker) thumbnail(ctx context.Context, r *export.Record, c *export.Clip
 		w.log.Warn("a thumbnail could not be archived", logkey.Export, r.ID, logkey.Clip, c.Idx, logkey.Error, fault.SentenceOf(err))
 		return nil, why
 	}
-	o := objectOf(object)
-	return &o, ""
-}
-
-func objectOf(o storage.Object) export.Object {
-	return export.Object{
-		Key: o.Key, Size: o.Size, SHA256: o.SHA256, CRC32: o.CRC32, ContentType: o.ContentType, Proofs: o.Proofs,
-	}
+	return &object.Object, ""
 }
 
 // transferFailed records why a clip is not archived yet and what follows.

@@ -29,9 +29,9 @@ func refuse(left *atomic.Int64) error {
 	return nil
 }
 
-func (a *brokenArchive) Mirror(ctx context.Context, job storage.Job) (storage.Object, error) {
+func (a *brokenArchive) Mirror(ctx context.Context, job storage.Job) (storage.Result, error) {
 	if err := refuse(&a.mirrors); err != nil {
-		return storage.Object{}, err
+		return storage.Result{}, err
 	}
 	return a.Archive.Mirror(ctx, job)
 }

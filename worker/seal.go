@@ -100,20 +100,12 @@ func manifestOf(r *export.Record, now time.Time) storage.Manifest {
 		c := r.Clips[idx]
 		clip := storage.ManifestClip{ // tags are a list, also where the provider gave none
 			Idx: idx, Title: c.Title, Desc: c.Desc, Tags: append([]string{}, c.Tags...), Score: c.Score, BeginMS: c.BeginMS, EndMS: c.EndMS,
-			Warning: c.Warning, ManifestFile: manifestFile(c.Object, c.ArchivedAt),
+			Warning: c.Warning, ManifestFile: storage.ManifestFile{Object: c.Object, ArchivedAt: c.ArchivedAt.UTC()},
 		}
 		if c.Thumb != nil {
-			thumb := manifestFile(*c.Thumb, c.ArchivedAt)
-			clip.Thumbnail = &thumb
+			clip.Thumbnail = &storage.ManifestFile{Object: *c.Thumb, ArchivedAt: c.ArchivedAt.UTC()}
 		}
 		m.Clips = append(m.Clips, clip)
 	}
 	return m
-}
-
-func manifestFile(o export.Object, archivedAt time.Time) storage.ManifestFile {
-	return storage.ManifestFile{
-		Key: o.Key, Size: o.Size, SHA256: o.SHA256, CRC32: o.CRC32, ContentType: o.ContentType,
-		ArchivedAt: archivedAt.UTC(), Proofs: o.Proofs,
-	}
 }

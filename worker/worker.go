@@ -48,7 +48,7 @@ type Gate interface {
 
 // Archive is where clips, receipts and manifests go, see package storage.
 type Archive interface {
-	Mirror(ctx context.Context, job storage.Job) (storage.Object, error)
+	Mirror(ctx context.Context, job storage.Job) (storage.Result, error)
 	Folder(projectID, exportTaskID string) string
 	PutReceipt(ctx context.Context, r storage.Receipt) error
 	Receipt(ctx context.Context, id string) (storage.Receipt, bool, error)

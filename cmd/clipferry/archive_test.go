@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
+	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/redistest"
@@ -88,9 +89,9 @@ func (b *bench) archived(ctx context.Context, id string, content []byte) (key st
 	b.put(key, content)
 	manifest, err := b.archive.PutManifest(ctx, storage.Manifest{
 		ID: id, ProjectID: "p", ExportTaskID: "task-" + id, Request: json.RawMessage(`{"project_id":"p"}`),
-		Answer: json.RawMessage(`{"status":"SUCCEEDED"}`), Clips: []storage.ManifestClip{{ManifestFile: storage.ManifestFile{
+		Answer: json.RawMessage(`{"status":"SUCCEEDED"}`), Clips: []storage.ManifestClip{{ManifestFile: storage.ManifestFile{Object: export.Object{
 			Key: key, Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:]),
-		}}},
+		}}}},
 	})
 	if err != nil {
 		b.t.Fatal(err)

@@ -23,7 +23,7 @@ func (receipts) ManifestKey(project, task string) string { return project + "/" 
 
 // ReadManifest knows the manifest of task-d.
 func (receipts) ReadManifest(_ context.Context, key string) (storage.Manifest, bool, error) {
-	m := storage.Manifest{Clips: []storage.ManifestClip{{Idx: 2, ManifestFile: storage.ManifestFile{Key: "k", Size: 5}}}}
+	m := storage.Manifest{Clips: []storage.ManifestClip{{Idx: 2, ManifestFile: storage.ManifestFile{Object: export.Object{Key: "k", Size: 5}}}}}
 	return m, key == "p/task-d", nil
 }
 

@@ -149,12 +149,13 @@ type Clip struct {
 	ArchivedAt time.Time `json:"archived_at,omitzero"`
 }
 
-// Object is a file in S3 as it was proven.
+// Object is a file in S3 as it was proven: what storage returns, what the ledger
+// keeps and what the manifest lists.
 type Object struct {
 	Key         string   `json:"key"`
 	Size        int64    `json:"size"`
-	SHA256      string   `json:"sha256"` // hex
-	CRC32       string   `json:"crc32,omitempty"`
+	SHA256      string   `json:"sha256"`          // hex
+	CRC32       string   `json:"crc32,omitempty"` // base64, as S3 has it; empty when not known
 	ContentType string   `json:"content_type,omitempty"`
 	Proofs      []string `json:"proofs,omitempty"` // the checks that applied
 }

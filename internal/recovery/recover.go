@@ -120,19 +120,12 @@ func ArchivedClips(m storage.Manifest) []export.Clip {
 	for _, c := range m.Clips {
 		clip := export.Clip{
 			Idx: c.Idx, Title: c.Title, Desc: c.Desc, Tags: c.Tags, Score: c.Score, BeginMS: c.BeginMS, EndMS: c.EndMS,
-			Warning: c.Warning, ArchivedAt: c.ArchivedAt, Object: objectIn(c.ManifestFile),
+			Warning: c.Warning, ArchivedAt: c.ArchivedAt, Object: c.Object,
 		}
 		if c.Thumbnail != nil {
-			thumb := objectIn(*c.Thumbnail)
-			clip.Thumb = &thumb
+			clip.Thumb = &c.Thumbnail.Object
 		}
 		clips = append(clips, clip)
 	}
 	return clips
-}
-
-func objectIn(f storage.ManifestFile) export.Object {
-	return export.Object{
-		Key: f.Key, Size: f.Size, SHA256: f.SHA256, CRC32: f.CRC32, ContentType: f.ContentType, Proofs: f.Proofs,
-	}
 }

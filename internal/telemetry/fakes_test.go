@@ -101,13 +101,13 @@ type archive struct {
 	receipts  map[string]storage.Receipt
 }
 
-func (a *archive) Mirror(_ context.Context, job storage.Job) (storage.Object, error) {
+func (a *archive) Mirror(_ context.Context, job storage.Job) (storage.Result, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.transfers++; a.transfers == 1 {
-		return storage.Object{}, errors.New("the network went away")
+		return storage.Result{}, errors.New("the network went away")
 	}
-	return storage.Object{Key: job.Key, Size: 1000, Fetched: 1000, SHA256: "00"}, nil
+	return storage.Result{Object: export.Object{Key: job.Key, Size: 1000, SHA256: "00"}, Fetched: 1000}, nil
 }
 
 func (a *archive) Folder(project, task string) string { return project + "/" + task + "/" }
