@@ -44,7 +44,7 @@ func (m *mirror) confirm(ctx context.Context, key string, v verdict, w written) 
 	}
 	if w.found && !st.is(v) && !st.mine(v, w) {
 		// somebody else's, or another rendering of ours: it was proven before it was completed
-		return m.adopt(ctx, key, st, nil)
+		return m.reuseObject(ctx, key, st, nil)
 	}
 	v.proofs = slices.Clone(v.proofs)
 	if !w.found {
@@ -61,7 +61,7 @@ func (m *mirror) confirm(ctx context.Context, key string, v verdict, w written) 
 	}
 	switch {
 	case wrong && !st.mine(v, w):
-		return m.adopt(ctx, key, st, nil)
+		return m.reuseObject(ctx, key, st, nil)
 	case wrong:
 		return Result{}, m.reject(ctx, key, st, v)
 	}

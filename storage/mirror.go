@@ -190,7 +190,7 @@ func (m *mirror) look(ctx context.Context, rec *record) (Result, bool, error) {
 	if err != nil || !exists {
 		return Result{}, false, err
 	}
-	obj, err := m.adopt(ctx, m.job.Key, st, rec)
+	obj, err := m.reuseObject(ctx, m.job.Key, st, rec)
 	return obj, true, err
 }
 
