@@ -16,16 +16,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hibiken/asynq"
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/redistest"
 	"github.com/clipferry/clipferry/internal/telemetry"
 	"github.com/clipferry/clipferry/internal/units"
-	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
 )
 
@@ -38,9 +37,8 @@ func (ledger) Counts(context.Context) (map[export.State]int64, error) { return n
 
 type queues struct{}
 
-func (queues) Queues() ([]string, error)                     { return tasks.Queues(), nil }
-func (queues) GetQueueInfo(string) (*asynq.QueueInfo, error) { return &asynq.QueueInfo{}, nil }
-func (queues) Status(context.Context) (budget.Status, error) { return budget.Status{}, nil }
+func (queues) Depths(context.Context, []string) (map[string]queue.Depth, error) { return nil, nil }
+func (queues) Status(context.Context) (budget.Status, error)                    { return budget.Status{}, nil }
 
 func (queues) Today(context.Context, time.Time) (units.Day, error) {
 	return units.Day{}, nil

@@ -24,7 +24,7 @@ type Client struct {
 	headers   func(context.Context) map[string]string
 
 	mu        sync.Mutex
-	announced map[string]time.Time // queues, by when; of exports without a JobID
+	published map[string]time.Time // queues, by when; of exports without a JobID
 }
 
 // Option changes a [Client] that is being made.
@@ -55,7 +55,7 @@ func NewClientFromRedis(rdb redis.UniversalClient, opts ...Option) *Client {
 		queue:     asynq.NewClientFromRedisClient(rdb),
 		inspector: asynq.NewInspectorFromRedisClient(rdb),
 		headers:   func(context.Context) map[string]string { return nil },
-		announced: map[string]time.Time{},
+		published: map[string]time.Time{},
 	}
 	for _, opt := range opts {
 		opt(c)
@@ -98,11 +98,11 @@ const maxLooks = 5
 // task may be our own from an attempt whose answer was lost.
 func (c *Client) enqueueNew(ctx context.Context, e Export, id string) (string, error) {
 	if e.JobID == "" {
-		c.announce(ctx, queueOf(e))
+		c.publish(ctx, queueOf(e))
 	}
 	headers := map[string]string{HeaderEnqueuedAt: time.Now().UTC().Format(time.RFC3339Nano)}
 	maps.Copy(headers, c.headers(ctx))
-	task := NewSubmit(e, id, WithHeaders(headers))
+	task := NewTask(e, id, headers)
 	for range maxLooks {
 		_, err := c.queue.EnqueueContext(ctx, task)
 		if err == nil {
@@ -123,22 +123,20 @@ func (c *Client) enqueueNew(ctx context.Context, e Export, id string) (string, e
 	return id, fmt.Errorf("enqueue export %s: its task comes and goes; try again", id)
 }
 
-func queueOf(e Export) string { return AccountQueue(QueueFor(e.Priority), e.Account) }
+// publishEvery is how often a client publishes a queue that it fills.
+const publishEvery = time.Second
 
-// announceEvery is how often a client announces a queue that it fills.
-const announceEvery = time.Second
-
-// announce announces the queue unless that was done a moment ago. If it fails,
+// publish publishes the queue unless that was done a moment ago. If it fails,
 // the next one or the sweeper of a worker does it.
-func (c *Client) announce(ctx context.Context, queue string) {
+func (c *Client) publish(ctx context.Context, queue string) {
 	c.mu.Lock()
-	recent := time.Since(c.announced[queue]) < announceEvery
+	recent := time.Since(c.published[queue]) < publishEvery
 	if !recent {
-		c.announced[queue] = time.Now()
+		c.published[queue] = time.Now()
 	}
 	c.mu.Unlock()
 	if !recent {
-		_ = Announce(ctx, c.rdb, queue)
+		_ = PublishQueues(ctx, c.rdb, queue)
 	}
 }
 
@@ -192,7 +190,7 @@ func (c *Client) known(ctx context.Context, e Export) (bool, error) {
 
 // digestInLedger returns the digest that the record has under the JobID. It is
 // empty where the id was used up by a task that was malformed. On the way, for
-// no further round trip, the export's queue is announced: else the next look,
+// no further round trip, the export's queue is published: else the next look,
 // into the queues, might not see it.
 func (c *Client) digestInLedger(ctx context.Context, e Export) (string, bool, error) {
 	var digest *redis.StringCmd
@@ -234,21 +232,11 @@ func (c *Client) digestInQueue(ctx context.Context, wanted Export) (string, bool
 // queue: waiting, or taken up by a worker and not yet finished with. One that
 // asynq has archived waits for nothing. A request that is malformed is a [Faults].
 func (c *Client) Queued(ctx context.Context, id string) (Export, bool, error) {
-	e, found, err := c.queuedIn(ctx, id, SubmitQueues())
-	if found || err != nil {
-		return e, found, err
-	}
-	// Asked only now: a task that somebody put into the wrong queue moves from
-	// the plain one to its account's.
 	there, err := c.inspector.Queues()
 	if err != nil {
 		return Export{}, false, fmt.Errorf("list the queues: %w", err)
 	}
-	return c.queuedIn(ctx, id, OwnedQueues(there))
-}
-
-func (c *Client) queuedIn(ctx context.Context, id string, queues []string) (Export, bool, error) {
-	for _, queue := range queues {
+	for _, queue := range submitQueues(there) {
 		if err := ctx.Err(); err != nil { // the inspector takes no context
 			return Export{}, false, err
 		}

@@ -214,7 +214,7 @@ func TestQueuesAreAnnouncedAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.mu.Lock()
-		c.announced[QueueFor(priority)] = time.Now().Add(-announceEvery)
+		c.published[QueueFor(priority)] = time.Now().Add(-publishEvery)
 		c.mu.Unlock()
 		if !listed(priority) {
 			t.Errorf("queue %s fills unseen", QueueFor(priority))

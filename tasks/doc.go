@@ -1,8 +1,7 @@
 // Package tasks is what a producer imports to have clips exported and archived:
 // the request ([Export]), its validation, and a [Client] that puts it in the
-// queue. It also names the task types, queues and payloads that clipferry's own
-// worker schedules. It does no work itself and knows neither the provider's
-// HTTP API nor S3, so it stays light: the standard library, asynq and go-redis.
+// queue. It does no work itself and knows neither the provider's HTTP API nor S3,
+// so it stays light: the standard library, asynq and go-redis.
 //
 // A Go service enqueues in three lines:
 //
@@ -17,7 +16,7 @@
 //	type     export:submit
 //	queue    clipferry-submit (or clipferry-submit-high, clipferry-submit-low); with
 //	         "account":"eu", better clipferry-submit.eu and so on: in the plain queue it
-//	         is found, and moved, only when its turn comes among the default account's
+//	         joins its account only when its turn comes among the default account's
 //	TaskID   submit:<id>, the id 1–128 of [A-Za-z0-9._:-], the producer's own idempotency key
 //	options  MaxRetry 25, Timeout 24h (it waits for its turn inside the handler)
 //	payload  the request body of the Clips Export API, JSON, at most 64 KiB, plus
@@ -33,19 +32,4 @@
 // A producer that leaves the TaskID to Asynq gets job_id as the id, or else the
 // TaskID that Asynq chose. A payload that is wrong ends as a failed export whose
 // error names every fault.
-//
-// # Tasks
-//
-// Only the first task of an export carries the request. Every later one holds
-// the export's id and a step number, because the ledger, not the queue, knows
-// what is to be done:
-//
-//	export:submit  submit:<id>               the request                 clipferry-submit*
-//	export:submit  resubmit:<id>:<round>     {"id","round"}              clipferry-front*
-//	export:poll    poll:<id>:<n>             {"id","n"}                  clipferry-poll
-//	export:mirror  mirror:<id>:<idx>:<round> {"id","idx","round"}        clipferry-mirror, clipferry-urgent,
-//	                                                                     clipferry-bulk
-//	export:seal    seal:<id>:<round>         {"id","round"}              clipferry-seal
-//	export:notify  notify:<event>:<n>        the event, see package
-//	                                         internal/notify             clipferry-notify
 package tasks

@@ -3,7 +3,6 @@ package tasks
 import (
 	"crypto/rand"
 	"encoding/base32"
-	"strconv"
 	"strings"
 )
 
@@ -56,24 +55,5 @@ func LedgerKey(id string) string { return "clipferry:{" + id + "}" }
 // LedgerDigest is the field of the record that says which body the id stands for.
 const LedgerDigest = "digest"
 
-// Every task ID starts with its step, because asynq wants them unique across
-// the queues of one server. Numbers stand last, so that an id with colons in it
-// stays unambiguous.
-const submitPrefix = "submit:"
-
-// SubmitTaskID is the TaskID of an export's first submit.
-func SubmitTaskID(id string) string { return submitPrefix + id }
-
-// ResubmitTaskID is the TaskID of a later submit; rounds count from 1.
-func ResubmitTaskID(id string, round int) string { return "resubmit:" + id + ":" + strconv.Itoa(round) }
-
-// PollTaskID is the TaskID of the nth read; reads count from 1.
-func PollTaskID(id string, n int) string { return "poll:" + id + ":" + strconv.Itoa(n) }
-
-// MirrorTaskID is the TaskID of the clip's transfer in that round.
-func MirrorTaskID(id string, idx, round int) string {
-	return "mirror:" + id + ":" + strconv.Itoa(idx) + ":" + strconv.Itoa(round)
-}
-
-// SealTaskID is the TaskID of the sealing in that round.
-func SealTaskID(id string, round int) string { return "seal:" + id + ":" + strconv.Itoa(round) }
+// SubmitTaskID is the TaskID of an export's first task.
+func SubmitTaskID(id string) string { return "submit:" + id }

@@ -9,36 +9,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The task types.
-const (
-	TypeSubmit = "export:submit"
-	TypePoll   = "export:poll"
-	TypeMirror = "export:mirror"
-	TypeSeal   = "export:seal"
-	// TypeNotify calls a producer's webhook.
-	TypeNotify = "export:notify"
-)
+// TypeSubmit is the type of an export's first task.
+const TypeSubmit = "export:submit"
 
-// The queues, named so that an operator sees the flow at a glance.
+// The queues of new exports, by priority.
 const (
-	// QueueFront holds exports that already had a turn: they go before new ones.
-	QueueFront = "clipferry-front"
-	// QueueSubmitHigh, QueueSubmit and QueueSubmitLow hold new exports by priority.
 	QueueSubmitHigh = "clipferry-submit-high"
 	QueueSubmit     = "clipferry-submit"
 	QueueSubmitLow  = "clipferry-submit-low"
-	// QueuePoll holds the reads of running exports.
-	QueuePoll = "clipferry-poll"
-	// QueueMirror and QueueUrgent hold transfers; urgent are those near their deadline.
-	QueueMirror = "clipferry-mirror"
-	QueueUrgent = "clipferry-urgent"
-	// QueueBulk holds the transfers of what makes an export a large one, so that
-	// thousands of clips do not stand before everybody else's.
-	QueueBulk = "clipferry-bulk"
-	// QueueSeal holds what writes manifests.
-	QueueSeal = "clipferry-seal"
-	// QueueNotify holds the calls of producers' webhooks.
-	QueueNotify = "clipferry-notify"
 )
 
 // The priorities of [Export.Priority].
@@ -47,15 +25,6 @@ const (
 	PriorityNormal = "normal"
 	PriorityLow    = "low"
 )
-
-// Queues returns the names of all queues, in the order of an export's way.
-func Queues() []string {
-	return append(OrderQueues(), QueuePoll, QueueMirror, QueueUrgent, QueueBulk, QueueSeal, QueueNotify)
-}
-
-// OrderQueues returns the queues that exports are ordered from at the provider, in
-// the order in which they are served: [QueueFront], then [SubmitQueues].
-func OrderQueues() []string { return append([]string{QueueFront}, SubmitQueues()...) }
 
 // SubmitQueues returns the queues that producers enqueue to, by falling priority.
 func SubmitQueues() []string {
@@ -77,16 +46,16 @@ func QueueFor(priority string) string {
 // asynqQueues is the set in which asynq keeps the names of all queues.
 const asynqQueues = "asynq:queues"
 
-// Announce enters queues into asynq's list of them. Whatever looks up or lists
+// PublishQueues enters queues into asynq's list of them. Whatever looks up or lists
 // tasks goes by that list, and asynq's clients enter a queue only once in their
 // lives: after a Redis that lost everything, the queues would fill unseen.
-func Announce(ctx context.Context, rdb redis.UniversalClient, queues ...string) error {
+func PublishQueues(ctx context.Context, rdb redis.UniversalClient, queues ...string) error {
 	names := make([]any, len(queues))
 	for i, queue := range queues {
 		names[i] = queue
 	}
 	if err := rdb.SAdd(ctx, asynqQueues, names...).Err(); err != nil {
-		return fmt.Errorf("announce the queues: %w", err)
+		return fmt.Errorf("publish the queues: %w", err)
 	}
 	return nil
 }
@@ -114,15 +83,18 @@ func SplitQueue(name string) (queue, account string) {
 	return queue, account
 }
 
-// OwnedQueues returns those of the names that are submit queues of a named
-// account, [QueueFront]'s included.
-func OwnedQueues(names []string) []string {
-	var owned []string
+// queueOf returns the queue that an export waits in.
+func queueOf(e Export) string { return AccountQueue(QueueFor(e.Priority), e.Account) }
+
+// submitQueues returns [SubmitQueues] and those of the names that are a named
+// account's.
+func submitQueues(names []string) []string {
+	all := SubmitQueues()
 	for _, name := range names {
 		queue, account := SplitQueue(name)
-		if account != DefaultAccount && slices.Contains(OrderQueues(), queue) {
-			owned = append(owned, name)
+		if account != DefaultAccount && slices.Contains(SubmitQueues(), queue) {
+			all = append(all, name)
 		}
 	}
-	return owned
+	return all
 }

@@ -7,9 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/hibiken/asynq"
-
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/internal/units"
 	"github.com/clipferry/clipferry/tasks"
@@ -77,7 +76,7 @@ func (w *Worker) accountNames() []string {
 // looked into when all have something.
 func submitQueues(account string) map[string]int {
 	return map[string]int{
-		tasks.AccountQueue(tasks.QueueFront, account):      64,
+		tasks.AccountQueue(queue.Front, account):           64,
 		tasks.AccountQueue(tasks.QueueSubmitHigh, account): 16,
 		tasks.AccountQueue(tasks.QueueSubmit, account):     4,
 		tasks.AccountQueue(tasks.QueueSubmitLow, account):  1,
@@ -86,36 +85,7 @@ func submitQueues(account string) map[string]int {
 
 // queues are all that this worker serves.
 func (w *Worker) queues() []string {
-	queues := tasks.Queues()
-	for _, name := range w.accountNames() {
-		for queue := range submitQueues(name) {
-			queues = append(queues, queue)
-		}
-	}
-	return queues
-}
-
-// move brings an export that a producer put into the wrong account's queue to
-// its own, and reports whether it did.
-func (w *Worker) move(ctx context.Context, s tasks.Submit, t *asynq.Task) (bool, error) {
-	queue, ok := asynq.GetQueueName(ctx)
-	if !ok || !s.RequestGiven {
-		return false, nil
-	}
-	own := tasks.AccountQueue(tasks.QueueFor(s.Request.Priority), s.Request.Account)
-	if _, account := tasks.SplitQueue(own); account == accountOf(queue) {
-		return false, nil
-	}
-	if err := w.queue.Add(ctx, tasks.NewSubmit(s.Request, s.ID, tasks.WithHeaders(t.Headers()))); err != nil {
-		return false, fmt.Errorf("move export %s to the queue %s: %w", s.ID, own, err)
-	}
-	w.log.Debug("export moved to the queue of its account", logkey.Export, s.ID, "queue", own)
-	return true, nil
-}
-
-func accountOf(queue string) string {
-	_, account := tasks.SplitQueue(queue)
-	return account
+	return queue.All(w.accountNames()...)
 }
 
 // heldUntil returns when the account may spend again, the zero time for now.

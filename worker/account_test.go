@@ -14,6 +14,7 @@ import (
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/units"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
@@ -157,7 +158,8 @@ func TestAnAccountThatIsGoneIsSaid(t *testing.T) {
 	rec.Round = 1
 	_, err = r.ledger.Create(t.Context(), rec)
 	must(t, err)
-	_, err = asynq.NewClientFromRedisClient(r.rdb).Enqueue(tasks.NewResubmit(id, 1, tasks.QueueFront, time.Time{}))
+	_, err = asynq.NewClientFromRedisClient(r.rdb).Enqueue(asynq.NewTask(tasks.TypeSubmit, fmt.Appendf(nil, `{"id":%q,"round":1}`, id)),
+		asynq.TaskID("resubmit:"+id+":1"), asynq.Queue(queue.Front))
 	must(t, err)
 	delete(r.options.Accounts, "eu")
 	stop := r.work()

@@ -15,6 +15,7 @@ import (
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
 )
@@ -149,14 +150,14 @@ func TestADeadLetterBehindAThousandOthersIsRecorded(t *testing.T) {
 	inspector := asynq.NewInspectorFromRedisClient(r.rdb)
 	client := asynq.NewClientFromRedisClient(r.rdb)
 	for range 1000 {
-		info, err := client.Enqueue(asynq.NewTask(tasks.TypePoll, []byte("{}")), asynq.Queue(tasks.QueuePoll))
+		info, err := client.Enqueue(asynq.NewTask(queue.TypePoll, []byte("{}")), asynq.Queue(queue.Poll))
 		must(t, err)
-		must(t, inspector.ArchiveTask(tasks.QueuePoll, info.ID))
+		must(t, inspector.ArchiveTask(queue.Poll, info.ID))
 	}
 	time.Sleep(1100 * time.Millisecond) // asynq sorts dead letters by whole seconds
 	rec, err := r.ledger.Load(t.Context(), id)
 	must(t, err)
-	must(t, inspector.ArchiveTask(tasks.QueuePoll, tasks.PollTaskID(id, rec.Step)))
+	must(t, inspector.ArchiveTask(queue.Poll, queue.Of(rec, export.Step{Kind: export.StepPoll, N: rec.Step}).ID))
 	must(t, r.rdb.Del(t.Context(), sweepLease).Err())
 	r.work()
 	r.awaitState(id, export.Failed)
@@ -177,7 +178,7 @@ func TestDeadLettersAreRecordedAfterAFlush(t *testing.T) {
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		queues, err := inspector.Queues()
 		must(t, err)
-		if slices.Contains(queues, tasks.QueuePoll) {
+		if slices.Contains(queues, queue.Poll) {
 			return
 		}
 		if time.Now().After(deadline) {

@@ -15,6 +15,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -72,7 +73,7 @@ func TestNoSecretIsInATaskOrInTheView(t *testing.T) {
 	text, _ := json.Marshal(rec.View())
 	inspector := asynq.NewInspectorFromRedisClient(r.rdb)
 	var all []*asynq.TaskInfo
-	for _, q := range tasks.Queues() {
+	for _, q := range queue.All() {
 		for _, list := range []func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error){
 			inspector.ListScheduledTasks, inspector.ListPendingTasks, inspector.ListRetryTasks, inspector.ListActiveTasks,
 		} {
@@ -106,8 +107,8 @@ func TestATaskThatAsynqGaveUpIsRecorded(t *testing.T) {
 	rec, err := r.ledger.Load(t.Context(), id)
 	must(t, err)
 	inspector := asynq.NewInspectorFromRedisClient(r.rdb)
-	taskID := tasks.PollTaskID(id, rec.Step)
-	if err := inspector.ArchiveTask(tasks.QueuePoll, taskID); err != nil {
+	taskID := queue.Of(rec, export.Step{Kind: export.StepPoll, N: rec.Step}).ID
+	if err := inspector.ArchiveTask(queue.Poll, taskID); err != nil {
 		t.Fatalf("archive %s: %v", taskID, err)
 	}
 	must(t, r.rdb.Del(t.Context(), sweepLease).Err()) // sweep at once

@@ -12,9 +12,9 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
-	"github.com/clipferry/clipferry/tasks"
 )
 
 // maxBadBodies is how often the content of a clip may turn out not to be the
@@ -25,7 +25,7 @@ const maxBadBodies = 8
 // mirror carries one clip from its link into S3.
 func (w *Worker) mirror(ctx context.Context, t *asynq.Task) error {
 	taskID, _ := asynq.GetTaskID(ctx)
-	m, err := tasks.ParseMirror(t.Payload())
+	m, err := queue.Parse(taskID, t.Type(), t.Payload())
 	if err != nil {
 		return w.malformed(ctx, taskID, "", err)
 	}
@@ -41,11 +41,11 @@ func (w *Worker) mirror(ctx context.Context, t *asynq.Task) error {
 	defer stop()
 
 	for {
-		r, err := w.o.Ledger.LoadClip(kept, m.ID, m.Idx)
+		r, err := w.o.Ledger.LoadClip(kept, m.ID, m.Clip)
 		if err != nil {
 			return w.notLoaded(m.ID, err)
 		}
-		if !mirrorDue(r, m) {
+		if !export.IsDue(r, m.Step) {
 			return w.ensureAll(ctx, m.ID)
 		}
 		waited, err := w.waitWithClip(kept, r)
@@ -53,7 +53,7 @@ func (w *Worker) mirror(ctx context.Context, t *asynq.Task) error {
 			return err
 		}
 		if !waited { // else the record may be another by now
-			return w.transfer(kept, r, r.Clips[m.Idx])
+			return w.transfer(kept, r, r.Clips[m.Clip])
 		}
 	}
 }
@@ -73,12 +73,6 @@ func (w *Worker) waitWithClip(ctx context.Context, r *export.Record) (waited boo
 	default: // the lease is lost: another run goes on
 		return waited, errBusy
 	}
-}
-
-func mirrorDue(r *export.Record, m tasks.Mirror) bool {
-	c := r.Clips[m.Idx]
-	return (r.State == export.Rendering || r.State == export.Mirroring) &&
-		c != nil && c.State == export.ClipReady && c.Round == m.Round
 }
 
 // transfer moves the clip. A stop cuts it: what S3 has by then stays, and

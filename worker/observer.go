@@ -10,6 +10,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/queue"
 )
 
 // Observer watches the worker at work, for metrics and traces. It decides
@@ -122,7 +123,8 @@ func runOf(ctx context.Context, t *asynq.Task) Run {
 	run.TaskID, _ = asynq.GetTaskID(ctx)
 	run.Queue, _ = asynq.GetQueueName(ctx)
 	run.Retried, _ = asynq.GetRetryCount(ctx)
-	run.Export = exportOf(run.TaskID, t.Type(), t.Payload())
+	s, _ := queue.Parse(run.TaskID, t.Type(), t.Payload())
+	run.Export = s.ID
 	return run
 }
 

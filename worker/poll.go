@@ -11,15 +11,15 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
-	"github.com/clipferry/clipferry/tasks"
 )
 
 // poll reads a running export once, when it is worth a request, and schedules
 // the next step.
 func (w *Worker) poll(ctx context.Context, t *asynq.Task) error {
 	taskID, _ := asynq.GetTaskID(ctx)
-	p, err := tasks.ParsePoll(t.Payload())
+	p, err := queue.Parse(taskID, t.Type(), t.Payload())
 	if err != nil {
 		return w.malformed(ctx, taskID, "", err)
 	}
@@ -27,7 +27,7 @@ func (w *Worker) poll(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return w.notLoaded(p.ID, err)
 	}
-	if !pollDue(r, p.N) {
+	if !export.IsDue(r, p.Step) {
 		return w.ensureAll(ctx, p.ID)
 	}
 	account, err := w.account(r)
@@ -48,14 +48,12 @@ func (w *Worker) poll(ctx context.Context, t *asynq.Task) error {
 		w.endTurn(ctx, turn, budget.Outcome{Result: budget.NotSent})
 		return w.notLoaded(p.ID, err)
 	}
-	if !pollDue(r, p.N) {
+	if !export.IsDue(r, p.Step) {
 		w.endTurn(ctx, turn, budget.Outcome{Result: budget.NotSent})
 		return w.ensureAll(ctx, p.ID)
 	}
 	return w.read(ctx, r, p.N, account, turn)
 }
-
-func pollDue(r *export.Record, n int) bool { return r.Read != export.ReadNone && r.Step == n }
 
 func (w *Worker) waitToRead(ctx context.Context, gate Gate, r *export.Record) (*budget.Turn, error) {
 	ctx, cancel := w.untilStop(ctx)

@@ -15,15 +15,15 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
-	"github.com/clipferry/clipferry/tasks"
 )
 
 // seal writes the manifest, last of all.
 func (w *Worker) seal(ctx context.Context, t *asynq.Task) error {
 	taskID, _ := asynq.GetTaskID(ctx)
-	s, err := tasks.ParseSeal(t.Payload())
+	s, err := queue.Parse(taskID, t.Type(), t.Payload())
 	if err != nil {
 		return w.malformed(ctx, taskID, "", err)
 	}
@@ -41,7 +41,7 @@ func (w *Worker) seal(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return err
 	}
-	if !r.Sealable() || r.SealRound != s.Round {
+	if !export.IsDue(r, s.Step) {
 		return w.ensure(ctx, r)
 	}
 	key, err := w.o.Archive.PutManifest(ctx, manifestOf(r, w.now()))

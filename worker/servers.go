@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -39,25 +41,26 @@ const notifyConcurrency = 8
 // servers returns the worker's asynq servers: submits wait for their turn
 // without standing in the way of reads, reads without that of transfers.
 func (w *Worker) servers() []server {
+	rdb := queue.Throttled(w.o.Redis, w.stopping)
 	mux := asynq.NewServeMux()
 	mux.Use(w.watched)
 	mux.HandleFunc(tasks.TypeSubmit, w.submit)
-	mux.HandleFunc(tasks.TypePoll, w.poll)
-	mux.HandleFunc(tasks.TypeMirror, w.mirror)
-	mux.HandleFunc(tasks.TypeSeal, w.seal)
+	mux.HandleFunc(queue.TypePoll, w.poll)
+	mux.HandleFunc(queue.TypeMirror, w.mirror)
+	mux.HandleFunc(queue.TypeSeal, w.seal)
 	servers := []server{
-		w.server("submit", mux, w.o.SubmitConcurrency, w.o.Look, submitQueues(DefaultAccount)),
-		w.server("poll", mux, w.o.ReadConcurrency, w.o.Look/4, map[string]int{tasks.QueuePoll: 1}),
-		w.server("mirror", mux, w.o.MirrorConcurrency, w.o.Look, map[string]int{
-			tasks.QueueUrgent: 32, tasks.QueueSeal: 16, tasks.QueueMirror: 4, tasks.QueueBulk: 1,
+		w.server(rdb, "submit", mux, w.o.SubmitConcurrency, w.o.Look, submitQueues(DefaultAccount)),
+		w.server(rdb, "poll", mux, w.o.ReadConcurrency, w.o.Look/4, map[string]int{queue.Poll: 1}),
+		w.server(rdb, "mirror", mux, w.o.MirrorConcurrency, w.o.Look, map[string]int{
+			queue.Urgent: 32, queue.Seal: 16, queue.Mirror: 4, queue.Bulk: 1,
 		}),
 	}
 	for _, name := range w.accountNames() {
-		servers = append(servers, w.server("submit "+name, mux, w.o.SubmitConcurrency, w.o.Look, submitQueues(name)))
+		servers = append(servers, w.server(rdb, "submit "+name, mux, w.o.SubmitConcurrency, w.o.Look, submitQueues(name)))
 	}
 	if h, ok := w.o.Notifier.(asynq.Handler); ok {
-		mux.Handle(tasks.TypeNotify, h)
-		servers = append(servers, w.server("notify", mux, notifyConcurrency, w.o.Look, map[string]int{tasks.QueueNotify: 1}))
+		mux.Handle(queue.TypeNotify, h)
+		servers = append(servers, w.server(rdb, "notify", mux, notifyConcurrency, w.o.Look, map[string]int{queue.Notify: 1}))
 	}
 	return servers
 }
@@ -65,8 +68,8 @@ func (w *Worker) servers() []server {
 // server makes one asynq server. look is how often it looks for new tasks, and
 // half as often for tasks that have come due. An export that waits for its slot
 // waits in a handler already, so nothing depends on a quick look but reads.
-func (w *Worker) server(name string, handler asynq.Handler, concurrency int, look time.Duration, queues map[string]int) server {
-	return server{name: name, handler: handler, asynq: asynq.NewServerFromRedisClient(w.brake, asynq.Config{
+func (w *Worker) server(rdb redis.UniversalClient, name string, handler asynq.Handler, concurrency int, look time.Duration, queues map[string]int) server {
+	return server{name: name, handler: handler, asynq: asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency:              concurrency,
 		Queues:                   queues,
 		TaskCheckInterval:        look,
@@ -110,36 +113,36 @@ func (w *Worker) failed(ctx context.Context, t *asynq.Task, err error) {
 		return
 	}
 	w.watch.Faulted(ctx, kindOfTask(t.Type()), err)
-	id, _ := asynq.GetTaskID(ctx)
+	d := queue.DeadLetter{Type: t.Type(), Payload: t.Payload(), Headers: t.Headers(), Why: err.Error()}
+	d.ID, _ = asynq.GetTaskID(ctx)
+	d.Queue, _ = asynq.GetQueueName(ctx)
 	retried, _ := asynq.GetRetryCount(ctx)
 	limit, _ := asynq.GetMaxRetry(ctx)
-	queue, _ := asynq.GetQueueName(ctx)
 	ctx, cancel := w.toTheEnd(ctx)
 	defer cancel()
-	late := w.late(ctx, t, queue, id, err)
+	late := w.late(ctx, d, err)
 	last := retried >= limit || errors.Is(err, asynq.SkipRetry) || late
-	w.log.Error("step failed", logkey.Task, id, logkey.Type, t.Type(), logkey.Retried, retried, logkey.Last, last, logkey.Error, err)
+	w.log.Error("step failed", logkey.Task, d.ID, logkey.Type, t.Type(), logkey.Retried, retried, logkey.Last, last, logkey.Error, err)
 	if !last {
 		return
 	}
-	gone := deadTask{queue: queue, id: id, kind: t.Type(), payload: t.Payload(), headers: t.Headers(), why: err.Error(), late: late}
-	if err := w.giveUp(ctx, gone); err != nil {
-		w.log.Error("a step that was given up could not be recorded; the sweeper tries again", logkey.Task, id, logkey.Error, err)
+	if err := w.giveUp(ctx, d, late); err != nil {
+		w.log.Error("a step that was given up could not be recorded; the sweeper tries again", logkey.Task, d.ID, logkey.Error, err)
 	}
 }
 
 // late reports whether a submit that no worker has taken up yet has a Deadline that
 // is past. Asynq tries it to the end of its retries all the same, without ever
 // calling a handler; nobody would know of its export for as long.
-func (w *Worker) late(ctx context.Context, t *asynq.Task, queue, id string, err error) bool {
-	if t.Type() != tasks.TypeSubmit || !errors.Is(err, context.DeadlineExceeded) {
+func (w *Worker) late(ctx context.Context, d queue.DeadLetter, err error) bool {
+	if d.Type != tasks.TypeSubmit || !errors.Is(err, context.DeadlineExceeded) {
 		return false
 	}
-	info, err := w.inspect.GetTaskInfo(queue, id)
-	if err != nil || info.Deadline.IsZero() || info.Deadline.After(w.now()) {
+	deadline := w.queue.Deadline(d.Queue, d.ID)
+	if deadline.IsZero() || deadline.After(w.now()) {
 		return false
 	}
-	_, err = w.o.Ledger.LoadHead(ctx, exportOf(id, t.Type(), t.Payload()))
+	_, err = w.o.Ledger.LoadHead(ctx, d.Export())
 	return errors.Is(err, ledger.ErrUnknown)
 }
 

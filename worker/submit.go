@@ -16,26 +16,21 @@ import (
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
-	"github.com/clipferry/clipferry/tasks"
 )
 
 // submit carries an export from its queue to the provider. It waits for its
 // turn inside, so that the thousands behind it stay visible in their queue.
 func (w *Worker) submit(ctx context.Context, t *asynq.Task) error {
 	taskID, _ := asynq.GetTaskID(ctx)
-	s, err := tasks.ParseSubmit(taskID, t.Payload())
+	s, err := queue.Parse(taskID, t.Type(), t.Payload())
 	if err != nil {
 		return w.malformed(ctx, taskID, s.ID, err)
-	}
-	moved, err := w.move(ctx, s, t)
-	if moved || err != nil {
-		return err
 	}
 	r, err := w.takeUp(ctx, taskID, s, t.Headers())
 	if err != nil {
 		return err
 	}
-	if !submitDue(r, s.Round) {
+	if !export.IsDue(r, s.Step) {
 		return w.ensureAll(ctx, s.ID)
 	}
 	// One run at a time: whoever holds this lease knows that no other run has a
@@ -53,19 +48,16 @@ func (w *Worker) submit(ctx context.Context, t *asynq.Task) error {
 	return w.submitAlone(kept, s, lease)
 }
 
-func submitDue(r *export.Record, round int) bool {
-	return (r.State == export.Queued || r.State == export.Submitting) && r.Round == round
-}
-
 // takeUp returns the export's record, which the first submit gives birth to.
-func (w *Worker) takeUp(ctx context.Context, taskID string, s tasks.Submit, headers map[string]string) (*export.Record, error) {
+func (w *Worker) takeUp(ctx context.Context, taskID string, s queue.Step, headers map[string]string) (*export.Record, error) {
 	r, err := w.o.Ledger.LoadHead(ctx, s.ID)
 	if errors.Is(err, ledger.ErrUnknown) && s.RequestGiven {
-		r = queue.NewRecord(s, headers, w.now())
+		r = queue.NewRecord(s, headers, w.o.Ledger.Retention(), w.now())
 		r.Trace = w.traceOf(ctx, headers)
-		if taskID != tasks.SubmitTaskID(s.ID) {
-			// A bare producer left the TaskID to asynq: go on under one of ours,
-			// so that the sweeper knows whether the task exists.
+		in, _ := asynq.GetQueueName(ctx)
+		if own := queue.Of(r, s.Step); taskID != own.ID || in != own.Queue {
+			// A bare producer left the TaskID to asynq, or used another queue than its
+			// account's: go on under a task of ours, in the right one.
 			r.Round = 1
 		}
 		if _, err = w.o.Ledger.Create(ctx, r); err == nil {
@@ -90,12 +82,12 @@ func (w *Worker) release(ctx context.Context, lease *ledger.Lease) {
 }
 
 // submitAlone runs under the export's submit lease.
-func (w *Worker) submitAlone(ctx context.Context, s tasks.Submit, lease *ledger.Lease) error {
+func (w *Worker) submitAlone(ctx context.Context, s queue.Step, lease *ledger.Lease) error {
 	r, err := w.o.Ledger.LoadHead(ctx, s.ID)
 	if err != nil {
 		return err
 	}
-	if !submitDue(r, s.Round) {
+	if !export.IsDue(r, s.Step) {
 		return w.ensureAll(ctx, s.ID)
 	}
 	adopted, err := w.adopt(ctx, r)

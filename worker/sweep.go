@@ -48,7 +48,7 @@ func (w *Worker) sweepOnce(ctx context.Context, orphans *time.Time) error {
 	if err != nil {
 		return err
 	}
-	faults := []error{tasks.Announce(ctx, w.o.Redis, w.queues()...), w.buryDead(ctx), w.Sweep(ctx)}
+	faults := []error{tasks.PublishQueues(ctx, w.o.Redis, w.queues()...), w.buryDead(ctx), w.Sweep(ctx)}
 	if now := w.now(); now.Sub(*orphans) > orphansEvery {
 		*orphans = now
 		faults = append(faults, w.housekeeping(ctx, now))

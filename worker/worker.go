@@ -19,7 +19,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/internal/breaker"
@@ -66,7 +65,7 @@ type Archive interface {
 
 // Notifier is told when an export has reached a final state. It is called at
 // least once, possibly more often, and keeps its own retries.
-// One that is an asynq.Handler as well is given [tasks.TypeNotify].
+// One that is an asynq.Handler as well is given [queue.TypeNotify].
 type Notifier interface {
 	Ended(ctx context.Context, r *export.Record) error
 	// ForReceipt returns what the export's receipt holds of whom to tell, and
@@ -118,14 +117,12 @@ const (
 
 // Worker runs the handlers. Make one with [New].
 type Worker struct {
-	o       Options
-	log     *slog.Logger
-	watch   Observer
-	now     func() time.Time
-	queue   *queue.Queue
-	bucket  *breaker.Breaker
-	inspect *asynq.Inspector
-	brake   *brake // Redis as asynq's servers see it
+	o      Options
+	log    *slog.Logger
+	watch  Observer
+	now    func() time.Time
+	queue  *queue.Queue
+	bucket *breaker.Breaker
 
 	stopping chan struct{}   // closed when no new work is begun
 	drained  chan struct{}   // closed when the servers are down
@@ -147,8 +144,6 @@ func New(o Options) (*Worker, error) {
 	return &Worker{
 		o: o, log: o.Logger, watch: o.Observer, now: o.Now, queue: queue.New(o.Redis),
 		bucket:   breaker.New(o.Redis, breaker.Bucket),
-		inspect:  asynq.NewInspectorFromRedisClient(o.Redis),
-		brake:    newBrake(o.Redis, stopping),
 		stopping: stopping, drained: make(chan struct{}), life: life, endLife: end,
 	}, nil
 }

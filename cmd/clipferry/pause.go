@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
-	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/internal/nearest"
-	"github.com/clipferry/clipferry/tasks"
+	"github.com/clipferry/clipferry/internal/queue"
 )
 
 func pauseCommand(c *console) *cobra.Command {
@@ -19,7 +18,7 @@ func pauseCommand(c *console) *cobra.Command {
 exports wait, and what was paid for is read and archived all the same. What a
 worker has taken out already still goes on: up to two exports for each worker
 and account. It lasts until clipferry resume, over restarts too.`,
-		ValidArgs: tasks.Queues(),
+		ValidArgs: queue.All(),
 		RunE:      func(cmd *cobra.Command, queues []string) error { return c.pause(cmd.Context(), queues) },
 	}
 }
@@ -28,7 +27,7 @@ func resumeCommand(c *console) *cobra.Command {
 	return &cobra.Command{
 		Use: "resume [QUEUE…]", Short: "end what pause, or Asynqmon, has begun",
 		Long:      `Without a QUEUE, all that are paused.`,
-		ValidArgs: tasks.Queues(),
+		ValidArgs: queue.All(),
 		RunE:      func(cmd *cobra.Command, queues []string) error { return c.resume(cmd.Context(), queues) },
 	}
 }
@@ -43,7 +42,7 @@ func (c *console) pause(ctx context.Context, queues []string) error {
 	}
 	defer conn.close()
 	if len(queues) == 0 {
-		if queues, err = conn.exports.OrderQueues(wiring.AccountNames(conn.cfg)...); err != nil {
+		if queues, err = conn.exports.OrderQueues(ctx, wiring.AccountNames(conn.cfg)...); err != nil {
 			return err
 		}
 	}
@@ -76,17 +75,17 @@ func (c *console) resume(ctx context.Context, queues []string) error {
 }
 
 // checkQueues refuses names that no queue of ours has: paused, they would stop nothing.
-func checkQueues(queues []string) error {
-	for _, queue := range queues {
-		kind, _ := tasks.SplitQueue(queue)
-		if slices.Contains(tasks.Queues(), kind) {
+func checkQueues(names []string) error {
+	for _, name := range names {
+		kind, _, ours := queue.Kind(name)
+		if ours {
 			continue
 		}
 		meant := ""
-		if name := nearest.Name(kind, tasks.Queues()); name != "" {
-			meant = "; did you mean " + name + "?"
+		if near := nearest.Name(kind, queue.All()); near != "" {
+			meant = "; did you mean " + near + "?"
 		}
-		return cli.Usagef("there is no queue %q%s", queue, meant)
+		return cli.Usagef("there is no queue %q%s", name, meant)
 	}
 	return nil
 }

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/internal/export"
@@ -24,19 +23,14 @@ var ErrUnknown = ledger.ErrUnknown
 
 // Service answers questions about exports and carries out what is asked.
 type Service struct {
-	rdb       redis.UniversalClient
-	ledger    *ledger.Ledger
-	queue     *queue.Queue
-	inspector *asynq.Inspector
-	now       func() time.Time
+	ledger *ledger.Ledger
+	queue  *queue.Queue
+	now    func() time.Time
 }
 
 // New returns a Service over a Redis, which stays the caller's to close.
 func New(rdb redis.UniversalClient, l *ledger.Ledger, now func() time.Time) *Service {
-	return &Service{
-		rdb: rdb, ledger: l, queue: queue.New(rdb),
-		inspector: asynq.NewInspectorFromRedisClient(rdb), now: now,
-	}
+	return &Service{ledger: l, queue: queue.New(rdb), now: now}
 }
 
 // Get returns the export; one that no worker has taken up yet is shown from its queue.

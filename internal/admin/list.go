@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
+	"iter"
 	"slices"
-
-	"github.com/hibiken/asynq"
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
@@ -73,88 +71,56 @@ func (s *Service) notRecorded(ctx context.Context, f ledger.Filter) ([]*export.R
 	if f.State != "" && f.State != export.Queued {
 		return nil, nil
 	}
-	there, err := s.inspector.Queues() // asking for one that was never used is an error
-	if err != nil {
-		return nil, fmt.Errorf("list the queues: %w", err)
-	}
-	var found []*export.Record
-	for _, name := range append(tasks.SubmitQueues(), tasks.OwnedQueues(there)...) {
-		if !slices.Contains(there, name) {
-			continue
-		}
-		waiting, err := s.waiting(ctx, name, f)
-		if err != nil {
-			return nil, fmt.Errorf("list queue %s: %w", name, err)
-		}
-		active, err := s.takenUp(ctx, name, f) // afterwards: what waited just now may be
-		if err != nil {
-			return nil, fmt.Errorf("list what runs of queue %s: %w", name, err)
-		}
-		found = append(append(found, waiting...), active...)
-	}
-	return found, nil
-}
-
-const listPage = 200 // tasks that are asked for at once
-
-// waiting looks through what waits in a queue, from the newest on.
-func (s *Service) waiting(ctx context.Context, name string, f ledger.Filter) ([]*export.Record, error) {
-	info, err := s.inspector.GetQueueInfo(name)
+	names, err := s.queue.Existing(ctx, tasks.SubmitQueues())
 	if err != nil {
 		return nil, err
 	}
 	var found []*export.Record
-	enough := false
-	for page := (info.Pending + listPage - 1) / listPage; page > 0 && !enough; page-- { // the last page is the newest
-		enough = len(found) >= f.Limit // one more: producers at once are not quite in order
-		infos, err := s.inspector.ListPendingTasks(name, asynq.Page(page), asynq.PageSize(listPage))
-		if err != nil {
-			return nil, err
+	for _, name := range names {
+		// What workers have in hand comes second: what waited just now may be.
+		for _, orders := range []iter.Seq2[queue.Order, error]{s.queue.Waiting(ctx, name), s.queue.TakenUp(ctx, name)} {
+			more, err := s.notRecordedOf(ctx, orders, f)
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, more...)
 		}
-		if found, err = s.addNotRecorded(ctx, found, infos, f); err != nil {
+	}
+	return found, nil
+}
+
+// notRecordedOf returns the records that the orders stand for, but for those that are
+// in the ledger already or that the filter holds back.
+func (s *Service) notRecordedOf(ctx context.Context, orders iter.Seq2[queue.Order, error], f ledger.Filter) ([]*export.Record, error) {
+	before := &export.Record{ID: f.BeforeID, CreatedAt: f.Before}
+	var found []*export.Record
+	surplus := 0
+	for o, err := range orders {
+		switch {
+		case err != nil:
+			return nil, err
+		case o.Fault != nil, f.Project != "" && o.Request.ProjectID != f.Project:
+			continue // what is malformed has no record to list until a worker fails it
+		case surplus > listSurplus:
+			return found, nil
+		}
+		r := s.recordOf(o)
+		if !f.Before.IsZero() && newestFirst(before, r) >= 0 {
+			continue
+		}
+		switch _, err := s.ledger.LoadHead(ctx, o.ID); {
+		case err == nil:
+		case errors.Is(err, ledger.ErrUnknown):
+			if found = append(found, r); len(found) > f.Limit {
+				surplus++
+			}
+		default:
 			return nil, err
 		}
 	}
 	return found, nil
 }
 
-// takenUp looks through what a worker has in hand, and perhaps not in the ledger yet.
-func (s *Service) takenUp(ctx context.Context, name string, f ledger.Filter) ([]*export.Record, error) {
-	var found []*export.Record
-	for page := 1; ; page++ {
-		infos, err := s.inspector.ListActiveTasks(name, asynq.Page(page), asynq.PageSize(listPage))
-		if err != nil {
-			return nil, err
-		}
-		if found, err = s.addNotRecorded(ctx, found, infos, f); err != nil || len(infos) < listPage {
-			return found, err
-		}
-	}
-}
-
-// addNotRecorded adds the records that the tasks stand for, but for those that are in
-// the ledger already or that the filter holds back.
-func (s *Service) addNotRecorded(ctx context.Context, to []*export.Record, infos []*asynq.TaskInfo, f ledger.Filter) ([]*export.Record, error) {
-	before := &export.Record{ID: f.BeforeID, CreatedAt: f.Before}
-	for _, info := range infos {
-		if err := ctx.Err(); err != nil { // the inspector takes no context
-			return nil, err
-		}
-		submit, malformed := tasks.ParseSubmit(info.ID, info.Payload)
-		if info.Type != tasks.TypeSubmit || malformed != nil || !submit.RequestGiven || f.Project != "" && submit.Request.ProjectID != f.Project {
-			continue // what is malformed has no record to list until a worker fails it
-		}
-		r := queue.NewRecord(submit, info.Headers, s.now())
-		if !f.Before.IsZero() && newestFirst(before, r) >= 0 {
-			continue
-		}
-		switch _, err := s.ledger.LoadHead(ctx, submit.ID); {
-		case err == nil:
-		case errors.Is(err, ledger.ErrUnknown):
-			to = append(to, r)
-		default:
-			return nil, err
-		}
-	}
-	return to, nil
-}
+// listSurplus is how many more exports of a queue are looked at than a page holds:
+// producers at once are not quite in order.
+const listSurplus = 200

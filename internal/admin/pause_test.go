@@ -5,14 +5,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/tasks"
 )
 
 func TestOrderQueuesAreThoseOfAllAccounts(t *testing.T) {
 	d := newRig(t)
 	d.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p", Account: "seen"})
-	must(t, tasks.Announce(t.Context(), d.rdb, tasks.QueueMirror, "default"))
-	queues, err := d.OrderQueues("default", "named")
+	must(t, tasks.PublishQueues(t.Context(), d.rdb, queue.Mirror, "default"))
+	queues, err := d.OrderQueues(t.Context(), "default", "named")
 	must(t, err)
 	want := []string{
 		"clipferry-front", "clipferry-front.named", "clipferry-submit", "clipferry-submit-high", "clipferry-submit-high.named",
@@ -25,16 +26,16 @@ func TestOrderQueuesAreThoseOfAllAccounts(t *testing.T) {
 
 func TestAPausedQueueIsPausedOnceAndSeen(t *testing.T) {
 	d := newRig(t)
-	must(t, tasks.Announce(t.Context(), d.rdb, "videos", tasks.QueuePoll)) // the first one is somebody else's
-	must(t, d.Pause(t.Context(), tasks.QueueSubmit, tasks.QueueMirror, "videos"))
+	must(t, tasks.PublishQueues(t.Context(), d.rdb, "videos", queue.Poll)) // the first one is somebody else's
+	must(t, d.Pause(t.Context(), tasks.QueueSubmit, queue.Mirror, "videos"))
 	must(t, d.Pause(t.Context(), tasks.QueueSubmit))
-	resumed, err := d.Resume(t.Context(), tasks.QueueSubmit, tasks.QueuePoll)
+	resumed, err := d.Resume(t.Context(), tasks.QueueSubmit, queue.Poll)
 	if err != nil || !slices.Equal(resumed, []string{tasks.QueueSubmit}) {
 		t.Errorf("%q, %v", resumed, err)
 	}
 	// Also one that nothing was ever put into is found, and only ours are.
 	resumed, err = d.Resume(t.Context())
-	if err != nil || !slices.Equal(resumed, []string{tasks.QueueMirror}) {
+	if err != nil || !slices.Equal(resumed, []string{queue.Mirror}) {
 		t.Errorf("%q, %v", resumed, err)
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/emulator"
 	"github.com/clipferry/clipferry/internal/export"
-	"github.com/clipferry/clipferry/tasks"
+	"github.com/clipferry/clipferry/internal/queue"
 )
 
 // unsettled says what still has to happen, empty when nothing has: every export
@@ -69,7 +69,7 @@ func (h *house) queued() (string, error) {
 // deadLetters counts what asynq has archived.
 func (h *house) deadLetters() (n int) {
 	inspector := asynq.NewInspectorFromRedisClient(h.rdb)
-	for _, queue := range tasks.Queues() {
+	for _, queue := range queue.All() {
 		if info, err := inspector.GetQueueInfo(queue); err == nil {
 			n += info.Archived
 		}

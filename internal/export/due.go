@@ -19,11 +19,10 @@ const (
 
 // Step is a task that must exist for an export to go on.
 type Step struct {
-	Kind   Kind
-	N      int       // submit round, poll step, mirror round, seal round
-	Clip   int       // mirror: the clip's index
-	At     time.Time // not due earlier; zero means at once
-	Urgent bool      // mirror: its deadline is near
+	Kind Kind
+	N    int       // submit round, poll step, mirror round, seal round
+	Clip int       // mirror: the clip's index
+	At   time.Time // not due earlier; zero means at once
 }
 
 // Due lists every task that must exist for the record as it stands. It is the
@@ -41,7 +40,7 @@ func Due(r *Record) []Step {
 	if r.State == Rendering || r.State == Mirroring {
 		for _, idx := range slices.Sorted(maps.Keys(r.Clips)) {
 			if c := r.Clips[idx]; c.State == ClipReady {
-				steps = append(steps, Step{Kind: StepMirror, N: c.Round, Clip: idx, At: c.NotBefore, Urgent: c.Urgent})
+				steps = append(steps, Step{Kind: StepMirror, N: c.Round, Clip: idx, At: c.NotBefore})
 			}
 		}
 	}
@@ -49,4 +48,11 @@ func Due(r *Record) []Step {
 		steps = append(steps, Step{Kind: StepSeal, N: r.SealRound, At: r.SealAt})
 	}
 	return steps
+}
+
+// IsDue reports whether the step, whenever it is due, is one of [Due]: a step
+// that came late, or twice, is not. A record without the clip of a mirror step
+// has no such step.
+func IsDue(r *Record, s Step) bool {
+	return slices.ContainsFunc(Due(r), func(d Step) bool { return d.Kind == s.Kind && d.N == s.N && d.Clip == s.Clip })
 }

@@ -137,7 +137,7 @@ func (h *history) stepsOf(r *Record) string {
 		if h.gone[id] {
 			return fmt.Sprintf("step %s comes again", id)
 		}
-		m := meaning{r.ExportTaskID, s.Urgent}
+		m := meaning{r.ExportTaskID, s.Kind == StepMirror && r.Clips[s.Clip].Urgent}
 		if known, ok := h.steps[id]; ok && known != m {
 			return fmt.Sprintf("step %s stood for %+v and stands for %+v", id, known, m)
 		}

@@ -4,43 +4,19 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/clipferry/clipferry/tasks"
+	"github.com/clipferry/clipferry/internal/queue"
 )
 
 // Backlog returns a function for [Options.Waiting]: it counts the exports that
 // wait in the submit queues, through a pool that stays the caller's to close.
 func Backlog(rdb redis.UniversalClient) func(context.Context) (int, error) {
-	inspector := asynq.NewInspectorFromRedisClient(rdb)
-	return func(ctx context.Context) (int, error) {
-		there, err := inspector.Queues()
-		if err != nil {
-			return 0, fmt.Errorf("list the queues: %w", err)
-		}
-		waiting := 0
-		queues := tasks.OrderQueues()
-		for _, queue := range append(queues, tasks.OwnedQueues(there)...) {
-			if err := ctx.Err(); err != nil { // the inspector takes no context
-				return 0, err
-			}
-			if !slices.Contains(there, queue) {
-				continue // nothing was ever put in it
-			}
-			info, err := inspector.GetQueueInfo(queue)
-			if err != nil {
-				return 0, fmt.Errorf("count what waits in %s: %w", queue, err)
-			}
-			waiting += info.Pending + info.Scheduled
-		}
-		return waiting, nil
-	}
+	return queue.New(rdb).Backlog
 }
 
 // backlogAge is how old a count may be. A few exports too many do no harm; a

@@ -10,9 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hibiken/asynq"
-
-	"github.com/clipferry/clipferry/tasks"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/queue"
 )
 
 // chromium opens pages as a person's browser does.
@@ -79,9 +78,10 @@ func TestThePagesInABrowser(t *testing.T) {
 		o.Metrics = http.NotFoundHandler()
 	})
 	id := f.submit(`{"project_id":"proj_abc123","resolution":"UHD_4K","job_id":"order-17","notify":{"webhook":"https://hooks.example.com/T0/hush"}}`)
-	queue := asynq.NewClientFromRedisClient(f.rdb)
+	q := queue.New(f.rdb)
 	for n := range 3 {
-		if _, err := queue.Enqueue(tasks.NewPoll("order-1"+string(rune('0'+n)), n+1, time.Now().Add(time.Hour))); err != nil {
+		poll := export.Step{Kind: export.StepPoll, N: n + 1, At: time.Now().Add(time.Hour)}
+		if err := q.Add(t.Context(), queue.Of(&export.Record{ID: "order-1" + string(rune('0'+n))}, poll)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -120,23 +120,11 @@ func (w *world) record(p *proc, change func(*export.Record) error, refused place
 }
 
 // goDue loads the record and goes on if the step is the current one.
-func (w *world) goDue(p *proc, due func(*record, step) bool, on place) {
+func (w *world) goDue(p *proc, on place) {
 	p.snap, p.at = w.rec, on
-	if w.rec == nil || !due(w.rec, p.on) {
+	step := export.Step{Kind: export.Kind(p.on.kind), N: p.on.n, Clip: p.on.clip}
+	if w.rec == nil || !export.IsDue(w.rec.Record, step) {
 		p.at = loadAll
-	}
-}
-
-func stepDue(r *record, s step) bool {
-	switch export.Kind(s.kind) {
-	case export.StepPoll:
-		return r.Read != export.ReadNone && r.Step == s.n
-	case export.StepMirror:
-		c := r.Clips[s.clip]
-		return (r.State == export.Rendering || r.State == export.Mirroring) &&
-			c != nil && c.State == export.ClipReady && c.Round == s.n
-	default:
-		return r.Sealable() && r.SealRound == s.n
 	}
 }
 
@@ -199,7 +187,7 @@ func (w *world) afterwards(p *proc) {
 		w.record(p, func(r *export.Record) error { return r.Reject(noon, by, "rejected") }, leave)
 		w.receipt.clear(by)
 	case load:
-		w.goDue(p, stepDue, map[export.Kind]place{
+		w.goDue(p, map[export.Kind]place{
 			export.StepPoll: read, export.StepMirror: transfer, export.StepSeal: manifest,
 		}[export.Kind(s.kind)])
 	case merge:

@@ -38,7 +38,7 @@ func (w *world) beforePost(p *proc) {
 		if w.rec == nil && p.on.n == 0 {
 			w.rec = freeze(newborn())
 		}
-		w.goDue(p, submitDue, lease)
+		w.goDue(p, lease)
 	case lease:
 		if w.leased {
 			p.at = retreat
@@ -46,7 +46,7 @@ func (w *world) beforePost(p *proc) {
 		}
 		w.leased, w.mourned, p.holds, p.at = true, false, true, reload
 	case reload:
-		w.goDue(p, submitDue, adopt)
+		w.goDue(p, adopt)
 	case adopt:
 		switch {
 		case w.receipt.intent != "" && p.snap.State == export.Queued && w.receipt.intent != p.snap.Settled:
@@ -93,10 +93,6 @@ func (w *world) beforePost(p *proc) {
 			p.at = putBack
 		}
 	}
-}
-
-func submitDue(r *record, s step) bool {
-	return (r.State == export.Queued || r.State == export.Submitting) && r.Round == s.n
 }
 
 // posts sends the paid request.

@@ -16,6 +16,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -34,7 +35,7 @@ const (
 	maxAnswer     = 64 << 10 // of an answer that is read, so that its connection can be used again
 )
 
-// call is the payload of [tasks.TypeNotify].
+// call is the payload of [queue.TypeNotify].
 type call struct {
 	ID    string          `json:"id"` // the export's; its record knows the address
 	N     int             `json:"n"`  // calls that failed before
@@ -47,9 +48,9 @@ func webhookTask(c call, eventID string, headers map[string]string, opts ...asyn
 	if err != nil {
 		return nil, fmt.Errorf("encode the webhook of export %s: %w", c.ID, err)
 	}
-	opts = append(opts, asynq.TaskID("notify:"+eventID+":"+strconv.Itoa(c.N)), asynq.Queue(tasks.QueueNotify),
+	opts = append(opts, asynq.TaskID("notify:"+eventID+":"+strconv.Itoa(c.N)), asynq.Queue(queue.Notify),
 		asynq.MaxRetry(tasks.MaxRetry), asynq.Timeout(taskTimeout))
-	return asynq.NewTaskWithHeaders(tasks.TypeNotify, payload, headers, opts...), nil
+	return asynq.NewTaskWithHeaders(queue.TypeNotify, payload, headers, opts...), nil
 }
 
 // ProcessTask calls a webhook. A call that fails is put off by a new scheduled

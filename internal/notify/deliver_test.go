@@ -13,7 +13,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"github.com/clipferry/clipferry/tasks"
+	"github.com/clipferry/clipferry/internal/queue"
 )
 
 // TestSignatureOfTheSpecification is the example that the libraries of Standard
@@ -117,7 +117,7 @@ func TestRetriesOverADay(t *testing.T) {
 			}
 			break
 		}
-		next := f.in(tasks.QueueNotify)
+		next := f.in(queue.Notify)
 		if len(next) != 1 || next[0].ID == info.ID {
 			t.Fatalf("call %d: next %v", n+1, next)
 		}
@@ -177,7 +177,7 @@ func TestAnswers(t *testing.T) {
 			if (c.outcome == GaveUp) != errors.Is(err, asynq.SkipRetry) || len(f.outcomes) != 1 || f.outcomes[0] != c.outcome {
 				t.Errorf("%v %v", f.outcomes, err)
 			}
-			next := f.in(tasks.QueueNotify)
+			next := f.in(queue.Notify)
 			if (len(next) == 1) != (c.outcome == PutOff) {
 				t.Fatalf("%d further calls", len(next))
 			}
@@ -235,12 +235,12 @@ func TestTasksThatNobodyCanCarryOut(t *testing.T) {
 		`{"id":"a","n":0,"event":{}}`, `{"id":"a","n":0,"event":[]}`, `{"id":"unknown","n":0,"event":{"id":"e"}}`,
 		`{"id":"no-webhook","n":0,"event":{"id":"e"}}`, `{"id":"nobody","n":0,"event":{"id":"e"}}`,
 	} {
-		if err := f.ProcessTask(t.Context(), asynq.NewTask(tasks.TypeNotify, []byte(payload))); !errors.Is(err, asynq.SkipRetry) {
+		if err := f.ProcessTask(t.Context(), asynq.NewTask(queue.TypeNotify, []byte(payload))); !errors.Is(err, asynq.SkipRetry) {
 			t.Errorf("%s: %v", payload, err)
 		}
 	}
 	broken := newFixture(t, func(o *Options) { o.Ledger = failingLedger{} })
-	err := broken.ProcessTask(t.Context(), asynq.NewTask(tasks.TypeNotify, []byte(`{"id":"a","n":0,"event":{"id":"e"}}`)))
+	err := broken.ProcessTask(t.Context(), asynq.NewTask(queue.TypeNotify, []byte(`{"id":"a","n":0,"event":{"id":"e"}}`)))
 	if err == nil || errors.Is(err, asynq.SkipRetry) {
 		t.Errorf("a Redis that fails: %v", err)
 	}
@@ -251,7 +251,7 @@ func FuzzPayload(f *testing.F) {
 	f.Add([]byte(`{"id":"a","n":0,"event":{"id":"e","type":"t"}}`))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		n := &Notifier{o: Options{Ledger: failingLedger{}}}
-		if err := n.ProcessTask(t.Context(), asynq.NewTask(tasks.TypeNotify, payload)); err == nil {
+		if err := n.ProcessTask(t.Context(), asynq.NewTask(queue.TypeNotify, payload)); err == nil {
 			t.Error("delivered to nobody")
 		}
 	})

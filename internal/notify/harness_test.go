@@ -20,7 +20,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
-	"github.com/clipferry/clipferry/tasks"
+	"github.com/clipferry/clipferry/internal/queue"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -164,11 +164,11 @@ func (f *fixture) in(queue string) []*asynq.TaskInfo {
 // run takes the one task out of the webhooks' queue and runs it, as a worker does.
 func (f *fixture) run() (*asynq.TaskInfo, error) {
 	f.t.Helper()
-	infos := f.in(tasks.QueueNotify)
+	infos := f.in(queue.Notify)
 	if len(infos) != 1 {
 		f.t.Fatalf("%d tasks are in the queue, want 1", len(infos))
 	}
-	if err := f.inspect.DeleteTask(tasks.QueueNotify, infos[0].ID); err != nil {
+	if err := f.inspect.DeleteTask(queue.Notify, infos[0].ID); err != nil {
 		f.t.Fatal(err)
 	}
 	return infos[0], f.ProcessTask(context.Background(), asynq.NewTaskWithHeaders(infos[0].Type, infos[0].Payload, infos[0].Headers))

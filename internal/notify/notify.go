@@ -81,7 +81,7 @@ type Options struct {
 }
 
 // Notifier tells of ends. It is the worker's Notifier, and the asynq.Handler of
-// [tasks.TypeNotify]. It is safe for concurrent use.
+// [queue.TypeNotify]. It is safe for concurrent use.
 type Notifier struct {
 	o     Options
 	log   *slog.Logger

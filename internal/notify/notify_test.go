@@ -14,7 +14,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
-	"github.com/clipferry/clipferry/tasks"
+	"github.com/clipferry/clipferry/internal/queue"
 )
 
 var (
@@ -200,7 +200,7 @@ func TestAWebhookWithoutASecret(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(f.in(tasks.QueueNotify)) != 0 || len(f.outcomes) != 1 || f.outcomes[0] != Unsigned {
+	if len(f.in(queue.Notify)) != 0 || len(f.outcomes) != 1 || f.outcomes[0] != Unsigned {
 		t.Errorf("outcomes %v", f.outcomes)
 	}
 	if log := f.log.String(); strings.Count(log, "CLIPFERRY_WEBHOOK_SECRETS") != 1 || strings.Contains(log, "hush") {

@@ -9,8 +9,8 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/redistest"
-	"github.com/clipferry/clipferry/tasks"
 )
 
 // TestOnARealServer: an asynq server runs what Ended enqueued, the first call
@@ -29,7 +29,7 @@ func TestOnARealServer(t *testing.T) {
 	to := newReceiver(t)
 	to.answers = []http.HandlerFunc{status(500), func(http.ResponseWriter, *http.Request) { close(arrived) }}
 	srv := asynq.NewServerFromRedisClient(rdb, asynq.Config{
-		Queues: map[string]int{tasks.QueueNotify: 1}, LogLevel: asynq.FatalLevel,
+		Queues: map[string]int{queue.Notify: 1}, LogLevel: asynq.FatalLevel,
 		TaskCheckInterval: 50 * time.Millisecond, DelayedTaskCheckInterval: 100 * time.Millisecond,
 	})
 	if err := srv.Start(f.Notifier); err != nil {

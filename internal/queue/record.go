@@ -5,15 +5,14 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
-	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/tasks"
 )
 
 // NewRecord returns the record of an export as it is taken up from its first task.
-// It was created when its producer says so, or now.
-func NewRecord(s tasks.Submit, headers map[string]string, now time.Time) *export.Record {
+// It was created when its producer says so, if that is within the retention, or now.
+func NewRecord(s Step, headers map[string]string, retention time.Duration, now time.Time) *export.Record {
 	created := now
-	if at := tasks.EnqueuedAt(headers); !at.IsZero() && at.Before(now) && now.Sub(at) < ledger.DefaultRetention {
+	if at := EnqueuedAt(headers); !at.IsZero() && at.Before(now) && now.Sub(at) < retention {
 		created = at
 	}
 	r := export.New(s.ID, s.Request.Body(), s.Request.Digest(), s.Request.ProjectID, created)
@@ -24,4 +23,14 @@ func NewRecord(s tasks.Submit, headers map[string]string, now time.Time) *export
 		r.Notify, _ = json.Marshal(s.Request.Notify) // three strings always marshal
 	}
 	return r
+}
+
+// EnqueuedAt returns when the task with these headers was enqueued. It is zero
+// where that is not known: a bare Asynq producer need not say it.
+func EnqueuedAt(headers map[string]string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, headers[tasks.HeaderEnqueuedAt])
+	if err != nil {
+		return time.Time{}
+	}
+	return t
 }

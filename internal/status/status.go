@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/internal/breaker"
@@ -23,7 +22,6 @@ import (
 	"github.com/clipferry/clipferry/internal/pace"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/units"
-	"github.com/clipferry/clipferry/tasks"
 )
 
 // Account is an account at the provider as a Reader sees it.
@@ -48,11 +46,11 @@ type Units interface {
 // handful of round trips however many exports are asked about, and none of the
 // provider's requests.
 type Reader struct {
-	rdb       redis.UniversalClient
-	inspector *asynq.Inspector
-	accounts  func(name string) Account
-	bucket    *breaker.Breaker
-	now       func() time.Time
+	rdb      redis.UniversalClient
+	queue    *queue.Queue
+	accounts func(name string) Account
+	bucket   *breaker.Breaker
+	now      func() time.Time
 
 	mu       sync.Mutex
 	served   map[string]bool // queues that a running worker serves
@@ -64,7 +62,7 @@ type Reader struct {
 // the same account.
 func NewReader(rdb redis.UniversalClient, accounts func(name string) Account, now func() time.Time) *Reader {
 	return &Reader{
-		rdb: rdb, inspector: asynq.NewInspectorFromRedisClient(rdb), accounts: accounts,
+		rdb: rdb, queue: queue.New(rdb), accounts: accounts,
 		bucket: breaker.New(rdb, breaker.Bucket), now: now,
 	}
 }
@@ -153,16 +151,10 @@ func (l *Reader) accountsOf(ctx context.Context, records []*export.Record, named
 // own and, for the default one whatever its name, the plain ones. Those that
 // are served first come first.
 func (l *Reader) queuesOf(account string) []string {
-	var queues []string
-	for _, q := range tasks.OrderQueues() {
-		if account == l.accounts("").Name {
-			queues = append(queues, q)
-		}
-		if own := tasks.AccountQueue(q, account); own != q {
-			queues = append(queues, own)
-		}
+	if account == l.accounts("").Name {
+		return queue.Orders("", account)
 	}
-	return queues
+	return queue.Orders(account)
 }
 
 // lines are the queues at one moment.
@@ -236,7 +228,7 @@ func (l *Reader) readQueues(ctx context.Context, records []*export.Record, seen 
 				paused[q] = p.Exists(ctx, queue.PausedKey(q))
 			}
 		}
-		for _, q := range workQueues {
+		for _, q := range queue.Work() {
 			paused[q] = p.Exists(ctx, queue.PausedKey(q))
 		}
 		for _, r := range records {
@@ -265,51 +257,40 @@ func (l *Reader) readQueues(ctx context.Context, records []*export.Record, seen 
 			line.place[r.ID] = line.before(r.Account, q) + max(0, line.length[q]-1-behind)
 		}
 	}
-	if line.served, err = l.servedQueues(len(seen) > 0); err != nil {
+	if line.served, err = l.servedQueues(ctx, len(seen) > 0); err != nil {
 		return nil, err
 	}
 	return line, nil
 }
 
-// workQueues are those of what is no submit.
-var workQueues = []string{
-	tasks.QueuePoll, tasks.QueueUrgent, tasks.QueueMirror, tasks.QueueBulk, tasks.QueueSeal, tasks.QueueNotify,
-}
-
 // taskOf returns the queue and the TaskID of a queued export's submit.
 func taskOf(r *export.Record) (in, taskID string) {
-	taskID, in = queue.ID(r, export.Step{Kind: export.StepSubmit, N: r.Round})
-	return in, taskID
+	task := queue.Of(r, export.Step{Kind: export.StepSubmit, N: r.Round})
+	return task.Queue, task.ID
 }
 
 // servedFor is how long it is believed which queues are served.
 const servedFor = 10 * time.Second
 
-func (l *Reader) servedQueues(wanted bool) (map[string]bool, error) {
+func (l *Reader) servedQueues(ctx context.Context, wanted bool) (map[string]bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !wanted || l.served != nil && l.now().Sub(l.servedAt) < servedFor {
 		return l.served, nil
 	}
-	servers, err := l.inspector.Servers()
+	served, err := l.queue.Served(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("look who works: %w", err)
+		return nil, err
 	}
-	l.served, l.servedAt = map[string]bool{}, l.now()
-	for _, s := range servers {
-		for q := range s.Queues {
-			l.served[q] = true
-		}
-	}
-	return l.served, nil
+	l.served, l.servedAt = served, l.now()
+	return served, nil
 }
 
 // before counts the exports in the queues of the account that are served before
 // this one. They are looked into by weight, so it is a rough measure.
 func (l *lines) before(account, q string) int {
 	n := 0
-	for _, kind := range tasks.OrderQueues() {
-		earlier := tasks.AccountQueue(kind, account)
+	for _, earlier := range queue.Orders(account) {
 		if earlier == q {
 			break
 		}

@@ -22,6 +22,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/pace"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/internal/units"
 	"github.com/clipferry/clipferry/tasks"
@@ -132,7 +133,7 @@ func (w *watch) waiting(t *testing.T, ids ...string) []string {
 }
 
 func TestAQueuedExportsPlaceAndStart(t *testing.T) {
-	w := newWatch(t, append(tasks.SubmitQueues(), tasks.QueueFront, "clipferry-submit.eu")...)
+	w := newWatch(t, append(tasks.SubmitQueues(), queue.Front, "clipferry-submit.eu")...)
 	for i := range 12 {
 		w.enqueue(t, tasks.Export{JobID: fmt.Sprint("n", i), ProjectID: "p"})
 	}
@@ -191,7 +192,7 @@ func TestWhatHoldsAQueuedExportUp(t *testing.T) {
 	}
 	says("a", "a worker: none is running")
 
-	w.serve(t, tasks.QueueSubmit, tasks.QueueFront)
+	w.serve(t, tasks.QueueSubmit, queue.Front)
 	w.reader = status.NewReader(w.rdb, func(string) status.Account {
 		return status.Account{Name: "default", Budget: w.purses["default"], Units: w.purses["default"]}
 	}, time.Now)
@@ -222,7 +223,7 @@ func TestWhatHoldsAQueuedExportUp(t *testing.T) {
 }
 
 func TestWhatARunningExportWaitsFor(t *testing.T) {
-	w := newWatch(t, tasks.QueuePoll)
+	w := newWatch(t, queue.Poll)
 	now := time.Now()
 	w.purses["default"].status.Held = []budget.Slot{{Export: "x", Expected: w.purses["default"].status.At.Add(3 * time.Minute)}}
 	for want, change := range map[string]func(*export.Record){
@@ -287,14 +288,14 @@ func TestARunningExportTellsWhatIsInTheWay(t *testing.T) {
 		t.Errorf("without a worker: %q", got)
 	}
 
-	w := newWatch(t, tasks.QueuePoll)
+	w := newWatch(t, queue.Poll)
 	if got := look(w).Fleet; len(got) > 0 {
 		t.Errorf("nothing is in the way: %q", got)
 	}
 	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
 	for queue, waits := range map[string][]string{
-		tasks.QueuePoll: {"rendering", "link"}, tasks.QueueMirror: {"clip"}, tasks.QueueUrgent: {"clip"}, tasks.QueueBulk: {"clip"},
-		tasks.QueueSeal: {"manifest"}, tasks.QueueNotify: nil,
+		queue.Poll: {"rendering", "link"}, queue.Mirror: {"clip"}, queue.Urgent: {"clip"}, queue.Bulk: {"clip"},
+		queue.Seal: {"manifest"}, queue.Notify: nil,
 	} {
 		must(t, inspector.PauseQueue(queue))
 		out := look(w)
@@ -311,7 +312,7 @@ func TestARunningExportTellsWhatIsInTheWay(t *testing.T) {
 }
 
 func TestABucketThatIsDownIsWhatAllWaitFor(t *testing.T) {
-	w := newWatch(t, tasks.QueueSubmit, tasks.QueueFront)
+	w := newWatch(t, tasks.QueueSubmit, queue.Front)
 	w.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p"})
 	queued, err := w.Get(t.Context(), "a")
 	must(t, err)

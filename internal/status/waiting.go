@@ -10,7 +10,7 @@ import (
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/pace"
-	"github.com/clipferry/clipferry/tasks"
+	"github.com/clipferry/clipferry/internal/queue"
 )
 
 // waitingFor says what an open export waits for, in words that follow "waits for".
@@ -82,7 +82,7 @@ func renderingFor(r *export.Record, st budget.Status, line *lines, now time.Time
 	if st.Halted != "" {
 		return text + "; " + halted(st)
 	}
-	if h := line.blocker(tasks.QueuePoll); h != "" {
+	if h := line.blocker(queue.Poll); h != "" {
 		return but(text, h)
 	}
 	next := r.PollAt
@@ -108,16 +108,16 @@ func mirroringFor(r *export.Record, line *lines) string {
 		parts = append(parts, "links that the provider has not given yet")
 	}
 	if len(parts) > 0 {
-		queues = append(queues, tasks.QueuePoll)
+		queues = append(queues, queue.Poll)
 	}
-	clips := []string{tasks.QueueUrgent, tasks.QueueMirror, tasks.QueueBulk}
+	clips := []string{queue.Urgent, queue.Mirror, queue.Bulk}
 	switch n := r.ClipCount - r.ArchivedCount - r.FailedCount; {
 	case n == 1:
 		parts, queues = append(parts, "1 clip on its way"), append(queues, clips...)
 	case n > 1:
 		parts, queues = append(parts, fmt.Sprintf("%d clips on their way", n)), append(queues, clips...)
 	case len(parts) == 0:
-		parts, queues = append(parts, "its manifest"), append(queues, tasks.QueueSeal)
+		parts, queues = append(parts, "its manifest"), append(queues, queue.Seal)
 	}
 	return but(strings.Join(parts, ", "), line.blocker(queues...))
 }

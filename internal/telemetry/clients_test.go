@@ -15,11 +15,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/redistest"
 	"github.com/clipferry/clipferry/internal/telemetry"
 	"github.com/clipferry/clipferry/tasks"
@@ -83,7 +83,7 @@ func TestRealRedis(t *testing.T) {
 	if _, err := tasks.NewClientFromRedis(rdb).Enqueue(t.Context(), tasks.Export{ProjectID: "p"}); err != nil {
 		t.Fatal(err)
 	}
-	tel.Watch(telemetry.Sources{Ledger: l, Queues: asynq.NewInspectorFromRedisClient(rdb), Redis: telemetry.ReadRedis(rdb)})
+	tel.Watch(telemetry.Sources{Ledger: l, Queues: queue.New(rdb), Redis: telemetry.ReadRedis(rdb)})
 	body := scrape(t, tel)
 	wantLines(t, body,
 		`clipferry_redis_memory_limit_bytes 6.7108864e+07`, `clipferry_redis_noeviction 0`, `clipferry_redis_aof_enabled 1`,

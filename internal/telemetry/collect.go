@@ -3,17 +3,16 @@ package telemetry
 import (
 	"context"
 	"math"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/pace"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/internal/units"
 	"github.com/clipferry/clipferry/tasks"
@@ -31,10 +30,9 @@ type Ledger interface {
 	Counts(ctx context.Context) (map[export.State]int64, error)
 }
 
-// Queues knows how full the queues are; *asynq.Inspector does.
+// Queues knows how full the queues are; *queue.Queue does.
 type Queues interface {
-	Queues() ([]string, error)
-	GetQueueInfo(queue string) (*asynq.QueueInfo, error)
+	Depths(ctx context.Context, kinds []string) (map[string]queue.Depth, error)
 }
 
 // Budget knows how an account's budget stands; *budget.Gate does.
@@ -76,7 +74,7 @@ func (t *Telemetry) Watch(s Sources) {
 		c.add("ledger", read(t, s.Ledger.Counts, c.exports))
 	}
 	if s.Queues != nil {
-		c.add("queues", read(t, t.queueInfos(s.Queues), c.queues))
+		c.add("queues", read(t, t.queueDepths(s.Queues), c.queues))
 	}
 	if s.Bucket != nil {
 		c.add("bucket", read(t, s.Bucket.Status, func(out chan<- prometheus.Metric, st breaker.Status) {
@@ -200,61 +198,49 @@ func (c *collector) exports(out chan<- prometheus.Metric, counts map[export.Stat
 // Those of a named account are its own; what producers have put into queues of
 // accounts that are not configured here counts as one, so that no producer can
 // make up label values.
-func (t *Telemetry) queueInfos(q Queues) func(context.Context) (map[string]*asynq.QueueInfo, error) {
-	return func(ctx context.Context) (map[string]*asynq.QueueInfo, error) {
-		known, err := q.Queues()
+func (t *Telemetry) queueDepths(q Queues) func(context.Context) (map[string]queue.Depth, error) {
+	return func(ctx context.Context) (map[string]queue.Depth, error) {
+		found, err := q.Depths(ctx, queue.All())
 		if err != nil {
 			return nil, err
 		}
-		infos := map[string]*asynq.QueueInfo{}
-		for _, name := range append(tasks.Queues(), tasks.OwnedQueues(known)...) {
-			queue, account := tasks.SplitQueue(name)
-			label := tasks.AccountQueue(queue, t.account(account))
-			if infos[label] == nil {
-				infos[label] = &asynq.QueueInfo{}
-			}
-			if !slices.Contains(known, name) {
-				continue
-			}
-			if err := ctx.Err(); err != nil { // the inspector takes no context
-				return nil, err
-			}
-			info, err := q.GetQueueInfo(name)
-			if err != nil {
-				return nil, err
-			}
-			addQueue(infos[label], info)
+		depths := map[string]queue.Depth{}
+		for _, name := range queue.All() {
+			depths[name] = queue.Depth{}
 		}
-		return infos, nil
+		for name, d := range found {
+			kind, account, _ := queue.Kind(name)
+			label := tasks.AccountQueue(kind, t.account(account))
+			depths[label] = sum(depths[label], d)
+		}
+		return depths, nil
 	}
 }
 
-func addQueue(sum, q *asynq.QueueInfo) {
-	sum.Pending += q.Pending
-	sum.Active += q.Active
-	sum.Scheduled += q.Scheduled
-	sum.Retry += q.Retry
-	sum.Archived += q.Archived
-	sum.Latency = max(sum.Latency, q.Latency)
-	sum.Paused = sum.Paused || q.Paused
+func sum(a, b queue.Depth) queue.Depth {
+	return queue.Depth{
+		Pending: a.Pending + b.Pending, Active: a.Active + b.Active, Scheduled: a.Scheduled + b.Scheduled,
+		Retry: a.Retry + b.Retry, Archived: a.Archived + b.Archived,
+		Oldest: max(a.Oldest, b.Oldest), Paused: a.Paused || b.Paused,
+	}
 }
 
-func (c *collector) queues(out chan<- prometheus.Metric, infos map[string]*asynq.QueueInfo) {
-	for name, info := range infos {
+func (c *collector) queues(out chan<- prometheus.Metric, depths map[string]queue.Depth) {
+	for name, d := range depths {
 		for _, s := range []struct {
 			state string
 			tasks int
 		}{
-			{"pending", info.Pending},
-			{"active", info.Active},
-			{"scheduled", info.Scheduled},
-			{"retry", info.Retry},
-			{"archived", info.Archived},
+			{"pending", d.Pending},
+			{"active", d.Active},
+			{"scheduled", d.Scheduled},
+			{"retry", d.Retry},
+			{"archived", d.Archived},
 		} {
 			gauge(out, descQueueTasks, float64(s.tasks), name, s.state)
 		}
-		gauge(out, descQueueOldest, info.Latency.Seconds(), name)
-		gauge(out, descQueuePaused, flag(info.Paused), name)
+		gauge(out, descQueueOldest, d.Oldest.Seconds(), name)
+		gauge(out, descQueuePaused, flag(d.Paused), name)
 	}
 }
 

@@ -9,12 +9,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hibiken/asynq"
-
 	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -28,17 +27,9 @@ func (c counts) Counts(context.Context) (map[export.State]int64, error) {
 	return c, nil
 }
 
-type queues map[string]*asynq.QueueInfo
+type queues map[string]queue.Depth
 
-func (q queues) Queues() ([]string, error) {
-	var names []string
-	for name := range q {
-		names = append(names, name)
-	}
-	return names, nil
-}
-
-func (q queues) GetQueueInfo(name string) (*asynq.QueueInfo, error) { return q[name], nil }
+func (q queues) Depths(context.Context, []string) (map[string]queue.Depth, error) { return q, nil }
 
 type status budget.Status
 
@@ -46,8 +37,8 @@ func (s status) Status(context.Context) (budget.Status, error) { return budget.S
 
 var (
 	someQueues = queues{
-		tasks.QueueSubmit: {Pending: 40, Latency: 90 * time.Second},
-		tasks.QueuePoll:   {Active: 3, Scheduled: 2, Paused: true, Archived: 1},
+		tasks.QueueSubmit: {Pending: 40, Oldest: 90 * time.Second},
+		queue.Poll:        {Active: 3, Scheduled: 2, Paused: true, Archived: 1},
 	}
 	someBudget = status{
 		RequestsPerMinute: 15, MaxActive: 5, Rate: 12.75, Slots: 4, Credit: 1.5,

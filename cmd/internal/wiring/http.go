@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/config"
@@ -19,6 +18,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/httpapi"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/telemetry"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
@@ -165,7 +165,7 @@ func (f Front) units() map[string]telemetry.Units {
 // metrics answers Prometheus; ready is asked when it is.
 func (f Front) metrics(ready func(context.Context) bool) http.Handler {
 	f.Telemetry.Watch(telemetry.Sources{
-		Ledger: f.Ledger, Queues: asynq.NewInspectorFromRedisClient(f.Redis), Budgets: f.budgets(), Units: f.units(),
+		Ledger: f.Ledger, Queues: queue.New(f.Redis), Budgets: f.budgets(), Units: f.units(),
 		Bucket: breaker.New(f.Redis, breaker.Bucket),
 		Redis:  telemetry.ReadRedis(f.Redis), Ready: ready,
 	})

@@ -1,4 +1,4 @@
-package worker
+package queue
 
 import (
 	"context"
@@ -31,11 +31,11 @@ type said string
 func (s said) Error() string { return string(s) }
 func (said) RedisError()     {}
 
-func TestARefusalIsToldLateAndNothingElseIs(t *testing.T) {
+func TestARefusalIsReturnedLateAndNothingElseIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rdb := &answering{}
-		b := newBrake(rdb, nil)
-		told := func(script string, err error) time.Duration {
+		b := Throttled(rdb, nil)
+		returned := func(script string, err error) time.Duration {
 			t.Helper()
 			rdb.err = err
 			began := time.Now()
@@ -46,10 +46,10 @@ func TestARefusalIsToldLateAndNothingElseIs(t *testing.T) {
 		}
 		full := said("OOM command not allowed when used memory > 'maxmemory'. script: 5a, on @user_script:8.")
 		for i, want := range []time.Duration{100, 200, 400, 800, 1000, 1000} {
-			if got := told("dequeue", full); got != want*time.Millisecond {
-				t.Errorf("refusal %d is told after %s", i+1, got)
+			if got := returned("dequeue", full); got != want*time.Millisecond {
+				t.Errorf("refusal %d is returned after %s", i+1, got)
 			}
-			if got := told("forward", nil); got != 0 {
+			if got := returned("forward", nil); got != 0 {
 				t.Errorf("a success of another script after %s", got)
 			}
 		}
@@ -57,8 +57,8 @@ func TestARefusalIsToldLateAndNothingElseIs(t *testing.T) {
 			nil, redis.Nil, io.EOF, context.Canceled, context.DeadlineExceeded, said("NOSCRIPT No matching script. Please use EVAL."),
 			said("NOT FOUND"), said("ERR unknown command"), said("ERR value is no integer: -1"), errors.New("OOM of something else"),
 		} {
-			if got := told("dequeue", err); got != 0 {
-				t.Errorf("%v is told after %s", err, got)
+			if got := returned("dequeue", err); got != 0 {
+				t.Errorf("%v is returned after %s", err, got)
 			}
 		}
 		for _, text := range []string{
@@ -67,23 +67,23 @@ func TestARefusalIsToldLateAndNothingElseIs(t *testing.T) {
 			"CLUSTERDOWN Hash slot not served",
 			"ERR Error running script (call to f_5a): @user_script:3: @user_script: 3: -OOM command not allowed",
 		} {
-			told("dequeue", nil)
-			if got := told("dequeue", said(text)); got != firstBrake {
-				t.Errorf("%s: told after %s, though it was the first since a success", text, got)
+			returned("dequeue", nil)
+			if got := returned("dequeue", said(text)); got != firstThrottle {
+				t.Errorf("%s: returned after %s, though it was the first since a success", text, got)
 			}
 		}
 		rdb.err = full
 		began := time.Now()
-		if b.Eval(t.Context(), "return 1", nil); time.Since(began) != firstBrake {
-			t.Errorf("a script sent whole is told of after %s", time.Since(began))
+		if b.Eval(t.Context(), "return 1", nil); time.Since(began) != firstThrottle {
+			t.Errorf("a script sent whole is returned after %s", time.Since(began))
 		}
 	})
 }
 
-func TestNobodyWaitsInABrakeAfterTheEnd(t *testing.T) {
+func TestNobodyIsThrottledAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stopping := make(chan struct{})
-		b := newBrake(&answering{err: said("OOM")}, stopping)
+		b := Throttled(&answering{err: said("OOM")}, stopping)
 		waits := func(ctx context.Context) time.Duration {
 			began := time.Now()
 			b.EvalSha(ctx, "dequeue", nil)

@@ -1,4 +1,4 @@
-package worker
+package queue
 
 import (
 	"context"
@@ -11,14 +11,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// brake is the Redis of asynq's servers, which ask for the next task again at once
-// when Redis refuses to give it: thousands of times a second for a Redis that is
-// full already. With a brake each refusal is told late. Whatever else uses the
-// same client hears of it at once.
+// throttled is the Redis of asynq's servers, which ask for the next task again at
+// once when Redis refuses to give it: thousands of times a second for a Redis that
+// is full already. Here each refusal is returned late. Whatever else uses the same
+// client gets it at once.
 //
 // All that an asynq server writes goes through a script, so that only those are
-// braked, each one by itself: one that only reads goes on when Redis is full.
-type brake struct {
+// throttled, each one by itself: one that only reads goes on when Redis is full.
+type throttled struct {
 	redis.UniversalClient
 	stopping <-chan struct{} // ends every wait
 
@@ -28,32 +28,33 @@ type brake struct {
 
 // The waits double from the first to the longest for as long as Redis refuses.
 const (
-	firstBrake   = 100 * time.Millisecond
-	longestBrake = time.Second
+	firstThrottle   = 100 * time.Millisecond
+	longestThrottle = time.Second
 )
 
-func newBrake(rdb redis.UniversalClient, stopping <-chan struct{}) *brake {
-	return &brake{UniversalClient: rdb, stopping: stopping, waits: map[string]time.Duration{}}
+// Throttled returns the client for asynq's servers. No wait in it outlives stopping.
+func Throttled(rdb redis.UniversalClient, stopping <-chan struct{}) redis.UniversalClient {
+	return &throttled{UniversalClient: rdb, stopping: stopping, waits: map[string]time.Duration{}}
 }
 
 // EvalSha runs a script that Redis knows, which is what asynq tries first.
-func (b *brake) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
-	cmd := b.UniversalClient.EvalSha(ctx, sha, keys, args...)
-	b.hold(ctx, sha, cmd.Err())
+func (t *throttled) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	cmd := t.UniversalClient.EvalSha(ctx, sha, keys, args...)
+	t.delay(ctx, sha, cmd.Err())
 	return cmd
 }
 
 // Eval runs a script that Redis does not know yet.
-func (b *brake) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
-	cmd := b.UniversalClient.Eval(ctx, script, keys, args...)
-	b.hold(ctx, script, cmd.Err())
+func (t *throttled) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
+	cmd := t.UniversalClient.Eval(ctx, script, keys, args...)
+	t.delay(ctx, script, cmd.Err())
 	return cmd
 }
 
-// hold waits if Redis has refused the script, and the longer the more often it
+// delay waits if Redis has refused the script, and the longer the more often it
 // did so in a row.
-func (b *brake) hold(ctx context.Context, script string, err error) {
-	wait := b.next(script, err)
+func (t *throttled) delay(ctx context.Context, script string, err error) {
+	wait := t.next(script, err)
 	if wait == 0 {
 		return
 	}
@@ -62,20 +63,20 @@ func (b *brake) hold(ctx context.Context, script string, err error) {
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
-	case <-b.stopping:
+	case <-t.stopping:
 	}
 }
 
-func (b *brake) next(script string, err error) time.Duration {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (t *throttled) next(script string, err error) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	switch {
 	case refused(err):
-		wait := min(max(firstBrake, 2*b.waits[script]), longestBrake)
-		b.waits[script] = wait
+		wait := min(max(firstThrottle, 2*t.waits[script]), longestThrottle)
+		t.waits[script] = wait
 		return wait
 	case err == nil, errors.Is(err, redis.Nil): // an empty queue is a success
-		delete(b.waits, script)
+		delete(t.waits, script)
 	}
 	return 0
 }

@@ -1,0 +1,219 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// Asynq's inspector takes no context, so that each look asks for its end first.
+
+// Depth is how much is in a queue.
+type Depth struct {
+	Pending, Active, Scheduled, Retry, Archived int
+	Oldest                                      time.Duration // how long the oldest pending task has waited
+	Paused                                      bool
+}
+
+// Depths returns how much is in each queue that exists.
+func (q *Queue) Depths(ctx context.Context, kinds []string) (map[string]Depth, error) {
+	names, err := q.Existing(ctx, kinds)
+	if err != nil {
+		return nil, err
+	}
+	depths := make(map[string]Depth, len(names))
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		info, err := q.inspector.GetQueueInfo(name)
+		if err != nil {
+			return nil, fmt.Errorf("look into queue %s: %w", name, err)
+		}
+		depths[name] = Depth{
+			Pending: info.Pending, Active: info.Active, Scheduled: info.Scheduled, Retry: info.Retry,
+			Archived: info.Archived, Oldest: info.Latency, Paused: info.Paused,
+		}
+	}
+	return depths, nil
+}
+
+// Backlog returns how many exports wait to be ordered, of all accounts.
+func (q *Queue) Backlog(ctx context.Context) (int, error) {
+	depths, err := q.Depths(ctx, Orders())
+	waiting := 0
+	for _, d := range depths {
+		waiting += d.Pending + d.Scheduled
+	}
+	return waiting, err
+}
+
+// Paused reports whether the queue is paused.
+func (q *Queue) Paused(ctx context.Context, name string) (bool, error) {
+	n, err := q.rdb.Exists(ctx, PausedKey(name)).Result()
+	if err != nil {
+		return false, fmt.Errorf("see whether %s is paused: %w", name, err)
+	}
+	return n > 0, nil
+}
+
+// Pause lets no worker take anything out of the queue until [Queue.Resume]; one
+// that is paused already stays so.
+func (q *Queue) Pause(ctx context.Context, name string) error {
+	// asynq shows only queues that it knows, and a paused one must be seen.
+	if err := tasks.PublishQueues(ctx, q.rdb, name); err != nil {
+		return err
+	}
+	paused, err := q.Paused(ctx, name)
+	if err != nil || paused {
+		return err
+	}
+	if err := q.inspector.PauseQueue(name); err != nil {
+		return fmt.Errorf("pause %s: %w", name, err)
+	}
+	return nil
+}
+
+// Resume ends what [Queue.Pause] has begun, and reports whether it was paused.
+func (q *Queue) Resume(ctx context.Context, name string) (bool, error) {
+	paused, err := q.Paused(ctx, name)
+	if err != nil || !paused {
+		return false, err
+	}
+	if err := q.inspector.UnpauseQueue(name); err != nil {
+		return false, fmt.Errorf("resume %s: %w", name, err)
+	}
+	return true, nil
+}
+
+// Served returns the queues that some worker serves just now.
+func (q *Queue) Served(ctx context.Context) (map[string]bool, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	servers, err := q.inspector.Servers()
+	if err != nil {
+		return nil, fmt.Errorf("look who works: %w", err)
+	}
+	served := map[string]bool{}
+	for _, s := range servers {
+		for name := range s.Queues {
+			served[name] = true
+		}
+	}
+	return served, nil
+}
+
+// Order is an export's first task as it lies in a queue. Fault says that it is
+// malformed; its Step may then name an export all the same.
+type Order struct {
+	Step
+	Headers map[string]string
+	Fault   error
+}
+
+// order reads a task; false if it is no export's first one.
+func order(info *asynq.TaskInfo) (Order, bool) {
+	if info.Type != tasks.TypeSubmit {
+		return Order{}, false
+	}
+	s, err := Parse(info.ID, info.Type, info.Payload)
+	return Order{s, info.Headers, err}, s.RequestGiven || err != nil
+}
+
+// Find looks for an export's first task by its TaskID: waiting, or taken up by a
+// worker and not yet finished with. Where a bare producer left the TaskID to
+// asynq, and gave no job_id, it is the export's id.
+func (q *Queue) Find(ctx context.Context, id string) (Order, bool, error) {
+	names, err := q.Existing(ctx, tasks.SubmitQueues())
+	if err != nil {
+		return Order{}, false, err
+	}
+	for _, name := range names {
+		for _, taskID := range []string{tasks.SubmitTaskID(id), id} {
+			if err := ctx.Err(); err != nil {
+				return Order{}, false, err
+			}
+			info, err := q.inspector.GetTaskInfo(name, taskID)
+			if errors.Is(err, asynq.ErrQueueNotFound) || errors.Is(err, asynq.ErrTaskNotFound) {
+				continue
+			}
+			if err != nil {
+				return Order{}, false, fmt.Errorf("look for export %s in %s: %w", id, name, err)
+			}
+			over := info.State == asynq.TaskStateCompleted || info.State == asynq.TaskStateArchived // nobody takes it up
+			if o, is := order(info); is && o.ID == id && !over {
+				return o, true, nil
+			}
+		}
+	}
+	return Order{}, false, nil
+}
+
+// pageSize is how many tasks are asked for at once.
+const pageSize = 200
+
+type lister func(queue string, opts ...asynq.ListOption) ([]*asynq.TaskInfo, error)
+
+// Waiting yields the orders that wait in a queue, from the newest on. A queue
+// that moves meanwhile may show one twice.
+func (q *Queue) Waiting(ctx context.Context, name string) iter.Seq2[Order, error] {
+	return func(yield func(Order, error) bool) {
+		info, err := q.inspector.GetQueueInfo(name)
+		if err != nil {
+			yield(Order{}, fmt.Errorf("look into queue %s: %w", name, err))
+			return
+		}
+		for page := (info.Pending + pageSize - 1) / pageSize; page > 0; page-- { // the last page is the newest
+			if n, on := q.yieldPage(ctx, q.inspector.ListPendingTasks, name, page, yield); !on || n < 0 {
+				return
+			}
+		}
+	}
+}
+
+// TakenUp yields the orders that workers have in hand.
+func (q *Queue) TakenUp(ctx context.Context, name string) iter.Seq2[Order, error] {
+	return func(yield func(Order, error) bool) {
+		for page := 1; ; page++ {
+			if n, on := q.yieldPage(ctx, q.inspector.ListActiveTasks, name, page, yield); !on || n < pageSize {
+				return
+			}
+		}
+	}
+}
+
+// yieldPage yields the orders of one page. It returns how many tasks there were,
+// -1 after a fault, and whether to go on.
+func (q *Queue) yieldPage(ctx context.Context, list lister, name string, page int, yield func(Order, error) bool) (int, bool) {
+	err := ctx.Err()
+	var infos []*asynq.TaskInfo
+	if err == nil {
+		infos, err = list(name, asynq.Page(page), asynq.PageSize(pageSize))
+	}
+	if err != nil {
+		return -1, yield(Order{}, fmt.Errorf("list queue %s: %w", name, err))
+	}
+	for _, info := range infos {
+		if o, is := order(info); is && !yield(o, nil) {
+			return len(infos), false
+		}
+	}
+	return len(infos), true
+}
+
+// Deadline returns when a task that waits must have been begun, as its producer
+// said; zero if it did not, or if the task is not there.
+func (q *Queue) Deadline(name, taskID string) time.Time {
+	info, err := q.inspector.GetTaskInfo(name, taskID)
+	if err != nil {
+		return time.Time{}
+	}
+	return info.Deadline
+}

@@ -1,0 +1,94 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// The queues that only clipferry itself adds to; producers add to
+// [tasks.SubmitQueues].
+const (
+	// Front holds exports that already had a turn: they go before new ones.
+	Front = "clipferry-front"
+	// Poll holds the reads of running exports.
+	Poll = "clipferry-poll"
+	// Mirror and Urgent hold transfers; urgent are those near their deadline.
+	Mirror = "clipferry-mirror"
+	Urgent = "clipferry-urgent"
+	// Bulk holds the transfers of what makes an export a large one, so that
+	// thousands of clips do not stand before everybody else's.
+	Bulk = "clipferry-bulk"
+	// Seal holds what writes manifests.
+	Seal = "clipferry-seal"
+	// Notify holds the calls of producers' webhooks.
+	Notify = "clipferry-notify"
+)
+
+// Work lists the queues of what follows the order, in the order of an export's way.
+func Work() []string { return []string{Poll, Mirror, Urgent, Bulk, Seal, Notify} }
+
+// Orders lists the queues that the accounts' exports are ordered from, in the
+// order in which they are served: [Front], then [tasks.SubmitQueues]. Without
+// names it is those of the default account.
+func Orders(accounts ...string) []string {
+	if len(accounts) == 0 {
+		accounts = []string{tasks.DefaultAccount}
+	}
+	var names []string
+	for _, kind := range append([]string{Front}, tasks.SubmitQueues()...) {
+		for _, account := range accounts {
+			if name := tasks.AccountQueue(kind, account); !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// All lists the queues of the default account and of the named ones.
+func All(accounts ...string) []string {
+	return append(Orders(append([]string{tasks.DefaultAccount}, accounts...)...), Work()...)
+}
+
+// Kind returns which of [All] the queue is, whatever account it belongs to;
+// false for a queue that is not ours.
+func Kind(name string) (kind, account string, ours bool) {
+	kind, account = tasks.SplitQueue(name)
+	if account == tasks.DefaultAccount {
+		return kind, account, slices.Contains(All(), kind)
+	}
+	return kind, account, slices.Contains(Orders(), kind)
+}
+
+// Existing returns the queues of those kinds that asynq knows of, of whatever
+// account, in the order of the kinds. After a loss of Redis a queue is unknown
+// until its next task, or [tasks.PublishQueues].
+func (q *Queue) Existing(ctx context.Context, kinds []string) ([]string, error) {
+	if err := ctx.Err(); err != nil { // the inspector takes no context
+		return nil, err
+	}
+	known, err := q.inspector.Queues()
+	if err != nil {
+		return nil, fmt.Errorf("list the queues: %w", err)
+	}
+	slices.Sort(known)
+	var names []string
+	for _, kind := range kinds {
+		for _, name := range known {
+			if is, _, ours := Kind(name); ours && is == kind {
+				names = append(names, name)
+			}
+		}
+	}
+	return names, nil
+}
+
+// PendingKey is the list in which asynq keeps the tasks of a queue that wait, the
+// newest first.
+func PendingKey(queue string) string { return "asynq:{" + queue + "}:pending" }
+
+// PausedKey exists while the queue is paused.
+func PausedKey(queue string) string { return "asynq:{" + queue + "}:paused" }
