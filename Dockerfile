@@ -1,15 +1,33 @@
 # syntax=docker/dockerfile:1
-FROM golang:1.26 AS build
+# The release workflow replaces both base images by their digests of that moment,
+# and names them in the image's labels.
+ARG BUILD_IMAGE=golang:1.26.8-bookworm
+# No shell, no package manager, not root; certificates and time zones are in it.
+ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot
+
+FROM --platform=$BUILDPLATFORM ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY . .
-ARG VERSION=dev
+ARG TARGETOS TARGETARCH VERSION=
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=0 go build -trimpath -ldflags="-s -w -X main.version=${VERSION}" -o /out/clipferry ./cmd/clipferry
+    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
+    go build -trimpath -ldflags="-s -w -X main.version=${VERSION}" -o /out/clipferry ./cmd/clipferry
 
-# No shell, no package manager, not root; certificates and time zones are in it.
-FROM gcr.io/distroless/static-debian12:nonroot
+FROM ${BASE_IMAGE}
+ARG BASE_IMAGE VERSION= REVISION=
+LABEL org.opencontainers.image.title="clipferry" \
+      org.opencontainers.image.description="Orders clip exports from a video service and mirrors every finished clip into S3" \
+      org.opencontainers.image.url="https://github.com/clipferry/clipferry" \
+      org.opencontainers.image.source="https://github.com/clipferry/clipferry" \
+      org.opencontainers.image.documentation="https://github.com/clipferry/clipferry#readme" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.vendor="The clipferry authors" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}"
+COPY LICENSE NOTICE /usr/share/doc/clipferry/
 COPY --from=build /out/clipferry /usr/local/bin/clipferry
 USER nonroot:nonroot
 EXPOSE 8080
