@@ -20,17 +20,25 @@ type Redis struct {
 }
 
 // redisForms is what an address may look like, for messages.
-const redisForms = "redis://, rediss://, redis-sentinel:// or redis-cluster://"
+const redisForms = "redis://, rediss://, unix://, redis-sentinel://, redis-cluster://, rediss-sentinel:// or rediss-cluster://"
 
 // ParseRedis reads the address of a Redis in any of its forms:
 //
 //	redis://[user:password@]host[:6379][/db]            rediss:// for TLS
 //	redis-sentinel://[user:password@]s1[:26379],s2,s3[/db]?master_name=NAME   rediss-sentinel://
 //	redis-cluster://[user:password@]h1[:6379],h2,h3     rediss-cluster://
+//	unix://[user:password@]/path/to/redis.sock[?db=N]
 //
 // The options of go-redis (pool_size, read_timeout, …) are taken from the
 // query. The user and password of a sentinel address are the sentinels' own;
 // those of the servers behind them are username and password in the query.
+//
+// With TLS the query may name files in PEM: tls_ca_file, the authorities that
+// the servers' certificates are checked against instead of the system's;
+// tls_cert_file and tls_key_file, the certificate that is shown to them, read
+// anew for each connection; and tls_server_name, the name that theirs must have
+// if it is not the host's.
+//
 // An error never shows a user name or password.
 func ParseRedis(address string) (*Redis, error) {
 	form, rest, ok := strings.Cut(address, "://")
@@ -48,11 +56,21 @@ func ParseRedis(address string) (*Redis, error) {
 	if err := checkTail(tail); err != nil {
 		return nil, err
 	}
+	path, query, _ := strings.Cut(tail, "?")
+	query, secured, err := takeTLS(query)
+	if err != nil {
+		return nil, err
+	}
+	if tail = path; query != "" {
+		tail += "?" + query
+	}
 	r, err := parseForm(form, user, hosts, tail)
 	if err != nil {
 		return nil, err
 	}
-	path, _, _ := strings.Cut(tail, "?")
+	if err := r.secure(secured); err != nil {
+		return nil, err
+	}
 	r.shown = form + "://" + hosts + path
 	return r, nil
 }
@@ -73,6 +91,9 @@ func checkTail(tail string) error {
 }
 
 func parseForm(form, user, hosts, tail string) (*Redis, error) {
+	if form == "unix" {
+		return parseSocket(user, hosts, tail)
+	}
 	defaultPort := "6379"
 	if strings.HasSuffix(form, "-sentinel") {
 		defaultPort = "26379"
@@ -99,6 +120,17 @@ func parseForm(form, user, hosts, tail string) (*Redis, error) {
 		return nil, scrub(err)
 	}
 	return r, nil
+}
+
+func parseSocket(user, host, tail string) (*Redis, error) {
+	if host != "" || !strings.HasPrefix(tail, "/") {
+		return nil, errors.New("not a Redis address: a socket's path begins with /, as unix:///run/redis/redis.sock")
+	}
+	o, err := redis.ParseURL("unix://" + user + tail)
+	if err != nil {
+		return nil, scrub(err)
+	}
+	return &Redis{simple: o}, nil
 }
 
 func (r *Redis) parseSentinel(scheme, user string, addrs []string, tail string) error {

@@ -50,7 +50,9 @@ type Server struct {
 	binary string
 	dir    string
 	port   int
-	config []string
+	// tlsPort is 0 where no TLS is spoken.
+	tlsPort int
+	config  []string
 	// sentinel is the configuration file of a sentinel, empty for a server.
 	sentinel string
 

@@ -3,8 +3,10 @@ package redistest
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +47,26 @@ func StartSentinel(t testing.TB, replicas int, opts ...Option) *Sentinel {
 	}
 	s.await(ctx, "the replicas and sentinels know each other", s.whole)
 	return s
+}
+
+// StartTLSSentinel runs one sentinel that watches a server over TLS and speaks
+// nothing else to clients, and returns its host:port.
+func StartTLSSentinel(t testing.TB, master *Server, c *Certificates) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "sentinel.conf")
+	port := freePort(t)
+	text := fmt.Sprintf(`sentinel monitor %s 127.0.0.1 %d 1
+tls-port %d
+tls-ca-cert-file %s
+tls-cert-file %s
+tls-key-file %s
+tls-replication yes
+`, MasterName, master.tlsPort, port, c.CAFile, c.CertFile, c.KeyFile)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	Start(t, func(s *Server) { s.config, s.sentinel, s.tlsPort = nil, file, port })
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
 // startSentinel runs one; it rewrites its own configuration file.
