@@ -24,7 +24,7 @@ const Prefix = "CLIPFERRY_"
 // envconfig would look a name without the prefix up on its own as well, and
 // take any REDIS_URL for ours.
 type Config struct {
-	RedisURL Secret `envconfig:"CLIPFERRY_REDIS_URL" default:"redis://127.0.0.1:6379/0" desc:"where Redis is: redis://, rediss://, redis-sentinel:// with ?master_name=, redis-cluster://h1,h2,h3"`
+	RedisURL Secret `envconfig:"CLIPFERRY_REDIS_URL" default:"redis://127.0.0.1:6379/0" desc:"where Redis is: redis://, unix://, redis-sentinel:// with ?master_name=, redis-cluster://h1,h2,h3; rediss in place of redis is TLS"`
 
 	APIBaseURL           string        `envconfig:"CLIPFERRY_API_BASE_URL" default:"https://wayinvideo-api.wayin.ai" desc:"the provider's address"`
 	APIKey               Secret        `envconfig:"CLIPFERRY_API_KEY" desc:"the provider's API key"`
