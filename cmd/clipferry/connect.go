@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -12,6 +15,7 @@ import (
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/redisfault"
 )
 
 // connection is what most commands work on.
@@ -30,7 +34,7 @@ func (c *console) connect(ctx context.Context, needs config.Needs) (*connection,
 		return nil, err
 	}
 	rdb := cfg.Redis.NewClient()
-	if err := reach(ctx, rdb); err != nil {
+	if err := reach(ctx, rdb, reachTimeout); err != nil {
 		rdb.Close()
 		return nil, fmt.Errorf("Redis at %s %w", cfg.Redis, err) //nolint:staticcheck // a name
 	}
@@ -39,18 +43,113 @@ func (c *console) connect(ctx context.Context, needs config.Needs) (*connection,
 }
 
 // reach makes sure that Redis answers. One that can't save refuses even a PING, but
-// still tells what it knows, which is what somebody wants to see who mends it.
-func reach(ctx context.Context, rdb redis.UniversalClient) error {
-	err := rdb.Ping(ctx).Err()
-	var answer redis.Error
-	switch {
-	case err == nil, errors.As(err, &answer) && strings.HasPrefix(err.Error(), "MISCONF"):
-		return nil
-	case errors.As(err, &answer):
-		return fmt.Errorf("refuses: %w; %s", err, hintFor(err))
-	default:
-		return fmt.Errorf("does not answer: %w; see CLIPFERRY_REDIS_URL", err)
+// says what it knows all the same, which is what somebody wants to see who repairs it.
+func reach(ctx context.Context, rdb redis.UniversalClient, timeout time.Duration) error {
+	c, one := rdb.(*redis.Client)
+	if one && c.Options().TLSConfig != nil && answersInClear(ctx, c.Options()) {
+		// A handshake would only run into its time limit.
+		return errors.New("does not answer: it does not speak TLS; let CLIPFERRY_REDIS_URL begin with redis://, not rediss://")
 	}
+	err := pingWithin(ctx, rdb, timeout)
+	if err == nil {
+		return nil
+	}
+	if one && c.Options().TLSConfig == nil {
+		err = cmp.Or(unasked(ctx, c.Options()), err)
+	}
+	fault := redisfault.Of(err)
+	switch {
+	case fault.Code == "MISCONF":
+		return nil
+	case one && c.Options().Addr == failoverAddr && (fault.Code == "WRONGPASS" || fault.Code == "NOAUTH") && !strings.Contains(fault.Text, "sentinels"):
+		return fmt.Errorf("refuses: behind the sentinels %s; its own are ?username=…&password=… in CLIPFERRY_REDIS_URL, what is before the @ is the sentinels'", fault.Text)
+	case fault.Code != "":
+		return fmt.Errorf("refuses: %s; %s", fault.Text, cmp.Or(fault.Hint, redisHint))
+	case one && c.Options().TLSConfig == nil && speaksTLS(ctx, c.Options()):
+		return errors.New("does not answer: it speaks TLS; let CLIPFERRY_REDIS_URL begin with rediss://, not redis://")
+	}
+	hint := "see CLIPFERRY_REDIS_URL"
+	if one && c.Options().Addr == failoverAddr {
+		hint = "see whether the sentinels and the server that they name can be reached at CLIPFERRY_REDIS_URL"
+	}
+	return fmt.Errorf("does not answer: %s; %s", fault.Text, cmp.Or(fault.Hint, hint))
+}
+
+// failoverAddr is what go-redis calls the address of a server behind sentinels.
+const failoverAddr = "FailoverClient"
+
+// reachTimeout is how long somebody at a terminal waits for a Redis that says
+// nothing; its client would go on for a minute where sentinels are away.
+const reachTimeout = 10 * time.Second
+
+func pingWithin(ctx context.Context, rdb redis.UniversalClient, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return rdb.Ping(ctx).Err()
+}
+
+// redisHint is what to do about a failure of Redis of which nothing special is known.
+const redisHint = "see CLIPFERRY_REDIS_URL and Redis's log"
+
+// probeTimeout is for one answer on the network, of a server that is there.
+const probeTimeout = 3 * time.Second
+
+// probe opens a connection to a server, to see what it speaks; nil where that is
+// not a matter of one address.
+func probe(ctx context.Context, o *redis.Options) net.Conn {
+	if _, _, err := net.SplitHostPort(o.Addr); err != nil || o.Network == "unix" {
+		return nil // a socket, or behind sentinels
+	}
+	conn, err := (&net.Dialer{Timeout: probeTimeout}).DialContext(ctx, "tcp", o.Addr)
+	if err != nil {
+		return nil
+	}
+	_ = conn.SetDeadline(time.Now().Add(probeTimeout))
+	return conn
+}
+
+// unasked returns what a server says before it is asked anything: that it takes no
+// more clients, which one that writes first may never get to read.
+func unasked(ctx context.Context, o *redis.Options) error {
+	conn := probe(ctx, o)
+	if conn == nil {
+		return nil
+	}
+	defer conn.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(probeTimeout / 10))
+	said := make([]byte, 200)
+	if n, _ := conn.Read(said); n > 0 && said[0] == '-' {
+		return errors.New(strings.TrimSpace(string(said[1:n])))
+	}
+	return nil
+}
+
+// answersInClear reports whether a server that should speak TLS speaks Redis's
+// protocol without: to a handshake it would say nothing.
+func answersInClear(ctx context.Context, o *redis.Options) bool {
+	conn := probe(ctx, o)
+	if conn == nil {
+		return false
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
+		return false
+	}
+	first := make([]byte, 1)
+	_, err := conn.Read(first)
+	return err == nil && (first[0] == '+' || first[0] == '-')
+}
+
+// speaksTLS reports whether a server that should not speak TLS does. Nothing is
+// sent to it, so it does not matter whose it is.
+func speaksTLS(ctx context.Context, o *redis.Options) bool {
+	conn := probe(ctx, o)
+	if conn == nil {
+		return false
+	}
+	defer conn.Close()
+	err := tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx)
+	return err == nil || strings.Contains(err.Error(), "remote error: tls:")
 }
 
 // close drops the connections; what was written has been acknowledged already.

@@ -80,7 +80,7 @@ func (d *doctor) report(what string, f finding) {
 func (d *doctor) redis(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	if err := reach(ctx, rdb); err != nil {
+	if err := reach(ctx, rdb, reachTimeout); err != nil {
 		d.report("Redis", finding{bad, fmt.Sprintf("%s %v", cfg.Redis, err), ""})
 		return
 	}
@@ -97,7 +97,7 @@ func (d *doctor) fleet(rdb redis.UniversalClient) {
 	servers, err := inspector.Servers()
 	switch {
 	case err != nil:
-		d.report("fleet", finding{bad, err.Error(), hintFor(err)})
+		d.report("fleet", refused("the queues", err))
 		return
 	case len(servers) == 0:
 		d.report("fleet", finding{warn, "no worker is running", "start `clipferry worker`"})
@@ -110,14 +110,14 @@ func (d *doctor) fleet(rdb redis.UniversalClient) {
 	}
 	queues, err := inspector.Queues()
 	if err != nil {
-		d.report("fleet", finding{bad, err.Error(), hintFor(err)})
+		d.report("fleet", refused("the queues", err))
 		return
 	}
 	for _, q := range queues {
 		info, err := inspector.GetQueueInfo(q)
 		switch {
 		case err != nil:
-			d.report("fleet", finding{bad, err.Error(), hintFor(err)})
+			d.report("fleet", refused("the queues", err))
 		case info.Paused:
 			d.report("fleet", finding{warn, "queue " + q + " is paused", "`clipferry resume " + q + "` ends that"})
 		}

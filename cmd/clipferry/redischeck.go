@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/redisfault"
 )
 
 // verdict says how a check ended.
@@ -30,17 +33,18 @@ type finding struct {
 
 // Limits of what is called healthy.
 const (
-	leastRedis   = "6.2"
-	skewWarning  = time.Second
-	skewFailure  = 10 * time.Second
-	fullWarning  = 0.70 // of maxmemory; a full Redis refuses to hand out tasks, too
-	checkTimeout = 20 * time.Second
+	leastRedis     = "6.2"
+	skewWarning    = time.Second
+	skewFailure    = 10 * time.Second
+	fullWarning    = 0.70 // of maxmemory; a full Redis refuses to hand out tasks, too
+	clientsWarning = 0.80 // of maxclients
+	checkTimeout   = 20 * time.Second
 )
 
 // examineRedis checks what the promises rest on: that nothing is evicted and
 // that what was acknowledged survives a restart. Each master of a cluster is asked.
 func examineRedis(ctx context.Context, rdb redis.UniversalClient) []finding {
-	return append(examineNodes(ctx, rdb), checkWrite(ctx, rdb))
+	return append(examineNodes(ctx, rdb), checkWrite(ctx, rdb), checkChannels(ctx, rdb))
 }
 
 func examineNodes(ctx context.Context, rdb redis.UniversalClient) []finding {
@@ -58,7 +62,7 @@ func examineNodes(ctx context.Context, rdb redis.UniversalClient) []finding {
 		return nil
 	})
 	if err != nil {
-		all = append(all, finding{bad, fmt.Sprintf("the cluster's masters can't all be asked: %v", err), hintFor(err)})
+		all = append(all, refused("the cluster's masters can't all be asked", err))
 	}
 	return all
 }
@@ -66,14 +70,19 @@ func examineNodes(ctx context.Context, rdb redis.UniversalClient) []finding {
 func examineNode(ctx context.Context, node redis.Cmdable, where string) []finding {
 	text, err := node.Info(ctx).Result()
 	if err != nil {
-		return []finding{{bad, fmt.Sprintf("%sINFO: %v", where, err), hintFor(err)}}
+		return []finding{refused(where+"INFO", err)}
 	}
 	info := parseInfo(text)
 	found := []finding{
 		checkVersion(info), checkEviction(info), checkPersistence(info), checkReplicas(info), checkMemory(info), checkSkew(ctx, node),
 	}
+	if info["maxclients"] == "" { // before Redis 7 it is no part of INFO
+		config, _ := node.ConfigGet(ctx, "maxclients").Result() // many a managed Redis does not say
+		info["maxclients"] = config["maxclients"]
+	}
+	found = append(found, checkClients(info)...)
 	if config, err := node.ConfigGet(ctx, "appendfsync").Result(); err == nil && info["aof_enabled"] == "1" {
-		found = append(found, checkFlush(config["appendfsync"])...) // many a managed Redis does not tell
+		found = append(found, checkFlush(config["appendfsync"])...) // many a managed Redis does not say
 	}
 	for i := range found {
 		found[i].text = where + found[i].text
@@ -84,42 +93,39 @@ func examineNode(ctx context.Context, node redis.Cmdable, where string) []findin
 // writeScript is a write as asynq and the ledger do it.
 var writeScript = redis.NewScript(`return redis.call('SET', KEYS[1], '1', 'PX', 1000)`)
 
-// checkWrite does what reading alone doesn't tell of: a replica, a full Redis, one
+// checkWrite does what reading alone doesn't show: a replica, a full Redis, one
 // that can't save and one that gives its user too few rights answer all else.
 func checkWrite(ctx context.Context, rdb redis.UniversalClient) finding {
 	for _, key := range []string{"clipferry:{doctor}:write", "asynq:{clipferry-doctor}:write"} {
 		if err := writeScript.Run(ctx, rdb, []string{key}).Err(); err != nil {
-			return finding{bad, fmt.Sprintf("writing %s: %v", key, err), hintFor(err)}
+			return refused("writing "+key, err)
 		}
 	}
 	return finding{good, "takes writes", ""}
 }
 
-// refusals are what Redis says when it does not do as it is told, with what to do.
-var refusals = []struct{ says, hint string }{
-	{"NOPERM", "let the user of CLIPFERRY_REDIS_URL run all commands on the keys clipferry:* and asynq:*, on the same channels, and INFO"},
-	{"OOM", "give it more memory (maxmemory): nothing moves until it takes writes"},
-	{"READONLY", "point CLIPFERRY_REDIS_URL at the master, or at the sentinels"},
-	{"MISCONF", "it can't save: look at its log and its disk"},
-	{"NOREPLICAS", "bring its replicas back: min-replicas-to-write asks for more than there are"},
+// refused is what a failure of Redis looks like here.
+func refused(what string, err error) finding {
+	fault := redisfault.Of(err)
+	return finding{bad, what + ": " + fault.Text, cmp.Or(fault.Hint, redisHint)}
 }
 
-// hintFor says what to do about an error of Redis.
-func hintFor(err error) string {
-	if hint := refusalHint(err); hint != "" {
-		return hint
+// checkChannels tries to publish and to subscribe: a user who may not gets all
+// else to work, only that workers hear of each other late, and of nothing canceled.
+func checkChannels(ctx context.Context, rdb redis.UniversalClient) finding {
+	const ours, asynqs = "clipferry:{doctor}:channel", "asynq:cancel"
+	if err := rdb.Publish(ctx, ours, "").Err(); err != nil {
+		return refused("publishing on "+ours, err)
 	}
-	return "see CLIPFERRY_REDIS_URL and Redis's log"
-}
-
-// refusalHint is the same for an error that may not be Redis's: it is empty then.
-func refusalHint(err error) string {
-	for _, r := range refusals {
-		if strings.Contains(" "+err.Error(), " "+r.says+" ") {
-			return r.hint
+	for _, channel := range []string{ours, asynqs} {
+		sub := rdb.Subscribe(ctx, channel)
+		_, err := sub.Receive(ctx)
+		_ = sub.Close()
+		if err != nil {
+			return refused("subscribing to "+channel, err)
 		}
 	}
-	return ""
+	return finding{good, "publishes and subscribes", ""}
 }
 
 // parseInfo reads the "name:value" lines of INFO.
@@ -138,7 +144,7 @@ func checkVersion(info map[string]string) finding {
 	v := info["redis_version"]
 	switch {
 	case v == "":
-		return finding{warn, "does not tell its version", "it should be " + leastRedis + " or newer"}
+		return finding{warn, "does not say its version", "it should be " + leastRedis + " or newer"}
 	case older(v, leastRedis):
 		return finding{bad, "version " + v, "upgrade to " + leastRedis + " or newer"}
 	}
@@ -166,7 +172,7 @@ func checkEviction(info map[string]string) finding {
 	case "noeviction":
 		return finding{good, "maxmemory-policy noeviction", ""}
 	case "":
-		return finding{warn, "does not tell its maxmemory-policy", "make sure that it is noeviction: evicted tasks are lost exports"}
+		return finding{warn, "does not say its maxmemory-policy", "make sure that it is noeviction: evicted tasks are lost exports"}
 	default:
 		return finding{bad, "maxmemory-policy " + policy, "set maxmemory-policy noeviction: evicted tasks are lost exports"}
 	}
@@ -182,7 +188,7 @@ func checkPersistence(info map[string]string) finding {
 	case "0":
 		return finding{warn, "appendonly no", "set appendonly yes: a restart loses exports that are queued (clipferry recover brings back those that were paid for)"}
 	default:
-		return finding{warn, "does not tell whether it is persistent", "it should run with appendonly yes"}
+		return finding{warn, "does not say whether it is persistent", "it should run with appendonly yes"}
 	}
 }
 
@@ -203,7 +209,7 @@ func checkFlush(appendfsync string) []finding {
 // checkReplicas says what a failover can lose.
 func checkReplicas(info map[string]string) finding {
 	replicas, _ := strconv.Atoi(info["connected_slaves"])
-	_, guarded := info["min_slaves_good_slaves"] // only told where it is set
+	_, guarded := info["min_slaves_good_slaves"] // only there where it is set
 	switch {
 	case info["role"] == "slave":
 		return finding{bad, "is a replica", "point CLIPFERRY_REDIS_URL at the master, or at the sentinels"}
@@ -223,7 +229,7 @@ func checkMemory(info map[string]string) finding {
 	limit, _ := strconv.ParseFloat(info["maxmemory"], 64)
 	switch {
 	case used == 0, info["maxmemory"] == "":
-		return finding{warn, "does not tell how much of its memory it uses", "watch it where it is hosted"}
+		return finding{warn, "does not say how much of its memory it uses", "watch it where it is hosted"}
 	case limit == 0:
 		return finding{warn, "no maxmemory", "set it below the machine's memory: without, the kernel ends Redis instead of Redis refusing"}
 	}
@@ -234,12 +240,29 @@ func checkMemory(info map[string]string) finding {
 	return finding{good, text, ""}
 }
 
-// checkSkew compares the clocks: due times are reckoned on ours, leases on Redis's.
+// checkClients says how near Redis is to refusing connections; nothing where that
+// isn't known.
+func checkClients(info map[string]string) []finding {
+	connected, _ := strconv.ParseFloat(info["connected_clients"], 64)
+	limit, _ := strconv.ParseFloat(info["maxclients"], 64)
+	if limit == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("%.0f of %.0f connections in use", connected, limit)
+	if connected/limit > clientsWarning {
+		return []finding{{warn, text, "raise its maxclients, or add ?pool_size=… to CLIPFERRY_REDIS_URL of workers: at the limit it refuses new ones"}}
+	}
+	return []finding{{good, text, ""}}
+}
+
+// checkSkew compares the clocks: due times are of ours, leases on Redis's.
 func checkSkew(ctx context.Context, node redis.Cmdable) finding {
 	before := time.Now()
 	theirs, err := node.Time(ctx).Result()
 	if err != nil {
-		return finding{warn, fmt.Sprintf("TIME: %v", err), ""}
+		f := refused("TIME", err)
+		f.verdict = warn
+		return f
 	}
 	ours := before.Add(time.Since(before) / 2)
 	skew := theirs.Sub(ours).Abs()

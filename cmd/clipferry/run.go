@@ -12,6 +12,7 @@ import (
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/redisfault"
 )
 
 // version is set by the linker in released builds.
@@ -103,14 +104,31 @@ func (c *console) exitCode(ctx context.Context, cmd *cobra.Command, err error) i
 		_ = c.msg.Printf("%s: interrupted\n", cmd.CommandPath())
 		return cli.Interrupted
 	default:
-		text := err.Error()
-		if hint := refusalHint(err); hint != "" && !strings.Contains(text, hint) {
-			text += "; as for Redis: " + hint
+		text := plainly(err)
+		if fault := redisfault.Of(err); fault.Code != "" && !strings.Contains(text, fault.Hint) {
+			text += "; as for Redis: " + fault.Hint
 		}
 		_ = c.msg.Printf("%s: ", cmd.CommandPath())
 		_ = c.msg.Lines(text + "\n")
 		return cli.Failed
 	}
+}
+
+// plainly is the text of an error whose last words say nothing to most people in
+// words that do.
+func plainly(err error) string {
+	text := err.Error()
+	for _, said := range []struct{ bare, plain string }{
+		{"EOF", "the connection was closed"},
+		{"context canceled", "it was given up"},
+		{"context deadline exceeded", "no answer in time"},
+		{"redis: nil", "what was there is gone"},
+	} {
+		if before, ok := strings.CutSuffix(text, said.bare); ok {
+			return strings.TrimSuffix(before, "unexpected ") + said.plain
+		}
+	}
+	return text
 }
 
 // inputError means that what the command was given to work on is wrong. Each

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/redistest"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// A Redis that can't save refuses a PING, and is the one to be looked into.
+func TestARedisThatCannotSaveIsReached(t *testing.T) {
+	m := miniredis.RunT(t)
+	rdb := redis.NewClient(&redis.Options{Addr: m.Addr(), MaxRetries: -1})
+	t.Cleanup(func() { _ = rdb.Close() })
+	for _, c := range []struct{ says, want string }{
+		{"", ""},
+		{"MISCONF Errors writing to the AOF file: No space left on device", ""},
+		{"READONLY You can't write against a read only replica.", "refuses: READONLY You can't write against a read only replica.; point CLIPFERRY_REDIS_URL at the master"},
+	} {
+		m.SetError(c.says)
+		got := fmt.Sprint(reach(t.Context(), rdb, reachTimeout))
+		if c.want == "" && got != "<nil>" || !strings.HasPrefix(got, c.want) {
+			t.Errorf("%s: %s", c.says, got)
+		}
+	}
+	m.Close()
+	if got := fmt.Sprint(reach(t.Context(), rdb, reachTimeout)); !strings.HasPrefix(got, "does not answer: ") || !strings.HasSuffix(got, "see CLIPFERRY_REDIS_URL") {
+		t.Error(got)
+	}
+}
+
+// TestWhatRedisSaysIsSaidPlainly: each of the ways in which a Redis can't be used
+// says what is wrong and which part of the address it is about.
+func TestWhatRedisSaysIsSaidPlainly(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a real Redis")
+	}
+	t.Parallel()
+	certs := redistest.NewCertificates(t)
+	server := redistest.Start(t, redistest.TLS(t, certs))
+	sentinel := "rediss-sentinel://" + redistest.StartTLSSentinel(t, server, certs) + "/0?master_name=" + redistest.MasterName + "&" + certs.Query()
+	full := redistest.Start(t, redistest.Config("maxclients", "1"))
+	taken := full.Client()
+	defer taken.Close()
+	if err := taken.Ping(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	plain := server.Client()
+	defer plain.Close()
+	if err := plain.ConfigSet(t.Context(), "requirepass", "pw").Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ address, want string }{
+		{"redis://" + server.TLSAddr(), "does not answer: it speaks TLS; let CLIPFERRY_REDIS_URL begin with rediss://"},
+		{"rediss://" + server.Addr(), "does not answer: it does not speak TLS; let CLIPFERRY_REDIS_URL begin with redis://"},
+		{"rediss://" + server.TLSAddr() + "?tls_ca_file=" + certs.CAFile, "does not answer: it asks for a client certificate; add ?tls_cert_file="},
+		{"rediss://" + server.TLSAddr(), "does not answer: its certificate is of an authority that is not trusted here; add ?tls_ca_file="},
+		{"redis://" + server.Addr(), "refuses: it asks for a password; "},
+		{"redis://:hunter2@" + server.Addr(), "refuses: it refuses the user name or the password; "},
+		{"redis://" + full.Addr(), "refuses: it has as many clients as it takes (maxclients); raise"},
+		{sentinel, "refuses: behind the sentinels it asks for a password; its own are ?username=…&password=…"},
+		{sentinel + "&password=hunter2", "refuses: behind the sentinels it refuses the user name or the password; "},
+		{strings.Replace(sentinel, "://", "://:pw@", 1), "refuses: behind the sentinels it asks for a password; its own are ?username=…&password=…"},
+		{"redis-sentinel://127.0.0.1:1/0?master_name=m", "does not answer: no answer in time; see whether the sentinels and the server"},
+	} {
+		address, err := tasks.ParseRedis(c.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rdb := address.NewClient()
+		began := time.Now()
+		got := fmt.Sprint(reach(t.Context(), rdb, 2*time.Second))
+		_ = rdb.Close()
+		if !strings.HasPrefix(got, c.want) {
+			t.Errorf("%s: %s", c.address, got)
+		}
+		if took := time.Since(began); strings.Contains(c.want, "does not speak TLS") && took > probeTimeout {
+			t.Errorf("%s: took %v", c.address, took)
+		}
+	}
+}
+
+func TestBareWordsAreNoMessages(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("list the queues: %w", io.EOF), "list the queues: the connection was closed"},
+		{fmt.Errorf("read: %w", io.ErrUnexpectedEOF), "read: the connection was closed"},
+		{fmt.Errorf("look: %w", redis.Nil), "look: what was there is gone"},
+		{errors.New("boom"), "boom"},
+	} {
+		if got := plainly(c.err); got != c.want {
+			t.Errorf("%v: %q", c.err, got)
+		}
+	}
+}

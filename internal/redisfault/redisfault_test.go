@@ -1,0 +1,40 @@
+package redisfault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+)
+
+func TestOf(t *testing.T) {
+	sentinels := func(says string) error {
+		return fmt.Errorf("redis: all sentinels specified in configuration are unreachable: %w", errors.New(says))
+	}
+	for _, c := range []struct {
+		err              error
+		code, text, hint string // hint: what it holds
+	}{
+		{errors.New("OOM command not allowed"), "OOM", "OOM command not allowed", "maxmemory"},
+		{errors.New("ERR Error running script: -OOM command not allowed"), "OOM", "ERR Error running script: -OOM command not allowed", "maxmemory"},
+		{errors.New("WRONGPASS invalid username-password pair"), "WRONGPASS", "it refuses the user name or the password", "percent-encoded"},
+		{errors.New("ERR max number of clients reached"), "ERR", "it has as many clients as it takes (maxclients)", "pool_size"},
+		{fmt.Errorf("read: %w", io.EOF), "", "it closed the connection", ""},
+		{redis.Nil, "", "it has lost what was asked for", ""},
+		{fmt.Errorf("x: %w", context.Canceled), "", "the question was given up", ""},
+		{fmt.Errorf("x: %w", context.DeadlineExceeded), "", "no answer in time", ""},
+		{errors.New("dial tcp: connection refused"), "", "dial tcp: connection refused", ""},
+		{sentinels("ERR AUTH <password> called without any password configured for the default user"), "ERR", "the sentinels have no password, and the address gives them one", "?password=…"},
+		{sentinels("WRONGPASS invalid"), "WRONGPASS", "the sentinels refuse the user name or the password", "?username=…"},
+		{sentinels("dial tcp: connection refused"), "", "no sentinel answers: dial tcp: connection refused", ""},
+	} {
+		got := Of(c.err)
+		if got.Code != c.code || got.Text != c.text || !strings.Contains(got.Hint, c.hint) || c.hint == "" && got.Hint != "" {
+			t.Errorf("%v: %+v", c.err, got)
+		}
+	}
+}
