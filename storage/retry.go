@@ -9,6 +9,7 @@ import (
 	sdkretry "github.com/aws/aws-sdk-go-v2/aws/retry"
 
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/retry"
 )
 
 // Who repeats what, from the inside out. No two layers repeat the same thing:
@@ -86,9 +87,7 @@ func (b backoff) wait(ctx context.Context, attempt int, err error) bool {
 
 // pause is wait for an error that asked for a wait, zero for none.
 func (b backoff) pause(ctx context.Context, attempt int, asked time.Duration) bool {
-	d := b.first << min(attempt-1, 10)
-	d = min(d, b.max)
-	d = d/2 + rand.N(d/2+1)
+	d := retry.Backoff(attempt-1, b.first, b.max)
 	if asked > maxAskedWait {
 		return false
 	} else if asked > 0 {
@@ -97,12 +96,5 @@ func (b backoff) pause(ctx context.Context, attempt int, asked time.Duration) bo
 	if end, ok := ctx.Deadline(); ok && time.Until(end) < d {
 		return false
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return retry.Wait(ctx, d) == nil
 }

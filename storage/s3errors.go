@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/retry"
 )
 
 // s3Hints say what an operator can do, by S3's error code.
@@ -98,11 +98,7 @@ func retryAfter(err error) time.Duration {
 	if !errors.As(err, &re) || re.Response == nil {
 		return 0
 	}
-	n, perr := strconv.Atoi(re.Response.Header.Get("Retry-After"))
-	if perr != nil || n < 0 {
-		return 0
-	}
-	return time.Duration(min(n, 3600)) * time.Second
+	return retry.After(re.Response.Header, time.Now(), time.Hour)
 }
 
 // isMissing says that the key, bucket or upload asked for is not there.

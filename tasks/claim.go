@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/retry"
 )
 
 // A TaskID is unique within one queue, and which queue an export waits in depends
@@ -68,16 +70,7 @@ func (c *Client) enqueueOnce(ctx context.Context, e Export) (string, error) {
 			}
 			return id, err
 		}
-		pause(ctx, claimPause<<look)
+		_ = retry.Wait(ctx, claimPause<<look) // the next look sees the end of ctx
 	}
 	return e.JobID, fmt.Errorf("enqueue export %s: another body is about to be enqueued under its job_id; try again", e.JobID)
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }

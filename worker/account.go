@@ -9,6 +9,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/internal/units"
 	"github.com/clipferry/clipferry/tasks"
@@ -108,7 +109,7 @@ func (w *Worker) waitForUnits(ctx context.Context, account Account, r *export.Re
 			w.log.Warn("the account has spent its units of the day; its exports wait for the next one",
 				logkey.Export, r.ID, logkey.Account, account.Name, "until", until)
 		}
-		pause(ctx, min(units.Look, max(until.Sub(w.now()), time.Millisecond)))
+		_ = retry.Wait(ctx, min(units.Look, max(until.Sub(w.now()), time.Millisecond)))
 		if err := ctx.Err(); err != nil {
 			return err
 		}

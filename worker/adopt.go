@@ -13,6 +13,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/recovery"
+	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
 )
@@ -115,7 +116,7 @@ func (w *Worker) findLife(ctx context.Context, r *export.Record) (life, bool, er
 		}
 		w.log.Error("S3 does not say whether an export was paid for already; no paid request goes out until it does",
 			logkey.Export, r.ID, logkey.Error, fault.SentenceOf(err))
-		pause(ctx, backoff(n, time.Second, 30*time.Second))
+		_ = retry.Wait(ctx, retry.Backoff(n, time.Second, 30*time.Second))
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
@@ -42,7 +43,7 @@ func (w *Worker) recordSubmit(ctx context.Context, r *export.Record, turn *budge
 		// a failure of this one request by the export itself.
 		var wait time.Duration
 		if kind != provider.RateLimited && kind != provider.Forbidden {
-			wait = backoff(r.Round, time.Second, time.Minute)
+			wait = retry.Backoff(r.Round, time.Second, time.Minute)
 		}
 		err := w.putBack(ctx, r.ID, by, wait, why)
 		w.endTurn(ctx, turn, outcome)
@@ -123,7 +124,7 @@ func (w *Worker) persistReceipt(ctx context.Context, paid storage.Receipt, inLed
 			w.log.Error("neither the ledger nor S3 has taken a paid export yet; trying on",
 				logkey.Export, paid.ID, logkey.ExportTaskID, paid.ExportTaskID, logkey.Error, fault.SentenceOf(err))
 		}
-		pause(ctx, backoff(n, 200*time.Millisecond, 5*time.Second))
+		_ = retry.Wait(ctx, retry.Backoff(n, 200*time.Millisecond, 5*time.Second))
 	}
 }
 

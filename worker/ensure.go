@@ -9,6 +9,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
 )
@@ -145,21 +146,11 @@ func (w *Worker) untilTaken(ctx context.Context, id string, update func() (*expo
 			return r, err
 		}
 		w.log.Error("the ledger does not take a change that must not be lost; trying on", logkey.Export, id, logkey.Try, n+1, logkey.Error, err)
-		pause(ctx, backoff(n, 200*time.Millisecond, 5*time.Second))
+		_ = retry.Wait(ctx, retry.Backoff(n, 200*time.Millisecond, 5*time.Second))
 	}
 }
 
 // settled reports whether an update failed for good: the record says no.
 func settled(err error) bool {
 	return errors.Is(err, export.ErrNotNow) || errors.Is(err, export.ErrStale) || errors.Is(err, ledger.ErrUnknown)
-}
-
-// pause waits for d or the end of ctx.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
 )
@@ -206,7 +207,7 @@ func (w *Worker) afterFailure(r *export.Record, c *export.Clip, err error, why s
 	if badBody {
 		base = 10 * time.Second
 	}
-	wait := max(fault.RetryAfterOf(err), backoff(c.Faults, base, 10*time.Minute))
+	wait := max(fault.RetryAfterOf(err), retry.Backoff(c.Faults, base, 10*time.Minute))
 	at := now.Add(beforeDeadline(wait, now, r.ExpireAt))
 	return func(r *export.Record) error { return r.ClipRetry(w.now(), idx, round, why, badBody, at) }
 }

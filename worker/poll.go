@@ -12,6 +12,7 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
@@ -138,7 +139,7 @@ func (w *Worker) leave(ctx context.Context, r *export.Record, err error) error {
 // for what should be there already come soon, then ever later.
 func (w *Worker) nextRead(ctx context.Context, gate Gate, r *export.Record, task provider.Task) time.Time {
 	if task.Status.Ended() || r.State == export.Mirroring {
-		return w.now().Add(backoff(r.Misses+r.StaleReads, 4*time.Second, 2*time.Minute))
+		return w.now().Add(retry.Backoff(r.Misses+r.StaleReads, 4*time.Second, 2*time.Minute))
 	}
 	at, err := gate.NextRead(ctx, r.ID)
 	if err != nil {
@@ -161,7 +162,7 @@ func (w *Worker) readRefused(ctx context.Context, r *export.Record, n int, err e
 				return err
 			}
 		}
-		next := w.now().Add(backoff(r.Unknown, 10*time.Second, 5*time.Minute))
+		next := w.now().Add(retry.Backoff(r.Unknown, 10*time.Second, 5*time.Minute))
 		r, err := w.persist(ctx, r.ID, ofTask(r.ExportTaskID, func(r *export.Record) error { return r.DoesNotKnow(w.now(), n, next) }))
 		if err != nil {
 			return w.leave(ctx, r, err)
@@ -173,7 +174,7 @@ func (w *Worker) readRefused(ctx context.Context, r *export.Record, n int, err e
 	case provider.RateLimited:
 		return w.readFailed(ctx, r, n, why, 0)
 	default:
-		return w.readFailed(ctx, r, n, why, backoff(r.ReadFaults, 2*time.Second, 2*time.Minute))
+		return w.readFailed(ctx, r, n, why, retry.Backoff(r.ReadFaults, 2*time.Second, 2*time.Minute))
 	}
 }
 

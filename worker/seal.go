@@ -16,6 +16,7 @@ import (
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
 )
@@ -74,7 +75,7 @@ func (w *Worker) sealFailed(ctx context.Context, r *export.Record, err error) er
 	w.watch.Faulted(ctx, export.StepSeal, err)
 	why := fault.SentenceOf(err)
 	w.log.Warn("a manifest could not be written", logkey.Export, r.ID, logkey.Error, err)
-	next := w.now().Add(backoff(r.SealRound, time.Second, time.Minute))
+	next := w.now().Add(retry.Backoff(r.SealRound, time.Second, time.Minute))
 	round := r.SealRound
 	r, err = w.persist(ctx, r.ID, func(r *export.Record) error {
 		return r.SealRetry(w.now(), round, "the manifest could not be written: "+why, next)

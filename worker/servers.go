@@ -12,6 +12,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -102,7 +103,7 @@ func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
 	case errors.Is(err, errElsewhere):
 		return elsewhere
 	default:
-		return backoff(n, 2*time.Second, 2*time.Minute)
+		return retry.Backoff(n, 2*time.Second, 2*time.Minute)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
@@ -99,7 +100,7 @@ func (w *Worker) submitAlone(ctx context.Context, s queue.Step, lease *ledger.Le
 	}
 	account, err := w.account(r)
 	if err != nil {
-		return w.putBack(ctx, s.ID, "", backoff(r.Round, time.Minute, 10*time.Minute), err.Error())
+		return w.putBack(ctx, s.ID, "", retry.Backoff(r.Round, time.Minute, 10*time.Minute), err.Error())
 	}
 	turn, err := w.waitForTurn(ctx, account, r)
 	if err != nil {
@@ -202,7 +203,7 @@ func (w *Worker) intendAndSend(ctx context.Context, r *export.Record, lease *led
 	}
 	if err := w.announce(ctx, sending, lease, renewed); err != nil {
 		w.endTurn(ctx, turn, budget.Outcome{Result: budget.NotSent})
-		err = w.putBack(ctx, r.ID, by, backoff(r.Round, time.Second, time.Minute), fault.SentenceOf(err))
+		err = w.putBack(ctx, r.ID, by, retry.Backoff(r.Round, time.Second, time.Minute), fault.SentenceOf(err))
 		w.clearDoubt(ctx, r.ID, by)
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/retry"
 )
 
 // wait shows the progress of the exports until each is final. It fails unless
@@ -32,7 +33,7 @@ func (c *console) wait(ctx context.Context, exports *admin.Service, ids []string
 		} else if ctx.Err() == nil && !errors.Is(err, admin.ErrUnknown) {
 			show.trouble(err) // a Redis that is away for a while ends no waiting
 		}
-		if err := pause(ctx, interval(open)); err != nil {
+		if err := retry.Wait(ctx, interval(open)); err != nil {
 			show.end()
 			_ = c.msg.Printf("the exports go on; see `clipferry status`\n")
 			return err
@@ -45,17 +46,6 @@ func (c *console) wait(ctx context.Context, exports *admin.Service, ids []string
 // interval keeps the load on Redis small however many exports are watched.
 func interval(open int) time.Duration {
 	return max(500*time.Millisecond, time.Duration(open)*5*time.Millisecond)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
 
 // refresh reads the exports that are not final yet and counts them.

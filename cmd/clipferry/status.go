@@ -13,6 +13,7 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -70,7 +71,7 @@ func (s *statusFlags) run(ctx context.Context, c *console, ids []string) error {
 				return anyUnknown(c, ids, records, s.json)
 			}
 		}
-		if err := pause(ctx, interval(len(ids))); err != nil {
+		if err := retry.Wait(ctx, interval(len(ids))); err != nil {
 			return err
 		}
 	}

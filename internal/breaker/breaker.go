@@ -25,6 +25,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/retry"
 )
 
 const (
@@ -119,7 +121,7 @@ func (b *Breaker) Wait(ctx context.Context, probe func(context.Context) error) (
 		case wait == 0:
 			return waited, nil
 		default:
-			pause(ctx, min(wait, lookEvery)+rand.N(lookEvery/20))
+			_ = retry.Wait(ctx, min(wait, lookEvery)+rand.N(lookEvery/20))
 		}
 	}
 }
@@ -187,7 +189,7 @@ func (b *Breaker) alone(ctx context.Context, probe func(context.Context) error) 
 	case mine:
 		b.probeAlone(ctx, probe)
 	case wait > 0:
-		pause(ctx, min(wait, lookEvery)+rand.N(lookEvery/20))
+		_ = retry.Wait(ctx, min(wait, lookEvery)+rand.N(lookEvery/20))
 	default:
 		return false, false
 	}
@@ -294,14 +296,4 @@ func (b *Breaker) Status(ctx context.Context) (Status, error) {
 		return Status{}, nil
 	}
 	return Status{Open: true, Since: time.UnixMilli(number(1)), Probe: time.UnixMilli(number(2))}, nil
-}
-
-// pause waits for d or the end of ctx.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/emulator"
+	"github.com/clipferry/clipferry/internal/retry"
 )
 
 // What the provider and its CDN do.
@@ -99,7 +100,7 @@ func (t *tormentor) run(ctx context.Context, all map[string][]event) {
 	for stream, events := range all {
 		wg.Go(func() {
 			for _, e := range events {
-				if !wait(ctx, time.Until(began.Add(e.at))) {
+				if retry.Wait(ctx, time.Until(began.Add(e.at))) != nil {
 					return
 				}
 				err := guard(func() error {
@@ -142,24 +143,24 @@ func (t *tormentor) record(w window) {
 func (t *tormentor) redis(ctx context.Context, e event) {
 	if e.what == doKill {
 		t.h.redis.Kill()
-		wait(ctx, e.length)
+		_ = retry.Wait(ctx, e.length)
 		t.h.redis.Restart()
 		return
 	}
 	t.h.wire.set(mode(e.what))
-	wait(ctx, e.length)
+	_ = retry.Wait(ctx, e.length)
 	t.h.wire.set(pass)
 }
 
 func (t *tormentor) s3(ctx context.Context, e event) {
 	if e.what == doKill {
 		t.h.s3.Kill()
-		wait(ctx, e.length)
+		_ = retry.Wait(ctx, e.length)
 		t.h.s3.Restart(t.h)
 		return
 	}
 	t.h.gateway.set(mode(e.what), 0.5)
-	wait(ctx, e.length)
+	_ = retry.Wait(ctx, e.length)
 	t.h.gateway.set(pass, 0)
 }
 
@@ -173,20 +174,8 @@ func (t *tormentor) provider(ctx context.Context, e event) {
 		}
 		ids = append(ids, id)
 	}
-	wait(ctx, e.length)
+	_ = retry.Wait(ctx, e.length)
 	for _, id := range ids {
 		t.h.provider.Clear(id)
-	}
-}
-
-// wait returns false if ctx ended first.
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(max(d, 0))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }

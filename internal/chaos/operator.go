@@ -6,6 +6,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/retry"
 )
 
 // operator does with held exports what their error says: it looks for the
@@ -21,7 +22,7 @@ func (o *operator) start(ctx context.Context) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for wait(ctx, time.Second) {
+		for retry.Wait(ctx, time.Second) == nil {
 			held, err := o.h.admin.List(ctx, ledger.Filter{State: export.Held})
 			if err != nil {
 				continue // Redis is killed at the moment

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/retry"
 )
 
 // play is a whole run: servers, fleet, producers and faults, then the drain
@@ -89,7 +91,7 @@ func (h *house) drain(ctx context.Context, f *fleet, all []wish, rep *report) er
 			said = time.Now()
 			h.Logf("draining: %s", left)
 		}
-		if !wait(ctx, 500*time.Millisecond) {
+		if retry.Wait(ctx, 500*time.Millisecond) != nil {
 			return ctx.Err()
 		}
 	}
@@ -124,7 +126,7 @@ func (h *house) watch(ctx context.Context) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for wait(ctx, 30*time.Second) {
+		for retry.Wait(ctx, 30*time.Second) == nil {
 			counts, err := h.ledger.Counts(ctx)
 			if err != nil {
 				continue // Redis is killed at the moment

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -74,10 +75,10 @@ func (p *producers) run(ctx context.Context, all []wish) {
 	var wg sync.WaitGroup
 	for _, w := range all {
 		wg.Go(func() {
-			if wait(ctx, time.Until(began.Add(w.at))) && p.enqueue(ctx, client, w.export) {
+			if retry.Wait(ctx, time.Until(began.Add(w.at))) == nil && p.enqueue(ctx, client, w.export) {
 				p.count(&p.enqueued)
 			}
-			if w.twice > 0 && wait(ctx, w.twice) && p.enqueue(ctx, client, w.export) {
+			if w.twice > 0 && retry.Wait(ctx, w.twice) == nil && p.enqueue(ctx, client, w.export) {
 				p.count(&p.repeated)
 			}
 		})
@@ -103,7 +104,7 @@ func (p *producers) enqueue(ctx context.Context, client *tasks.Client, e tasks.E
 			p.mu.Unlock()
 			return false
 		}
-		if !wait(ctx, 500*time.Millisecond) {
+		if retry.Wait(ctx, 500*time.Millisecond) != nil {
 			return false
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/clipferry/clipferry/internal/retry"
 )
 
 // hugeByDefault is how large an answer is made that shall be too large.
@@ -153,14 +155,7 @@ func writeBlanks(w io.Writer, n int64) error {
 
 // sleep waits in real time; false if the client left.
 func (x *exchange) sleep(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-x.r.Context().Done():
-		return false
-	}
+	return retry.Wait(x.r.Context(), d) == nil
 }
 
 // hold sends nothing for d or, if that is zero, until the client leaves.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -122,11 +123,6 @@ func (a *API) enqueue(ctx context.Context, e tasks.Export) (string, error) {
 					", which never makes two of it",
 			}
 		}
-		pause := time.NewTimer(enqueuePauses[try])
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-		}
+		_ = retry.Wait(ctx, enqueuePauses[try]) // the next try sees the end of ctx
 	}
 }

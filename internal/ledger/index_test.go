@@ -51,9 +51,9 @@ func (e *env) rightlyPlaced(t *testing.T, id string) {
 	}
 }
 
-func intend(r *export.Record) error { return r.Intend(noon, "w") }
-func fail(r *export.Record) error   { return r.Fail(noon, "x") }
-func retry(r *export.Record) error  { return r.Retry(noon, export.RetryOptions{}) }
+func intend(r *export.Record) error      { return r.Intend(noon, "w") }
+func fail(r *export.Record) error        { return r.Fail(noon, "x") }
+func retryExport(r *export.Record) error { return r.Retry(noon, export.RetryOptions{}) }
 func closeReceipt(r *export.Record) error {
 	says, _ := r.ReceiptDue()
 	r.ReceiptWritten(says)
@@ -67,7 +67,7 @@ func testIndexesFollow(t *testing.T, e *env) {
 	e.create(t, "a")
 	e.rightlyPlaced(t, "a")
 	for _, change := range []func(*export.Record) error{
-		accept, cancel, closeReceipt, rendered(1), closeReceipt, retry, rendered(2), clipDone(0), clipDone(1),
+		accept, cancel, closeReceipt, rendered(1), closeReceipt, retryExport, rendered(2), clipDone(0), clipDone(1),
 		seal, closeReceipt,
 	} {
 		e.update(t, "a", change)
@@ -77,7 +77,7 @@ func testIndexesFollow(t *testing.T, e *env) {
 		t.Error("an archived export with a closed receipt needs care")
 	}
 	e.create(t, "b")
-	for _, change := range []func(*export.Record) error{intend, reject, retry, intend, fail, retry} {
+	for _, change := range []func(*export.Record) error{intend, reject, retryExport, intend, fail, retryExport} {
 		e.update(t, "b", change)
 		e.rightlyPlaced(t, "b")
 	}
@@ -120,7 +120,7 @@ func testCrashBetween(t *testing.T, e *env) {
 	e.create(t, "retried")
 	e.update(t, "retried", intend)
 	e.update(t, "retried", reject)
-	e.swapOnly(t, "retried", retry)
+	e.swapOnly(t, "retried", retryExport)
 
 	for _, id := range []string{"born", "unborn", "ended", "retried"} {
 		if !e.open(t, id) {
@@ -147,7 +147,7 @@ func testLateIndexWriter(t *testing.T, e *env) {
 	e.create(t, "a")
 	e.update(t, "a", intend)
 	late, version := e.swapOnly(t, "a", reject)
-	e.update(t, "a", retry)
+	e.update(t, "a", retryExport)
 	must(t, e.place(ctx, late, version))
 	e.rightlyPlaced(t, "a")
 
@@ -156,7 +156,7 @@ func testLateIndexWriter(t *testing.T, e *env) {
 	late, version = e.swapOnly(t, "a", reject)
 	r, before, err := e.Ledger.load(ctx, "a")
 	must(t, err)
-	must(t, retry(r))
+	must(t, retryExport(r))
 	must(t, e.announce(ctx, r, before.version+1))
 	must(t, e.place(ctx, late, version))
 	_, err = e.store(ctx, r, before) // and its worker dies
@@ -177,7 +177,7 @@ func testAnnouncedNotStored(t *testing.T, e *env) {
 	e.update(t, "a", reject)
 	r, before, err := e.Ledger.load(ctx, "a")
 	must(t, err)
-	must(t, retry(r))
+	must(t, retryExport(r))
 	must(t, e.announce(ctx, r, before.version+1))
 	must(t, e.Tidy(ctx, "a"))
 	e.rightlyPlaced(t, "a")
@@ -245,7 +245,7 @@ func pick(rnd *rand.Rand, r *export.Record) func(*export.Record) error {
 	may := map[export.State][]func(*export.Record) error{
 		export.Queued:     {intend, intend, cancel, fail},
 		export.Submitting: {reject, reject, cancel, fail},
-		export.Failed:     {retry}, export.Canceled: {retry}, export.Held: {retry},
+		export.Failed:     {retryExport}, export.Canceled: {retryExport}, export.Held: {retryExport},
 	}[r.State]
 	return may[rnd.IntN(len(may))]
 }
@@ -285,7 +285,7 @@ func TestIndexFailureLeavesTheChange(t *testing.T) {
 	t.Cleanup(func() { _ = c.Close() })
 	c.AddHook(without(placeScript.Hash()))
 	halved := &env{rdb: c, Ledger: New(Options{Redis: c})}
-	halved.update(t, "a", retry)
+	halved.update(t, "a", retryExport)
 	halved.create(t, "b")
 	for _, id := range []string{"a", "b"} {
 		if r := e.load(t, id); r.State != export.Queued || !e.open(t, id) {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/retry"
 )
 
 // ErrLeased is returned while somebody else holds the lease.
@@ -94,7 +96,7 @@ func (ls *Lease) Keep(ctx context.Context) (context.Context, context.CancelFunc)
 	go func() {
 		defer lost.Stop()
 		wait := ls.ttl / 3
-		for sleep(kept, wait); kept.Err() == nil; sleep(kept, wait) {
+		for retry.Wait(kept, wait) == nil {
 			asked := time.Now()
 			err := ls.Renew(kept)
 			switch {

@@ -35,6 +35,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/retry"
 )
 
 // ErrUnknown is returned for an export that has no record.
@@ -267,16 +268,7 @@ func (l *Ledger) swap(ctx context.Context, id string, load loader, change func(*
 // yield waits a little and at random after the nth conflict, so that many
 // writers of one record do not keep each other from it.
 func yield(ctx context.Context, n int) {
-	sleep(ctx, rand.N(time.Millisecond<<min(n, 5)))
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
+	_ = retry.Wait(ctx, rand.N(time.Millisecond<<min(n, 5)))
 }
 
 // store writes what changed since the snapshot, if the version still is the
@@ -327,7 +319,7 @@ func (l *Ledger) runSwap(ctx context.Context, id string, args []any) (int64, err
 		case try == maxSends || ctx.Err() != nil:
 			return 0, fmt.Errorf("store export %s: %w", id, err)
 		}
-		sleep(ctx, wait)
+		_ = retry.Wait(ctx, wait)
 		wait *= 2
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/retry"
 )
 
 var (
@@ -131,7 +132,7 @@ func statusFault(resp *http.Response) error {
 		return contentFault(said, ErrChanged)
 	}
 	f := fault.New(fault.Retry, said, nil)
-	f.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
+	f.RetryAfter = retry.After(resp.Header, time.Now(), maxRetryAfter)
 	return f
 }
 

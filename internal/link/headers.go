@@ -101,15 +101,3 @@ func strongDate(modified, date string) string {
 	}
 	return modified
 }
-
-// parseRetryAfter reads seconds or a date; zero when there is nothing usable.
-func parseRetryAfter(s string, now time.Time) time.Duration {
-	s = strings.TrimSpace(s)
-	var wait time.Duration
-	if n, err := parseSize(s); err == nil {
-		wait = time.Duration(min(n, int64(maxRetryAfter/time.Second))) * time.Second
-	} else if at, err := http.ParseTime(s); err == nil {
-		wait = at.Sub(now)
-	}
-	return max(0, min(wait, maxRetryAfter))
-}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -148,7 +149,7 @@ func (n *Notifier) post(ctx context.Context, to *url.URL, eventID string, body [
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		return answer{}, nil
 	}
-	return answer{gone: resp.StatusCode == http.StatusGone, retryAfter: n.retryAfter(resp.Header)},
+	return answer{gone: resp.StatusCode == http.StatusGone, retryAfter: retry.After(resp.Header, n.now(), maxRetryAfter)},
 		fmt.Errorf("the receiver answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 }
 
@@ -162,16 +163,4 @@ func withoutAddress(ctx context.Context, err error) error {
 		return cause
 	}
 	return err
-}
-
-// retryAfter reads how long the receiver asks us to wait, zero when it does not.
-func (n *Notifier) retryAfter(h http.Header) time.Duration {
-	value := h.Get("Retry-After")
-	wait := time.Duration(0)
-	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {
-		wait = time.Duration(min(seconds, int(maxRetryAfter/time.Second))) * time.Second
-	} else if at, err := http.ParseTime(value); err == nil {
-		wait = at.Sub(n.now())
-	}
-	return min(max(wait, 0), maxRetryAfter)
 }

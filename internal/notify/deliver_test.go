@@ -159,7 +159,7 @@ func TestAnswers(t *testing.T) {
 		"not found":       {status(404), PutOff, 4 * time.Second},
 		"redirect":        {status(302, "Location", "http://127.0.0.1:1/"), PutOff, 4 * time.Second},
 		"busy":            {status(429, "Retry-After", "600"), PutOff, 600 * time.Second},
-		"busy until":      {status(503, "Retry-After", t0.Add(time.Hour).Format(http.TimeFormat)), PutOff, time.Hour - time.Second},
+		"busy until":      {status(503, "Date", t0.Format(http.TimeFormat), "Retry-After", t0.Add(time.Hour).Format(http.TimeFormat)), PutOff, time.Hour - time.Second},
 		"busy for ever":   {status(503, "Retry-After", "99999999999"), PutOff, 12 * time.Hour},
 		"nonsense":        {status(503, "Retry-After", "-5"), PutOff, 4 * time.Second},
 		"hangs up":        {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, PutOff, 4 * time.Second},

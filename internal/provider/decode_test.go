@@ -282,15 +282,3 @@ func checkTask(t *testing.T, task Task) {
 		seen = append(seen, clip.Idx)
 	}
 }
-
-func FuzzRetryAfter(f *testing.F) {
-	for _, seed := range []string{"", "7", "-1", "1e308", "NaN", "0x1p4", "Wed, 01 Apr 2026 12:00:09 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"} {
-		f.Add(seed, "")
-	}
-	f.Fuzz(func(t *testing.T, value, date string) {
-		got := retryAfter(map[string][]string{"Retry-After": {value}, "Date": {date}}, time.Unix(1775831883, 0))
-		if got < 0 || got > maxRetryAfter {
-			t.Errorf("%q is %v", value, got)
-		}
-	})
-}

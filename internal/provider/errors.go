@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/retry"
 )
 
 // Kind says what a failure means for the export.
@@ -181,7 +182,7 @@ func (c *Client) lostAnswer(op string, err error, unsent bool) *Error {
 func (c *Client) refusal(op string, resp *http.Response, body []byte) *Error {
 	e := &Error{
 		Kind: kindOfStatus(op, resp.StatusCode), Op: op, Status: resp.StatusCode,
-		Message: c.messageIn(body), RetryAfter: retryAfter(resp.Header, time.Now()),
+		Message: c.messageIn(body), RetryAfter: retry.After(resp.Header, time.Now(), maxRetryAfter),
 	}
 	if (e.Kind == Rejected || e.Kind == NotFound) && foreign(resp.StatusCode, body) {
 		e.Kind = Unavailable

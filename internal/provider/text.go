@@ -2,9 +2,7 @@ package provider
 
 import (
 	"encoding/json"
-	"net/http"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -78,30 +76,4 @@ func (c *Client) messageIn(body []byte) string {
 		}
 	}
 	return ""
-}
-
-// retryAfter reads the header in both its forms. A date is measured against the
-// answer's own Date where it has one, so that our clock doesn't matter.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	v := strings.TrimSpace(h.Get("Retry-After"))
-	if v == "" {
-		return 0
-	}
-	var wait time.Duration
-	if seconds, err := strconv.ParseFloat(v, 64); err == nil {
-		// Compared as floats first: a huge number overflows a duration, NaN compares false.
-		if !(seconds > 0) {
-			return 0
-		}
-		if seconds >= maxRetryAfter.Seconds() {
-			return maxRetryAfter
-		}
-		wait = time.Duration(seconds * float64(time.Second))
-	} else if at, err := http.ParseTime(v); err == nil {
-		if date, err := http.ParseTime(h.Get("Date")); err == nil {
-			now = date
-		}
-		wait = at.Sub(now)
-	}
-	return min(max(wait, 0), maxRetryAfter)
 }
