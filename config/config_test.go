@@ -379,3 +379,14 @@ func TestAccounts(t *testing.T) {
 		t.Errorf("%+v, %v", cfg, err)
 	}
 }
+
+func TestGoodPrefix(t *testing.T) {
+	for prefix, want := range map[string]bool{
+		"": true, "exports": true, "a/b c/ü": true, "a//b": false, "../x": false, "a/./b": false, "a\nb": false, "a\\b": false,
+		strings.Repeat("x", 256): false, strings.Repeat("x/", 200) + "x": false,
+	} {
+		if got := goodPrefix(prefix); got != want {
+			t.Errorf("%.20q: %v", prefix, got)
+		}
+	}
+}

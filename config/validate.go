@@ -139,6 +139,8 @@ func (c *Config) validateS3(needs Needs, faults *Faults) {
 	between(faults, "CLIPFERRY_S3_PARTS_PER_FILE", c.S3PartsPerFile, 1, 1024)
 }
 
+// goodPrefix says whether every key under a prefix is a good one: of up to 1,024
+// bytes, and a path that nothing reads as another one.
 func goodPrefix(prefix string) bool {
 	if len(prefix) > 400 || !utf8.ValidString(prefix) || strings.ContainsFunc(prefix, func(r rune) bool { return r == '\\' || !unicode.IsPrint(r) }) {
 		return false

@@ -67,10 +67,9 @@ const (
 	DefaultCompleteTimeout = 15 * time.Minute
 	DefaultCacheControl    = "private, max-age=31536000, immutable"
 
-	minPartSize  = 5 << 20 // S3 refuses smaller parts, the last one apart
-	maxPartSize  = 5 << 30
-	maxParts     = 10_000
-	maxPrefixLen = 400 // bytes; leaves room for every name under the 1,024 of a key
+	minPartSize = 5 << 20 // S3 refuses smaller parts, the last one apart
+	maxPartSize = 5 << 30
+	maxParts    = 10_000
 )
 
 // ErrContent marks a Fault that means: the link gave the wrong bytes. Nothing
@@ -111,7 +110,8 @@ const (
 type Options struct {
 	Client *s3.Client
 	Bucket string
-	// Prefix stands before every key, without slashes around it. Empty means none.
+	// Prefix begins every key; empty means none. Package config has checked it:
+	// it leaves room for every name under the 1,024 bytes of a key.
 	Prefix string
 	Source Source
 	// Checkpoints makes transfers resumable across processes; nil does without.
@@ -228,8 +228,6 @@ func (o Options) validate() error {
 	bad(o.Client == nil, "client: required")
 	bad(o.Bucket == "", "bucket: required")
 	bad(o.Source == nil, "source: required")
-	bad(len(o.Prefix) > maxPrefixLen, "prefix: longer than %d bytes", maxPrefixLen)
-	bad(!safePrefix(o.Prefix), "prefix: %q holds an empty, dotted or unprintable part", o.Prefix)
 	bad(o.PartSize < minPartSize || o.PartSize > maxPartSize, "part size: %d is not within 5 MiB and 5 GiB", o.PartSize)
 	bad(o.PartsInFlight < 1, "parts in flight: must be at least 1")
 	bad(o.PartsPerFile < 1, "parts per file: must be at least 1")

@@ -105,19 +105,3 @@ func clip(s string, n int) string {
 	}
 	return s[:n]
 }
-
-// safePrefix says whether every component of a prefix can stand in a key.
-func safePrefix(prefix string) bool {
-	if prefix == "" {
-		return true
-	}
-	for part := range strings.SplitSeq(prefix, "/") {
-		if part == "" || part == "." || part == ".." || len(part) > 255 || !utf8.ValidString(part) {
-			return false
-		}
-		if strings.ContainsFunc(part, func(r rune) bool { return !unicode.IsPrint(r) || r == '\\' }) {
-			return false
-		}
-	}
-	return true
-}

@@ -79,17 +79,6 @@ func checkKey(t *rapid.T, key string, components int) {
 	}
 }
 
-func TestPrefix(t *testing.T) {
-	for prefix, want := range map[string]bool{
-		"": true, "exports": true, "a/b c/ü": true, "a//b": false, "../x": false, "a/./b": false, "a\nb": false, "a\\b": false,
-		strings.Repeat("x", 256): false,
-	} {
-		if got := safePrefix(prefix); got != want {
-			t.Errorf("%.20q: %v", prefix, got)
-		}
-	}
-}
-
 func TestContentDisposition(t *testing.T) {
 	for name, want := range map[string]string{
 		"":                   "",

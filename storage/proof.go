@@ -20,16 +20,16 @@ import (
 
 // The checks that a transfer can have passed, as Object.Proofs names them.
 const (
-	ProofLength      = "length"             // as long as the source announced
-	ProofContainer   = "container"          // the MP4 boxes add up, none missing
-	ProofContainerOK = "container-open-end" // the same, but a cut between two boxes would go unseen
-	ProofSignature   = "signature"          // an image, by its first bytes
-	proofDigest      = "digest:"            // + algorithm and header, a hash that the source announced
-	ProofS3Parts     = "s3-part-checksums"  // S3 verified a checksum of every body
-	ProofS3Object    = "s3-object-checksum" // S3 verified the CRC32 of the whole object
-	ProofHead        = "s3-head"            // S3 was asked afterwards and agreed on size (and checksum)
-	ProofEarlier     = "earlier"            // it stood there already, proven when it was written; its SHA-256 is the one left with it then
-	ProofReadBack    = "s3-read-back"       // the object was read again and had the same SHA-256
+	ProofLength        = "length"             // as long as the source announced
+	ProofContainer     = "container"          // the MP4 boxes add up, none missing
+	ProofContainerWeak = "container-weak"     // the same, but a cut between two boxes would go unseen
+	ProofSignature     = "signature"          // an image, by its first bytes
+	proofDigest        = "digest:"            // + algorithm and header, a hash that the source announced
+	ProofS3Parts       = "s3-part-checksums"  // S3 verified a checksum of every body
+	ProofS3Object      = "s3-object-checksum" // S3 verified the CRC32 of the whole object
+	ProofHead          = "s3-head"            // S3 was asked afterwards and agreed on size (and checksum)
+	ProofEarlier       = "earlier"            // it stood there already, proven when it was written; its SHA-256 is the one left with it then
+	ProofReadBack      = "s3-read-back"       // the object was read again and had the same SHA-256
 )
 
 // Kind is what a file has to be.
@@ -183,7 +183,7 @@ func (p *proof) finishKind(v *verdict) error {
 	if provable {
 		v.proofs = append(v.proofs, ProofContainer)
 	} else {
-		v.proofs = append(v.proofs, ProofContainerOK)
+		v.proofs = append(v.proofs, ProofContainerWeak)
 	}
 	return nil
 }

@@ -27,8 +27,8 @@ func TestOptions(t *testing.T) {
 	if _, err := New(good); err != nil {
 		t.Fatal(err)
 	}
-	_, err := New(Options{Prefix: "../x", PartSize: 1, PartsInFlight: -1, PartsPerFile: -1, Checksum: "sha", Object: ObjectOptions{LockMode: "GOVERNANCE"}})
-	for _, want := range []string{"client", "bucket", "source", "prefix", "part size", "parts in flight", "parts per file", "checksum", "object lock"} {
+	_, err := New(Options{PartSize: 1, PartsInFlight: -1, PartsPerFile: -1, Checksum: "sha", Object: ObjectOptions{LockMode: "GOVERNANCE"}})
+	for _, want := range []string{"client", "bucket", "source", "part size", "parts in flight", "parts per file", "checksum", "object lock"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not named in %v", want, err)
 		}
