@@ -8,13 +8,14 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/clipferry/clipferry/internal/secret"
 	"github.com/clipferry/clipferry/tasks"
 )
 
 // Account is one key at the provider and its limits.
 type Account struct {
 	Name string
-	Key  Secret // empty where the command needs none
+	Key  secret.String // empty where the command needs none
 	// RequestsPerMinute and MaxActive are the provider's limits; 0 is none.
 	RequestsPerMinute, MaxActive int
 	// DailyUnits is how many units may be spent on a UTC day; 0 is no cap.
@@ -52,7 +53,7 @@ func (c *Config) Account(name string) Account {
 	return c.account(name, "")
 }
 
-func (c *Config) account(name string, key Secret) Account {
+func (c *Config) account(name string, key secret.String) Account {
 	a := Account{
 		Name: name, Key: key, RequestsPerMinute: c.APIRequestsPerMinute, MaxActive: c.APIMaxActiveExports,
 		DailyUnits: c.APIDailyUnits.All,
@@ -87,13 +88,13 @@ func (k *AccountKeys) Decode(value string) error {
 			return fmt.Errorf("the account %s is given twice", name)
 		case key == "":
 			return fmt.Errorf("the key of account %s is empty", name)
-		case !goodKey(Secret(key)):
+		case !goodKey(secret.String(key)):
 			return fmt.Errorf("the key of account %s %s", name, badKey)
 		case keys[key]:
 			return fmt.Errorf("the key of account %s is another account's, too: two budgets for one key are one too many", name)
 		}
 		names[name], keys[key] = true, true
-		*k = append(*k, NamedSecret{name, Secret(key)})
+		*k = append(*k, NamedSecret{name, secret.String(key)})
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/clipferry/clipferry/internal/secret"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -24,10 +25,10 @@ const Prefix = "CLIPFERRY_"
 // envconfig would look a name without the prefix up on its own as well, and
 // take any REDIS_URL for ours.
 type Config struct {
-	RedisURL Secret `envconfig:"CLIPFERRY_REDIS_URL" default:"redis://127.0.0.1:6379/0" desc:"where Redis is: redis://, unix://, redis-sentinel:// with ?master_name=, redis-cluster://h1,h2,h3; rediss in place of redis is TLS"`
+	RedisURL secret.String `envconfig:"CLIPFERRY_REDIS_URL" default:"redis://127.0.0.1:6379/0" desc:"where Redis is: redis://, unix://, redis-sentinel:// with ?master_name=, redis-cluster://h1,h2,h3; rediss in place of redis is TLS"`
 
 	APIBaseURL           string        `envconfig:"CLIPFERRY_API_BASE_URL" default:"https://wayinvideo-api.wayin.ai" desc:"the provider's address"`
-	APIKey               Secret        `envconfig:"CLIPFERRY_API_KEY" desc:"the provider's API key"`
+	APIKey               secret.String `envconfig:"CLIPFERRY_API_KEY" desc:"the provider's API key"`
 	APIKeyFile           string        `envconfig:"CLIPFERRY_API_KEY_FILE" desc:"a file that holds the key, instead of CLIPFERRY_API_KEY"`
 	APIKeys              AccountKeys   `envconfig:"CLIPFERRY_API_KEYS" desc:"more keys, each an account with limits of its own: name:key,name:key; without CLIPFERRY_API_KEY the first is the default account"`
 	APIRequestsPerMinute int           `envconfig:"CLIPFERRY_API_REQUESTS_PER_MINUTE" default:"15" desc:"the provider's limit of requests a minute, for the whole fleet; 0 = no limit"`

@@ -3,58 +3,34 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"strings"
 
 	"github.com/clipferry/clipferry/internal/notify"
+	"github.com/clipferry/clipferry/internal/secret"
 	"github.com/clipferry/clipferry/tasks"
 )
 
-const redacted = "[redacted]"
-
-// Secret is a string that can't be printed, logged or marshaled by accident.
-type Secret string
-
-// Reveal returns the secret itself.
-func (s Secret) Reveal() string { return string(s) }
-
-// String returns a placeholder.
-func (s Secret) String() string { return redacted }
-
-// GoString returns a placeholder.
-func (s Secret) GoString() string { return redacted }
-
-// Format writes a placeholder for every verb, %d and %x included.
-func (s Secret) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, redacted) }
-
-// LogValue returns a placeholder.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
-
-// MarshalText returns a placeholder, so that JSON holds no secret either.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// check says what is wrong with a secret of ours, or "".
-func (s Secret) check() string {
+// checkSecret says what is wrong with a secret of ours, or "".
+func checkSecret(s string) string {
 	const least = 16
 	switch {
 	case len(s) < least:
 		return fmt.Sprintf("has less than %d characters", least)
-	case strings.ContainsFunc(string(s), func(r rune) bool { return r <= ' ' || r > '~' }):
+	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return "is not printable ASCII without spaces"
 	}
 	return ""
 }
 
 // Secrets is a comma-separated list of secrets, each of at least 16 characters.
-type Secrets []Secret
+type Secrets []secret.String
 
 // Decode reads the list. Its errors name a secret by its place.
 func (s *Secrets) Decode(value string) error {
 	*s = nil
 	for item := range items(value) {
-		*s = append(*s, Secret(item))
-		if problem := Secret(item).check(); problem != "" {
+		*s = append(*s, secret.String(item))
+		if problem := checkSecret(item); problem != "" {
 			return fmt.Errorf("secret %d %s", len(*s), problem)
 		}
 	}
@@ -62,13 +38,13 @@ func (s *Secrets) Decode(value string) error {
 }
 
 // WebhookSecrets is a comma-separated list of signing secrets.
-type WebhookSecrets []Secret
+type WebhookSecrets []secret.String
 
 // Decode reads the list. Its errors name a secret by its place.
 func (s *WebhookSecrets) Decode(value string) error {
 	*s = nil
 	for item := range items(value) {
-		*s = append(*s, Secret(item))
+		*s = append(*s, secret.String(item))
 		if err := notify.CheckSecret(item); err != nil {
 			return fmt.Errorf("secret %d %w", len(*s), err)
 		}
@@ -79,7 +55,7 @@ func (s *WebhookSecrets) Decode(value string) error {
 // NamedSecret is a secret and whose it is.
 type NamedSecret struct {
 	Name   string
-	Secret Secret
+	Secret secret.String
 }
 
 // NamedSecrets is a comma-separated list of name:secret. A name may come
@@ -87,13 +63,13 @@ type NamedSecret struct {
 type NamedSecrets []NamedSecret
 
 // Decode reads the list. Its errors name a secret by its place.
-func (n *NamedSecrets) Decode(value string) error {
+func (n *NamedSecrets) Decode(list string) error {
 	*n = nil
 	seen := map[string]bool{}
-	for item := range items(value) {
-		name, secret, ok := strings.Cut(item, ":")
+	for item := range items(list) {
+		name, value, ok := strings.Cut(item, ":")
 		place := len(*n) + 1
-		problem := Secret(secret).check()
+		problem := checkSecret(value)
 		switch {
 		case !ok:
 			return fmt.Errorf("item %d is not name:secret", place)
@@ -101,11 +77,11 @@ func (n *NamedSecrets) Decode(value string) error {
 			return fmt.Errorf("the name of item %d must be 1–128 of the characters A–Z a–z 0–9 . _ -", place)
 		case problem != "":
 			return fmt.Errorf("the secret of item %d %s", place, problem)
-		case seen[secret]:
+		case seen[value]:
 			return fmt.Errorf("the secret of item %d is given twice", place)
 		}
-		seen[secret] = true
-		*n = append(*n, NamedSecret{name, Secret(secret)})
+		seen[value] = true
+		*n = append(*n, NamedSecret{name, secret.String(value)})
 	}
 	return nil
 }
@@ -113,7 +89,7 @@ func (n *NamedSecrets) Decode(value string) error {
 // Credentials are a user name and a password.
 type Credentials struct {
 	User     string
-	Password Secret
+	Password secret.String
 }
 
 // Decode reads user:password; empty means none.
@@ -130,6 +106,6 @@ func (c *Credentials) Decode(value string) error {
 	case len(password) < least:
 		return fmt.Errorf("the password must have at least %d characters", least)
 	}
-	*c = Credentials{user, Secret(password)}
+	*c = Credentials{user, secret.String(password)}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/clipferry/clipferry/internal/secret"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -41,7 +42,7 @@ func (c *Config) validateAPI(needs Needs, faults *Faults) {
 	case c.APIKey == "" && len(c.APIKeys) == 0:
 		faults.add("CLIPFERRY_API_KEY", "required (or CLIPFERRY_API_KEY_FILE)")
 	default:
-		c.APIKey = Secret(strings.TrimSpace(c.APIKey.Reveal()))
+		c.APIKey = secret.String(strings.TrimSpace(c.APIKey.Reveal()))
 		checkKey(faults, "CLIPFERRY_API_KEY", c.APIKey)
 	}
 	c.validateAccounts(needs, faults)
@@ -71,7 +72,7 @@ func (c *Config) readKey(faults *Faults) {
 		faults.add(variable, fmt.Sprintf("can't be read: %s: %v", c.APIKeyFile, err))
 		return
 	}
-	c.APIKey = Secret(strings.TrimSpace(string(content)))
+	c.APIKey = secret.String(strings.TrimSpace(string(content)))
 	if c.APIKey == "" {
 		faults.add(variable, fmt.Sprintf("%s is empty", c.APIKeyFile))
 		return
@@ -79,7 +80,7 @@ func (c *Config) readKey(faults *Faults) {
 	checkKey(faults, variable, c.APIKey)
 }
 
-func checkKey(faults *Faults, variable string, key Secret) {
+func checkKey(faults *Faults, variable string, key secret.String) {
 	if !goodKey(key) {
 		faults.add(variable, badKey)
 	}
@@ -87,7 +88,7 @@ func checkKey(faults *Faults, variable string, key Secret) {
 
 const badKey = "holds a space, a line break or another character that no key has"
 
-func goodKey(key Secret) bool {
+func goodKey(key secret.String) bool {
 	return !strings.ContainsFunc(key.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' })
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/secret"
 	"github.com/clipferry/clipferry/storage"
 )
 
@@ -164,8 +165,8 @@ func (d *doctor) provider(ctx context.Context, cfg *config.Config) {
 }
 
 // key tries one key.
-func (d *doctor) key(ctx context.Context, what, address string, key config.Secret) {
-	client, err := provider.New(provider.Options{BaseURL: address, Key: provider.Secret(key.Reveal()), UserAgent: wiring.UserAgent})
+func (d *doctor) key(ctx context.Context, what, address string, key secret.String) {
+	client, err := provider.New(provider.Options{BaseURL: address, Key: key, UserAgent: wiring.UserAgent})
 	if err != nil {
 		d.report(what, finding{bad, err.Error(), ""})
 		return

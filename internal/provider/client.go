@@ -32,6 +32,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/clipferry/clipferry/internal/secret"
 )
 
 // DefaultBaseURL is the provider's own.
@@ -58,7 +60,7 @@ type Options struct {
 	// added to it, unless its path already ends in "/v2" (as in ".../open/v2").
 	BaseURL string
 	// Key is the API key; required.
-	Key Secret
+	Key secret.String
 	// HTTPClient is used instead of one of our own. Its *http.Transport (or the
 	// default one) is cloned and hardened as the package describes; any other
 	// RoundTripper is used as it is.
@@ -76,7 +78,7 @@ type Client struct {
 	root string
 	// key is behind a pointer because fmt reads a field that isn't exported
 	// without asking its methods.
-	key       *Secret
+	key       *secret.String
 	reads     *http.Client
 	submits   *http.Client
 	timeout   time.Duration

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/secret"
 )
 
 const testKey = "sk-very-secret-0123456789"
@@ -386,7 +387,7 @@ func TestOptions(t *testing.T) {
 }
 
 func TestSecretStaysSecret(t *testing.T) {
-	key := Secret(testKey)
+	key := secret.String(testKey)
 	c := clientOf(t, "http://127.0.0.1:1")
 	var log strings.Builder
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "key", key, "options", Options{Key: key}, "client", c)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/clipferry/clipferry/internal/secret"
 )
 
 const (
@@ -35,7 +37,7 @@ func (c *Client) clean(s string) string {
 		}
 		return r
 	}, strings.ToValidUTF8(s, "\uFFFD"))
-	s = strings.ReplaceAll(s, c.key.Reveal(), redacted)
+	s = strings.ReplaceAll(s, c.key.Reveal(), secret.Redacted)
 	s = queries.ReplaceAllString(s, "$1?…")
 	s = strings.Join(strings.Fields(s), " ")
 	if runes := []rune(s); len(runes) > maxMessage {

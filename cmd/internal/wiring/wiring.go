@@ -77,7 +77,7 @@ func Accounts(cfg *config.Config, rdb redis.UniversalClient, log *slog.Logger) (
 	}
 	for i, a := range cfg.Accounts() {
 		provider, err := provider.New(provider.Options{
-			BaseURL: cfg.APIBaseURL, Key: provider.Secret(a.Key.Reveal()), UserAgent: UserAgent,
+			BaseURL: cfg.APIBaseURL, Key: a.Key, UserAgent: UserAgent,
 		})
 		if err != nil {
 			closeAll()
