@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/clipferry/clipferry/internal/egress"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/retry"
 )
@@ -138,11 +139,11 @@ func statusFault(resp *http.Response) error {
 
 // requestFault classes an error of the HTTP client.
 func requestFault(ctx context.Context, u *url.URL, err error) error {
-	var blocked *blockedError
+	var blocked *egress.BlockedError
 	var f *fault.Fault
 	switch {
 	case errors.As(err, &blocked):
-		return fault.New(fault.Terminal, fmt.Sprintf("the export link at %s was refused: %s", u.Hostname(), blocked.reason), nil).
+		return fault.New(fault.Terminal, fmt.Sprintf("the export link at %s was refused: %s", u.Hostname(), blocked), nil).
 			WithHint(allowHint)
 	case errors.As(err, &f):
 		return f

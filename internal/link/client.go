@@ -21,6 +21,8 @@ import (
 	"net/netip"
 	"net/url"
 	"time"
+
+	"github.com/clipferry/clipferry/internal/egress"
 )
 
 // Defaults of [Options].
@@ -80,7 +82,7 @@ func New(o Options) (*Client, error) {
 	protocols.SetHTTP1(true) // HTTP/2 would put all ranges on one connection
 	transport := &http.Transport{
 		Proxy:                  nil, // a proxy would connect for us, around the guard
-		DialContext:            newGuard(o.AllowedCIDRs).over(dialer),
+		DialContext:            egress.New(o.AllowedCIDRs).Over(dialer),
 		Protocols:              protocols,
 		DisableCompression:     true,
 		TLSHandshakeTimeout:    o.ConnectTimeout,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"github.com/clipferry/clipferry/internal/egress"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/retry"
@@ -158,6 +159,10 @@ func withoutAddress(ctx context.Context, err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err
+	}
+	var blocked *egress.BlockedError
+	if errors.As(err, &blocked) {
+		return fmt.Errorf("%w; if it is meant, add its range to CLIPFERRY_WEBHOOK_ALLOWED_CIDRS", blocked)
 	}
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.DeadlineExceeded) {
 		return cause

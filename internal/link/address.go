@@ -1,18 +1,11 @@
 package link
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
-	"sync/atomic"
-	"syscall"
-
-	"code.dny.dev/ssrf"
 
 	"github.com/clipferry/clipferry/internal/fault"
 )
@@ -22,61 +15,6 @@ const allowHint = "if this address is meant, add its range to CLIPFERRY_LINK_ALL
 
 // wrongHint is what to do about a link that no setting makes a good one.
 const wrongHint = "no clip has such a link: ask the provider"
-
-// blockedError is a connection that the guard refused.
-type blockedError struct{ reason string }
-
-func (e *blockedError) Error() string { return e.reason }
-
-// guard decides on the address that is about to be dialed, after the name was
-// looked up: whatever DNS says the second time is judged again.
-type guard struct {
-	allowed []netip.Prefix
-	public  *ssrf.Guardian
-}
-
-func newGuard(allowed []netip.Prefix) *guard {
-	return &guard{allowed: allowed, public: ssrf.New()}
-}
-
-// over is the dialer under the guard. A name is refused for the addresses that it
-// has only if all of them are bad: of one that has good ones as well, which did
-// not answer, those are what failed.
-func (g *guard) over(d *net.Dialer) func(ctx context.Context, network, address string) (net.Conn, error) {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		var passed atomic.Bool
-		guarded := *d
-		guarded.ControlContext = func(_ context.Context, network, address string, c syscall.RawConn) error {
-			err := g.control(network, address, c)
-			if err == nil {
-				passed.Store(true)
-			}
-			return err
-		}
-		conn, err := guarded.DialContext(ctx, network, address)
-		var blocked *blockedError
-		if errors.As(err, &blocked) && passed.Load() {
-			err = fmt.Errorf("no address answers, and %s", blocked.reason)
-		}
-		return conn, err
-	}
-}
-
-// control decides on one address.
-func (g *guard) control(network, address string, c syscall.RawConn) error {
-	if ap, err := netip.ParseAddrPort(address); err == nil {
-		addr := ap.Addr().Unmap()
-		for _, p := range g.allowed {
-			if p.Contains(addr) {
-				return nil
-			}
-		}
-	}
-	if err := g.public.Safe(network, address, c); err != nil {
-		return &blockedError{reason: fmt.Sprintf("%s is not a public address on port 80 or 443", address)}
-	}
-	return nil
-}
 
 // parseLink accepts what may be requested at all; where it leads is judged at
 // dial time.
