@@ -256,7 +256,7 @@ func validExport(t *rapid.T) Export {
 		AIHookTextDuration: rapid.IntRange(0, 1<<31-1).Draw(t, "ai_hook_text_duration"),
 		Ratio:              rapid.SampledFrom(Allowed("ratio")).Draw(t, "ratio"),
 		EnableAIReframe:    rapid.Bool().Draw(t, "enable_ai_reframe"),
-		JobID:              rapid.StringMatching(`[A-Za-z0-9._:-]{0,128}`).Draw(t, "job_id"),
+		JobID:              rapid.StringMatching(`([A-Za-z0-9_:][A-Za-z0-9._:-]{0,127})?`).Draw(t, "job_id"),
 		Priority:           enum("priority"),
 		Notify: rapid.SampledFrom([]*Notify{
 			nil, {Webhook: "https://example.com/hook?a=1&b=<2>"}, {TaskType: "video:done"}, {TaskType: "video:done", Queue: "videos"},

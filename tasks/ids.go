@@ -16,7 +16,22 @@ func NewID() string {
 	return "exp_" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]))
 }
 
-// ValidID reports whether id may name an export: 1–128 of [A-Za-z0-9._:-].
+// CheckJobID returns what keeps id from naming a new export, or "". Former
+// versions took ids that it refuses: what names an export that is there already
+// is a matter of [ValidID].
+func CheckJobID(id string) string {
+	switch {
+	case !ValidID(id):
+		return "must be 1–128 of the characters A–Z a–z 0–9 . _ : -"
+	case id[0] == '-':
+		return "must not begin with -: commands would take it for a flag"
+	case id == "." || id == "..":
+		return "must not be . or ..: no URL can hold it"
+	}
+	return ""
+}
+
+// ValidID reports whether id may be that of an export: 1–128 of [A-Za-z0-9._:-].
 func ValidID(id string) bool {
 	if id == "" || len(id) > maxID {
 		return false

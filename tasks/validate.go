@@ -28,8 +28,10 @@ func (e *Export) check(faults *Faults) {
 	if e.EnableAIReframe && e.Ratio == "" {
 		faults.add("ratio", "required when enable_ai_reframe is true")
 	}
-	if e.JobID != "" && !ValidID(e.JobID) {
-		faults.add("job_id", "must be 1–128 of the characters A–Z a–z 0–9 . _ : -")
+	if e.JobID != "" {
+		if problem := CheckJobID(e.JobID); problem != "" {
+			faults.add("job_id", problem)
+		}
 	}
 	if e.Account != "" && !ValidAccount(e.Account) {
 		faults.add("account", "must be 1–32 of the characters a–z 0–9 -")

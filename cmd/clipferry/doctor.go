@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/secret"
 	"github.com/clipferry/clipferry/storage"
 )
@@ -89,38 +91,30 @@ func (d *doctor) redis(ctx context.Context, cfg *config.Config, rdb redis.Univer
 	for _, f := range examineRedis(ctx, rdb) {
 		d.report("Redis", f)
 	}
-	d.fleet(rdb)
+	d.fleet(ctx, rdb)
 }
 
-// fleet tells whether anybody works, and which queues an operator has stopped.
-func (d *doctor) fleet(rdb redis.UniversalClient) {
-	inspector := asynq.NewInspectorFromRedisClient(rdb)
-	servers, err := inspector.Servers()
-	switch {
-	case err != nil:
-		d.report("fleet", refused("the queues", err))
+// fleet reports whether anybody works, and which queues an operator has stopped.
+func (d *doctor) fleet(ctx context.Context, rdb redis.UniversalClient) {
+	q := queue.New(rdb)
+	workers, err := q.Workers(ctx)
+	if err != nil {
+		d.report("fleet", refused("the workers", err))
 		return
-	case len(servers) == 0:
-		d.report("fleet", finding{warn, "no worker is running", "start `clipferry worker`"})
-	default:
-		workers := map[string]bool{}
-		for _, s := range servers {
-			workers[fmt.Sprintf("%s/%d", s.Host, s.PID)] = true
-		}
-		d.report("fleet", finding{good, fmt.Sprintf("workers running: %d", len(workers)), ""})
 	}
-	queues, err := inspector.Queues()
+	f := finding{good, fmt.Sprintf("workers running: %d", workers), ""}
+	if workers == 0 {
+		f = finding{warn, "no worker is running", "start `clipferry worker`"}
+	}
+	d.report("fleet", f)
+	depths, err := q.Depths(ctx, queue.All())
 	if err != nil {
 		d.report("fleet", refused("the queues", err))
 		return
 	}
-	for _, q := range queues {
-		info, err := inspector.GetQueueInfo(q)
-		switch {
-		case err != nil:
-			d.report("fleet", refused("the queues", err))
-		case info.Paused:
-			d.report("fleet", finding{warn, "queue " + q + " is paused", "`clipferry resume " + q + "` ends that"})
+	for _, name := range slices.Sorted(maps.Keys(depths)) {
+		if depths[name].Paused {
+			d.report("fleet", finding{warn, "queue " + name + " is paused", "`clipferry resume " + name + "` ends that"})
 		}
 	}
 }

@@ -39,9 +39,6 @@ func (a *API) submit(w http.ResponseWriter, r *http.Request) error {
 	if e.Notify != nil && e.Notify.Webhook != "" && !a.o.Webhooks {
 		return tasks.Faults{{Field: "notify", Message: "webhooks are off here: no signing secret is configured (CLIPFERRY_WEBHOOK_SECRETS)"}}
 	}
-	if e.JobID == "." || e.JobID == ".." { // which no path can hold: clients and servers take them out
-		return tasks.Faults{{Field: "job_id", Message: "can't be asked for over HTTP, since it is no name in a path; use another"}}
-	}
 	if err := takeIdempotencyKey(r, &e); err != nil {
 		return err
 	}

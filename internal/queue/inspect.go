@@ -92,6 +92,22 @@ func (q *Queue) Resume(ctx context.Context, name string) (bool, error) {
 	return true, nil
 }
 
+// Workers returns how many workers run just now.
+func (q *Queue) Workers(ctx context.Context) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	servers, err := q.inspector.Servers()
+	if err != nil {
+		return 0, fmt.Errorf("look who works: %w", err)
+	}
+	workers := map[string]bool{} // each runs several of asynq's servers
+	for _, s := range servers {
+		workers[fmt.Sprintf("%s/%d", s.Host, s.PID)] = true
+	}
+	return len(workers), nil
+}
+
 // Served returns the queues that some worker serves just now.
 func (q *Queue) Served(ctx context.Context) (map[string]bool, error) {
 	if err := ctx.Err(); err != nil {

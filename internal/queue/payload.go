@@ -78,7 +78,7 @@ func Parse(taskID, typename string, payload []byte) (Step, error) {
 func parseFirst(taskID string, payload []byte) (Step, error) {
 	id, named := strings.CutPrefix(taskID, tasks.SubmitTaskID(""))
 	s := Step{Step: export.Step{Kind: export.StepSubmit}}
-	if tasks.ValidID(id) {
+	if tasks.CheckJobID(id) == "" {
 		s.ID = id
 	}
 	e, err := tasks.ParseExport(payload)
