@@ -23,13 +23,14 @@ type front struct {
 	closeAll  []func()
 }
 
-// openFront connects to Redis and S3, with everything watched.
+// openFront connects to Redis and S3, with everything observed.
 func (c *console) openFront(ctx context.Context, needs config.Needs) (*front, error) {
+	outliveReaders()
 	conn, err := c.connect(ctx, needs)
 	if err != nil {
 		return nil, err
 	}
-	f := &front{conn: conn, log: c.logger(conn.cfg), closeAll: []func(){conn.close}}
+	f := &front{conn: conn, log: c.loggerTo(&lossy{w: c.msg.Raw()}, conn.cfg), closeAll: []func(){conn.close}}
 	var flush func()
 	if f.tracing, flush, err = startTracing(ctx, f.log); err != nil {
 		f.close()

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -95,6 +97,52 @@ func TestWorkerStopsInOrder(t *testing.T) {
 	b.env = append(b.env, "CLIPFERRY_API_KEY=")
 	if _, msg := b.clipferry(cli.Config, "worker"); msg != "CLIPFERRY_API_KEY: required (or CLIPFERRY_API_KEY_FILE)\n" {
 		t.Errorf("without a key: %s", msg)
+	}
+}
+
+// TestALostReaderCostsLogLinesOnly: whoever reads the worker's output goes away
+// while a paid request is under way. The order is recorded, once.
+func TestALostReaderCostsLogLinesOnly(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	asked, answer := make(chan struct{}, 10), make(chan struct{})
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			_, _ = io.WriteString(w, `{"data":{"status":"CREATED"}}`)
+			return
+		}
+		asked <- struct{}{}
+		<-answer
+		_, _ = io.WriteString(w, `{"data":{"export_task_id":"t1","status":"CREATED"}}`)
+	}))
+	defer provider.Close()
+	b.env = append(b.env, "CLIPFERRY_API_BASE_URL="+provider.URL, "CLIPFERRY_LOG_LEVEL=debug")
+	b.clipferry(cli.Done, "enqueue", "--project-id", "p", "--job-id", "a")
+	cmd := b.command("worker")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill() }()
+	<-asked
+	_ = stdout.Close()
+	_ = stderr.Close()
+	close(answer)
+	if v := b.awaitStatus("a", func(v waitingView) bool { return v.State == "rendering" }); v.ExportTaskID != "t1" || v.Attempts != 1 {
+		t.Errorf("%+v", v)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil || len(asked) > 0 {
+		t.Errorf("it ended with %v, after %d more orders", err, len(asked))
 	}
 }
 

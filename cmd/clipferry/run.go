@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -142,24 +141,6 @@ func (e *inputError) Error() string { return strings.Join(e.lines, "\n") }
 type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}
-
-// readable writes durations as people do, "1.5s", also in JSON, which would have
-// them as nanoseconds.
-func readable(_ []string, a slog.Attr) slog.Attr {
-	if a.Value.Kind() == slog.KindDuration {
-		a.Value = slog.StringValue(a.Value.Duration().String())
-	}
-	return a
-}
-
-// logger writes to stderr in the configured format.
-func (c *console) logger(cfg *config.Config) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.LogLevel, ReplaceAttr: readable}
-	if cfg.LogFormat == "text" || cfg.LogFormat == "" && c.msg.IsTerminal() {
-		return slog.New(slog.NewTextHandler(c.msg.Raw(), options))
-	}
-	return slog.New(slog.NewJSONHandler(c.msg.Raw(), options))
-}
 
 // lively reports whether a person watches the results.
 func (c *console) lively() bool { return cli.Lively(c.env, c.out, c.msg) }
