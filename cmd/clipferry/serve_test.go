@@ -70,6 +70,17 @@ func TestServe(t *testing.T) {
 	r.signal(syscall.SIGTERM)
 	r.ends(cli.Done)
 
+	// An outage of S3 takes neither the API nor its links away.
+	b.env = append(b.env, "AWS_ENDPOINT_URL_S3=http://127.0.0.1:1")
+	r = start(t, b.command("serve"))
+	r.await(r.stderr, `"msg":"HTTP server started"`)
+	b.clipferry(cli.Done, "health", "--ready")
+	if _, body := b.ask("GET", "http://"+addr+"/metrics", ""); strings.Contains(body, "\nclipferry_ready ") {
+		t.Error("it counts as a worker that is ready")
+	}
+	r.signal(syscall.SIGTERM)
+	r.ends(cli.Done)
+
 	b.env = append(b.env, "CLIPFERRY_HTTP_ADDR=")
 	for _, args := range [][]string{{"serve"}, {"health"}} {
 		if _, msg := b.clipferry(cli.Config, args...); !strings.HasPrefix(msg, "CLIPFERRY_HTTP_ADDR: empty") {

@@ -162,7 +162,7 @@ func flag(b bool) float64 {
 
 // The fleet's truth. Each process reports the same: take the maximum.
 var (
-	descReady    = desc("ready", "Whether this process is ready, as /readyz says.")
+	descReady    = desc("ready", "Whether this worker is ready, as /readyz says; absent from a server without one.")
 	descSourceUp = desc("source_up", "Whether this process could read a source of the fleet's metrics.", "source")
 
 	descExports = desc("exports", "Exports in the ledger by state; those that no worker has taken up yet are in the submit queues.", "state")

@@ -107,12 +107,18 @@ func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
 		o.LinkSecrets = append(o.LinkSecrets, s.Reveal())
 	}
 	var api *httpapi.API
-	o.Metrics = f.metrics(func(ctx context.Context) bool { return api.Ready(ctx) })
+	var ready func(context.Context) bool
+	if len(f.Accounts) > 0 { // the alert asks whether a worker is ready
+		ready = func(ctx context.Context) bool { return api.Ready(ctx) }
+	}
+	o.Metrics = f.metrics(ready)
 	api, err = httpapi.New(o)
 	return api, err
 }
 
-// checks are the conditions of being ready. What is wrong is shown to whoever
+// checks are the conditions of being ready. Without accounts this process is no
+// worker and serves HTTP alone: then Redis will do, since an order is taken, and a
+// link given, whatever S3 and the provider say. What is wrong is shown to whoever
 // asks, so Redis's own words, which name its address, are left out.
 func (f Front) checks() []httpapi.Check {
 	checks := []httpapi.Check{
@@ -122,8 +128,11 @@ func (f Front) checks() []httpapi.Check {
 			}
 			return nil
 		}},
-		{Name: "s3", Timeout: 5 * time.Second, Run: f.Archive.Check},
 	}
+	if len(f.Accounts) == 0 {
+		return checks
+	}
+	checks = append(checks, httpapi.Check{Name: "s3", Timeout: 5 * time.Second, Run: f.Archive.Check})
 	for name, gate := range f.budgets() {
 		checks = append(checks, httpapi.Check{Name: "provider " + name, Run: func(ctx context.Context) error {
 			status, err := gate.Status(ctx)
