@@ -16,6 +16,7 @@ import (
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/units"
+	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
 )
@@ -72,7 +73,7 @@ func TestAFullAccountStandsInNobodysWay(t *testing.T) {
 	r.work()
 	for _, id := range ids {
 		rec := r.awaitState(id, export.Archived)
-		if rec.Account != "us" || rec.View().Account != "us" {
+		if rec.Account != "us" || view.Of(rec, view.CLI).Account != "us" {
 			t.Errorf("account %q", rec.Account)
 		}
 		receipt, _, err := r.archive.Receipt(t.Context(), id)
@@ -167,13 +168,13 @@ func TestAnAccountThatIsGoneIsSaid(t *testing.T) {
 	if wait := time.Until(rec.NotBefore); rec.State != export.Queued || wait < 30*time.Second || wait > 10*time.Minute {
 		t.Errorf("%s, again in %s", rec.State, wait)
 	}
-	if want := `export ` + id + ` is to be ordered with the account "eu", which this worker does not have; see CLIPFERRY_API_KEYS`; rec.Error != want {
-		t.Errorf("it says %q", rec.Error)
+	if want := `the export is to be ordered with account eu, which the worker does not have; see CLIPFERRY_API_KEYS`; view.Sentence(rec, view.CLI) != want {
+		t.Errorf("it says %q", view.Sentence(rec, view.CLI))
 	}
 	stop()
 	r.options.Accounts["eu"] = eu
 	_, err = r.ledger.Update(t.Context(), id, func(rec *export.Record) error {
-		return rec.PutBack(time.Now(), "", time.Now(), "")
+		return rec.PutBack(time.Now(), "", time.Now(), export.Problem{})
 	})
 	must(t, err)
 	r.work() // the sweeper finds its task missing

@@ -38,17 +38,17 @@ func (w *Worker) adopt(ctx context.Context, r *export.Record) (bool, error) {
 	case errors.Is(err, breaker.ErrHere) && r.State == export.Submitting:
 		return true, errElsewhere
 	case errors.Is(err, breaker.ErrHere):
-		return true, w.putBack(ctx, r.ID, "", elsewhere, fault.SentenceOf(err))
+		return true, w.putBack(ctx, r.ID, "", elsewhere,
+			export.Problem{Reason: export.ReasonStorageUnavailable, Detail: fault.SentenceOf(err)})
 	case err != nil && r.State == export.Submitting:
 		return true, errStopping // a doubt can't be put back, another worker settles it
 	case err != nil:
-		return true, w.putBack(ctx, r.ID, "", 0, "")
+		return true, w.putBack(ctx, r.ID, "", 0, export.Problem{})
 	case !found, was.receipt.ID == r.ID && w.nothingNew(r, was.receipt),
 		was.receipt.ID != r.ID && r.State == export.Submitting: // its own request is in doubt
 		return false, nil
 	case was.receipt.ID != r.ID:
-		return true, w.refuse(ctx, r, fmt.Sprintf("this S3 takes the id for the same as %s, which was paid for; use a job_id that differs in more "+
-			"than upper and lower case", was.receipt.ID))
+		return true, w.refuse(ctx, r, export.Problem{Reason: export.ReasonJobIDAlike, Detail: was.receipt.ID})
 	case was.digest != "" && was.digest != r.Digest:
 		return w.meetAnother(ctx, r, was)
 	case was.receipt.State == storage.ReceiptDoubt:
@@ -143,16 +143,17 @@ func (w *Worker) lookUp(ctx context.Context, r *export.Record) (life, bool, erro
 // unreadable ends an export of which S3 holds something that nobody can read: it
 // may have been paid for, so it is not sent, and others go on.
 func (w *Worker) unreadable(ctx context.Context, r *export.Record, cause error) error {
-	why := "nobody can tell whether it was paid for already: " + fault.SentenceOf(cause)
+	why := export.Problem{Reason: export.ReasonReceiptUnreadable, Detail: fault.SentenceOf(cause)}
 	if r.State == export.Submitting {
 		return w.settleDoubtBy(ctx, r, export.Hold, why)
 	}
-	return w.refuse(ctx, r, fmt.Sprintf("%s; then `clipferry retry %s`", why, r.ID))
+	return w.refuse(ctx, r, why)
 }
 
 // refuse ends an export that can't be sent under its id.
-func (w *Worker) refuse(ctx context.Context, r *export.Record, why string) error {
-	w.log.Error("an export can't be sent under its id", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.Why, why)
+func (w *Worker) refuse(ctx context.Context, r *export.Record, why export.Problem) error {
+	w.log.Error("an export can't be sent under its id", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID,
+		logkey.Reason, why.Reason, logkey.Why, why.Detail)
 	r, err := w.persist(ctx, r.ID, func(r *export.Record) error { return r.Refuse(w.now(), why) })
 	if err != nil {
 		return ignoreSettled(err)
@@ -177,7 +178,7 @@ func (w *Worker) meetAnother(ctx context.Context, r *export.Record, was life) (b
 		}
 	case storage.ReceiptOpen:
 	default:
-		return true, w.refuse(ctx, r, fmt.Sprintf("the id stands for a different request, which was paid for as task %s; use another job_id", task))
+		return true, w.refuse(ctx, r, export.Problem{Reason: export.ReasonJobIDTaken, Detail: task})
 	}
 	w.log.Error("an export was enqueued under the id of another one, which was paid for and which the ledger had forgotten; "+
 		"that one comes back, and the new one is refused: it needs another job_id",

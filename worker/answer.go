@@ -24,14 +24,14 @@ func (w *Worker) recordSubmit(ctx context.Context, r *export.Record, turn *budge
 	}
 	w.watch.Faulted(ctx, export.StepSubmit, err)
 	kind, by := kindOf(err), r.IntentBy
-	why := fault.SentenceOf(err)
+	why := providerProblem(err)
 	outcome := outcomeOf(err)
 	switch kind {
 	case provider.InDoubt:
 		w.endTurn(ctx, turn, outcome)
 		return w.settleDoubt(ctx, r, why)
 	case provider.Rejected:
-		w.log.Error("the provider rejects an export", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.Why, why)
+		w.log.Error("the provider rejects an export", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.Why, why.Detail)
 		r, err = w.persist(ctx, r.ID, func(r *export.Record) error { return r.Reject(w.now(), by, why) })
 		w.endTurn(ctx, turn, outcome)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -80,7 +81,7 @@ func TestABackupDoesNotExpireWhatIsArchived(t *testing.T) {
 			r.work()
 			rec := r.await(id, "final", func(rec *export.Record) bool { return rec.State.Final() })
 			if rec.State != export.Archived || rec.ArchivedCount != first.ArchivedCount || rec.Manifest != first.Manifest {
-				t.Errorf("%s with %d clips: %s", rec.State, rec.ArchivedCount, rec.Error)
+				t.Errorf("%s with %d clips: %s", rec.State, rec.ArchivedCount, view.Sentence(rec, view.CLI))
 			}
 			r.await(id, "at rest", func(rec *export.Record) bool { return !rec.NeedsCare() })
 			if after := r.receipt(id); after.State != storage.ReceiptDone || after.Manifest != before.Manifest {

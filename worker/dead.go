@@ -25,12 +25,7 @@ func (w *Worker) malformed(ctx context.Context, taskID, id string, cause error) 
 		sum := sha256.Sum256([]byte(taskID))
 		id = "malformed-" + hex.EncodeToString(sum[:8])
 	}
-	again := "enqueue it again"
-	if taskID == tasks.SubmitTaskID(id) { // which is used up
-		again += " under another id"
-	}
-	why := fmt.Sprintf("a task in the queue could not be understood (TaskID %.200q): %s; mend the producer and %s",
-		taskID, fault.SentenceOf(cause), again)
+	why := export.Problem{Reason: export.ReasonTaskMalformed, Detail: fmt.Sprintf("TaskID %.200q: %s", taskID, fault.SentenceOf(cause))}
 	if err := w.fail(ctx, export.NewFailed(id, why, w.now())); err != nil {
 		return err
 	}
@@ -39,11 +34,11 @@ func (w *Worker) malformed(ctx context.Context, taskID, id string, cause error) 
 
 // givenUp says why a step ends. late: its Deadline passed, and asynq never calls a
 // handler for it.
-func givenUp(d queue.DeadLetter, late bool) string {
+func givenUp(d queue.DeadLetter, late bool) export.Problem {
 	if late {
-		return "the Deadline that its producer gave its task in Asynq passed before a worker took it up"
+		return export.Problem{Reason: export.ReasonQueueDeadline}
 	}
-	return "a step was tried too often and given up (" + d.ID + ": " + cmp.Or(d.Why, "archived by hand") + ")"
+	return export.Problem{Reason: export.ReasonStepGivenUp, Detail: d.ID + ": " + cmp.Or(d.Why, "archived by hand")}
 }
 
 // giveUp records in the ledger that a step will not be tried again by asynq.
@@ -124,7 +119,7 @@ func (w *Worker) fail(ctx context.Context, r *export.Record) error {
 	if err != nil || !created {
 		return err
 	}
-	w.log.Error("an export failed before it was taken up", logkey.Export, r.ID, logkey.Why, r.Error)
+	w.log.Error("an export failed before it was taken up", logkey.Export, r.ID, logkey.Reason, r.Problem.Reason, logkey.Why, r.Problem.Detail)
 	w.watch.Changed(ctx, &export.Record{}, r)
 	return w.ensure(ctx, r)
 }

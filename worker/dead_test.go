@@ -16,6 +16,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
 )
@@ -99,7 +100,7 @@ func TestAShortTimeoutEndsNoWait(t *testing.T) {
 		asynq.MaxRetry(0), asynq.Timeout(37*time.Second))
 	rec := r.await("a", "put back", func(rec *export.Record) bool { return rec.Round > 0 || rec.State.Final() })
 	if rec.State != export.Queued {
-		t.Fatalf("%s: %s", rec.State, rec.Error)
+		t.Fatalf("%s: %s", rec.State, view.Sentence(rec, view.CLI))
 	}
 	open()
 	rec = r.awaitState("a", export.Archived)
@@ -130,7 +131,7 @@ func TestADeadSubmitWithoutARecordIsAFailedExport(t *testing.T) {
 			die(r)
 			r.work()
 			rec := r.awaitState("a", export.Failed)
-			if rec.ProjectID != "proj" || !strings.Contains(rec.Error, "given up") && !strings.Contains(rec.Error, "Deadline") {
+			if rec.ProjectID != "proj" || !strings.Contains(view.Sentence(rec, view.CLI), "given up") && !strings.Contains(view.Sentence(rec, view.CLI), "Deadline") {
 				t.Errorf("%+v", rec)
 			}
 			_, err := r.admin.Retry(t.Context(), "a", export.RetryOptions{})
@@ -234,7 +235,7 @@ func TestTheEndOfADeadLettersExportIsTold(t *testing.T) {
 	r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
 	rec, err := r.admin.Get(t.Context(), "a")
 	must(t, err)
-	must(t, rec.Fail(time.Now(), "given up"))
+	must(t, rec.Fail(time.Now(), export.Problem{Reason: export.ReasonStepGivenUp, Detail: "given up"}))
 	_, err = r.ledger.Create(t.Context(), rec)
 	must(t, err)
 	must(t, asynq.NewInspectorFromRedisClient(r.rdb).ArchiveTask(tasks.QueueSubmit, tasks.SubmitTaskID("a")))

@@ -19,15 +19,15 @@ import (
 const doubtTimeout = 15 * time.Second
 
 // settleDoubt ends a paid request whose answer was lost, by policy.
-func (w *Worker) settleDoubt(ctx context.Context, r *export.Record, why string) error {
+func (w *Worker) settleDoubt(ctx context.Context, r *export.Record, why export.Problem) error {
 	return w.settleDoubtBy(ctx, r, w.o.InDoubt, why)
 }
 
-func (w *Worker) settleDoubtBy(ctx context.Context, r *export.Record, policy export.Policy, why string) error {
+func (w *Worker) settleDoubtBy(ctx context.Context, r *export.Record, policy export.Policy, why export.Problem) error {
 	ctx, cancel := w.toTheEnd(ctx)
 	defer cancel()
 	w.log.Error("a paid request is in doubt", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID,
-		logkey.Policy, policy, logkey.SentAt, r.IntentAt, logkey.Why, why)
+		logkey.Policy, policy, logkey.SentAt, r.IntentAt, logkey.Why, why.Detail)
 	if policy == export.Hold {
 		if err := w.putDoubt(ctx, r); err != nil {
 			w.log.Error("a paid request in doubt is not in S3; the ledger alone knows of it", logkey.Export, r.ID, logkey.Error, err)

@@ -14,6 +14,7 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -139,8 +140,8 @@ func TestASubmitThatIsRejectedFailsAndSaysWhy(t *testing.T) {
 	r.work()
 	id := r.enqueue(tasks.Export{ProjectID: "nope"})
 	rec := r.awaitState(id, export.Failed)
-	if !strings.Contains(rec.Error, "project unknown") {
-		t.Errorf("error: %s", rec.Error)
+	if !strings.Contains(view.Sentence(rec, view.CLI), "project unknown") {
+		t.Errorf("error: %s", view.Sentence(rec, view.CLI))
 	}
 	slots, err := r.options.Accounts["default"].Gate.Slots(t.Context())
 	must(t, err)
@@ -174,8 +175,8 @@ func TestAnAnswerLostIsSettledByPolicy(t *testing.T) {
 			if policy != export.Hold {
 				return
 			}
-			if !strings.Contains(rec.Error, "--submitted-as") {
-				t.Errorf("error does not say how to go on: %s", rec.Error)
+			if !strings.Contains(view.Sentence(rec, view.CLI), "--submitted-as") {
+				t.Errorf("error does not say how to go on: %s", view.Sentence(rec, view.CLI))
 			}
 			_, err := r.admin.Retry(t.Context(), id, export.RetryOptions{SubmittedAs: "task-1"})
 			must(t, err)
@@ -233,8 +234,8 @@ func TestAFailedRenderFails(t *testing.T) {
 	r.work()
 	id := r.enqueue(tasks.Export{ProjectID: "proj"})
 	rec := r.awaitState(id, export.Failed)
-	if !strings.Contains(rec.Error, "source video is gone") {
-		t.Errorf("error: %s", rec.Error)
+	if !strings.Contains(view.Sentence(rec, view.CLI), "source video is gone") {
+		t.Errorf("error: %s", view.Sentence(rec, view.CLI))
 	}
 	other := r.enqueue(tasks.Export{ProjectID: "proj"})
 	r.awaitState(other, export.Failed)
@@ -275,7 +276,7 @@ func TestWhatIsNotTheClipIsNeverArchived(t *testing.T) {
 			rec := r.await(id, "refused once", func(rec *export.Record) bool {
 				return rec.Clips[0] != nil && rec.Clips[0].BadBodies > 0
 			})
-			if rec.ArchivedCount != 0 || rec.Clips[0].Error == "" {
+			if rec.ArchivedCount != 0 || rec.Clips[0].Problem.None() {
 				t.Errorf("clip: %+v", rec.Clips[0])
 			}
 			r.provider.mu.Lock()
@@ -361,7 +362,7 @@ func TestMalformedTasksEndFailedAndBlockNobody(t *testing.T) {
 	r.awaitState(good, export.Archived)
 	for i := range 6 {
 		rec := r.awaitState("bad-"+string(rune('a'+i)), export.Failed)
-		if rec.Error == "" {
+		if view.Sentence(rec, view.CLI) == "" {
 			t.Errorf("no reason for %s", rec.ID)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/s3test"
+	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -38,8 +39,8 @@ func TestAnotherRequestUnderAnIDThatTheLedgerForgot(t *testing.T) {
 		if rec.ProjectID != "bobs" || rec.ExportTaskID != "" || strings.Contains(string(rec.Notify), "alices") {
 			t.Errorf("%+v", rec)
 		}
-		if !strings.Contains(rec.Error, "paid for as task task-1") || !strings.Contains(rec.Error, "another job_id") {
-			t.Errorf("error: %s", rec.Error)
+		if !strings.Contains(view.Sentence(rec, view.CLI), "paid for as task task-1") || !strings.Contains(view.Sentence(rec, view.CLI), "another job_id") {
+			t.Errorf("error: %s", view.Sentence(rec, view.CLI))
 		}
 		_, err := r.admin.Retry(t.Context(), "order-17", export.RetryOptions{})
 		must(t, err)
@@ -119,8 +120,8 @@ func TestABrokenReceiptBlocksNobodyElse(t *testing.T) {
 	r.awaitState(r.enqueue(tasks.Export{JobID: "good", ProjectID: "proj"}), export.Archived)
 	for _, id := range broken {
 		rec := r.awaitState(id, export.Failed)
-		if !strings.Contains(rec.Error, "clipferry retry "+id) || !strings.Contains(rec.Error, id+".json") {
-			t.Errorf("error: %s", rec.Error)
+		if !strings.Contains(view.Sentence(rec, view.CLI), "clipferry retry "+id) || !strings.Contains(view.Sentence(rec, view.CLI), id+".json") {
+			t.Errorf("error: %s", view.Sentence(rec, view.CLI))
 		}
 	}
 	must(t, os.Remove(filepath.Join(dir, "broken-1.json")))
@@ -147,8 +148,8 @@ func TestAReceiptOfAnotherIDIsNobodysOwn(t *testing.T) {
 	r.work()
 	request.JobID = "order-1"
 	rec := r.awaitState(r.enqueue(request), export.Failed)
-	if !strings.Contains(rec.Error, "Order-1") || r.provider.submits() != 0 {
-		t.Errorf("paid %d times, error: %s", r.provider.submits(), rec.Error)
+	if !strings.Contains(view.Sentence(rec, view.CLI), "Order-1") || r.provider.submits() != 0 {
+		t.Errorf("paid %d times, error: %s", r.provider.submits(), view.Sentence(rec, view.CLI))
 	}
 	got, err := os.ReadFile(filepath.Join(dir, "order-1.json"))
 	must(t, err)

@@ -13,6 +13,7 @@ import (
 	"github.com/clipferry/clipferry/internal/emulator"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
 )
@@ -97,10 +98,10 @@ func TestHostileLinksEndClearlyAndSlowNobody(t *testing.T) {
 			good := r.enqueue(tasks.Export{ProjectID: "good~clips=2~titles=hostile"})
 			r.awaitState(good, export.Archived)
 			rec := r.awaitState(evil, export.Failed)
-			if rec.Error == "" || strings.Contains(rec.Error, "latest/meta-data/?") {
-				t.Errorf("error: %q", rec.Error)
+			if view.Sentence(rec, view.CLI) == "" || strings.Contains(view.Sentence(rec, view.CLI), "latest/meta-data/?") {
+				t.Errorf("error: %q", view.Sentence(rec, view.CLI))
 			}
-			t.Log(rec.Error)
+			t.Log(view.Sentence(rec, view.CLI))
 		})
 	}
 }

@@ -170,7 +170,9 @@ func TestALateTransferDoesNotExpireTheNextTask(t *testing.T) {
 	r.work()
 	id := r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
 	<-began
-	_, err := r.ledger.Update(t.Context(), id, func(rec *export.Record) error { return rec.Expire(time.Now(), "task-1", "gone") })
+	_, err := r.ledger.Update(t.Context(), id, func(rec *export.Record) error {
+		return rec.Expire(time.Now(), "task-1", export.Problem{Reason: export.ReasonTaskForgotten, Detail: "gone"})
+	})
 	must(t, err)
 	_, err = r.admin.Retry(t.Context(), id, export.RetryOptions{PayAgain: true})
 	must(t, err)

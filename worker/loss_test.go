@@ -16,6 +16,7 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -70,7 +71,7 @@ func TestNoSecretIsInATaskOrInTheView(t *testing.T) {
 	r.work()
 	id := r.enqueue(tasks.Export{ProjectID: "proj"})
 	rec := r.await(id, "in trouble", func(rec *export.Record) bool { return rec.Clips[0] != nil && rec.Clips[0].Faults > 0 })
-	text, _ := json.Marshal(rec.View())
+	text, _ := json.Marshal(view.Of(rec, view.CLI))
 	inspector := asynq.NewInspectorFromRedisClient(r.rdb)
 	var all []*asynq.TaskInfo
 	for _, q := range queue.All() {
@@ -114,8 +115,8 @@ func TestATaskThatAsynqGaveUpIsRecorded(t *testing.T) {
 	must(t, r.rdb.Del(t.Context(), sweepLease).Err()) // sweep at once
 	r.work()
 	rec = r.awaitState(id, export.Failed)
-	if !strings.Contains(rec.Error, "given up") {
-		t.Errorf("error: %s", rec.Error)
+	if !strings.Contains(view.Sentence(rec, view.CLI), "given up") {
+		t.Errorf("error: %s", view.Sentence(rec, view.CLI))
 	}
 	r.provider.rendersIn(1)
 	_, err = r.admin.Retry(t.Context(), id, export.RetryOptions{})
@@ -157,8 +158,8 @@ func TestPastTheDeadlineWhatWasSavedIsNamed(t *testing.T) {
 	id := r.enqueue(tasks.Export{ProjectID: "proj"})
 	rec := r.awaitState(id, export.Expired)
 	r.await(id, "one clip saved", func(rec *export.Record) bool { return rec.ArchivedCount == 1 })
-	if !strings.Contains(rec.Error, "--pay-again") {
-		t.Errorf("error: %s", rec.Error)
+	if !strings.Contains(view.Sentence(rec, view.CLI), "--pay-again") {
+		t.Errorf("error: %s", view.Sentence(rec, view.CLI))
 	}
 	if _, err := r.admin.Retry(t.Context(), id, export.RetryOptions{}); !errors.Is(err, export.ErrPaid) {
 		t.Errorf("retry without a word about money: %v", err)

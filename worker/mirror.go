@@ -174,7 +174,7 @@ func (w *Worker) transferFailed(ctx context.Context, r *export.Record, c *export
 	ctx, cancel := w.toTheEnd(ctx)
 	defer cancel()
 	w.watch.Faulted(ctx, export.StepMirror, err)
-	why := fault.SentenceOf(err)
+	why := transferProblem(err)
 	badBody := errors.Is(err, storage.ErrContent)
 	w.log.Warn("a clip is not archived yet", logkey.Export, r.ID, logkey.Clip, c.Idx, logkey.Faults, c.Faults+1,
 		logkey.Class, fault.ClassOf(err), logkey.Error, err)
@@ -191,7 +191,7 @@ func (w *Worker) transferFailed(ctx context.Context, r *export.Record, c *export
 }
 
 // afterFailure picks the event of a failed transfer.
-func (w *Worker) afterFailure(r *export.Record, c *export.Clip, err error, why string, badBody bool) func(*export.Record) error {
+func (w *Worker) afterFailure(r *export.Record, c *export.Clip, err error, why export.Problem, badBody bool) func(*export.Record) error {
 	now := w.now()
 	task, idx, round, link := r.ExportTaskID, c.Idx, c.Round, c.Link
 	class := fault.ClassOf(err)

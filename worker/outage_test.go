@@ -181,7 +181,7 @@ func TestNoNumberOfFaultsEndsAnExportBeforeItsDeadline(t *testing.T) {
 	r := export.New("e", json.RawMessage(`{"project_id":"p"}`), "d", "p", now)
 	for i := range often {
 		must(t, r.Intend(now, "run"))
-		must(t, r.PutBack(now, "run", now, "503"))
+		must(t, r.PutBack(now, "run", now, export.Problem{Reason: export.ReasonProviderUnavailable, Detail: "503"}))
 		if r.State != export.Queued {
 			t.Fatalf("%s after %d refused submits", r.State, i+1)
 		}
@@ -189,7 +189,7 @@ func TestNoNumberOfFaultsEndsAnExportBeforeItsDeadline(t *testing.T) {
 	must(t, r.Intend(now, "run"))
 	must(t, r.Accept(now, "task", "", "CREATED"))
 	for i := range often {
-		must(t, r.ReadFault(now, r.Step, "503", now))
+		must(t, r.ReadFault(now, r.Step, export.Problem{Reason: export.ReasonProviderUnavailable, Detail: "503"}, now))
 		if r.State != export.Rendering {
 			t.Fatalf("%s after %d failed reads", r.State, i+1)
 		}
@@ -197,14 +197,14 @@ func TestNoNumberOfFaultsEndsAnExportBeforeItsDeadline(t *testing.T) {
 	clip := export.Clip{Idx: 0, Link: "https://cdn/0"}
 	must(t, r.Answer(now, r.ExportTaskID, r.Step, export.Reading{Status: "SUCCEEDED", Succeeded: true, Clips: []export.Clip{clip}}, now))
 	for i := range often {
-		must(t, r.ClipRetry(now, 0, r.Clips[0].Round, "S3 is down", false, now))
+		must(t, r.ClipRetry(now, 0, r.Clips[0].Round, export.Problem{Reason: export.ReasonTransferFailed, Detail: "S3 is down"}, false, now))
 		if r.State != export.Mirroring {
 			t.Fatalf("%s after %d failed transfers", r.State, i+1)
 		}
 	}
 	must(t, r.ClipDone(now, r.ExportTaskID, 0, r.Clips[0].Round, export.Object{Key: "k", Size: 1}, nil, ""))
 	for i := range often {
-		must(t, r.SealRetry(now, r.SealRound, "S3 is down", now))
+		must(t, r.SealRetry(now, r.SealRound, export.Problem{Reason: export.ReasonManifestNotWritten, Detail: "S3 is down"}, now))
 		if r.State != export.Mirroring || !r.Sealable() {
 			t.Fatalf("%s after %d failed seals", r.State, i+1)
 		}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
-	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/retry"
@@ -33,7 +32,7 @@ func (w *Worker) poll(ctx context.Context, t *asynq.Task) error {
 	}
 	account, err := w.account(r)
 	if err != nil {
-		return w.readFailed(ctx, r, p.N, err.Error(), time.Minute)
+		return w.readFailed(ctx, r, p.N, export.Problem{Reason: export.ReasonAccountUnknown}, time.Minute)
 	}
 	turn, err := w.waitToRead(ctx, account.Gate, r)
 	if err != nil {
@@ -154,7 +153,7 @@ func (w *Worker) nextRead(ctx context.Context, gate Gate, r *export.Record, task
 // export's alone must not be tried in everybody else's place.
 func (w *Worker) readRefused(ctx context.Context, r *export.Record, n int, err error) error {
 	w.watch.Faulted(ctx, export.StepPoll, err)
-	why := fault.SentenceOf(err)
+	why := providerProblem(err)
 	switch kindOf(err) {
 	case provider.NotFound:
 		if r.PastDeadline(w.now()) || r.Unknown+1 >= export.MaxUnknown { // it ends with that
@@ -178,10 +177,10 @@ func (w *Worker) readRefused(ctx context.Context, r *export.Record, n int, err e
 	}
 }
 
-func (w *Worker) readFailed(ctx context.Context, r *export.Record, n int, why string, wait time.Duration) error {
+func (w *Worker) readFailed(ctx context.Context, r *export.Record, n int, why export.Problem, wait time.Duration) error {
 	now := w.now()
 	if r.PastDeadline(now.Add(-expiryGrace)) {
-		return w.expire(ctx, r, "its results could not be read any more ("+why+")")
+		return w.expire(ctx, r, export.Problem{Reason: export.ReasonResultsUnread, Detail: why.Detail})
 	}
 	next := now.Add(beforeDeadline(wait, now, r.ExpireAt))
 	r, err := w.persist(ctx, r.ID, ofTask(r.ExportTaskID, func(r *export.Record) error { return r.ReadFault(w.now(), n, why, next) }))
@@ -195,7 +194,7 @@ func (w *Worker) readFailed(ctx context.Context, r *export.Record, n int, why st
 // differ, and a result that is still there is worth more than punctuality.
 const expiryGrace = 5 * time.Minute
 
-func (w *Worker) expire(ctx context.Context, r *export.Record, why string) error {
+func (w *Worker) expire(ctx context.Context, r *export.Record, why export.Problem) error {
 	id, task := r.ID, r.ExportTaskID
 	if spared, err := w.spared(ctx, r); spared {
 		return err
@@ -204,7 +203,7 @@ func (w *Worker) expire(ctx context.Context, r *export.Record, why string) error
 	if err != nil {
 		return w.leave(ctx, r, err)
 	}
-	w.log.Error("export expired", logkey.Export, id, logkey.ExportTaskID, task, logkey.Why, why)
+	w.log.Error("export expired", logkey.Export, id, logkey.ExportTaskID, task, logkey.Reason, why.Reason, logkey.Why, why.Detail)
 	w.releaseSlot(ctx, r)
 	return w.ensure(ctx, r)
 }

@@ -60,7 +60,7 @@ func (w *Worker) endLater(ctx context.Context, r *export.Record, cause error) er
 	}
 	n := r.Step
 	r, err := w.persist(ctx, r.ID, func(r *export.Record) error {
-		return r.ReadFault(w.now(), n, fault.SentenceOf(cause), w.now().Add(time.Minute))
+		return r.ReadFault(w.now(), n, export.Problem{Reason: export.ReasonReceiptUnreadable, Detail: fault.SentenceOf(cause)}, w.now().Add(time.Minute))
 	})
 	if err != nil {
 		return w.leave(ctx, r, err)

@@ -73,12 +73,12 @@ func (w *Worker) seal(ctx context.Context, t *asynq.Task) error {
 
 func (w *Worker) sealFailed(ctx context.Context, r *export.Record, err error) error {
 	w.watch.Faulted(ctx, export.StepSeal, err)
-	why := fault.SentenceOf(err)
+	why := export.Problem{Reason: export.ReasonManifestNotWritten, Detail: fault.SentenceOf(err)}
 	w.log.Warn("a manifest could not be written", logkey.Export, r.ID, logkey.Error, err)
 	next := w.now().Add(retry.Backoff(r.SealRound, time.Second, time.Minute))
 	round := r.SealRound
 	r, err = w.persist(ctx, r.ID, func(r *export.Record) error {
-		return r.SealRetry(w.now(), round, "the manifest could not be written: "+why, next)
+		return r.SealRetry(w.now(), round, why, next)
 	})
 	if err != nil {
 		return w.leave(ctx, r, err)

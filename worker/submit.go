@@ -96,16 +96,16 @@ func (w *Worker) submitAlone(ctx context.Context, s queue.Step, lease *ledger.Le
 		return err
 	}
 	if r.State == export.Submitting {
-		return w.settleDoubt(ctx, r, "the worker that sent the request died before it recorded the answer")
+		return w.settleDoubt(ctx, r, export.Problem{Reason: export.ReasonAnswerLost, Detail: "the worker that sent it died before it recorded the answer"})
 	}
 	account, err := w.account(r)
 	if err != nil {
-		return w.putBack(ctx, s.ID, "", retry.Backoff(r.Round, time.Minute, 10*time.Minute), err.Error())
+		return w.putBack(ctx, s.ID, "", retry.Backoff(r.Round, time.Minute, 10*time.Minute), export.Problem{Reason: export.ReasonAccountUnknown})
 	}
 	turn, err := w.waitForTurn(ctx, account, r)
 	if err != nil {
 		if w.Draining() || timeUp(ctx) {
-			return w.putBack(ctx, s.ID, "", 0, "")
+			return w.putBack(ctx, s.ID, "", 0, export.Problem{})
 		}
 		return fmt.Errorf("wait for a turn to submit %s: %w", s.ID, err)
 	}
@@ -122,7 +122,7 @@ func ignoreSettled(err error) error {
 
 // putBack returns the export to the queue, due after the wait; by is the token
 // of the caller's own intent, empty if it recorded none.
-func (w *Worker) putBack(ctx context.Context, id, by string, wait time.Duration, why string) error {
+func (w *Worker) putBack(ctx context.Context, id, by string, wait time.Duration, why export.Problem) error {
 	ctx, cancel := w.toTheEnd(ctx)
 	defer cancel()
 	r, err := w.persist(ctx, id, func(r *export.Record) error {
@@ -203,7 +203,8 @@ func (w *Worker) intendAndSend(ctx context.Context, r *export.Record, lease *led
 	}
 	if err := w.announce(ctx, sending, lease, renewed); err != nil {
 		w.endTurn(ctx, turn, budget.Outcome{Result: budget.NotSent})
-		err = w.putBack(ctx, r.ID, by, retry.Backoff(r.Round, time.Second, time.Minute), fault.SentenceOf(err))
+		err = w.putBack(ctx, r.ID, by, retry.Backoff(r.Round, time.Second, time.Minute),
+			export.Problem{Reason: export.ReasonStorageUnavailable, Detail: fault.SentenceOf(err)})
 		w.clearDoubt(ctx, r.ID, by)
 		return err
 	}
@@ -230,7 +231,7 @@ func (w *Worker) intentFailed(ctx context.Context, id, by string, turn *budget.T
 	}
 	r, err := w.persist(ctx, id, func(r *export.Record) error {
 		now := w.now()
-		return r.PutBack(now, by, now, "")
+		return r.PutBack(now, by, now, export.Problem{})
 	})
 	if err != nil {
 		return ignoreSettled(err)

@@ -105,7 +105,7 @@ func (w *Worker) sweepExport(ctx context.Context, id string, open *[]Deadline) e
 	}
 	w.charge(ctx, r)
 	if overdue(r, w.now()) {
-		return w.expire(ctx, r, "its deadline passed before all was archived")
+		return w.expire(ctx, r, export.Problem{})
 	}
 	r, err = w.urge(ctx, r)
 	if err != nil {

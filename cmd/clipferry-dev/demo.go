@@ -13,6 +13,7 @@ import (
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/emulator"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -170,7 +171,7 @@ func allArchived(records []*export.Record) error {
 	var faults []error
 	for _, r := range records {
 		if r.State != export.Archived {
-			faults = append(faults, fmt.Errorf("%s is %s: %s", r.ID, r.State, r.Error))
+			faults = append(faults, fmt.Errorf("%s is %s: %s", r.ID, r.State, view.Sentence(r, view.CLI)))
 		}
 	}
 	return errors.Join(faults...)

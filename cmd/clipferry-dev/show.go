@@ -6,6 +6,7 @@ import (
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/view"
 )
 
 // screen shows how exports come along: bars that are redrawn on a terminal, a
@@ -53,8 +54,8 @@ func words(r *export.Record) string {
 	if r.ClipCount > 0 {
 		line += fmt.Sprintf(", %d of %d clips archived", r.ArchivedCount, r.ClipCount)
 	}
-	if r.Error != "" {
-		line += ": " + r.Error
+	if wrong := view.Sentence(r, view.CLI); wrong != "" {
+		line += ": " + wrong
 	}
 	return line
 }

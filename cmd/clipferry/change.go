@@ -88,6 +88,9 @@ func (c *console) change(ctx context.Context, ids []string, f func(*admin.Servic
 		case errors.Is(err, admin.ErrUnknown):
 			failed = errReported
 			_ = c.msg.Printf("%s: unknown: %s\n", id, newUnknown(id).Error)
+		case errors.Is(err, export.ErrPaid):
+			failed = errReported
+			_ = c.msg.Printf("%s: %s; use --pay-again for a new paid export\n", id, err)
 		case err != nil:
 			failed = errReported
 			_ = c.msg.Printf("%s: %s\n", id, err)

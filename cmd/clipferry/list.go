@@ -10,6 +10,7 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/view"
 )
 
 func listCommand(c *console) *cobra.Command {
@@ -99,7 +100,7 @@ func (conn *connection) printViews(ctx context.Context, c *console, records []*e
 				r = whole
 			}
 		}
-		if err := c.out.JSON(waitingView{r.View(), waitingFor[r.ID]}); err != nil {
+		if err := c.out.JSON(waitingView{view.Of(r, view.CLI), waitingFor[r.ID]}); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/status"
+	"github.com/clipferry/clipferry/internal/view"
 )
 
 // lookout tells what exports wait for. What it can't learn is left out: the
@@ -57,6 +58,6 @@ func (c *console) printSummaries(out status.Snapshot) {
 
 // waitingView is an export as it is shown, with what it waits for.
 type waitingView struct {
-	export.View
+	view.Export
 	WaitingFor string `json:"waiting_for"`
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/retry"
+	"github.com/clipferry/clipferry/internal/view"
 )
 
 // wait shows the progress of the exports until each is final. It fails unless
@@ -75,7 +76,7 @@ func (c *console) reportEnds(ids []string, records map[string]*export.Record) er
 			continue
 		}
 		failed = errReported
-		_ = c.msg.Printf("%s %s: %s\n", id, r.State, r.Error)
+		_ = c.msg.Printf("%s %s: %s\n", id, r.State, view.Sentence(r, view.CLI))
 	}
 	return failed
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/status"
+	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -168,7 +170,7 @@ func (s *statusFlags) render(c *console, id string, r *export.Record, waitingFor
 	case s.json && r == nil:
 		return cli.JSONLine(newUnknown(id))
 	case s.json:
-		return cli.JSONLine(waitingView{r.View(), waitingFor})
+		return cli.JSONLine(waitingView{view.Of(r, view.CLI), waitingFor})
 	case r == nil:
 		return "", nil // said once, at the end, on stderr
 	case s.watch && r.State == export.Queued && waitingFor != "":
@@ -205,13 +207,13 @@ func anyUnknown(c *console, ids []string, records map[string]*export.Record, tol
 
 // details is everything a person wants to know of one export.
 func details(c *console, r *export.Record, waitingFor string) []cli.Styled {
-	v := r.View()
+	v := view.Of(r, view.CLI)
 	out := []cli.Styled{cli.Sprintf("%s  %s", v.ID, cli.Paint(v.State, c.color(r.State)))}
 	add := func(name, format string, args ...any) {
 		out = append(out, cli.Sprintf("  %-9s %s", name, cli.Sprintf(format, args...)))
 	}
 	if v.Error != "" {
-		add("error", "%s", v.Error)
+		add("error", "%s%s", v.Error, whenTried(v.Since, v.NextTry))
 	}
 	if waitingFor != "" {
 		add("waits for", "%s", waitingFor)
@@ -240,7 +242,7 @@ func details(c *console, r *export.Record, waitingFor string) []cli.Styled {
 		add("clips", "%d of %d archived", r.ArchivedCount, r.ClipCount)
 	}
 	for _, clip := range v.Clips {
-		out = append(out, clipLine(clip, r.Clips[clip.Idx]))
+		out = append(out, clipLine(clip))
 	}
 	if v.Manifest != "" {
 		add("manifest", "%s", v.Manifest)
@@ -248,15 +250,30 @@ func details(c *console, r *export.Record, waitingFor string) []cli.Styled {
 	return out
 }
 
-func clipLine(clip export.ClipView, r *export.Clip) cli.Styled {
+// whenTried says since when what failed fails, and when it is tried next.
+func whenTried(since, next *time.Time) string {
+	var parts []string
+	if since != nil {
+		parts = append(parts, "since "+since.Format(time.DateTime+" MST"))
+	}
+	if next != nil && time.Until(*next) > 0 {
+		parts = append(parts, "next try in "+briefly(time.Until(*next)))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+func clipLine(clip view.Clip) cli.Styled {
 	line := cli.Sprintf("    %3d %-9s", clip.Idx, clip.State)
 	switch {
 	case clip.Key != "":
 		line += cli.Sprintf(" %10s  %s", size(clip.Size), clip.Key)
 	case clip.Error != "":
 		line += cli.Sprintf(" %s", clip.Error)
-		if r != nil && clip.State == string(export.ClipReady) && time.Until(r.NotBefore) > 0 {
-			line += cli.Sprintf("; next try in %s", briefly(time.Until(r.NotBefore)))
+		if clip.NextTry != nil && time.Until(*clip.NextTry) > 0 {
+			line += cli.Sprintf("; next try in %s", briefly(time.Until(*clip.NextTry)))
 		}
 	default:
 		line += cli.Sprintf(" %s", cli.Cut(clip.Title, 60))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/view"
 )
 
 // cell is one field of a table; color is empty or an ANSI code.
@@ -115,11 +116,12 @@ func overview(c *console, ids []string, records map[string]*export.Record, waiti
 }
 
 func (c *console) row(r *export.Record, waitingFor string) []cell {
-	note := r.Error
+	wrong := view.Sentence(r, view.CLI)
+	note := wrong
 	if waitingFor != "" {
 		note = "waits for " + waitingFor
-		if r.Error != "" {
-			note += ": " + r.Error
+		if wrong != "" {
+			note += ": " + wrong
 		}
 	}
 	expires := "-"

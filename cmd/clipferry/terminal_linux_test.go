@@ -78,7 +78,9 @@ func TestOnATerminal(t *testing.T) {
 		}
 	}
 	add("done", func(r *export.Record) { r.State, r.ClipCount, r.ArchivedCount = export.Archived, 3, 3 })
-	add("bad", func(r *export.Record) { r.State, r.Error = export.Failed, strings.Repeat("boom ", 50) })
+	add("bad", func(r *export.Record) {
+		r.State, r.Problem = export.Failed, export.Problem{Reason: export.ReasonStepGivenUp, Detail: strings.Repeat("boom ", 50)}
+	})
 	env := []string{"CLIPFERRY_REDIS_URL=redis://" + m.Addr()}
 
 	list := onTerminal(t, env, "list")

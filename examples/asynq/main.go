@@ -56,7 +56,7 @@ func enqueue(redis asynq.RedisConnOpt, project, id string) error {
 	defer client.Close()
 	_, err = client.Enqueue(asynq.NewTask("export:submit", payload),
 		asynq.Queue("clipferry-submit"), asynq.TaskID("submit:"+id),
-		asynq.MaxRetry(25),         // a worker that crashes counts as a retry
+		asynq.MaxRetry(25),          // a worker that crashes counts as a retry
 		asynq.Timeout(24*time.Hour), // the export waits for its turn inside the task
 	)
 	if errors.Is(err, asynq.ErrTaskIDConflict) {

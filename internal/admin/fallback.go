@@ -29,9 +29,6 @@ type ReceiptFallback struct {
 	Logger   *slog.Logger
 }
 
-// lostRecord is what is wrong with an export that only its receipt knows.
-const lostRecord = "Redis has lost this export, which was paid for: `clipferry recover` takes it up again"
-
 // Get is [Service.Get]; of an export that Redis does not know and S3 does, it tells
 // how it stood. One that ended without an archive stays unknown: there is nothing
 // left that a new order would pay for twice.
@@ -62,7 +59,7 @@ func (d ReceiptFallback) Get(ctx context.Context, id string) (*export.Record, er
 	case receipt.State == storage.ReceiptDone: // and its manifest has been removed
 		return nil, err
 	}
-	r.Error = lostRecord
+	r.Problem = export.Problem{Reason: export.ReasonRecordLost}
 	d.Logger.ErrorContext(ctx, "an export that is asked for was paid for and is not in Redis; run `clipferry recover`",
 		logkey.Export, id, logkey.ExportTaskID, receipt.ExportTaskID)
 	return r, nil

@@ -70,8 +70,8 @@ func TestWhatRedisHasLostIsTold(t *testing.T) {
 			continue
 		}
 		lost := want != export.Archived
-		if strings.Contains(r.Error, "clipferry recover") != lost || strings.Contains(log.String(), "export="+id+" ") != lost {
-			t.Errorf("%s: error %q, log %s", id, r.Error, log)
+		if (r.Problem.Reason == export.ReasonRecordLost) != lost || strings.Contains(log.String(), "export="+id+" ") != lost {
+			t.Errorf("%s: error %+v, log %s", id, r.Problem, log)
 		}
 		if _, err := d.Get(t.Context(), id); !errors.Is(err, admin.ErrUnknown) {
 			t.Errorf("%s: asking has made a record: %v", id, err)

@@ -17,7 +17,7 @@ func (s *Service) queued(ctx context.Context, id string) (*export.Record, error)
 	case err != nil || !found:
 		return nil, err
 	case o.Fault != nil:
-		return export.NewFailed(id, o.Fault.Error(), s.now()), nil
+		return export.NewFailed(id, export.Problem{Reason: export.ReasonTaskMalformed, Detail: o.Fault.Error()}, s.now()), nil
 	default:
 		return s.recordOf(o), nil
 	}

@@ -134,7 +134,7 @@ func (a *audit) ended(w wish, r *export.Record) {
 	case w.fails && r.State == export.Failed && r.Outcome == export.RenderFailed:
 	case !w.fails && r.State == export.Archived:
 	default:
-		a.rep.breach("lost: export %s is %s (%s)", r.ID, r.State, r.Error)
+		a.rep.breach("lost: export %s is %s (%s)", r.ID, r.State, r.Problem.Reason)
 	}
 }
 

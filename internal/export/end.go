@@ -11,7 +11,7 @@ import (
 // saved stays and is named. task is the one that the caller saw expire: it is
 // [ErrStale] when the export goes on with another, when its deadline has moved,
 // or when nothing more is needed of the provider.
-func (r *Record) Expire(now time.Time, task, why string) error {
+func (r *Record) Expire(now time.Time, task string, why Problem) error {
 	if err := r.mayTask(EvExpire, task); err != nil {
 		return err
 	}
@@ -30,18 +30,13 @@ func (r *Record) Expire(now time.Time, task, why string) error {
 		return nil
 	}
 	r.State = Expired
-	r.Error = r.expiredBecause(why)
+	r.Problem.note(now, because(ReasonDeadlinePassed, why))
 	return nil
-}
-
-func (r *Record) expiredBecause(why string) string {
-	return fmt.Sprintf("expired: %s; %d of %d clips were saved; only a new paid export brings the rest: "+
-		"`clipferry retry --pay-again %s`", why, r.ArchivedCount, r.ClipCount, r.ID)
 }
 
 // Fail ends an export whose current step cannot go on. While a paid request
 // may be under way it is held instead: nobody knows whether it was taken.
-func (r *Record) Fail(now time.Time, why string) error {
+func (r *Record) Fail(now time.Time, why Problem) error {
 	if err := r.may(EvFail); err != nil {
 		return err
 	}
@@ -54,17 +49,18 @@ func (r *Record) Fail(now time.Time, why string) error {
 	default:
 		r.State = Failed
 		r.Read = ReadNone
-		r.Error = fmt.Sprintf("%s; `clipferry retry %s` takes it up again where it stopped", why, r.ID)
+		r.Problem.note(now, why)
 	}
 	return nil
 }
 
 // Refuse ends an export that can't be sent under its id.
-func (r *Record) Refuse(now time.Time, why string) error {
+func (r *Record) Refuse(now time.Time, why Problem) error {
 	if err := r.may(EvRefuse); err != nil {
 		return err
 	}
-	r.State, r.Error, r.UpdatedAt = Failed, why, now
+	r.State, r.UpdatedAt = Failed, now
+	r.Problem.note(now, why)
 	return nil
 }
 
@@ -90,7 +86,7 @@ func (r *Record) Cancel(now time.Time) error {
 		return err
 	}
 	r.State = Canceled
-	r.Error = ""
+	r.Problem.clear()
 	r.UpdatedAt = now
 	if r.accepted() && !r.over() {
 		if r.Read == ReadNone {
@@ -146,7 +142,7 @@ func (r *Record) Retry(now time.Time, o RetryOptions) error {
 	if err != nil {
 		return err
 	}
-	r.Error = ""
+	r.Problem.clear()
 	r.UpdatedAt = now
 	return nil
 }
@@ -163,19 +159,18 @@ func (r *Record) complete() bool {
 
 // paid says why going on would cost a second time.
 func (r *Record) paid() error {
-	const advice = "use --pay-again for a new paid export"
 	switch {
 	case r.Outcome == RenderFailed && r.CostUsage == 0: // an accepted export is charged, unless the provider says otherwise
-		return fmt.Errorf("the provider could not render task %s and did not say what it charged; %s: %w", r.ExportTaskID, advice, ErrPaid)
+		return fmt.Errorf("the provider could not render task %s and did not say what it charged: %w", r.ExportTaskID, ErrPaid)
 	case r.Outcome == RenderFailed:
-		return fmt.Errorf("the provider charged %g units for task %s and could not render it; %s: %w",
-			r.CostUsage, r.ExportTaskID, advice, ErrPaid)
+		return fmt.Errorf("the provider charged %g units for task %s and could not render it: %w",
+			r.CostUsage, r.ExportTaskID, ErrPaid)
 	case r.ExpireAt.IsZero():
-		return fmt.Errorf("task %s was accepted at %s, longer ago than the provider keeps results; %s: %w",
-			r.ExportTaskID, r.SubmittedAt.UTC().Format(time.RFC3339), advice, ErrPaid)
+		return fmt.Errorf("task %s was accepted at %s, longer ago than the provider keeps results: %w",
+			r.ExportTaskID, r.SubmittedAt.UTC().Format(time.RFC3339), ErrPaid)
 	default:
-		return fmt.Errorf("task %s expired at %s; %s: %w",
-			r.ExportTaskID, r.ExpireAt.UTC().Format(time.RFC3339), advice, ErrPaid)
+		return fmt.Errorf("task %s expired at %s: %w",
+			r.ExportTaskID, r.ExpireAt.UTC().Format(time.RFC3339), ErrPaid)
 	}
 }
 
@@ -224,7 +219,7 @@ func (r *Record) forget() {
 	r.Read = ReadNone
 	r.ReadFaults, r.Unknown, r.Nameless, r.Misses, r.StaleReads = 0, 0, 0, 0, 0
 	r.ClipCount, r.ArchivedCount, r.FailedCount, r.ArchivedBytes = 0, 0, 0, 0
-	r.ClipError = ""
+	r.ClipProblem.clear()
 	r.Clips = map[int]*Clip{}
 }
 
@@ -232,10 +227,12 @@ func (r *Record) forget() {
 // a fresh link and a fresh count.
 func (r *Record) resume(now time.Time) {
 	r.ReadFaults, r.Unknown, r.Misses, r.StaleReads = 0, 0, 0, 0
-	r.FailedCount, r.ClipError = 0, ""
+	r.FailedCount = 0
+	r.ClipProblem.clear()
 	for _, c := range r.Clips {
 		if c.State != ClipArchived {
-			c.State, c.Link, c.Error, c.Faults, c.BadBodies, c.DeadLinks = ClipWaiting, "", "", 0, 0, 0
+			c.State, c.Link, c.Faults, c.BadBodies, c.DeadLinks = ClipWaiting, "", 0, 0, 0
+			c.Problem.clear()
 		}
 	}
 	if r.Outcome == "" { // it was given up before its end

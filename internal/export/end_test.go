@@ -2,7 +2,6 @@ package export
 
 import (
 	"errors"
-	"strings"
 	"testing"
 	"time"
 )
@@ -10,14 +9,14 @@ import (
 func TestClipRounds(t *testing.T) {
 	later := noon.Add(time.Minute)
 	r := at(t, Mirroring)
-	must(t, r.ClipRetry(noon, 0, 1, "cut", true, later))
-	if c := r.Clips[0]; c.Round != 2 || c.Faults != 1 || c.BadBodies != 1 || !c.NotBefore.Equal(later) || c.Error != "cut" {
+	must(t, r.ClipRetry(noon, 0, 1, Problem{Reason: ReasonTransferFailed, Detail: "cut"}, true, later))
+	if c := r.Clips[0]; c.Round != 2 || c.Faults != 1 || c.BadBodies != 1 || !c.NotBefore.Equal(later) || c.Problem.Detail != "cut" {
 		t.Errorf("%+v", c)
 	}
 	for name, err := range map[string]error{
-		"retry": r.ClipRetry(noon, 0, 1, "", false, later), "fail": r.ClipFail(noon, 0, 1, ""),
-		"stale": r.ClipStale(noon, 0, 1, "a", ""), "urge": r.Urge(noon, 0, 1),
-		"unknown": r.ClipFail(noon, 9, 1, ""), "urge far from the deadline": r.Urge(noon, 0, 2),
+		"retry": r.ClipRetry(noon, 0, 1, Problem{}, false, later), "fail": r.ClipFail(noon, 0, 1, Problem{}),
+		"stale": r.ClipStale(noon, 0, 1, "a", Problem{}), "urge": r.Urge(noon, 0, 1),
+		"unknown": r.ClipFail(noon, 9, 1, Problem{}), "urge far from the deadline": r.Urge(noon, 0, 2),
 		"done in a round to come": r.ClipDone(noon, r.ExportTaskID, 0, 3, Object{}, nil, ""),
 	} {
 		if !errors.Is(err, ErrStale) {
@@ -40,12 +39,12 @@ func TestClipRounds(t *testing.T) {
 
 func TestStaleLinks(t *testing.T) {
 	r := at(t, Mirroring)
-	must(t, r.ClipStale(noon, 0, 1, "a", "403"))
+	must(t, r.ClipStale(noon, 0, 1, "a", Problem{Reason: ReasonLinkRefused, Detail: "403"}))
 	if r.Clips[0].State != ClipStale || r.Read != ReadRefresh || !r.PollAt.Equal(noon) {
 		t.Fatalf("%s, read %q at %s", r.Clips[0].State, r.Read, r.PollAt)
 	}
 	step := r.Step
-	must(t, r.ClipStale(noon, 1, 1, "b", "403")) // one read serves both
+	must(t, r.ClipStale(noon, 1, 1, "b", Problem{Reason: ReasonLinkRefused, Detail: "403"})) // one read serves both
 	if r.Step != step {
 		t.Error("a second read for the second clip")
 	}
@@ -60,15 +59,15 @@ func TestStaleLinks(t *testing.T) {
 		t.Fatalf("%s %s, read %q; want clip 0 failed, clip 1 on its way", r.State, clipsOf(r), r.Read)
 	}
 	must(t, r.ClipDone(noon, r.ExportTaskID, 1, 3, Object{}, nil, ""))
-	if r.State != Failed || !strings.Contains(r.Error, "its link is dead") {
-		t.Errorf("%s: %s", r.State, r.Error)
+	if r.State != Failed || r.Problem.Reason != ReasonClipsFailed || r.Problem.Cause.Reason != ReasonLinkSame {
+		t.Errorf("%s: %+v", r.State, r.Problem)
 	}
 }
 
 func TestStaleLinkThatWasReplaced(t *testing.T) {
 	r := at(t, Mirroring)
 	r.Clips[0].Link = "fresh"
-	must(t, r.ClipStale(noon, 0, 1, "a", "403"))
+	must(t, r.ClipStale(noon, 0, 1, "a", Problem{Reason: ReasonLinkRefused, Detail: "403"}))
 	if c := r.Clips[0]; c.State != ClipReady || c.Round != 2 || r.Read != ReadNone {
 		t.Errorf("%s, round %d, read %q; want the fresh link tried at once", c.State, c.Round, r.Read)
 	}
@@ -81,7 +80,7 @@ func TestLinksThatKeepDyingAreReadEverMoreSeldom(t *testing.T) {
 	var waits []time.Duration
 	for n := range 12 {
 		c := r.Clips[0]
-		must(t, r.ClipStale(now, 0, c.Round, c.Link, "403"))
+		must(t, r.ClipStale(now, 0, c.Round, c.Link, Problem{Reason: ReasonLinkRefused, Detail: "403"}))
 		waits = append(waits, r.PollAt.Sub(now))
 		now = r.PollAt
 		must(t, r.Answer(now, r.ExportTaskID, r.Step, succeeded("fresh"+string(rune('a'+n)), "b"), now))
@@ -99,9 +98,9 @@ func TestLinksThatKeepDyingAreReadEverMoreSeldom(t *testing.T) {
 func TestStaleLinkPastTheDeadline(t *testing.T) {
 	r := at(t, Mirroring)
 	must(t, r.ClipDone(noon, r.ExportTaskID, 1, 1, Object{}, nil, ""))
-	must(t, r.ClipStale(noon.Add(49*time.Hour), 0, 1, "a", "403"))
-	if r.State != Expired || !strings.Contains(r.Error, "1 of 2 clips were saved") {
-		t.Errorf("%s: %s", r.State, r.Error)
+	must(t, r.ClipStale(noon.Add(49*time.Hour), 0, 1, "a", Problem{Reason: ReasonLinkRefused, Detail: "403"}))
+	if r.State != Expired || r.Problem.Reason != ReasonDeadlinePassed || r.ArchivedCount != 1 || r.ClipCount != 2 {
+		t.Errorf("%s: %+v", r.State, r.Problem)
 	}
 }
 
@@ -109,11 +108,11 @@ func TestStaleLinkPastTheDeadline(t *testing.T) {
 func TestReasonOfAFailedClipStays(t *testing.T) {
 	r := at(t, Rendering)
 	must(t, r.Answer(noon, r.ExportTaskID, 1, ongoing("a", "b"), noon))
-	must(t, r.ClipFail(noon, 0, 1, "no video"))
+	must(t, r.ClipFail(noon, 0, 1, Problem{Reason: ReasonContentWrong, Detail: "no video"}))
 	must(t, r.Answer(noon, r.ExportTaskID, 2, succeeded("a", "b"), noon))
 	must(t, r.ClipDone(noon, r.ExportTaskID, 1, 1, Object{}, nil, ""))
-	if r.State != Failed || !strings.Contains(r.Error, "clip 0: no video") {
-		t.Errorf("%s: %s", r.State, r.Error)
+	if r.State != Failed || r.Problem.Reason != ReasonClipsFailed || r.Problem.Cause.Clip != 0 || r.Problem.Cause.Detail != "no video" {
+		t.Errorf("%s: %+v", r.State, r.Problem)
 	}
 }
 
@@ -125,15 +124,15 @@ func TestSealRounds(t *testing.T) {
 	for idx := range 2 {
 		must(t, r.ClipDone(noon, r.ExportTaskID, idx, 1, Object{}, nil, ""))
 	}
-	must(t, r.SealRetry(noon, 0, "503", noon.Add(time.Second)))
-	if err := r.SealRetry(noon, 0, "503", noon); !errors.Is(err, ErrStale) || r.SealRound != 1 {
+	must(t, r.SealRetry(noon, 0, Problem{Reason: ReasonManifestNotWritten, Detail: "503"}, noon.Add(time.Second)))
+	if err := r.SealRetry(noon, 0, Problem{Reason: ReasonManifestNotWritten, Detail: "503"}, noon); !errors.Is(err, ErrStale) || r.SealRound != 1 {
 		t.Errorf("the same round twice: %v, round %d", err, r.SealRound)
 	}
-	if err := r.Expire(noon.Add(100*time.Hour), "task1", "late"); !errors.Is(err, ErrStale) {
+	if err := r.Expire(noon.Add(100*time.Hour), "task1", Problem{Reason: ReasonTaskForgotten, Detail: "late"}); !errors.Is(err, ErrStale) {
 		t.Errorf("expired with all its clips archived: %v", err)
 	}
 	must(t, r.Seal(noon, "m"))
-	if r.State != Archived || r.Error != "" || r.Manifest != "m" {
+	if r.State != Archived || !r.Problem.None() || r.Manifest != "m" {
 		t.Errorf("%+v", r)
 	}
 }
@@ -143,7 +142,7 @@ func TestRetry(t *testing.T) {
 	failedClip := func(t *testing.T) *Record {
 		r := at(t, Mirroring)
 		must(t, r.ClipDone(noon, r.ExportTaskID, 0, 1, Object{Key: "k"}, nil, ""))
-		must(t, r.ClipFail(noon, 1, 1, "no video"))
+		must(t, r.ClipFail(noon, 1, 1, Problem{Reason: ReasonContentWrong, Detail: "no video"}))
 		return r
 	}
 	renderFailed := func(cost float64) func(*testing.T) *Record {
@@ -163,7 +162,7 @@ func TestRetry(t *testing.T) {
 	in := func(s State) func(*testing.T) *Record { return func(t *testing.T) *Record { return at(t, s) } }
 	complete := func(t *testing.T) *Record {
 		r := at(t, Mirroring)
-		must(t, r.Fail(noon, "given up"))
+		must(t, r.Fail(noon, Problem{Reason: ReasonStepGivenUp, Detail: "given up"}))
 		for idx := range 2 {
 			must(t, r.ClipDone(noon, r.ExportTaskID, idx, 1, Object{}, nil, ""))
 		}
@@ -204,7 +203,9 @@ func TestRetry(t *testing.T) {
 			RetryOptions{SubmittedAs: "old"},
 			Held, "", ErrNotNow,
 		},
-		{"malformed", func(*testing.T) *Record { return NewFailed("x", "malformed", noon) }, noon, RetryOptions{}, Failed, "", ErrNotNow},
+		{"malformed", func(*testing.T) *Record {
+			return NewFailed("x", Problem{Reason: ReasonTaskMalformed, Detail: "malformed"}, noon)
+		}, noon, RetryOptions{}, Failed, "", ErrNotNow},
 		{"archived", in(Archived), noon, RetryOptions{PayAgain: true}, Archived, "task1", ErrNotNow},
 		{"open", in(Rendering), noon, RetryOptions{}, Rendering, "task1", ErrNotNow},
 	} {
@@ -221,8 +222,8 @@ func TestRetry(t *testing.T) {
 				}
 				return
 			}
-			if r.Error != "" || len(Due(r)) != 1 {
-				t.Errorf("error %q, due %v", r.Error, Due(r))
+			if !r.Problem.None() || len(Due(r)) != 1 {
+				t.Errorf("error %+v, due %v", r.Problem, Due(r))
 			}
 			if why := wayOn(r, c.now); why != "" {
 				t.Error(why)
@@ -235,8 +236,8 @@ func TestRetry(t *testing.T) {
 func TestPayAgainIsANewExport(t *testing.T) {
 	past := noon.Add(49 * time.Hour)
 	r := at(t, Mirroring)
-	must(t, r.ClipRetry(noon, 0, 1, "cut", false, noon))
-	must(t, r.ClipFail(noon, 0, 2, "no video"))
+	must(t, r.ClipRetry(noon, 0, 1, Problem{Reason: ReasonTransferFailed, Detail: "cut"}, false, noon))
+	must(t, r.ClipFail(noon, 0, 2, Problem{Reason: ReasonContentWrong, Detail: "no video"}))
 	must(t, r.ClipDone(noon, r.ExportTaskID, 1, 1, Object{Key: "old"}, nil, ""))
 	must(t, r.Retry(past, RetryOptions{PayAgain: true}))
 	if r.ClipCount != 0 || len(r.Clips) != 0 || r.Previous[0] != "task1" || r.RoundsBefore != 2 {
@@ -251,7 +252,7 @@ func TestPayAgainIsANewExport(t *testing.T) {
 	if err := r.ClipDone(past, r.ExportTaskID, 0, 2, Object{Key: "old"}, nil, ""); !errors.Is(err, ErrStale) {
 		t.Errorf("a clip of the old export: %v", err)
 	}
-	if err := r.ClipRetry(past, 0, 2, "cut", false, past); !errors.Is(err, ErrStale) {
+	if err := r.ClipRetry(past, 0, 2, Problem{Reason: ReasonTransferFailed, Detail: "cut"}, false, past); !errors.Is(err, ErrStale) {
 		t.Errorf("a failure of the old export: %v", err)
 	}
 }
@@ -324,7 +325,7 @@ func TestOnlyWhatHasExpiredExpires(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := at(t, Mirroring)
 			before := clone(r)
-			err := r.Expire(c.now, c.task, "gone")
+			err := r.Expire(c.now, c.task, Problem{Reason: ReasonTaskForgotten, Detail: "gone"})
 			if !errors.Is(err, c.err) || (err != nil) != (c.err != nil) {
 				t.Fatalf("%v, want %v", err, c.err)
 			}

@@ -30,7 +30,8 @@ func (r *Record) ClipDone(now time.Time, task string, idx, n int, object Object,
 	if c.State == ClipFailed {
 		r.FailedCount--
 	}
-	c.State, c.Error = ClipArchived, ""
+	c.State = ClipArchived
+	c.Problem.clear()
 	c.Object, c.Thumb, c.Warning, c.ArchivedAt = object, thumb, warning, now
 	r.UpdatedAt = now
 	r.ArchivedCount++
@@ -41,7 +42,7 @@ func (r *Record) ClipDone(now time.Time, task string, idx, n int, object Object,
 
 // ClipRetry records that mirror round n of a clip failed in a way that passes;
 // the next one is due at notBefore. badBody says that what came was not the clip.
-func (r *Record) ClipRetry(now time.Time, idx, n int, why string, badBody bool, notBefore time.Time) error {
+func (r *Record) ClipRetry(now time.Time, idx, n int, why Problem, badBody bool, notBefore time.Time) error {
 	c, err := r.mayRound(EvClipRetry, idx, n)
 	if err != nil {
 		return err
@@ -50,7 +51,7 @@ func (r *Record) ClipRetry(now time.Time, idx, n int, why string, badBody bool, 
 	if badBody {
 		c.BadBodies++
 	}
-	c.Error = why
+	c.Problem.note(now, why)
 	c.Round++
 	c.NotBefore = notBefore
 	c.Urgent = c.Urgent || r.NearDeadline(notBefore)
@@ -70,7 +71,7 @@ func staleWait(n int) time.Duration {
 // ClipStale records that the link used in mirror round n is dead. One read
 // serves all clips of the export that wait for a fresh link; it is due at once,
 // unless the clip's links keep dying.
-func (r *Record) ClipStale(now time.Time, idx, n int, link, why string) error {
+func (r *Record) ClipStale(now time.Time, idx, n int, link string, why Problem) error {
 	c, err := r.mayRound(EvClipStale, idx, n)
 	if err != nil {
 		return err
@@ -84,10 +85,10 @@ func (r *Record) ClipStale(now time.Time, idx, n int, link, why string) error {
 		return nil
 	}
 	if r.PastDeadline(now) {
-		return r.lapseClip(now, c)
+		return r.lapseClip(now, c, why)
 	}
 	c.State = ClipStale
-	c.Error = why
+	c.Problem.note(now, why)
 	at := now.Add(staleWait(c.DeadLinks))
 	if r.Read == ReadNone || r.PollAt.After(at) {
 		reason := ReadRefresh
@@ -102,35 +103,35 @@ func (r *Record) ClipStale(now time.Time, idx, n int, link, why string) error {
 // lapseClip gives up a clip whose link is dead and for which no fresh one can be
 // had any more. The export expires once its other clips are through: their
 // links may still live.
-func (r *Record) lapseClip(now time.Time, c *Clip) error {
+func (r *Record) lapseClip(now time.Time, c *Clip, why Problem) error {
 	if r.Read == ReadNone && r.ArchivedCount+r.FailedCount+1 < r.ClipCount {
-		r.failClip(c, "its link is dead and the provider's deadline has passed")
+		r.failClip(now, c, because(ReasonDeadlinePassed, why))
 		return nil
 	}
-	return r.Expire(now, r.ExportTaskID, fmt.Sprintf("the link of clip %d is dead", c.Idx))
+	return r.Expire(now, r.ExportTaskID, why.of(c.Idx))
 }
 
 // ClipFail records that a clip cannot be archived; the others go on, and the
 // export fails when they are through.
-func (r *Record) ClipFail(now time.Time, idx, n int, why string) error {
+func (r *Record) ClipFail(now time.Time, idx, n int, why Problem) error {
 	c, err := r.mayRound(EvClipFail, idx, n)
 	if err != nil {
 		return err
 	}
-	r.failClip(c, why)
+	r.failClip(now, c, why)
 	r.UpdatedAt = now
 	r.settle()
 	return nil
 }
 
-func (r *Record) failClip(c *Clip, why string) {
+func (r *Record) failClip(now time.Time, c *Clip, why Problem) {
 	if c == nil || c.State == ClipFailed {
 		return
 	}
-	c.State, c.Error = ClipFailed, why
+	c.State = ClipFailed
+	c.Problem.note(now, why)
 	r.FailedCount++
-	r.ClipError = fmt.Sprintf("clip %d: %s", c.Idx, why)
-	r.Error = r.ClipError
+	r.ClipProblem = c.Problem.of(c.Idx)
 }
 
 // Urge moves a clip whose deadline is near to the urgent queue: a new round, so
@@ -184,24 +185,15 @@ func (r *Record) settle() {
 	}
 	if r.PastDeadline(r.UpdatedAt) {
 		r.State = Expired
-		r.Error = r.expiredBecause(r.ClipError)
+		r.Problem.note(r.UpdatedAt, because(ReasonDeadlinePassed, r.ClipProblem))
 		return
 	}
 	r.State = Failed
 	if r.FailedCount == 0 {
-		r.Error = fmt.Sprintf("%d clips could not be archived, the other %d are: the provider gave them no usable idx in %d reads; "+
-			"fetch them on its site, or `clipferry retry %s` reads them again%s", r.Nameless, r.ArchivedCount, r.Misses, r.ID, r.deadlineNote())
+		r.Problem.note(r.UpdatedAt, Problem{Reason: ReasonClipsUnidentified, Count: r.Misses})
 		return
 	}
-	r.Error = fmt.Sprintf("%d of %d clips could not be archived (%s); `clipferry retry %s` takes them up again%s",
-		r.FailedCount, r.ClipCount, r.ClipError, r.ID, r.deadlineNote())
-}
-
-func (r *Record) deadlineNote() string {
-	if r.ExpireAt.IsZero() {
-		return ""
-	}
-	return " until " + r.ExpireAt.UTC().Format(time.RFC3339)
+	r.Problem.note(r.UpdatedAt, because(ReasonClipsFailed, r.ClipProblem))
 }
 
 // Sealable reports whether all is archived and only the manifest is missing.
@@ -217,7 +209,8 @@ func (r *Record) Seal(now time.Time, key string) error {
 	if !r.Sealable() {
 		return fmt.Errorf("%d of %d clips archived: %w", r.ArchivedCount, r.ClipCount, ErrStale)
 	}
-	r.State, r.Manifest, r.Error, r.UpdatedAt = Archived, key, "", now
+	r.State, r.Manifest, r.UpdatedAt = Archived, key, now
+	r.Problem.clear()
 	r.forgetLinks()
 	return nil
 }
@@ -233,7 +226,7 @@ func (r *Record) forgetLinks() {
 }
 
 // SealRetry records that seal round n failed; the next is due at notBefore.
-func (r *Record) SealRetry(now time.Time, n int, why string, notBefore time.Time) error {
+func (r *Record) SealRetry(now time.Time, n int, why Problem, notBefore time.Time) error {
 	if err := r.may(EvSealRetry); err != nil {
 		return err
 	}
@@ -241,6 +234,7 @@ func (r *Record) SealRetry(now time.Time, n int, why string, notBefore time.Time
 		return fmt.Errorf("seal round %d, current is %d: %w", n, r.SealRound, ErrStale)
 	}
 	r.SealRound++
-	r.SealAt, r.Error, r.UpdatedAt = notBefore, why, now
+	r.SealAt, r.UpdatedAt = notBefore, now
+	r.Problem.note(now, why)
 	return nil
 }

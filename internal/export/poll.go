@@ -46,7 +46,7 @@ func (r *Record) Answer(now time.Time, task string, n int, a Reading, nextPoll t
 	r.ReadAt = now
 	r.ReadFaults, r.Unknown = 0, 0
 	r.ProviderStatus = a.Status
-	r.Error = ""
+	r.Problem.clear()
 	r.LastAnswer = a.Raw
 	if !a.ExpireAt.IsZero() {
 		r.ExpireAt = a.ExpireAt
@@ -75,12 +75,12 @@ func (r *Record) Answer(now time.Time, task string, n int, a Reading, nextPoll t
 	stale := r.merge(now, a.Clips)
 	switch {
 	case a.Failed:
-		r.failRender(a.Message)
+		r.failRender(now, a.Message)
 	case a.Succeeded:
 		r.State = Mirroring
-		r.finish(stale, nextPoll)
+		r.finish(now, stale, nextPoll)
 	case r.State == Mirroring: // it was over once; only a refresh brought us here
-		r.finish(stale, nextPoll)
+		r.finish(now, stale, nextPoll)
 	default:
 		r.wantRead(ReadRender, nextPoll)
 	}
@@ -105,22 +105,10 @@ func (r *Record) drain(nextPoll time.Time) {
 	r.wantRead(ReadDrain, nextPoll)
 }
 
-func (r *Record) failRender(message string) {
-	if message == "" {
-		message = "no reason given"
-	}
+func (r *Record) failRender(now time.Time, message string) {
 	r.State = Failed
 	r.Read = ReadNone
-	r.Error = fmt.Sprintf("the provider could not render the export: %s", message)
-	switch {
-	case r.Free:
-		r.Error += fmt.Sprintf("; `clipferry retry %s` submits it again", r.ID)
-	case r.CostUsage > 0:
-		r.Error += fmt.Sprintf("; it charged %g units, so a new try must be asked for with `clipferry retry --pay-again %s`",
-			r.CostUsage, r.ID)
-	default:
-		r.Error += fmt.Sprintf("; it did not say what it charged, so a new try must be asked for with `clipferry retry --pay-again %s`", r.ID)
-	}
+	r.Problem.note(now, Problem{Reason: ReasonRenderFailed, Detail: message})
 }
 
 // merge takes over what the reading says of each clip and returns how many
@@ -184,7 +172,7 @@ func (r *Record) mergeClip(now time.Time, in *Clip) {
 }
 
 // finish decides, after the provider's end, whether another read is wanted.
-func (r *Record) finish(stale int, nextPoll time.Time) {
+func (r *Record) finish(now time.Time, stale int, nextPoll time.Time) {
 	missing := r.missing()
 	switch {
 	case len(missing) > 0 && r.Misses < MaxMisses:
@@ -198,17 +186,16 @@ func (r *Record) finish(stale int, nextPoll time.Time) {
 	}
 	r.Read = ReadNone
 	for _, idx := range missing {
-		r.failClip(r.clip(idx), fmt.Sprintf("the provider says SUCCEEDED but gave no export link for it in %d reads", r.Misses))
+		r.failClip(now, r.clip(idx), Problem{Reason: ReasonLinkMissing, Count: r.Misses})
 	}
 	for _, c := range r.Clips {
 		if c.State == ClipStale {
-			r.failClip(c, fmt.Sprintf("its link is dead and the provider gave the same one again in %d reads", r.StaleReads))
+			r.failClip(now, c, Problem{Reason: ReasonLinkSame, Count: r.StaleReads})
 		}
 	}
 	if r.ClipCount == 0 {
 		r.State = Failed
-		r.Error = fmt.Sprintf("the provider says SUCCEEDED but lists no clip in %d reads; check the project on the "+
-			"provider's site, then run `clipferry retry %s` to read it again", r.Misses, r.ID)
+		r.Problem.note(now, Problem{Reason: ReasonNoClips, Count: r.Misses})
 		return
 	}
 	r.settle()
@@ -253,13 +240,13 @@ func (r *Record) newClip(idx int) *Clip {
 }
 
 // ReadFault records that poll step n failed; the next try is due at nextPoll.
-func (r *Record) ReadFault(now time.Time, n int, why string, nextPoll time.Time) error {
+func (r *Record) ReadFault(now time.Time, n int, why Problem, nextPoll time.Time) error {
 	if err := r.mayStep(EvReadFault, n); err != nil {
 		return err
 	}
 	r.UpdatedAt = now
 	r.ReadFaults++
-	r.Error = why
+	r.Problem.note(now, why)
 	r.wantRead(r.Read, nextPoll)
 	return nil
 }
@@ -276,7 +263,7 @@ func (r *Record) DoesNotKnow(now time.Time, n int, nextPoll time.Time) error {
 	r.UpdatedAt = now
 	r.Unknown++
 	if r.Unknown < MaxUnknown {
-		r.Error = "the provider does not know the export's task at the moment; reading it again"
+		r.Problem.note(now, Problem{Reason: ReasonTaskUnknown})
 		r.wantRead(r.Read, nextPoll)
 		return nil
 	}
@@ -285,26 +272,25 @@ func (r *Record) DoesNotKnow(now time.Time, n int, nextPoll time.Time) error {
 		r.Read = ReadNone
 		return nil
 	}
-	return r.Fail(now, fmt.Sprintf("the provider says %d times that it does not know task %s, which it accepted at %s",
-		r.Unknown, r.ExportTaskID, r.SubmittedAt.UTC().Format(time.RFC3339)))
+	return r.Fail(now, Problem{Reason: ReasonTaskUnknown, Count: r.Unknown})
 }
 
 // forgotten ends the reads of a task that the provider has let go. What is not
 // linked by now never will be. Clips that are linked go on, since their links may
 // live for longer than the task: the export ends when they are through.
 func (r *Record) forgotten(now time.Time) error {
-	const why = "the provider no longer knows the export"
+	why := Problem{Reason: ReasonTaskForgotten}
 	if r.State != Mirroring || !r.underWay() && !r.complete() {
 		return r.Expire(now, r.ExportTaskID, why)
 	}
 	r.UpdatedAt = now
 	r.Read = ReadNone
 	for _, idx := range r.missing() {
-		r.failClip(r.clip(idx), why)
+		r.failClip(now, r.clip(idx), why)
 	}
 	for _, c := range r.Clips {
 		if c.State == ClipStale {
-			r.failClip(c, why)
+			r.failClip(now, c, why)
 		}
 	}
 	return nil

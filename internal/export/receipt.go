@@ -69,8 +69,9 @@ func (r *Record) PastDeadline(now time.Time) bool {
 
 // NewFailed returns the record of an export that could not even be taken up,
 // so that it is visible where exports are listed.
-func NewFailed(id, why string, now time.Time) *Record {
+func NewFailed(id string, why Problem, now time.Time) *Record {
 	r := New(id, nil, "", "", now)
-	r.State, r.Error = Failed, why
+	r.State = Failed
+	r.Problem.note(now, why)
 	return r
 }

@@ -15,16 +15,16 @@ var ErrNotNow = errors.New("not possible in this state")
 // the current one.
 var ErrStale = errors.New("step is no longer the current one")
 
-// Reason says why a status read is wanted.
-type Reason string
+// ReadReason says why a status read is wanted.
+type ReadReason string
 
 // The reasons for a status read; the empty one means that none is wanted.
 const (
-	ReadNone    Reason = ""
-	ReadRender  Reason = "render"  // the provider is still at work
-	ReadMissing Reason = "missing" // it says it is done, but clips or links are missing
-	ReadRefresh Reason = "refresh" // a link died and a fresh one is needed
-	ReadDrain   Reason = "drain"   // canceled here, but the provider still holds a slot for it
+	ReadNone    ReadReason = ""
+	ReadRender  ReadReason = "render"  // the provider is still at work
+	ReadMissing ReadReason = "missing" // it says it is done, but clips or links are missing
+	ReadRefresh ReadReason = "refresh" // a link died and a fresh one is needed
+	ReadDrain   ReadReason = "drain"   // canceled here, but the provider still holds a slot for it
 )
 
 // Outcome is how the provider's render ended; empty while it has not.
@@ -75,22 +75,22 @@ type Record struct {
 	Receipt        string    `json:"receipt,omitempty"`  // what the receipt in S3 says, see [Record.ReceiptDue]
 	Receipts       int       `json:"receipts,omitempty"` // times the receipt was written
 
-	Read       Reason    `json:"read,omitempty"` // why the current poll step is wanted
-	Step       int       `json:"step,omitempty"` // number of the current poll step
-	PollAt     time.Time `json:"poll_at,omitzero"`
-	Polls      int       `json:"polls,omitempty"`       // reads that were answered
-	ReadAt     time.Time `json:"read_at,omitzero"`      // when the last of these was
-	ReadFaults int       `json:"read_faults,omitempty"` // reads that failed since the last answer
-	Unknown    int       `json:"unknown,omitempty"`     // answers in a row that did not know the task
-	Nameless   int       `json:"nameless,omitempty"`    // clips of the last answer at SUCCEEDED that nobody can tell apart
-	Misses     int       `json:"misses,omitempty"`      // reads at SUCCEEDED with links still missing
-	StaleReads int       `json:"stale_reads,omitempty"` // reads that brought a dead link again
+	Read       ReadReason `json:"read,omitempty"` // why the current poll step is wanted
+	Step       int        `json:"step,omitempty"` // number of the current poll step
+	PollAt     time.Time  `json:"poll_at,omitzero"`
+	Polls      int        `json:"polls,omitempty"`       // reads that were answered
+	ReadAt     time.Time  `json:"read_at,omitzero"`      // when the last of these was
+	ReadFaults int        `json:"read_faults,omitempty"` // reads that failed since the last answer
+	Unknown    int        `json:"unknown,omitempty"`     // answers in a row that did not know the task
+	Nameless   int        `json:"nameless,omitempty"`    // clips of the last answer at SUCCEEDED that nobody can tell apart
+	Misses     int        `json:"misses,omitempty"`      // reads at SUCCEEDED with links still missing
+	StaleReads int        `json:"stale_reads,omitempty"` // reads that brought a dead link again
 
 	SealRound int       `json:"seal_round,omitempty"`
 	SealAt    time.Time `json:"seal_at,omitzero"`
 	Manifest  string    `json:"manifest,omitempty"`
 
-	Error string `json:"error,omitempty"` // one sentence for the operator
+	Problem Problem `json:"problem,omitzero"` // what is wrong now, or what ended it
 
 	Trace  map[string]string `json:"trace,omitempty"`  // trace context of the enqueue
 	Notify json.RawMessage   `json:"notify,omitempty"` // who is to be told of the end
@@ -98,7 +98,7 @@ type Record struct {
 	ClipCount     int           `json:"clip_count,omitempty"`
 	ArchivedCount int           `json:"archived_count,omitempty"`
 	FailedCount   int           `json:"failed_count,omitempty"`
-	ClipError     string        `json:"clip_error,omitempty"`    // why the last of the failed clips failed
+	ClipProblem   Problem       `json:"clip_problem,omitzero"`   // why the last of the failed clips failed
 	RoundsBefore  int           `json:"rounds_before,omitempty"` // mirror rounds up to here belong to earlier paid exports
 	ArchivedBytes int64         `json:"archived_bytes,omitempty"`
 	Clips         map[int]*Clip `json:"-"`
@@ -141,7 +141,7 @@ type Clip struct {
 	Faults    int       `json:"faults,omitempty"`     // transfers that failed
 	DeadLinks int       `json:"dead_links,omitempty"` // of these, for a link that had died
 	BadBodies int       `json:"bad_bodies,omitempty"` // of these, with content that was not the clip
-	Error     string    `json:"error,omitempty"`
+	Problem   Problem   `json:"problem,omitzero"`
 
 	Object     Object    `json:"object,omitzero"`
 	Thumb      *Object   `json:"thumb,omitempty"`

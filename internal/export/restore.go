@@ -21,7 +21,8 @@ func (r *Record) Restore(now time.Time, taskID, manifest string, clips []Clip) e
 		r.Duplicates = append(r.Duplicates, r.ExportTaskID)
 	}
 	r.Duplicates = without(r.Duplicates, taskID)
-	r.State, r.Error, r.UpdatedAt = Archived, "", now
+	r.State, r.UpdatedAt = Archived, now
+	r.Problem.clear()
 	r.ExportTaskID, r.Manifest, r.Receipt = taskID, manifest, ReceiptDone
 	r.Outcome, r.Read = RenderSucceeded, ReadNone
 	if !r.over() {
@@ -29,7 +30,8 @@ func (r *Record) Restore(now time.Time, taskID, manifest string, clips []Clip) e
 	}
 	known := r.Clips
 	r.Clips = make(map[int]*Clip, len(clips))
-	r.ClipCount, r.ArchivedCount, r.FailedCount, r.ArchivedBytes, r.ClipError = 0, 0, 0, 0, ""
+	r.ClipCount, r.ArchivedCount, r.FailedCount, r.ArchivedBytes = 0, 0, 0, 0
+	r.ClipProblem.clear()
 	for i := range clips {
 		c := clips[i]
 		c.State = ClipArchived
@@ -60,7 +62,8 @@ func (r *Record) Replace(now time.Time, taskID string, submitted time.Time) erro
 	}
 	r.adopt(now, taskID)
 	r.SubmittedAt = submitted
-	r.Error, r.UpdatedAt = "", now
+	r.UpdatedAt = now
+	r.Problem.clear()
 	return nil
 }
 

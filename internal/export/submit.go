@@ -24,7 +24,7 @@ func (r *Record) Intend(now time.Time, by string) error {
 	r.State = Submitting
 	r.Attempts++
 	r.IntentAt, r.IntentBy = now, by
-	r.Error = ""
+	r.Problem.clear()
 	r.UpdatedAt = now
 	return nil
 }
@@ -59,7 +59,7 @@ func (r *Record) Accept(now time.Time, taskID, name, status string) error {
 	case Expired, Archived:
 	default:
 		r.State = Rendering
-		r.Error = ""
+		r.Problem.clear()
 		r.wantRead(ReadRender, now)
 	}
 	return nil
@@ -69,8 +69,8 @@ func (r *Record) Accept(now time.Time, taskID, name, status string) error {
 // the token under which the caller recorded an intent that came to nothing (not
 // sent, or refused in a way that passes), empty if it recorded none. A request
 // that another run may have sent stays in doubt: only [Record.Lose] settles it.
-// why may be empty (a worker that stops).
-func (r *Record) PutBack(now time.Time, by string, notBefore time.Time, why string) error {
+// why may be none (a worker that stops).
+func (r *Record) PutBack(now time.Time, by string, notBefore time.Time, why Problem) error {
 	if err := r.may(EvPutBack); err != nil {
 		return err
 	}
@@ -84,15 +84,15 @@ func (r *Record) PutBack(now time.Time, by string, notBefore time.Time, why stri
 	}
 	r.Round++
 	r.NotBefore = notBefore
-	if why != "" {
-		r.Error = why
+	if !why.None() {
+		r.Problem.note(now, why)
 	}
 	return nil
 }
 
 // Reject ends an export that the provider will never take. by is the token of
 // the intent whose request was rejected.
-func (r *Record) Reject(now time.Time, by, why string) error {
+func (r *Record) Reject(now time.Time, by string, why Problem) error {
 	if err := r.may(EvReject); err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (r *Record) Reject(now time.Time, by, why string) error {
 	r.UpdatedAt = now
 	if r.State != Canceled {
 		r.State = Failed
-		r.Error = why
+		r.Problem.note(now, why)
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ func (r *Record) Reject(now time.Time, by, why string) error {
 // Lose settles a paid request that was sent and whose answer was lost. by is
 // the token of its intent, as the caller loaded it before it looked for a
 // receipt. A canceled export stays in doubt until somebody takes it up again.
-func (r *Record) Lose(now time.Time, by string, policy Policy, why string) error {
+func (r *Record) Lose(now time.Time, by string, policy Policy, why Problem) error {
 	if err := r.may(EvLose); err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (r *Record) Lose(now time.Time, by string, policy Policy, why string) error
 	}
 	r.UpdatedAt = now
 	if r.State == Canceled {
-		r.Error = "canceled with a paid request in doubt: " + why
+		r.Problem.note(now, why)
 		return nil
 	}
 	r.doubt(now, policy, why)
@@ -130,7 +130,7 @@ func (r *Record) Lose(now time.Time, by string, policy Policy, why string) error
 // Redis was lost, or has gone back to before its intent, and only the worker
 // that sent it, or S3, remembers. sent is when. It is [ErrStale] for one that was
 // settled already.
-func (r *Record) Recall(now time.Time, by string, sent time.Time, policy Policy, why string) error {
+func (r *Record) Recall(now time.Time, by string, sent time.Time, policy Policy, why Problem) error {
 	if err := r.may(EvRecall); err != nil {
 		return err
 	}
@@ -143,17 +143,17 @@ func (r *Record) Recall(now time.Time, by string, sent time.Time, policy Policy,
 	return nil
 }
 
-func (r *Record) doubt(now time.Time, policy Policy, why string) {
+func (r *Record) doubt(now time.Time, policy Policy, why Problem) {
 	r.Doubts++
 	r.settleIntent(r.IntentBy)
+	r.Problem.note(now, why)
 	if policy == Hold {
-		r.hold(why)
+		r.State = Held
 		return
 	}
 	r.State = Queued
 	r.Round++
 	r.NotBefore = now
-	r.Error = why
 }
 
 // unsettled reports whether a paid request may be under way, or may have been
@@ -174,15 +174,8 @@ func (r *Record) otherIntent(by string) error {
 	return fmt.Errorf("intent %q, current is %q: %w", by, r.IntentBy, ErrStale)
 }
 
-func (r *Record) hold(why string) {
-	r.State = Held
-	r.Error = fmt.Sprintf("%s; look for an export of project %q of %s on the provider's site, then run "+
-		"`clipferry retry --submitted-as TASK_ID %s` if it is there, or `clipferry retry %s` if it is not",
-		why, r.ProjectID, r.IntentAt.UTC().Format(time.RFC3339), r.ID, r.ID)
-}
-
 // wantRead makes a status read due at the time: a new poll step.
-func (r *Record) wantRead(why Reason, at time.Time) {
+func (r *Record) wantRead(why ReadReason, at time.Time) {
 	r.Read = why
 	r.Step++
 	r.PollAt = at

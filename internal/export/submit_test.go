@@ -3,7 +3,6 @@ package export
 import (
 	"errors"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 )
@@ -27,9 +26,9 @@ func at(t *testing.T, s State) *Record {
 	switch s {
 	case Submitting:
 	case Held:
-		must(t, r.Lose(noon, "me", Hold, "the answer was lost"))
+		must(t, r.Lose(noon, "me", Hold, Problem{Reason: ReasonAnswerLost, Detail: "the answer was lost"}))
 	case Failed:
-		must(t, r.Reject(noon, "me", "no"))
+		must(t, r.Reject(noon, "me", Problem{Reason: ReasonRequestRejected, Detail: "no"}))
 	case Canceled:
 		must(t, r.Cancel(noon))
 	default:
@@ -38,7 +37,7 @@ func at(t *testing.T, s State) *Record {
 			return r
 		}
 		if s == Expired {
-			must(t, r.Expire(noon.Add(73*time.Hour), "task1", "gone"))
+			must(t, r.Expire(noon.Add(73*time.Hour), "task1", Problem{Reason: ReasonTaskForgotten, Detail: "gone"}))
 			return r
 		}
 		must(t, r.Answer(noon, r.ExportTaskID, r.Step, succeeded("a", "b"), noon))
@@ -81,7 +80,7 @@ func TestLateAccept(t *testing.T) {
 	for _, c := range []struct {
 		in, to State
 		task   string // the export's task afterwards
-		read   Reason
+		read   ReadReason
 	}{
 		{Queued, Rendering, "late", ReadRender},
 		{Submitting, Rendering, "late", ReadRender},
@@ -131,20 +130,20 @@ func TestOutcomeNamesItsIntent(t *testing.T) {
 	for _, in := range []State{Submitting, Canceled} {
 		for _, by := range []string{"", "other"} {
 			r := at(t, in)
-			if err := r.Reject(noon, by, "no"); !errors.Is(err, ErrStale) {
+			if err := r.Reject(noon, by, Problem{Reason: ReasonRequestRejected, Detail: "no"}); !errors.Is(err, ErrStale) {
 				t.Errorf("%s: Reject by %q: %v", in, by, err)
 			}
-			if err := r.Lose(noon, by, Resubmit, "lost"); !errors.Is(err, ErrStale) {
+			if err := r.Lose(noon, by, Resubmit, Problem{Reason: ReasonAnswerLost, Detail: "lost"}); !errors.Is(err, ErrStale) {
 				t.Errorf("%s: Lose by %q: %v", in, by, err)
 			}
-			must(t, r.PutBack(noon, by, noon, "wait"))
+			must(t, r.PutBack(noon, by, noon, Problem{Reason: ReasonProviderUnavailable, Detail: "wait"}))
 			if r.State != in || r.IntentBy != "me" {
 				t.Errorf("%s: put back by %q: %s, intent of %q; the doubt is gone", in, by, r.State, r.IntentBy)
 			}
 		}
 	}
 	r := at(t, Submitting)
-	must(t, r.PutBack(noon, "", noon.Add(time.Minute), "wait"))
+	must(t, r.PutBack(noon, "", noon.Add(time.Minute), Problem{Reason: ReasonProviderUnavailable, Detail: "wait"}))
 	if r.Round != 1 || !r.NotBefore.Equal(noon.Add(time.Minute)) {
 		t.Errorf("a stranger's put-back: round %d, not before %s; want a later step", r.Round, r.NotBefore)
 	}
@@ -153,30 +152,28 @@ func TestOutcomeNamesItsIntent(t *testing.T) {
 func TestPutBack(t *testing.T) {
 	later := noon.Add(time.Minute)
 	r := at(t, Submitting)
-	must(t, r.PutBack(noon, "me", later, "refused"))
-	if r.State != Queued || r.Round != 1 || !r.NotBefore.Equal(later) || r.Error != "refused" || r.IntentBy != "" {
+	must(t, r.PutBack(noon, "me", later, Problem{Reason: ReasonProviderUnavailable, Detail: "refused"}))
+	if r.State != Queued || r.Round != 1 || !r.NotBefore.Equal(later) || r.Problem.Detail != "refused" || r.IntentBy != "" {
 		t.Errorf("%+v", r)
 	}
-	must(t, r.PutBack(noon, "", noon, "")) // a worker that stops before its intent
-	if r.State != Queued || r.Round != 2 || r.Error != "refused" {
+	must(t, r.PutBack(noon, "", noon, Problem{})) // a worker that stops before its intent
+	if r.State != Queued || r.Round != 2 || r.Problem.Detail != "refused" {
 		t.Errorf("%+v", r)
 	}
 }
 
 func TestLose(t *testing.T) {
 	r := at(t, Submitting)
-	must(t, r.Lose(noon, "me", Resubmit, "lost"))
-	if r.State != Queued || r.Round != 1 || r.Doubts != 1 || r.Error != "lost" {
+	must(t, r.Lose(noon, "me", Resubmit, Problem{Reason: ReasonAnswerLost, Detail: "lost"}))
+	if r.State != Queued || r.Round != 1 || r.Doubts != 1 || r.Problem.Detail != "lost" {
 		t.Errorf("resubmit: %+v", r)
 	}
-	if err := r.Lose(noon, "me", Resubmit, "lost"); !errors.Is(err, ErrNotNow) {
+	if err := r.Lose(noon, "me", Resubmit, Problem{Reason: ReasonAnswerLost, Detail: "lost"}); !errors.Is(err, ErrNotNow) {
 		t.Errorf("lost twice: %v", err)
 	}
 	r = at(t, Held)
-	for _, say := range []string{"the answer was lost", "project \"p\"", "2026-04-07T12:00:00Z", "retry --submitted-as TASK_ID exp_a", "retry exp_a"} {
-		if !strings.Contains(r.Error, say) {
-			t.Errorf("a held export does not say %q: %s", say, r.Error)
-		}
+	if r.Problem != (Problem{Reason: ReasonAnswerLost, Detail: "the answer was lost", Since: noon}) {
+		t.Errorf("held for %+v", r.Problem)
 	}
 	if r.Doubts != 1 || len(Due(r)) != 0 {
 		t.Errorf("held: %d doubts, due %v", r.Doubts, Due(r))
@@ -187,21 +184,21 @@ func TestLose(t *testing.T) {
 // it is taken up, the doubt is settled first.
 func TestCanceledInDoubt(t *testing.T) {
 	r := at(t, Canceled)
-	must(t, r.Lose(noon, "me", Resubmit, "lost"))
-	if r.State != Canceled || !strings.Contains(r.Error, "in doubt") {
-		t.Fatalf("%s: %s", r.State, r.Error)
+	must(t, r.Lose(noon, "me", Resubmit, Problem{Reason: ReasonAnswerLost, Detail: "lost"}))
+	if r.State != Canceled || r.Problem.Reason != ReasonAnswerLost {
+		t.Fatalf("%s: %+v", r.State, r.Problem)
 	}
 	must(t, r.Retry(noon, RetryOptions{}))
 	if r.State != Submitting || r.Round != 1 || len(Due(r)) != 1 {
 		t.Fatalf("taken up as %s, round %d, due %v", r.State, r.Round, Due(r))
 	}
-	must(t, r.Lose(noon, "me", Hold, "lost"))
+	must(t, r.Lose(noon, "me", Hold, Problem{Reason: ReasonAnswerLost, Detail: "lost"}))
 	if r.State != Held || r.Doubts != 1 {
 		t.Errorf("%s after %d doubts, want held after one", r.State, r.Doubts)
 	}
 
 	r = at(t, Canceled)
-	must(t, r.PutBack(noon, "me", noon, "refused")) // it was not taken after all
+	must(t, r.PutBack(noon, "me", noon, Problem{Reason: ReasonProviderUnavailable, Detail: "refused"})) // it was not taken after all
 	must(t, r.Retry(noon, RetryOptions{}))
 	if r.State != Queued {
 		t.Errorf("a canceled export that was refused is taken up as %s", r.State)

@@ -133,31 +133,43 @@ func (w *walker) all(r *Record) []action {
 	case 1:
 		_ = other.Restore(now, task, "manifest", []Clip{{Idx: 0, Object: object}})
 	default:
-		_ = other.Recall(now, intent, now, Hold, "why")
+		_ = other.Recall(now, intent, now, Hold, Problem{Reason: ReasonAnswerLost, Detail: "why"})
 		kept = ""
 	}
 	actions := []action{
 		{event: EvIntend, do: func(r *Record) error { return r.Intend(now, intent) }},
 		{event: EvAccept, accepts: task, do: func(r *Record) error { return r.Accept(now, task, "n", "CREATED") }},
-		{event: EvPutBack, do: func(r *Record) error { return r.PutBack(now, by, later, "why") }},
-		{event: EvReject, do: func(r *Record) error { return r.Reject(now, by, "why") }},
-		{event: EvLose, do: func(r *Record) error { return r.Lose(now, by, policy, "why") }},
+		{event: EvPutBack, do: func(r *Record) error {
+			return r.PutBack(now, by, later, Problem{Reason: ReasonProviderUnavailable, Detail: "why"})
+		}},
+		{event: EvReject, do: func(r *Record) error { return r.Reject(now, by, Problem{Reason: ReasonRequestRejected, Detail: "why"}) }},
+		{event: EvLose, do: func(r *Record) error {
+			return r.Lose(now, by, policy, Problem{Reason: ReasonAnswerLost, Detail: "why"})
+		}},
 		{event: EvAnswer, do: func(r *Record) error { return r.Answer(now, own, step, reading, later) }},
-		{event: EvReadFault, do: func(r *Record) error { return r.ReadFault(now, step, "why", later) }},
+		{event: EvReadFault, do: func(r *Record) error {
+			return r.ReadFault(now, step, Problem{Reason: ReasonProviderUnavailable, Detail: "why"}, later)
+		}},
 		{event: EvReadFault, more: []Event{EvExpire, EvFail}, name: "does_not_know", do: func(r *Record) error {
 			return r.DoesNotKnow(now, step, later)
 		}},
 		{event: EvClipDone, clip: idx, do: func(r *Record) error { return r.ClipDone(now, own, idx, round, object, nil, "w") }},
-		{event: EvClipRetry, clip: idx, do: func(r *Record) error { return r.ClipRetry(now, idx, round, "why", true, later) }},
-		{event: EvClipStale, more: []Event{EvExpire}, clip: idx, do: func(r *Record) error {
-			return r.ClipStale(now, idx, round, link, "why")
+		{event: EvClipRetry, clip: idx, do: func(r *Record) error {
+			return r.ClipRetry(now, idx, round, Problem{Reason: ReasonTransferFailed, Detail: "why"}, true, later)
 		}},
-		{event: EvClipFail, clip: idx, do: func(r *Record) error { return r.ClipFail(now, idx, round, "why") }},
+		{event: EvClipStale, more: []Event{EvExpire}, clip: idx, do: func(r *Record) error {
+			return r.ClipStale(now, idx, round, link, Problem{Reason: ReasonLinkRefused, Detail: "why"})
+		}},
+		{event: EvClipFail, clip: idx, do: func(r *Record) error {
+			return r.ClipFail(now, idx, round, Problem{Reason: ReasonContentWrong, Detail: "why"})
+		}},
 		{event: EvUrge, clip: idx, do: func(r *Record) error { return r.Urge(now, idx, round) }},
 		{event: EvSeal, do: func(r *Record) error { return r.Seal(now, "manifest") }},
-		{event: EvSealRetry, do: func(r *Record) error { return r.SealRetry(now, seal, "why", later) }},
-		{event: EvExpire, do: func(r *Record) error { return r.Expire(now, own, "why") }},
-		{event: EvFail, do: func(r *Record) error { return r.Fail(now, "why") }},
+		{event: EvSealRetry, do: func(r *Record) error {
+			return r.SealRetry(now, seal, Problem{Reason: ReasonManifestNotWritten, Detail: "why"}, later)
+		}},
+		{event: EvExpire, do: func(r *Record) error { return r.Expire(now, own, Problem{Reason: ReasonTaskForgotten, Detail: "why"}) }},
+		{event: EvFail, do: func(r *Record) error { return r.Fail(now, Problem{Reason: ReasonStepGivenUp, Detail: "why"}) }},
 		{event: EvCancel, do: func(r *Record) error { return r.Cancel(now) }},
 		{event: EvRetry, accepts: retry.SubmittedAs, payAgain: retry.PayAgain, do: func(r *Record) error { return r.Retry(now, retry) }},
 		{event: EvRestore, accepts: task, do: func(r *Record) error {
@@ -166,8 +178,10 @@ func (w *walker) all(r *Record) []action {
 	}
 	actions = append(actions,
 		action{event: EvReplace, accepts: task, do: func(r *Record) error { return r.Replace(now, task, now) }},
-		action{event: EvRecall, do: func(r *Record) error { return r.Recall(now, intent, now, policy, "why") }},
-		action{event: EvRefuse, do: func(r *Record) error { return r.Refuse(now, "why") }},
+		action{event: EvRecall, do: func(r *Record) error {
+			return r.Recall(now, intent, now, policy, Problem{Reason: ReasonAnswerLost, Detail: "why"})
+		}},
+		action{event: EvRefuse, do: func(r *Record) error { return r.Refuse(now, Problem{Reason: ReasonJobIDTaken, Detail: "why"}) }},
 		action{event: EvYield, accepts: kept, do: func(r *Record) error { return r.Yield(now, other) }},
 	)
 	for i := range actions {

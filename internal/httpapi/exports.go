@@ -17,6 +17,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/nearest"
+	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -152,8 +153,8 @@ type page struct {
 
 // listed is an export in a list: its view, with the clips only counted.
 type listed struct {
-	export.View
-	Clips         *struct{} `json:"clips,omitempty"` // hides View.Clips, which a list does not load
+	view.Export
+	Clips         *struct{} `json:"clips,omitempty"` // hides the view's, which a list does not load
 	ClipCount     int       `json:"clip_count"`
 	ArchivedCount int       `json:"archived_count"`
 	WaitingFor    string    `json:"waiting_for"`
@@ -179,7 +180,7 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 	waiting := a.waitingFor(r.Context(), found...)
 	for _, record := range found {
 		out.Exports = append(out.Exports, listed{
-			View: record.View(), ClipCount: record.ClipCount, ArchivedCount: record.ArchivedCount,
+			Export: view.Of(record, view.HTTP), ClipCount: record.ClipCount, ArchivedCount: record.ArchivedCount,
 			WaitingFor: waiting[record.ID],
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/view"
 )
 
 func TestListPages(t *testing.T) {
@@ -52,7 +53,7 @@ func TestListPages(t *testing.T) {
 func TestCancelAndRetry(t *testing.T) {
 	f := newFixture(t)
 	id := f.submit(`{"project_id":"p"}`)
-	var v export.View
+	var v view.Export
 	f.call("POST", "/api/v2/clips/export/"+id+"/cancel", "").data(t, &v)
 	if v.State != "canceled" {
 		t.Errorf("%+v", v)
@@ -84,7 +85,7 @@ func TestARetryDoesNotPayTwiceUnasked(t *testing.T) {
 	if got.status != 409 || !strings.Contains(got.message(t), `{"pay_again": true}`) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
-	var v export.View
+	var v view.Export
 	f.call("POST", "/api/v2/clips/export/"+id+"/retry", `{"pay_again":true}`).data(t, &v)
 	if v.State != "queued" {
 		t.Errorf("%+v", v)
@@ -101,7 +102,7 @@ func TestARetryThatIsNotMeantSoChangesNothing(t *testing.T) {
 		if err := r.Intend(now, "run"); err != nil {
 			return err
 		}
-		return r.Lose(now, "run", export.Hold, "the answer was lost")
+		return r.Lose(now, "run", export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "the answer was lost"})
 	})
 	for body, want := range map[string]string{
 		`{"submitted_as":""}`:                                 "submitted_as: must not be empty",
@@ -139,9 +140,9 @@ func TestAHeldExportIsFoundByHand(t *testing.T) {
 		if err := r.Intend(now, "run"); err != nil {
 			return err
 		}
-		return r.Lose(now, "run", export.Hold, "the answer was lost")
+		return r.Lose(now, "run", export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "the answer was lost"})
 	})
-	var v export.View
+	var v view.Export
 	f.call("POST", "/api/v2/clips/export/"+id+"/retry", `{"submitted_as":"task_9"}`).data(t, &v)
 	if v.State != "rendering" || v.ExportTaskID != "task_9" {
 		t.Errorf("%+v", v)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/view"
 )
 
 // The provider's statuses.
@@ -100,8 +101,8 @@ func (a *API) taskOf(r *export.Record, base string) task {
 
 func errorOf(r *export.Record) string {
 	switch {
-	case r.Error != "":
-		return r.Error
+	case !r.Problem.None():
+		return view.Sentence(r, view.HTTP)
 	case r.State == export.Canceled:
 		return "canceled at " + r.UpdatedAt.UTC().Format(time.RFC3339)
 	default:

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/view"
 )
 
 // lookTimeout bounds how long an answer waits to hear what its exports wait for.
@@ -13,7 +14,7 @@ const lookTimeout = 3 * time.Second
 
 // viewed is an export as `clipferry status --json` shows it.
 type viewed struct {
-	export.View
+	view.Export
 	// WaitingFor follows the words "waits for"; empty for an export that waits
 	// for nothing, and where it can't be learned at the moment.
 	WaitingFor string `json:"waiting_for"`
@@ -46,5 +47,5 @@ func (a *API) waitingFor(ctx context.Context, records ...*export.Record) map[str
 
 // writeExport answers with one export.
 func (a *API) writeExport(w http.ResponseWriter, r *http.Request, record *export.Record) error {
-	return writeData(w, viewed{record.View(), a.waitingFor(r.Context(), record)[record.ID]})
+	return writeData(w, viewed{view.Of(record, view.HTTP), a.waitingFor(r.Context(), record)[record.ID]})
 }

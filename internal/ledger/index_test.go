@@ -51,15 +51,20 @@ func (e *env) rightlyPlaced(t *testing.T, id string) {
 	}
 }
 
-func intend(r *export.Record) error      { return r.Intend(noon, "w") }
-func fail(r *export.Record) error        { return r.Fail(noon, "x") }
+func intend(r *export.Record) error { return r.Intend(noon, "w") }
+func fail(r *export.Record) error {
+	return r.Fail(noon, export.Problem{Reason: export.ReasonStepGivenUp})
+}
 func retryExport(r *export.Record) error { return r.Retry(noon, export.RetryOptions{}) }
 func closeReceipt(r *export.Record) error {
 	says, _ := r.ReceiptDue()
 	r.ReceiptWritten(says)
 	return nil
 }
-func reject(r *export.Record) error { return r.Reject(noon, "w", "no") }
+
+func reject(r *export.Record) error {
+	return r.Reject(noon, "w", export.Problem{Reason: export.ReasonRequestRejected, Detail: "no"})
+}
 func cancel(r *export.Record) error { return r.Cancel(noon) }
 func seal(r *export.Record) error   { return r.Seal(noon, "m") }
 
@@ -81,7 +86,7 @@ func testIndexesFollow(t *testing.T, e *env) {
 		e.update(t, "b", change)
 		e.rightlyPlaced(t, "b")
 	}
-	if _, err := e.Create(t.Context(), export.NewFailed("c", "malformed", noon)); err != nil {
+	if _, err := e.Create(t.Context(), export.NewFailed("c", export.Problem{Reason: export.ReasonTaskMalformed, Detail: "malformed"}, noon)); err != nil {
 		t.Fatal(err)
 	}
 	e.rightlyPlaced(t, "c")

@@ -296,7 +296,9 @@ func testTimeToLive(t *testing.T, e *env) {
 	if ttl() > 0 {
 		t.Fatalf("an open export ends in %s", ttl())
 	}
-	e.update(t, "a", func(r *export.Record) error { return r.Fail(noon, "x") })
+	e.update(t, "a", func(r *export.Record) error {
+		return r.Fail(noon, export.Problem{Reason: export.ReasonStepGivenUp, Detail: "x"})
+	})
 	if ttl() > 0 {
 		t.Fatalf("a failed export whose receipt is due ends in %s", ttl())
 	}
@@ -310,7 +312,7 @@ func testTimeToLive(t *testing.T, e *env) {
 	}
 	e.create(t, "held")
 	e.update(t, "held", func(r *export.Record) error {
-		return errors.Join(r.Intend(noon, "w"), r.Lose(noon, "w", export.Hold, "lost"))
+		return errors.Join(r.Intend(noon, "w"), r.Lose(noon, "w", export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "lost"}))
 	})
 	if got := e.rdb.PTTL(ctx, Key("held")).Val(); got > 0 {
 		t.Errorf("a held export ends in %s: it waits for a person as long as that takes", got)

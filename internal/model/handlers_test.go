@@ -180,11 +180,15 @@ func (w *world) afterwards(p *proc) {
 		w.lose(p, by)
 	case putBack:
 		by := p.token
-		w.record(p, func(r *export.Record) error { return r.PutBack(noon, by, noon, "refused") }, leave)
+		w.record(p, func(r *export.Record) error {
+			return r.PutBack(noon, by, noon, export.Problem{Reason: export.ReasonProviderUnavailable, Detail: "refused"})
+		}, leave)
 		w.receipt.clear(by)
 	case reject:
 		by := p.token
-		w.record(p, func(r *export.Record) error { return r.Reject(noon, by, "rejected") }, leave)
+		w.record(p, func(r *export.Record) error {
+			return r.Reject(noon, by, export.Problem{Reason: export.ReasonRequestRejected, Detail: "rejected"})
+		}, leave)
 		w.receipt.clear(by)
 	case load:
 		w.goDue(p, map[export.Kind]place{
@@ -248,9 +252,9 @@ func (w *world) afterwards(p *proc) {
 func (w *world) lose(p *proc, by string) {
 	lose := func(r *export.Record) error {
 		if r.State == export.Queued {
-			return r.Recall(noon, by, noon, w.policy, "lost")
+			return r.Recall(noon, by, noon, w.policy, export.Problem{Reason: export.ReasonAnswerLost, Detail: "lost"})
 		}
-		return r.Lose(noon, by, w.policy, "lost")
+		return r.Lose(noon, by, w.policy, export.Problem{Reason: export.ReasonAnswerLost, Detail: "lost"})
 	}
 	if w.rec == nil {
 		anew := thaw(p.snap)
@@ -269,9 +273,9 @@ func (p *proc) ofTransfer(r *export.Record) error {
 	case "done":
 		return r.ClipDone(noon, p.snap.ExportTaskID, idx, n, export.Object{Key: p.snap.ExportTaskID}, nil, "")
 	case "stale":
-		return r.ClipStale(noon, idx, n, p.snap.Clips[idx].Link, "dead")
+		return r.ClipStale(noon, idx, n, p.snap.Clips[idx].Link, export.Problem{Reason: export.ReasonLinkRefused, Detail: "dead"})
 	default:
-		return r.ClipRetry(noon, idx, n, "cut", false, noon)
+		return r.ClipRetry(noon, idx, n, export.Problem{Reason: export.ReasonTransferFailed, Detail: "cut"}, false, noon)
 	}
 }
 
@@ -281,7 +285,7 @@ func (w *world) ask(r *export.Record, what string) error {
 	case "cancel":
 		return r.Cancel(noon)
 	case "fail": // asynq gave its current step up
-		return r.Fail(noon, "given up")
+		return r.Fail(noon, export.Problem{Reason: export.ReasonStepGivenUp, Detail: "given up"})
 	case "retry":
 		if r.State == export.Held {
 			w.allowed++ // "it is not there", and that may be wrong
@@ -315,7 +319,7 @@ func (w *world) recover(p *proc) {
 		r := newborn()
 		var err error
 		if p.outcome == "in doubt" {
-			err = r.Recall(noon, p.answer, noon, export.Hold, "in doubt")
+			err = r.Recall(noon, p.answer, noon, export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "in doubt"})
 		} else {
 			r.State, r.Attempts, r.Receipt = export.Submitting, 1, export.ReceiptOpen
 			err = r.Accept(noon, p.answer, "", "")

@@ -51,7 +51,9 @@ func (w *world) beforePost(p *proc) {
 		switch {
 		case w.receipt.intent != "" && p.snap.State == export.Queued && w.receipt.intent != p.snap.Settled:
 			intent := w.receipt.intent
-			w.record(p, func(r *export.Record) error { return r.Recall(noon, intent, noon, w.policy, "dead") }, leave)
+			w.record(p, func(r *export.Record) error {
+				return r.Recall(noon, intent, noon, w.policy, export.Problem{Reason: export.ReasonAnswerLost, Detail: "dead"})
+			}, leave)
 		case w.receipt.task != "" && !slices.Contains(p.snap.Previous, w.receipt.task):
 			p.answer, p.outcome, p.at = w.receipt.task, w.receipt.says, accepted
 		case p.snap.State == export.Submitting:

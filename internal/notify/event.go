@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/view"
 )
 
 // eventTypes are the states that are told, and by what name.
@@ -28,11 +29,11 @@ type event struct {
 	// Timestamp is when the export ended.
 	Timestamp time.Time `json:"timestamp"`
 	// Data is the export as `clipferry status --json` shows it: no link, no secret.
-	Data export.View `json:"data"`
+	Data view.Export `json:"data"`
 }
 
 func newEvent(r *export.Record) event {
-	return event{ID: eventID(r), Type: eventTypes[r.State], Timestamp: r.UpdatedAt.UTC(), Data: r.View()}
+	return event{ID: eventID(r), Type: eventTypes[r.State], Timestamp: r.UpdatedAt.UTC(), Data: view.Of(r, view.HTTP)}
 }
 
 // eventID names one end of an export. An export that was taken up again and ends

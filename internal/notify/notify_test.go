@@ -130,7 +130,7 @@ func TestEachEndIsAnEvent(t *testing.T) {
 	}
 	must(r.Accept(t0, "task", "", "CREATED"))
 	must(r.Answer(t0, r.ExportTaskID, r.Step, export.Reading{Status: "ONGOING", Clips: []export.Clip{{Idx: 0, Link: "l"}}}, t0))
-	must(r.Fail(t0, "first"))
+	must(r.Fail(t0, export.Problem{Reason: export.ReasonStepGivenUp, Detail: "first"}))
 	first := eventID(r)
 	must(r.ClipDone(t0.Add(time.Minute), r.ExportTaskID, 0, 1, export.Object{Key: "k"}, nil, ""))
 	must(r.Accept(t0.Add(2*time.Minute), "duplicate", "", ""))
@@ -139,7 +139,7 @@ func TestEachEndIsAnEvent(t *testing.T) {
 		t.Error("late news made another event")
 	}
 	must(r.Retry(t0, export.RetryOptions{}))
-	must(r.Fail(t0, "second"))
+	must(r.Fail(t0, export.Problem{Reason: export.ReasonStepGivenUp, Detail: "second"}))
 	if eventID(r) == first {
 		t.Error("the second end has the first one's id")
 	}

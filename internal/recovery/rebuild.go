@@ -41,7 +41,7 @@ func RequestIn(receipt storage.Receipt) (tasks.Export, error) {
 }
 
 // inDoubt is why an export is held whose record was lost after its paid request.
-const inDoubt = "a paid request was sent, and neither its answer nor Redis has outlived that"
+var inDoubt = export.Problem{Reason: export.ReasonAnswerLost, Detail: "and Redis with it"}
 
 // Rebuilt returns the record of an export that was paid for: archived if its
 // manifest stands, else as it was right after the provider accepted it. One that

@@ -20,9 +20,11 @@ func TestRecoverLetsRecordsCatchUpWithTheirReceipts(t *testing.T) {
 		if err := rendering(r); err != nil {
 			return err
 		}
-		return r.Fail(now, "given up")
+		return r.Fail(now, export.Problem{Reason: export.ReasonStepGivenUp, Detail: "given up"})
 	}
-	held := func(r *export.Record) error { return r.Recall(now, "token", now, export.Hold, "lost") }
+	held := func(r *export.Record) error {
+		return r.Recall(now, "token", now, export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "lost"})
+	}
 	canceled := func(r *export.Record) error { return r.Cancel(now) }
 	for _, c := range []struct {
 		name     string

@@ -212,12 +212,12 @@ func TestWhatHoldsAQueuedExportUp(t *testing.T) {
 
 	r, err := w.Get(t.Context(), "a")
 	must(t, err)
-	must(t, r.PutBack(time.Now(), "", time.Now().Add(39*time.Second), "refused"))
+	must(t, r.PutBack(time.Now(), "", time.Now().Add(39*time.Second), export.Problem{Reason: export.ReasonProviderUnavailable, Detail: "refused"}))
 	_, err = w.ledger.Create(t.Context(), r)
 	must(t, err)
 	says("a", "another try in 40 s")
 	p.status, p.day = budget.Status{Slots: 5}, units.Day{}
-	_, err = w.ledger.Update(t.Context(), "a", func(r *export.Record) error { return r.PutBack(time.Now(), "", time.Now(), "") })
+	_, err = w.ledger.Update(t.Context(), "a", func(r *export.Record) error { return r.PutBack(time.Now(), "", time.Now(), export.Problem{}) })
 	must(t, err)
 	says("a", "its turn in a worker")
 }

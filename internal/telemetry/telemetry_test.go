@@ -127,7 +127,9 @@ func TestChangesBecomeCounts(t *testing.T) {
 		}
 	}
 	change(func(r *export.Record) { must(r.Intend(now, "a")) })
-	change(func(r *export.Record) { must(r.Lose(now, "a", export.Resubmit, "lost")) })
+	change(func(r *export.Record) {
+		must(r.Lose(now, "a", export.Resubmit, export.Problem{Reason: export.ReasonAnswerLost, Detail: "lost"}))
+	})
 	change(func(r *export.Record) { must(r.Intend(now, "b")) })
 	change(func(r *export.Record) { must(r.Accept(now, "task-1", "", "")) })
 	change(func(r *export.Record) { must(r.Accept(now, "task-2", "", "")) }) // the lost one turns up

@@ -75,7 +75,7 @@ func (f fleet) archived(t *testing.T, id string) {
 			return
 		}
 		if err == nil && r.State.Final() {
-			t.Fatalf("export is %s: %s", r.State, r.Error)
+			t.Fatalf("export is %s: %s", r.State, r.Problem.Reason)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

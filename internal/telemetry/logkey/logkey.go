@@ -43,8 +43,9 @@ const (
 const (
 	Error        = "error"
 	ReceiptError = "receipt_error"
-	Class        = "class" // of a fault, see package fault
-	Why          = "why"   // a sentence for the operator
+	Class        = "class"  // of a fault, see package fault
+	Reason       = "reason" // a stable code, see package export
+	Why          = "why"    // what exactly, in words
 	Warning      = "warning"
 	Faults       = "faults" // how many so far
 	Policy       = "policy" // of submits in doubt
