@@ -48,7 +48,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -169,8 +168,9 @@ type Archive struct {
 	backoff  backoff
 	timeouts *timeouts
 	breaker  *breaker
-	// noConditional remembers that the server does not know If-None-Match.
-	noConditional atomic.Bool
+	links    *s3.PresignClient
+	once     *Archive // the same with requests that are sent once
+	tested   featureTest
 }
 
 // New returns an Archive. It contacts nobody; its errors are about o alone.
@@ -183,9 +183,11 @@ func New(o Options) (*Archive, error) {
 	a.timeouts = &timeouts{next: attempt{}, response: responseTimeout, upload: o.UploadTimeout, complete: o.CompleteTimeout}
 	retried := retries{next: paced{a.timeouts}, backoff: &a.backoff}
 	client := newClient(o.Client)
+	a.links = s3.NewPresignClient(o.Client)
 	probes := &Archive{s3: &bucket{client: client, timeouts: a.timeouts, sender: retried}, opts: o} // past the breaker
 	a.breaker = newBreaker(retried, probes, o.Logger)
 	a.s3 = &bucket{client: client, timeouts: a.timeouts, sender: a.breaker}
+	a.once = &Archive{s3: &bucket{client: client, timeouts: a.timeouts, sender: a.breaker, once: true}, opts: o, log: o.Logger, now: o.Now}
 	a.buffers = newBufferPool(int(a.partSize(o.Source.MaxSize())), o.PartsInFlight)
 	return a, nil
 }

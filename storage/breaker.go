@@ -114,6 +114,9 @@ func (b *breaker) changed(c *circuit, name string, from, to gobreaker.State) {
 	}
 }
 
+// errOpen is the cause of a refusal.
+var errOpen = unavailable{errors.New("the breaker is open")}
+
 // abandoned is the error of a request whose caller gave up: it says nothing of S3.
 type abandoned struct{ error }
 
@@ -271,7 +274,7 @@ func (b *breaker) check(ctx context.Context) error {
 func (c *circuit) refusal() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := fault.New(fault.Retry, "S3 fails all "+c.Name()+" of this process", ErrUnavailable)
+	f := fault.New(fault.Retry, "S3 fails all "+c.Name()+" of this process", errOpen)
 	if !c.since.IsZero() {
 		f.Message += " since " + c.since.UTC().Format(time.TimeOnly) + " UTC"
 	}

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -15,6 +16,7 @@ type request struct {
 	send func(ctx context.Context) error
 	// pace hears how S3 takes the parts of one file; nil for all other requests.
 	pace *pacer
+	once bool // it is not repeated
 }
 
 // sender is the one interface in front of S3. Each concern is a sender that wraps
@@ -34,26 +36,34 @@ type bucket struct {
 	client   *s3.Client
 	timeouts *timeouts
 	sender   sender
+	once     bool // of all requests
 }
 
 // newClient is c without retries of its own, see retry.go, and guarded against answers that are not S3's.
 func newClient(c *s3.Client) *s3.Client {
 	return s3.New(c.Options(), func(o *s3.Options) {
 		o.Retryer = aws.NopRetryer{}
-		o.HTTPClient = htmlGuard{o.HTTPClient}
+		o.HTTPClient = &proxyGuard{HTTPClient: o.HTTPClient}
+		o.APIOptions = append(slices.Clip(o.APIOptions), unsignedEncoding)
 	})
 }
 
 // ask sends one operation through the bucket's senders.
 func ask[In, Out any](ctx context.Context, b *bucket, r request, call func(context.Context, *In, ...func(*s3.Options)) (*Out, error), in *In, opts []func(*s3.Options)) (*Out, error) {
 	var out *Out
+	r.once = b.once
 	r.send = func(ctx context.Context) (err error) {
 		out, err = call(ctx, in, opts...)
+		opts = append(slices.Clip(opts), withoutExpect) // for the next attempt
 		return err
 	}
 	err := b.sender.do(ctx, r)
 	return out, err
 }
+
+// withoutExpect sends a body without asking for permission: the refusal of those
+// who know no Expect may be lost with its connection.
+func withoutExpect(o *s3.Options) { o.ContinueHeaderThresholdBytes = -1 }
 
 func (b *bucket) HeadBucket(ctx context.Context, in *s3.HeadBucketInput, opts ...func(*s3.Options)) (*s3.HeadBucketOutput, error) {
 	return ask(ctx, b, request{name: "HeadBucket"}, b.client.HeadBucket, in, opts)

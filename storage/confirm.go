@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
@@ -16,8 +15,9 @@ import (
 // written says how an object came to stand under its key: by our own request,
 // with the entity tag that S3 answered, or earlier.
 type written struct {
-	etag  string
-	found bool
+	etag     string
+	found    bool
+	verified bool // S3 verified a checksum of each body that it was sent
 }
 
 // mine says whether an object that S3 shows is the one of w: by its tag, or
@@ -27,7 +27,7 @@ func (s stat) mine(v verdict, w written) bool {
 	if s.export != "" && s.sha256 == v.sha256 {
 		return true
 	}
-	return !w.found && (s.etag == "" || strings.Trim(s.etag, `"`) == strings.Trim(w.etag, `"`))
+	return !w.found && (s.etag == "" || s.etag == w.etag)
 }
 
 // confirm asks S3 for what was just written (or found taken) and believes in it
@@ -47,7 +47,7 @@ func (m *mirror) confirm(ctx context.Context, key string, v verdict, w written) 
 		return m.reuseObject(ctx, key, st, nil)
 	}
 	v.proofs = slices.Clone(v.proofs)
-	if !w.found {
+	if w.verified {
 		v.proofs = append(v.proofs, ProofS3Parts)
 	}
 	wrong := st.size != v.size || (st.hasCRC && st.crc != v.crc)
@@ -89,19 +89,28 @@ func (m *mirror) reject(ctx context.Context, key string, st stat, v verdict) err
 	f := fault.New(fault.Retry, fmt.Sprintf("S3 stored %s wrong: %d bytes instead of %d, or other ones", key, st.size, v.size), nil)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()
-	in := &s3.DeleteObjectInput{
-		Bucket: &m.a.opts.Bucket, Key: &key, IfMatch: optional(st.etag), ExpectedBucketOwner: m.a.owner(), RequestPayer: m.a.payer(),
-	}
-	_, err := m.a.s3.DeleteObject(ctx, in)
-	if isUnsupported(err) && in.IfMatch != nil {
-		in.IfMatch = nil
-		_, err = m.a.s3.DeleteObject(ctx, in)
-	}
-	if err != nil && !isMissing(err) && !isTaken(err) {
+	if err := m.removeUnchanged(ctx, key, st); err != nil && !isMissing(err) && !isTaken(err) {
 		f.Err = err
 		return f.WithHint("it could not be removed: remove it, then retry the export")
 	}
 	return f
+}
+
+// removeUnchanged removes an object if it is still the one that S3 showed: under a
+// condition, or after another look where the server has none.
+func (m *mirror) removeUnchanged(ctx context.Context, key string, st stat) error {
+	a := m.a
+	in := &s3.DeleteObjectInput{Bucket: &a.opts.Bucket, Key: &key, ExpectedBucketOwner: a.owner(), RequestPayer: a.payer()}
+	if m.features.remove {
+		in.IfMatch = max(m.features.replace, quotedMatch).ifMatch(st.etag)
+	}
+	if in.IfMatch == nil {
+		if now, exists, err := a.head(ctx, key); err != nil || !exists || now.etag != st.etag || !now.modified.Equal(st.modified) {
+			return err
+		}
+	}
+	_, err := a.s3.DeleteObject(ctx, in)
+	return err
 }
 
 func (m *mirror) object(key string, st stat, v verdict) Result {

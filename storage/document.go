@@ -34,39 +34,35 @@ func encodeDocument(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// replaceDocument writes v as indented JSON over what stood there when it was
-// read: over nothing if etag is empty. It reports false, and changes nothing, if
-// something else stands there now. A server without conditional writes takes the
-// last word.
+// replaceDocument writes v as indented JSON over what was there when it was read:
+// over nothing if etag is empty. It reports false, and changes nothing, if
+// something else is there now. Of a server without conditional writes the last
+// one wins.
 func (a *Archive) replaceDocument(ctx context.Context, key, etag string, v any) (bool, error) {
 	b, err := encodeDocument(v)
 	if err != nil {
 		return false, fmt.Errorf("encoding %s: %w", key, err)
 	}
-	conditional := !a.noConditional.Load()
-	for {
-		in := &s3.PutObjectInput{Bucket: &a.opts.Bucket, Key: &key, ContentType: aws.String("application/json"), ACL: a.documentACL()}
-		switch {
-		case conditional && etag == "":
-			in.IfNoneMatch = aws.String("*")
-		case conditional && etag != unknownETag:
-			in.IfMatch = &etag
-		}
-		_, err := a.put(ctx, in, b, crc32.ChecksumIEEE(b))
-		switch {
-		case err == nil:
-			if !conditional {
-				a.forgetConditional(ctx)
-			}
-			return true, nil
-		case isUnsupported(err) && conditional:
-			conditional = false // or something else that was asked for: it shows
-		case conditional && (isTaken(err) || isConflict(err) || etag != "" && isMissing(err)):
-			return false, nil
-		default:
-			return false, s3Fault(ctx, "writing "+key, err)
-		}
+	f, err := a.features(ctx)
+	if err != nil {
+		return false, err
 	}
+	in := &s3.PutObjectInput{Bucket: &a.opts.Bucket, Key: &key, ContentType: aws.String("application/json"), ACL: a.documentACL()}
+	switch {
+	case etag == "" && f.create:
+		in.IfNoneMatch = aws.String("*")
+	case etag != "":
+		in.IfMatch = f.replace.ifMatch(etag)
+	}
+	_, err = a.put(ctx, in, b, a.sumOf(b, crc32.ChecksumIEEE(b)))
+	conditional := in.IfMatch != nil || in.IfNoneMatch != nil
+	switch {
+	case err == nil:
+		return true, nil
+	case conditional && (isTaken(err) || isConflict(err) || etag != "" && isMissing(err)):
+		return false, nil
+	}
+	return false, s3Fault(ctx, "writing "+key, err)
 }
 
 // documentACL is that of receipts and manifests: a bucket's owner may insist on
@@ -110,5 +106,5 @@ func (a *Archive) readDocument(ctx context.Context, key string, v any) (string, 
 		return "", fault.New(fault.Terminal, key+" does not hold what it should", err).
 			WithHint("somebody else wrote or changed it; restore or remove it")
 	}
-	return cmp.Or(aws.ToString(out.ETag), unknownETag), nil
+	return cmp.Or(strongETag(out.ETag), unknownETag), nil
 }

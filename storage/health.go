@@ -39,6 +39,6 @@ func (a *Archive) probeWrite(ctx context.Context) error {
 	key := a.key(probeName)
 	body := []byte("clipferry writes this to see whether S3 takes writes\n")
 	in := &s3.PutObjectInput{Bucket: &a.opts.Bucket, Key: &key, ContentType: aws.String("text/plain"), ACL: a.documentACL()}
-	_, err := a.put(ctx, in, body, crc32.ChecksumIEEE(body))
+	_, err := a.put(ctx, in, body, a.sumOf(body, crc32.ChecksumIEEE(body)))
 	return s3Fault(ctx, "writing "+key, err)
 }

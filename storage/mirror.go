@@ -64,6 +64,10 @@ func (a *Archive) Mirror(ctx context.Context, job Job) (Result, error) {
 		defer cancel()
 	}
 	m := &mirror{a: a, job: job, log: a.log.With("key", job.Key)}
+	var err error
+	if m.features, err = a.features(ctx); err != nil {
+		return Result{}, m.outcome(ctx, err)
+	}
 	if job.Kind == Image {
 		obj, err := m.image(ctx)
 		if err != nil {
@@ -79,6 +83,7 @@ type mirror struct {
 	a          *Archive
 	job        Job
 	log        *slog.Logger
+	features   features
 	sequential bool // the source turned out to ignore ranges, or to change between any two
 	changed    bool // it has changed under this call
 	// untagged is the SHA-256 of what was read and did not fit its tag, see tagMismatch.
@@ -148,7 +153,7 @@ func (m *mirror) video(ctx context.Context) (Result, error) {
 func (m *mirror) attempt(ctx context.Context) (Result, error) {
 	a := m.a
 	rec := a.loadRecord(ctx, m.job.Key)
-	if rec != nil || a.noConditional.Load() {
+	if rec != nil || !m.features.create {
 		if obj, found, err := m.look(ctx, rec); found || err != nil {
 			return obj, err
 		}

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,23 +45,21 @@ func (a *Archive) createUpload(ctx context.Context, key string, at attributes) (
 
 // uploadPart puts part n (from 0) and returns its ETag. pace, which may be nil,
 // hears how S3 takes it.
-func (a *Archive) uploadPart(ctx context.Context, key, upload string, n int, body []byte, crc uint32, pace *pacer) (string, error) {
+func (a *Archive) uploadPart(ctx context.Context, key, upload string, n int, body []byte, sum bodySum, pace *pacer) (string, error) {
 	in := &s3.UploadPartInput{
 		Bucket: &a.opts.Bucket, Key: &key, UploadId: &upload, PartNumber: aws.Int32(int32(n + 1)),
 		Body: bytes.NewReader(body), ContentLength: aws.Int64(int64(len(body))),
 		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
 	}
-	if a.opts.Checksum == ChecksumMD5 {
-		in.ContentMD5 = contentMD5(body)
-	} else {
-		in.ChecksumAlgorithm, in.ChecksumCRC32 = types.ChecksumAlgorithmCrc32, aws.String(encodeCRC(crc))
+	if in.ContentMD5, in.ChecksumCRC32 = sum.md5, sum.crc32; sum.crc32 != nil {
+		in.ChecksumAlgorithm = types.ChecksumAlgorithmCrc32
 	}
 	sent := payload{body: body}
 	defer sent.end()
 	out, err := a.s3.UploadPart(ctx, in, pace, sent.option)
 	switch {
 	case err == nil:
-		return aws.ToString(out.ETag), nil
+		return strongETag(out.ETag), nil
 	case isUploadGone(err):
 		return "", errUploadGone
 	}
@@ -106,7 +105,7 @@ func (a *Archive) listParts(ctx context.Context, key, upload string) (map[int]li
 		for _, p := range page.Parts {
 			crc, ok := decodeCRC(aws.ToString(p.ChecksumCRC32))
 			parts[int(aws.ToInt32(p.PartNumber))-1] = listedPart{
-				size: aws.ToInt64(p.Size), etag: aws.ToString(p.ETag), crc: crc, hasCRC: ok,
+				size: aws.ToInt64(p.Size), etag: strongETag(p.ETag), crc: crc, hasCRC: ok,
 			}
 		}
 	}
@@ -119,49 +118,61 @@ type sentPart struct {
 	crc  uint32
 }
 
-// completeUpload makes the parts an object, unless the key is taken, and returns
-// its ETag. Errors other than errKeyTaken and errUploadGone are faults.
-func (a *Archive) completeUpload(ctx context.Context, key, upload string, parts []sentPart, v verdict) (etag string, err error) {
-	conditional := !a.noConditional.Load()
-	for {
-		if !conditional { // the next best: another worker may have been faster
-			if _, there, err := a.head(ctx, key); err != nil {
-				return "", err
-			} else if there {
-				return "", errKeyTaken
-			}
-		}
-		in := a.completeInput(key, upload, parts, v, conditional)
-		out, err := a.s3.CompleteMultipartUpload(ctx, in)
-		switch {
-		case err == nil:
-			if !conditional {
-				a.forgetConditional(ctx)
-			}
-			return aws.ToString(out.ETag), nil
-		case isTaken(err):
-			return "", errKeyTaken
-		case isUseless(err):
-			a.abortUpload(ctx, key, upload)
-			return "", fmt.Errorf("%w: %s", errUploadGone, errorCode(err))
-		case isUploadGone(err), isConflict(err): // perhaps another worker completes it just now
-			return "", errUploadGone
-		case isUnsupported(err) && conditional:
-			conditional = false // or something else that was asked for: it shows
-			continue
-		}
-		return "", s3Fault(ctx, "completing "+key, err)
+// completeUpload makes the parts an object, unless the key is taken. Errors other
+// than errKeyTaken and errUploadGone are faults.
+func (a *Archive) completeUpload(ctx context.Context, key, upload string, parts []sentPart, v verdict) (written, error) {
+	f, err := a.features(ctx)
+	if err != nil {
+		return written{}, err
 	}
+	if parts, err = a.nameParts(ctx, key, upload, parts); err != nil {
+		return written{}, err
+	}
+	if !f.complete { // the next best: another worker may have been faster
+		if _, exists, err := a.head(ctx, key); err != nil {
+			return written{}, err
+		} else if exists {
+			return written{}, errKeyTaken
+		}
+	}
+	out, err := a.s3.CompleteMultipartUpload(ctx, a.completeInput(key, upload, parts, v, f))
+	switch {
+	case err == nil:
+		return written{etag: strongETag(out.ETag), verified: f.verifiesPart}, nil
+	case isTaken(err):
+		return written{}, errKeyTaken
+	case isUseless(err):
+		a.abortUpload(ctx, key, upload)
+		return written{}, fmt.Errorf("%w: %s", errUploadGone, errorCode(err))
+	case isUploadGone(err), isConflict(err): // perhaps another worker completes it just now
+		return written{}, errUploadGone
+	}
+	return written{}, s3Fault(ctx, "completing "+key, err)
+}
+
+// nameParts asks S3 for the entity tags of parts that came back without one: not
+// everything that is between S3 and us lets them through.
+func (a *Archive) nameParts(ctx context.Context, key, upload string, parts []sentPart) ([]sentPart, error) {
+	if !slices.ContainsFunc(parts, func(p sentPart) bool { return p.etag == "" }) {
+		return parts, nil
+	}
+	listed, err := a.listParts(ctx, key, upload)
+	named := slices.Clone(parts)
+	for n := range named {
+		named[n].etag = cmp.Or(named[n].etag, listed[n].etag)
+	}
+	return named, err
 }
 
 // errKeyTaken means that an object stands under the key already.
 var errKeyTaken = errors.New("the key is taken")
 
-func (a *Archive) completeInput(key, upload string, parts []sentPart, v verdict, conditional bool) *s3.CompleteMultipartUploadInput {
+func (a *Archive) completeInput(key, upload string, parts []sentPart, v verdict, f features) *s3.CompleteMultipartUploadInput {
+	checksums := a.opts.Checksum == ChecksumCRC32 && !f.plainComplete
 	done := make([]types.CompletedPart, len(parts))
 	for i, p := range parts {
 		done[i] = types.CompletedPart{PartNumber: aws.Int32(int32(i + 1)), ETag: aws.String(p.etag)}
-		if a.opts.Checksum == ChecksumCRC32 {
+		if checksums {
 			done[i].ChecksumCRC32 = aws.String(encodeCRC(p.crc))
 		}
 	}
@@ -170,11 +181,11 @@ func (a *Archive) completeInput(key, upload string, parts []sentPart, v verdict,
 		MultipartUpload:     &types.CompletedMultipartUpload{Parts: slices.Clip(done)},
 		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
 	}
-	if a.opts.Checksum == ChecksumCRC32 {
+	if checksums {
 		in.ChecksumType, in.ChecksumCRC32 = types.ChecksumTypeFullObject, aws.String(encodeCRC(v.crc))
 		in.MpuObjectSize = aws.Int64(v.size)
 	}
-	if conditional {
+	if f.complete {
 		in.IfNoneMatch = aws.String("*")
 	}
 	return in

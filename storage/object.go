@@ -55,11 +55,11 @@ func (a *Archive) head(ctx context.Context, key string) (stat, bool, error) {
 		return stat{}, false, s3Fault(ctx, "looking at "+key, err)
 	}
 	st := stat{
-		size: aws.ToInt64(out.ContentLength), etag: aws.ToString(out.ETag),
+		size: aws.ToInt64(out.ContentLength), etag: strongETag(out.ETag),
 		contentType: aws.ToString(out.ContentType), modified: aws.ToTime(out.LastModified),
 		export: out.Metadata[metaExport], sha256: out.Metadata[metaSHA256],
 	}
-	if out.ChecksumType != types.ChecksumTypeComposite {
+	if f := a.tested.known.Load(); out.ChecksumType != types.ChecksumTypeComposite && (f == nil || !f.echoes) {
 		st.crc, st.hasCRC = decodeCRC(aws.ToString(out.ChecksumCRC32))
 	}
 	if out.ContentLength == nil {
@@ -137,72 +137,70 @@ func optional(s string) *string {
 
 // putSmall writes a whole object in one request, never over another one.
 func (a *Archive) putSmall(ctx context.Context, key string, body []byte, v verdict, at attributes) (written, error) {
+	f, err := a.features(ctx)
+	if err != nil {
+		return written{}, err
+	}
 	o := a.opts.Object
-	conditional := !a.noConditional.Load()
-	for {
-		in := &s3.PutObjectInput{
-			Bucket: &a.opts.Bucket, Key: &key, ContentType: &at.contentType,
-			ContentDisposition: optional(at.disposition), CacheControl: optional(o.CacheControl),
-			Metadata: at.metadata, Tagging: tagging(o.Tags), ACL: types.ObjectCannedACL(o.ACL),
-			StorageClass:   types.StorageClass(o.StorageClass),
-			ObjectLockMode: types.ObjectLockMode(o.LockMode), ObjectLockRetainUntilDate: a.lockUntil(),
-		}
-		if conditional {
-			in.IfNoneMatch = aws.String("*")
-		}
-		out, err := a.put(ctx, in, body, v.crc)
-		switch {
-		case err == nil:
-			if !conditional {
-				a.forgetConditional(ctx)
-			}
-			return written{etag: aws.ToString(out.ETag)}, nil
-		case isTaken(err):
+	in := &s3.PutObjectInput{
+		Bucket: &a.opts.Bucket, Key: &key, ContentType: &at.contentType,
+		ContentDisposition: optional(at.disposition), CacheControl: optional(o.CacheControl),
+		Metadata: at.metadata, Tagging: tagging(o.Tags), ACL: types.ObjectCannedACL(o.ACL),
+		StorageClass:   types.StorageClass(o.StorageClass),
+		ObjectLockMode: types.ObjectLockMode(o.LockMode), ObjectLockRetainUntilDate: a.lockUntil(),
+	}
+	if f.create {
+		in.IfNoneMatch = aws.String("*")
+	} else if _, exists, err := a.head(ctx, key); err != nil || exists { // the next best
+		return written{found: exists}, err
+	}
+	out, err := a.put(ctx, in, body, a.sumOf(body, v.crc))
+	switch {
+	case err == nil:
+		return written{etag: strongETag(out.ETag), verified: f.verifiesPut}, nil
+	case isTaken(err):
+		return written{found: true}, nil
+	case f.create && (httpStatus(err) == 0 || httpStatus(err) == http.StatusForbidden) && ctx.Err() == nil:
+		// A server may refuse and cut the connection before the body is through,
+		// so that its refusal is never read, or mind the lock of an object
+		// before the condition: look.
+		if _, exists, look := a.head(ctx, key); look == nil && exists {
 			return written{found: true}, nil
-		case isUnsupported(err) && conditional:
-			// or it is something else that was asked for that the server lacks: it shows
-			if _, there, look := a.head(ctx, key); look != nil || there {
-				return written{found: there}, look
-			}
-			conditional = false
-			continue
-		case conditional && (httpStatus(err) == 0 || httpStatus(err) == http.StatusForbidden) && ctx.Err() == nil:
-			// A server may refuse and cut the connection before the body is through,
-			// so that its refusal is never read, or mind the lock of an object
-			// before the condition: look.
-			if _, there, look := a.head(ctx, key); look == nil && there {
-				return written{found: true}, nil
-			}
 		}
-		return written{}, s3Fault(ctx, "archiving "+key, err)
 	}
+	return written{}, s3Fault(ctx, "archiving "+key, err)
 }
 
-func (a *Archive) forgetConditional(ctx context.Context) {
-	if !a.noConditional.Swap(true) {
-		a.log.WarnContext(ctx, "this S3 server has no conditional writes: two workers at the same clip are told apart by looking only")
+// bodySum is the checksum of a body in the archive's mode, for the server to verify.
+type bodySum struct{ crc32, md5 *string }
+
+func (a *Archive) sumOf(body []byte, crc uint32) bodySum {
+	if a.opts.Checksum == ChecksumMD5 {
+		sum := md5.Sum(body)
+		return bodySum{md5: aws.String(base64.StdEncoding.EncodeToString(sum[:]))}
 	}
+	return bodySum{crc32: aws.String(encodeCRC(crc))}
 }
 
-// put sends one PutObject with a checksum that the server verifies, encrypted as
-// all that is ours.
-func (a *Archive) put(ctx context.Context, in *s3.PutObjectInput, body []byte, crc uint32) (*s3.PutObjectOutput, error) {
+// put sends one PutObject, encrypted as all that is ours.
+func (a *Archive) put(ctx context.Context, in *s3.PutObjectInput, body []byte, sum bodySum) (*s3.PutObjectOutput, error) {
 	in.Body, in.ContentLength = bytes.NewReader(body), aws.Int64(int64(len(body)))
 	in.ExpectedBucketOwner, in.RequestPayer = a.owner(), a.payer()
 	in.ServerSideEncryption, in.SSEKMSKeyId = types.ServerSideEncryption(a.opts.Object.SSE), optional(a.opts.Object.KMSKeyID)
-	if a.opts.Checksum == ChecksumMD5 {
-		in.ContentMD5 = contentMD5(body)
-	} else {
-		in.ChecksumAlgorithm, in.ChecksumCRC32 = types.ChecksumAlgorithmCrc32, aws.String(encodeCRC(crc))
+	if in.ContentMD5, in.ChecksumCRC32 = sum.md5, sum.crc32; sum.crc32 != nil {
+		in.ChecksumAlgorithm = types.ChecksumAlgorithmCrc32
 	}
 	sent := payload{body: body}
 	defer sent.end()
 	return a.s3.PutObject(ctx, in, sent.option)
 }
 
-func contentMD5(body []byte) *string {
-	sum := md5.Sum(body)
-	return aws.String(base64.StdEncoding.EncodeToString(sum[:]))
+// delete removes an object, whatever it is.
+func (a *Archive) delete(ctx context.Context, key string) error {
+	_, err := a.s3.DeleteObject(ctx, &s3.DeleteObjectInput{
+		Bucket: &a.opts.Bucket, Key: &key, ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
+	})
+	return s3Fault(ctx, "deleting "+key, err)
 }
 
 // readBack reads an object whole and returns its SHA-256. For a video it checks

@@ -16,7 +16,7 @@ func (a *Archive) Presign(ctx context.Context, key, filename string, ttl time.Du
 		Bucket: &a.opts.Bucket, Key: &key, ResponseContentDisposition: optional(contentDisposition(filename)),
 		RequestPayer: a.payer(), ExpectedBucketOwner: a.owner(),
 	}
-	req, err := s3.NewPresignClient(a.s3.client, s3.WithPresignExpires(ttl)).PresignGetObject(ctx, in)
+	req, err := a.links.PresignGetObject(ctx, in, s3.WithPresignExpires(ttl))
 	if err != nil {
 		return "", fmt.Errorf("signing a link to %s: %w", key, err)
 	}
@@ -27,7 +27,7 @@ func (a *Archive) Presign(ctx context.Context, key, filename string, ttl time.Du
 // as well, so that a link for a GET answers a HEAD with 403.
 func (a *Archive) PresignHead(ctx context.Context, key string, ttl time.Duration) (string, error) {
 	in := &s3.HeadObjectInput{Bucket: &a.opts.Bucket, Key: &key, RequestPayer: a.payer(), ExpectedBucketOwner: a.owner()}
-	req, err := s3.NewPresignClient(a.s3.client, s3.WithPresignExpires(ttl)).PresignHeadObject(ctx, in)
+	req, err := a.links.PresignHeadObject(ctx, in, s3.WithPresignExpires(ttl))
 	if err != nil {
 		return "", fmt.Errorf("signing a link to %s: %w", key, err)
 	}

@@ -138,7 +138,7 @@ func TestReceiptsOnAServerWithoutConditionalWrites(t *testing.T) {
 		_, _ = fmt.Fprint(w, `<Error><Code>NotImplemented</Code></Error>`)
 		return true
 	})
-	a := newArchive(t, srv, func(o *Options) { o.Client = srv.ClientAt(proxied) })
+	a := untested(newArchive(t, srv, func(o *Options) { o.Client = srv.ClientAt(proxied) }))
 	mustPut(t, a, Receipt{ExportTaskID: "task-1"})
 	if err := a.CloseReceipt(t.Context(), "exp_1", "task-1", ReceiptFailed, ""); err != nil {
 		t.Fatal(err)

@@ -45,7 +45,7 @@ func (s retries) do(ctx context.Context, r request) error {
 	began := time.Now()
 	for n := 1; ; n++ {
 		err := s.next.do(ctx, r)
-		if err == nil || n >= maxAttempts || ctx.Err() != nil || !repeatable(r, err) || time.Since(began) > maxRetryTime {
+		if err == nil || r.once || n >= maxAttempts || ctx.Err() != nil || !repeatable(r, err) || time.Since(began) > maxRetryTime {
 			return err
 		}
 		if !s.backoff.pause(ctx, n, retryAfter(err)) {
@@ -63,7 +63,7 @@ func repeatable(r request, err error) bool {
 		return r.name == "PutObject" || r.name == "UploadPart"
 	}
 	switch status := httpStatus(err); {
-	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests:
+	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status == http.StatusExpectationFailed:
 		return true
 	case status >= http.StatusInternalServerError:
 		return !isUnsupported(err)

@@ -139,8 +139,6 @@ func TestS3Faults(t *testing.T) {
 		"complete 409":         {2*minPartSize + 5, failing("complete", 1, status(409, "ConditionalRequestConflict"))},
 		"complete: no upload":  {2*minPartSize + 5, failing("complete", 1, status(404, "NoSuchUpload"))},
 		"part: no upload":      {2*minPartSize + 5, failing("part", 1, status(404, "NoSuchUpload"))},
-		"no conditions, parts": {2*minPartSize + 5, failing("complete", 1, status(501, "NotImplemented"))},
-		"no conditions, put":   {5000, failing("put", 1, status(501, "NotImplemented"))},
 		"put 503":              {5000, failing("put", 2, status(503, "SlowDown"))},
 		"put answer lost":      {5000, failing("put", 1, lost)},
 		"put corrupted":        {5000, failing("put", 1, corrupt)},

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -31,23 +30,27 @@ type CheckResult struct {
 	Note     string
 }
 
-// errTrusting means that what S3 says of an object proves nothing.
-var errTrusting = errors.New("its checksums prove nothing")
+// selfTestFolder holds what SelfTest and the trial of features write, for seconds.
+const selfTestFolder = "_selftest"
 
-// selfTest is one check of SelfTest, with the objects that it tries things on.
+// selfTest is one run of SelfTest, with the object that it tries things on.
 type selfTest struct {
 	a    *Archive
 	key  string
 	body []byte
+	// featuresErr is why the server's features are not known; listErr what came of
+	// listing the parts of the test upload.
+	features             features
+	featuresErr, listErr error
 }
 
-// SelfTest tries on a small object of its own, below the prefix, everything that
-// the archive needs of S3, and removes it. A check whose precondition failed is
+// SelfTest tries on small objects of its own, below the prefix, everything that
+// the archive needs of S3, and removes them. A check whose precondition failed is
 // left out. It never touches other objects.
 func (a *Archive) SelfTest(ctx context.Context) []CheckResult {
 	body := make([]byte, 4<<10)
 	_, _ = rand.Read(body) // never fails
-	t := &selfTest{a: a, key: a.key("_selftest", rand.Text()), body: body}
+	t := &selfTest{a: a, key: a.key(selfTestFolder, rand.Text()), body: body}
 	results := []CheckResult{{Name: "bucket", Err: a.probeRead(ctx)}}
 	steps := []struct {
 		name     string
@@ -57,26 +60,50 @@ func (a *Archive) SelfTest(ctx context.Context) []CheckResult {
 	}{
 		{"put", false, "", t.put},
 		{"get", false, "", t.get},
-		{"checksum", true, "objects are read again after they were archived", t.checksum},
-		{"wrong checksum refused", true, "objects are read again after they were archived", t.wrongChecksum},
-		{"conditional write", true, "two workers at the same clip are told apart by looking only", t.conditional},
+		{"checksum", true, readAgain, t.checksum},
+		{"wrong checksum refused", true, readAgain, t.feature(func(f features) bool { return f.verifiesPut && !f.echoes }, "S3 accepts a body with a wrong checksum")},
+		{"wrong checksum of a part refused", true, readAgain, t.feature(func(f features) bool { return f.verifiesPart }, "S3 accepts a part with a wrong checksum")},
+		{"conditional write", true, byLooking, t.feature(func(f features) bool { return f.create }, "S3 writes over an object in spite of If-None-Match")},
+		{"conditional completion", true, byLooking, t.feature(func(f features) bool { return f.complete }, "S3 completes an upload over an object in spite of If-None-Match")},
+		{"conditional change", true, "of two workers that change one receipt the later wins", t.feature(func(f features) bool { return f.replace != noMatch }, "S3 changes an object in spite of If-Match, or refuses the right tag")},
+		{"conditional removal", true, "an object that was stored wrong is looked at once more and then removed", t.feature(func(f features) bool { return f.remove }, "S3 removes an object in spite of If-Match, or refuses the right tag")},
 		{"multipart", false, "", t.multipart},
+		{"list parts", true, "a transfer that was interrupted begins anew", func(context.Context) error { return t.listErr }},
 		{"list unfinished uploads", true, "unfinished uploads must be removed by a lifecycle rule", t.listUploads},
 		{"tagging", true, "large objects carry no SHA-256; manifests do", t.tagging},
 		{"delete", false, "", t.remove},
 		{"lifecycle rule", true, "set one that aborts incomplete multipart uploads after 7 days (docs/s3.md)", t.lifecycle},
 	}
 	for _, s := range steps {
-		r := CheckResult{Name: s.name, Err: s.run(ctx)}
-		if r.Optional = s.optional && !errors.Is(r.Err, errTrusting); r.Err != nil && r.Optional == s.optional {
+		r := CheckResult{Name: s.name, Optional: s.optional, Err: s.run(ctx)}
+		if r.Err != nil {
 			r.Note = s.note
 		}
 		results = append(results, r)
-		if s.name == "put" && r.Err != nil {
-			break // nothing below can work, and there is nothing to remove
+		if s.name == "put" {
+			if r.Err != nil {
+				break // nothing below can work, and there is nothing to remove
+			}
+			t.features, t.featuresErr = a.features(ctx)
 		}
 	}
 	return results
+}
+
+// The notes of what several features are for.
+const (
+	readAgain = "objects are read again after they were archived"
+	byLooking = "two workers at the same clip are told apart by looking only"
+)
+
+// feature is the check of a feature that has been tried.
+func (t *selfTest) feature(there func(features) bool, lack string) func(context.Context) error {
+	return func(context.Context) error {
+		if t.featuresErr == nil && !there(t.features) {
+			return fault.New(fault.Retry, lack, nil)
+		}
+		return t.featuresErr
+	}
 }
 
 // input is the test object as receipts are written.
@@ -85,8 +112,7 @@ func (t *selfTest) input() *s3.PutObjectInput {
 }
 
 func (t *selfTest) put(ctx context.Context) error {
-	in := t.input()
-	_, err := t.a.put(ctx, in, t.body, crc32.ChecksumIEEE(t.body))
+	_, err := t.a.put(ctx, t.input(), t.body, t.a.sumOf(t.body, crc32.ChecksumIEEE(t.body)))
 	return s3Fault(ctx, "writing a test object", err)
 }
 
@@ -107,33 +133,7 @@ func (t *selfTest) checksum(ctx context.Context) error {
 		return err
 	}
 	if !st.hasCRC || st.crc != crc32.ChecksumIEEE(t.body) {
-		return fault.New(fault.Retry, "S3 does not tell an object's CRC32", nil)
-	}
-	return nil
-}
-
-func (t *selfTest) wrongChecksum(ctx context.Context) error {
-	in := t.input()
-	wrong := ^crc32.ChecksumIEEE(t.body)
-	if _, err := t.a.put(ctx, in, t.body, wrong); err == nil {
-		if st, _, err := t.a.head(ctx, t.key); err == nil && st.hasCRC && st.crc == wrong {
-			return fault.New(fault.Terminal, "S3 keeps a checksum that it was sent without looking at it", errTrusting).
-				WithHint("use the checksum mode md5: objects are then read again after they were archived")
-		}
-		return fault.New(fault.Retry, "S3 accepted a body with a wrong checksum", nil)
-	} else if s := httpStatus(err); s < 400 || s >= 500 {
-		return s3Fault(ctx, "writing with a wrong checksum", err)
-	}
-	return nil
-}
-
-func (t *selfTest) conditional(ctx context.Context) error {
-	in := t.input()
-	in.IfNoneMatch = aws.String("*")
-	if _, err := t.a.put(ctx, in, t.body, crc32.ChecksumIEEE(t.body)); err == nil {
-		return fault.New(fault.Retry, "S3 wrote over an object in spite of If-None-Match", nil)
-	} else if !isTaken(err) {
-		return s3Fault(ctx, "a conditional write", err)
+		return fault.New(fault.Retry, "S3 does not show an object's CRC32", nil)
 	}
 	return nil
 }
@@ -151,7 +151,7 @@ func (t *selfTest) multipart(ctx context.Context) error {
 	var parts []sentPart
 	for n, b := range bodies {
 		crc := crc32.ChecksumIEEE(b)
-		etag, err := a.uploadPart(ctx, key, upload, n, b, crc, nil)
+		etag, err := a.uploadPart(ctx, key, upload, n, b, a.sumOf(b, crc), nil)
 		if err != nil {
 			return err
 		}
@@ -160,16 +160,13 @@ func (t *selfTest) multipart(ctx context.Context) error {
 		v.crc = crc32.Update(v.crc, crc32.IEEETable, b)
 	}
 	listed, err := a.listParts(ctx, key, upload)
-	if err != nil {
-		return err
-	}
-	if len(listed) != len(parts) {
-		return fault.New(fault.Retry, fmt.Sprintf("S3 lists %d parts of %d", len(listed), len(parts)), nil)
+	if t.listErr = err; err == nil && len(listed) != len(parts) {
+		t.listErr = fault.New(fault.Retry, fmt.Sprintf("S3 lists %d parts of %d", len(listed), len(parts)), nil)
 	}
 	if _, err := a.completeUpload(ctx, key, upload, parts, v); err != nil {
 		return s3Fault(ctx, "completing a test upload", err)
 	}
-	defer func() { _ = t.delete(ctx, key) }()
+	defer func() { _ = a.delete(ctx, key) }()
 	size, _, err := a.readBack(ctx, key, io.Discard)
 	if err == nil && size != v.size {
 		err = fault.New(fault.Retry, fmt.Sprintf("S3 holds %d bytes of %d", size, v.size), nil)
@@ -197,20 +194,13 @@ func (t *selfTest) tagging(ctx context.Context) error {
 }
 
 func (t *selfTest) remove(ctx context.Context) error {
-	if err := t.delete(ctx, t.key); err != nil {
+	if err := t.a.delete(ctx, t.key); err != nil {
 		return err
 	}
 	if _, exists, err := t.a.head(ctx, t.key); err != nil || exists {
 		return s3Fault(ctx, "looking at a deleted object", err)
 	}
 	return nil
-}
-
-func (t *selfTest) delete(ctx context.Context, key string) error {
-	_, err := t.a.s3.DeleteObject(ctx, &s3.DeleteObjectInput{
-		Bucket: &t.a.opts.Bucket, Key: &key, ExpectedBucketOwner: t.a.owner(), RequestPayer: t.a.payer(),
-	})
-	return s3Fault(ctx, "deleting "+key, err)
 }
 
 // lifecycle looks for an enabled rule that aborts incomplete uploads of our prefix.

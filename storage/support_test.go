@@ -114,7 +114,17 @@ func newArchive(t testing.TB, srv *s3test.Server, change ...func(*Options)) *Arc
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.tested.known.Store(&allFeatures)
 	a.backoff = backoff{first: time.Millisecond, max: 20 * time.Millisecond}
+	return a
+}
+
+// allFeatures are those of a server that lacks nothing.
+var allFeatures = features{create: true, complete: true, replace: quotedMatch, remove: true, verifiesPut: true, verifiesPart: true}
+
+// untested is an Archive that has yet to find out what its server can do.
+func untested(a *Archive) *Archive {
+	a.tested.known.Store(nil)
 	return a
 }
 

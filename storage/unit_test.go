@@ -324,7 +324,7 @@ func TestImageFormat(t *testing.T) {
 func TestMultipartOrder(t *testing.T) {
 	// parts are named in order, whatever the order they ended in
 	a := &Archive{opts: Options{Bucket: "b", Checksum: ChecksumCRC32}}
-	in := a.completeInput("k", "u", []sentPart{{"e1", 1}, {"e2", 2}}, verdict{size: 9, crc: 7}, true)
+	in := a.completeInput("k", "u", []sentPart{{"e1", 1}, {"e2", 2}}, verdict{size: 9, crc: 7}, allFeatures)
 	if *in.MpuObjectSize != 9 || *in.IfNoneMatch != "*" || *in.ChecksumCRC32 != encodeCRC(7) ||
 		*in.MultipartUpload.Parts[1].PartNumber != 2 || *in.MultipartUpload.Parts[1].ETag != "e2" {
 		t.Errorf("%+v", in)

@@ -98,7 +98,7 @@ func (u *upload) put(ctx context.Context, n int, b []byte, crc uint32) (p sentPa
 	p.crc = crc
 	if l, ok := u.listed[n]; ok && l.hasCRC && l.is(int64(len(b)), crc, 0) {
 		p.etag = l.etag
-	} else if p.etag, err = u.m.a.uploadPart(ctx, u.m.job.Key, u.id, n, b, crc, u.pace); err != nil {
+	} else if p.etag, err = u.m.a.uploadPart(ctx, u.m.job.Key, u.id, n, b, u.m.a.sumOf(b, crc), u.pace); err != nil {
 		return p, err
 	}
 	u.mu.Lock()
@@ -118,7 +118,7 @@ func (u *upload) complete(ctx context.Context, v verdict) (Result, error) {
 		}
 		parts[n] = p
 	}
-	etag, err := m.a.completeUpload(ctx, m.job.Key, u.id, parts, v)
+	w, err := m.a.completeUpload(ctx, m.job.Key, u.id, parts, v)
 	switch {
 	case err == nil:
 	case errors.Is(err, errKeyTaken), errors.Is(err, errUploadGone):
@@ -130,7 +130,7 @@ func (u *upload) complete(ctx context.Context, v verdict) (Result, error) {
 		}
 		return Result{}, err
 	}
-	obj, err := m.confirm(ctx, m.job.Key, v, written{etag: etag})
+	obj, err := m.confirm(ctx, m.job.Key, v, w)
 	if err == nil {
 		m.a.tagHash(ctx, m.job.Key, v.sha256)
 	}
