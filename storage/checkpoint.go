@@ -26,6 +26,7 @@ const (
 // its bytes have to pass the proof again.
 type record struct {
 	Version   int          `json:"v"`
+	Key       string       `json:"key,omitempty"` // of the upload; none means the one of the record
 	Upload    string       `json:"upload"`
 	Size      int64        `json:"size"`
 	Part      int64        `json:"part"`

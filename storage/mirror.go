@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,13 +22,14 @@ const maxRestarts = 3
 type Job struct {
 	// Export is the id of the export that the file belongs to.
 	Export string
-	// Key is where the file shall stand. An Image's key has no ending: the one
-	// of the format that it turns out to have is added.
+	// Key is where the file shall be. A Video's ends in .mp4, which becomes .mov if
+	// it turns out to be a QuickTime file. An Image's key has no ending: the one of
+	// its format is added.
 	Key  string
 	Link string
 	Kind Kind
-	// Filename is what a download is called, in any script; empty for none. An
-	// Image's gets its ending as the key does.
+	// Filename is what a download is called, in any script; empty for none. It
+	// ends as Key does.
 	Filename string
 	// Metadata is kept with the object, as far as S3 takes it.
 	Metadata map[string]string
@@ -63,7 +65,7 @@ func (a *Archive) Mirror(ctx context.Context, job Job) (Result, error) {
 		ctx, cancel = context.WithDeadlineCause(ctx, job.Deadline, errors.New("the deadline has passed"))
 		defer cancel()
 	}
-	m := &mirror{a: a, job: job, log: a.log.With("key", job.Key)}
+	m := &mirror{a: a, job: job, key: job.Key, filename: job.Filename, format: mp4, log: a.log.With("key", job.Key)}
 	var err error
 	if m.features, err = a.features(ctx); err != nil {
 		return Result{}, m.outcome(ctx, err)
@@ -80,10 +82,16 @@ func (a *Archive) Mirror(ctx context.Context, job Job) (Result, error) {
 
 // mirror is one call of Mirror.
 type mirror struct {
-	a          *Archive
-	job        Job
-	log        *slog.Logger
-	features   features
+	a        *Archive
+	job      Job
+	log      *slog.Logger
+	features features
+	// What the file turns out to be, and where it goes therefore; known once its
+	// first bytes are.
+	format        format
+	key, filename string
+	identified    bool
+
 	sequential bool // the source turned out to ignore ranges, or to change between any two
 	changed    bool // it has changed under this call
 	// untagged is the SHA-256 of what was read and did not fit its tag, see tagMismatch.
@@ -118,14 +126,34 @@ func (m *mirror) addStored(n, total int64) {
 	}
 }
 
-func (m *mirror) attributes(contentType, filename, sha string) attributes {
+// identify notes the format of the file, which its key and name end in.
+func (m *mirror) identify(f format) {
+	m.identified, m.format = true, f
+	named := func(name string) string {
+		if name == "" {
+			return ""
+		}
+		return strings.TrimSuffix(name, mp4.ending) + f.ending
+	}
+	m.key, m.filename = named(m.job.Key), named(m.job.Filename)
+}
+
+// keys are where the file may be already.
+func (m *mirror) keys() []string {
+	if m.identified || !strings.HasSuffix(m.job.Key, mp4.ending) {
+		return []string{m.key}
+	}
+	return []string{m.job.Key, strings.TrimSuffix(m.job.Key, mp4.ending) + quickTime.ending}
+}
+
+func (m *mirror) attributes(sha string) attributes {
 	own := map[string]string{metaExport: m.job.Export}
 	if sha != "" {
 		own[metaSHA256] = sha
 	}
 	return attributes{
-		contentType: contentType,
-		disposition: contentDisposition(filename),
+		contentType: m.format.contentType,
+		disposition: contentDisposition(m.filename),
 		metadata:    metadata(own, m.job.Metadata),
 	}
 }
@@ -164,11 +192,11 @@ func (m *mirror) attempt(ctx context.Context) (Result, error) {
 			return obj, err
 		}
 		m.log.InfoContext(ctx, "transfer starts anew", "reason", err)
-		a.abortUpload(ctx, m.job.Key, rec.Upload)
+		a.abortUpload(ctx, m.key, rec.Upload)
 		a.dropRecord(ctx, m.job.Key)
 		m.stored, m.resumed = 0, 0
 	}
-	body, err := a.opts.Source.Open(ctx, m.job.Link, link.Range{From: 0, To: -1})
+	opened, err := a.opts.Source.Open(ctx, m.job.Link, link.Range{From: 0, To: -1})
 	if err != nil {
 		// a dead link does not matter where the clip stands already
 		if obj, found, lerr := m.look(ctx, rec); found {
@@ -176,7 +204,9 @@ func (m *mirror) attempt(ctx context.Context) (Result, error) {
 		}
 		return Result{}, err
 	}
-	defer func() { _ = body.Close() }()
+	defer func() { _ = opened.Close() }()
+	body := &response{Body: opened}
+	m.identify(videoFormat(body.peek(videoHeadLen)))
 	if size := body.Info.Size; size >= 0 && size <= a.partSize(size) {
 		return m.small(ctx, body)
 	}
@@ -189,14 +219,19 @@ func (m *mirror) attempt(ctx context.Context) (Result, error) {
 	return m.ranges(ctx, body)
 }
 
-// look adopts what stands under the key; false when nothing does.
+// look reuses what is under the key already; false when nothing is.
 func (m *mirror) look(ctx context.Context, rec *record) (Result, bool, error) {
-	st, exists, err := m.a.head(ctx, m.job.Key)
-	if err != nil || !exists {
-		return Result{}, false, err
+	for _, key := range m.keys() {
+		st, exists, err := m.a.head(ctx, key)
+		if err != nil {
+			return Result{}, false, err
+		}
+		if exists {
+			obj, err := m.reuseObject(ctx, key, st, rec)
+			return obj, true, err
+		}
 	}
-	obj, err := m.reuseObject(ctx, m.job.Key, st, rec)
-	return obj, true, err
+	return Result{}, false, nil
 }
 
 // outcome is the fault that a failed attempt means to the caller.
@@ -247,7 +282,7 @@ func (m *mirror) proof(info link.Info) *proof {
 }
 
 // small carries a file that one buffer holds.
-func (m *mirror) small(ctx context.Context, body *link.Body) (Result, error) {
+func (m *mirror) small(ctx context.Context, body *response) (Result, error) {
 	share := m.a.buffers.join(1)
 	defer share.leave()
 	buf, err := share.acquire(ctx)
@@ -273,19 +308,16 @@ func (m *mirror) putWhole(ctx context.Context, b []byte, info link.Info) (Result
 	if err != nil {
 		return Result{}, err
 	}
-	key, filename := m.job.Key, m.job.Filename
-	if f, ok := imageFormat(b); m.job.Kind == Image && ok {
-		key += f.ending
-		if filename != "" {
-			filename += f.ending
-		}
+	if m.job.Kind == Image {
+		f, _ := imageFormat(b) // or it would not be proven
+		m.identify(f)
 	}
-	w, err := m.a.putSmall(ctx, key, b, v, m.attributes(v.contentType, filename, v.sha256))
+	w, err := m.a.putSmall(ctx, m.key, b, v, m.attributes(v.sha256))
 	if err != nil {
 		return Result{}, err
 	}
 	m.addStored(v.size, v.size)
-	return m.confirm(ctx, key, v, w)
+	return m.confirm(ctx, m.key, v, w)
 }
 
 // image archives a thumbnail: small, never resumed, and named by what it is.
@@ -302,7 +334,7 @@ func (m *mirror) image(ctx context.Context) (Result, error) {
 		return Result{}, s3Fault(ctx, "waiting for memory", err)
 	}
 	defer share.release(buf)
-	src := partSource{m: m, info: body.Info, first: body}
+	src := partSource{m: m, info: body.Info, first: &response{Body: body}}
 	if size := body.Info.Size; size > int64(len(buf)) {
 		return Result{}, contentFault(fmt.Sprintf("the image has %d bytes, more than %d", size, len(buf)), nil)
 	} else if size >= 0 {

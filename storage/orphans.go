@@ -70,6 +70,10 @@ func (a *Archive) isOrphan(ctx context.Context, u types.MultipartUpload, before 
 	if !strings.HasPrefix(key, a.uploadPrefix()) || u.Initiated == nil || !u.Initiated.Before(before) {
 		return false
 	}
+	name, isMOV := strings.CutSuffix(key, quickTime.ending)
+	if isMOV { // see Job.Key
+		key = name + mp4.ending
+	}
 	rec := a.loadRecord(ctx, key)
 	return rec == nil || rec.Upload != aws.ToString(u.UploadId) || rec.Saved.Before(before)
 }

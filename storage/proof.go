@@ -176,10 +176,7 @@ func (p *proof) finishKind(v *verdict) error {
 	if err != nil {
 		return contentFault("the file is not a whole video", err)
 	}
-	v.contentType = "video/mp4"
-	if p.boxes.Brand() == "qt  " {
-		v.contentType = "video/quicktime"
-	}
+	v.contentType = formatOf(p.boxes).contentType
 	if provable {
 		v.proofs = append(v.proofs, ProofContainer)
 	} else {

@@ -19,7 +19,7 @@ var errNotResumable = errors.New("the transfer cannot be resumed")
 type rangedTransfer struct {
 	upload
 	info  link.Info
-	first *link.Body // an open response that begins at part from, or nil
+	first *response // an open response that begins at part from, or nil
 	track *tracker
 
 	// What an earlier process has left; nothing of a transfer that begins.
@@ -30,14 +30,14 @@ type rangedTransfer struct {
 }
 
 // ranges begins a rangedTransfer.
-func (m *mirror) ranges(ctx context.Context, body *link.Body) (Result, error) {
+func (m *mirror) ranges(ctx context.Context, body *response) (Result, error) {
 	size := body.Info.Size
 	proof := m.proof(body.Info)
 	saved, err := proof.save()
 	if err != nil {
 		return Result{}, err
 	}
-	id, err := m.a.createUpload(ctx, m.job.Key, m.attributes("video/mp4", m.job.Filename, ""))
+	id, err := m.a.createUpload(ctx, m.key, m.attributes(""))
 	if err != nil {
 		return Result{}, err
 	}
@@ -45,7 +45,7 @@ func (m *mirror) ranges(ctx context.Context, body *link.Body) (Result, error) {
 		m: m, id: id, layout: layout{size: size, part: m.a.partSize(size)}, proof: proof, sent: map[int]sentPart{},
 	}}
 	return t.carry(ctx, record{
-		Version: recordVersion, Upload: id, Size: size, Part: t.layout.part,
+		Version: recordVersion, Key: m.key, Upload: id, Size: size, Part: t.layout.part,
 		Validator: body.Info.Validator(), Checksum: m.a.opts.Checksum, Proof: saved, Started: m.a.now().UTC(),
 	})
 }
@@ -63,10 +63,10 @@ func (t *rangedTransfer) carry(ctx context.Context, rec record) (Result, error) 
 	case err == nil:
 		m.a.dropRecord(ctx, m.job.Key)
 	case t.resumed && isStale(err):
-		m.a.abortUpload(ctx, m.job.Key, t.id)
+		m.a.abortUpload(ctx, m.key, t.id)
 		err = fmt.Errorf("%w: %w", errUploadGone, err)
 	case errors.Is(err, ErrContent), errors.Is(err, errNoRanges):
-		m.a.abortUpload(ctx, m.job.Key, t.id)
+		m.a.abortUpload(ctx, m.key, t.id)
 		m.a.dropRecord(context.WithoutCancel(ctx), m.job.Key)
 	}
 	return obj, err
@@ -111,7 +111,7 @@ func (t *rangedTransfer) dispatch(ctx context.Context, g *errgroup.Group) error 
 
 // part reads, puts, proves and records one part. first is an open response that
 // begins with it, or nil.
-func (t *rangedTransfer) part(ctx context.Context, n int, buf []byte, first *link.Body, at turn) error {
+func (t *rangedTransfer) part(ctx context.Context, n int, buf []byte, first *response, at turn) error {
 	offset, length := t.layout.span(n)
 	b := buf[:length]
 	source := partSource{m: t.m, info: t.info, first: first, slower: t.pace.slower}

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,8 @@ import (
 // resume goes on with a transfer that an earlier process has begun. It returns
 // errNotResumable, having changed nothing, when that makes no sense.
 func (m *mirror) resume(ctx context.Context, rec *record) (Result, error) {
-	listed, err := m.a.listParts(ctx, m.job.Key, rec.Upload)
+	m.key = cmp.Or(rec.Key, m.key)
+	listed, err := m.a.listParts(ctx, m.key, rec.Upload)
 	if errors.Is(err, errUploadGone) {
 		return Result{}, fmt.Errorf("%w: S3 no longer knows its upload", errNotResumable)
 	}
@@ -37,7 +39,7 @@ func (m *mirror) resume(ctx context.Context, rec *record) (Result, error) {
 		return Result{}, err
 	}
 	if t.first != nil {
-		defer func(b *link.Body) { _ = b.Close() }(t.first)
+		defer func(r *response) { _ = r.Close() }(t.first)
 	}
 	m.log.InfoContext(ctx, "transfer resumed", "parts", rec.Parts, "of", t.layout.count(), "lost", len(t.refill))
 	return t.carry(ctx, *rec)
@@ -76,6 +78,6 @@ func (t *rangedTransfer) reopen(ctx context.Context, rec *record) error {
 		_ = body.Close()
 		return fmt.Errorf("%w: %w", errNotResumable, err)
 	}
-	t.first = body
+	t.first = &response{Body: body}
 	return nil
 }

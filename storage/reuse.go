@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/clipferry/clipferry/internal/fault"
@@ -14,7 +15,7 @@ import (
 func (m *mirror) reuseObject(ctx context.Context, key string, st stat, rec *record) (Result, error) {
 	v := verdict{size: st.size, crc: st.crc, sha256: st.sha256, contentType: st.contentType}
 	switch {
-	case st.export == "":
+	case st.export != m.job.Export:
 		return m.compare(ctx, key, st)
 	case v.sha256 != "" && st.hasCRC:
 	case v.sha256 != "":
@@ -92,9 +93,10 @@ func (w proofWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// compare settles whether an object without our mark is the clip: the link is
-// read once more, and only the same bytes will do. Servers that forget metadata
-// lead here, and whoever writes into our folders.
+// compare settles whether an object that is not marked as this export's is the
+// clip: the link is read once more, and only the same bytes will do. Servers that
+// forget metadata lead here, whoever writes into our folders, and a second export
+// of one export task.
 func (m *mirror) compare(ctx context.Context, key string, st stat) (Result, error) {
 	v, err := m.proveStored(ctx, key, st)
 	if err != nil {
@@ -115,8 +117,11 @@ func (m *mirror) compare(ctx context.Context, key string, st stat) (Result, erro
 		return Result{}, err
 	}
 	if want.sha256 != v.sha256 {
-		return Result{}, fault.New(fault.Terminal, "another object than the clip stands under "+key, nil).
-			WithHint("move it away, then retry the export")
+		f := fault.New(fault.Terminal, "another object than the clip is under "+key, nil)
+		if st.export != "" {
+			f.Message = fmt.Sprintf("the object under %s belongs to export %s and is another file", key, st.export)
+		}
+		return Result{}, f.WithHint("move it away, then retry the export")
 	}
 	want.proofs = append(want.proofs, ProofReadBack)
 	return m.found(ctx, key, st, want), nil

@@ -25,11 +25,42 @@ const (
 	readProgress    = 64 << 10
 )
 
+// response is an open response of a link, whose first bytes can be looked at.
+type response struct {
+	*link.Body
+	head []byte
+	err  error // what came after the head
+}
+
+// peek returns up to n first bytes of what is still to be read.
+func (r *response) peek(n int) []byte {
+	r.head = make([]byte, n)
+	got, err := io.ReadFull(r.Body, r.head)
+	if isCleanEnd(err) {
+		err = io.EOF
+	}
+	r.head, r.err = r.head[:got], err
+	return r.head
+}
+
+// Read implements io.Reader.
+func (r *response) Read(b []byte) (int, error) {
+	if len(r.head) > 0 {
+		n := copy(b, r.head)
+		r.head = r.head[n:]
+		return n, nil
+	}
+	if r.err != nil {
+		return 0, r.err
+	}
+	return r.Body.Read(b)
+}
+
 // partSource reads parts of one version of a file.
 type partSource struct {
 	m     *mirror
 	info  link.Info
-	first *link.Body // an answer that is open already, nil once it was used
+	first *response // one that is open already, nil once it was used
 	// slower hears of every time that the source asked for less; may be nil.
 	slower func()
 }
@@ -79,13 +110,14 @@ func (s *partSource) readOnce(ctx context.Context, offset int64, b []byte) (int,
 		if s.ranged() {
 			rg = link.Range{From: offset, To: offset + int64(len(b)) - 1, IfRange: s.info.Validator()}
 		}
-		var err error
-		if body, err = s.m.a.opts.Source.Open(ctx, s.m.job.Link, rg); err != nil {
+		opened, err := s.m.a.opts.Source.Open(ctx, s.m.job.Link, rg)
+		if err != nil {
 			return 0, err
 		}
+		body = &response{Body: opened}
 	}
 	defer func() { _ = body.Close() }()
-	if err := s.same(body, offset); err != nil {
+	if err := s.same(body.Body, offset); err != nil {
 		return 0, err
 	}
 	n, err := io.ReadFull(body, b)

@@ -4,8 +4,6 @@ import (
 	"context"
 
 	"golang.org/x/sync/errgroup"
-
-	"github.com/clipferry/clipferry/internal/link"
 )
 
 // streamTransfer carries a file that comes in one piece only. It can't be resumed:
@@ -18,7 +16,7 @@ type streamTransfer struct {
 
 // stream carries a file whose parts can't be asked for one by one. One that turns
 // out to fit into a single part is put whole.
-func (m *mirror) stream(ctx context.Context, body *link.Body) (Result, error) {
+func (m *mirror) stream(ctx context.Context, body *response) (Result, error) {
 	share := m.a.buffers.join(m.a.opts.PartsPerFile)
 	defer share.leave()
 	buf, err := share.acquire(ctx)
@@ -35,7 +33,7 @@ func (m *mirror) stream(ctx context.Context, body *link.Body) (Result, error) {
 		}
 		return m.putWhole(ctx, buf[:n], body.Info)
 	}
-	id, err := m.a.createUpload(ctx, m.job.Key, m.attributes("video/mp4", m.job.Filename, ""))
+	id, err := m.a.createUpload(ctx, m.key, m.attributes(""))
 	if err != nil {
 		share.release(buf)
 		return Result{}, err
@@ -46,7 +44,7 @@ func (m *mirror) stream(ctx context.Context, body *link.Body) (Result, error) {
 	}}
 	obj, err := t.carry(ctx)
 	if err != nil {
-		m.a.abortUpload(ctx, m.job.Key, t.id)
+		m.a.abortUpload(ctx, m.key, t.id)
 		return Result{}, err
 	}
 	m.a.dropRecord(ctx, m.job.Key)

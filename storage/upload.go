@@ -50,7 +50,7 @@ func (u *upload) run(ctx context.Context, dispatch func(context.Context, *errgro
 	}
 	if err := g.Wait(); err != nil {
 		if ctx.Err() != nil {
-			return verdict{}, s3Fault(ctx, "archiving "+u.m.job.Key, err)
+			return verdict{}, s3Fault(ctx, "archiving "+u.m.key, err)
 		}
 		return verdict{}, err
 	}
@@ -98,7 +98,7 @@ func (u *upload) put(ctx context.Context, n int, b []byte, crc uint32) (p sentPa
 	p.crc = crc
 	if l, ok := u.listed[n]; ok && l.hasCRC && l.is(int64(len(b)), crc, 0) {
 		p.etag = l.etag
-	} else if p.etag, err = u.m.a.uploadPart(ctx, u.m.job.Key, u.id, n, b, u.m.a.sumOf(b, crc), u.pace); err != nil {
+	} else if p.etag, err = u.m.a.uploadPart(ctx, u.m.key, u.id, n, b, u.m.a.sumOf(b, crc), u.pace); err != nil {
 		return p, err
 	}
 	u.mu.Lock()
@@ -118,7 +118,7 @@ func (u *upload) complete(ctx context.Context, v verdict) (Result, error) {
 		}
 		parts[n] = p
 	}
-	w, err := m.a.completeUpload(ctx, m.job.Key, u.id, parts, v)
+	w, err := m.a.completeUpload(ctx, m.key, u.id, parts, v)
 	switch {
 	case err == nil:
 	case errors.Is(err, errKeyTaken), errors.Is(err, errUploadGone):
@@ -130,9 +130,9 @@ func (u *upload) complete(ctx context.Context, v verdict) (Result, error) {
 		}
 		return Result{}, err
 	}
-	obj, err := m.confirm(ctx, m.job.Key, v, w)
+	obj, err := m.confirm(ctx, m.key, v, w)
 	if err == nil {
-		m.a.tagHash(ctx, m.job.Key, v.sha256)
+		m.a.tagHash(ctx, m.key, v.sha256)
 	}
 	return obj, err
 }
@@ -141,7 +141,7 @@ func (u *upload) complete(ctx context.Context, v verdict) (Result, error) {
 // not succeed, or did not seem to. A missing upload never means success by itself.
 func (u *upload) lost(ctx context.Context, v verdict, cause error) (Result, error) {
 	m := u.m
-	st, exists, err := m.a.head(ctx, m.job.Key)
+	st, exists, err := m.a.head(ctx, m.key)
 	if err != nil {
 		return Result{}, err
 	}
@@ -149,10 +149,10 @@ func (u *upload) lost(ctx context.Context, v verdict, cause error) (Result, erro
 		return Result{}, cause
 	}
 	if errors.Is(cause, errKeyTaken) {
-		m.a.abortUpload(ctx, m.job.Key, u.id)
+		m.a.abortUpload(ctx, m.key, u.id)
 	}
 	if st.size == v.size && st.hasCRC && st.crc == v.crc {
-		return m.confirm(ctx, m.job.Key, v, written{found: true})
+		return m.confirm(ctx, m.key, v, written{found: true})
 	}
-	return m.reuseObject(ctx, m.job.Key, st, nil)
+	return m.reuseObject(ctx, m.key, st, nil)
 }

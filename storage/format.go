@@ -1,6 +1,10 @@
 package storage
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/clipferry/clipferry/storage/internal/isobmff"
+)
 
 // imageHeadLen is how many first bytes tell an image's format.
 const imageHeadLen = 16
@@ -8,6 +12,30 @@ const imageHeadLen = 16
 type format struct {
 	contentType string
 	ending      string // with its dot
+}
+
+// The formats of videos. A key ends as the format says.
+var (
+	mp4       = format{"video/mp4", ".mp4"}
+	quickTime = format{"video/quicktime", ".mov"}
+)
+
+// videoHeadLen is how many first bytes tell a video's format.
+const videoHeadLen = 16
+
+// videoFormat tells a video by its first bytes.
+func videoFormat(head []byte) format {
+	w := isobmff.New(-1)
+	_, _ = w.Write(head) // what is no video is refused when all of it is read
+	return formatOf(w)
+}
+
+// formatOf tells a video by what has been walked over.
+func formatOf(w *isobmff.Walker) format {
+	if w.Brand() == "qt  " {
+		return quickTime
+	}
+	return mp4
 }
 
 // imageSignatures are the first bytes of the formats that thumbnails come in; a
