@@ -124,11 +124,12 @@ func TestVerify(t *testing.T) {
 	if out, _ := b.clipferry(cli.Done, "verify", "good"); out != "good ok: 1 files, 8 B\n" {
 		t.Errorf("verify good: %s", out)
 	}
-	if out, _ := b.clipferry(cli.Done, "verify", "--all"); !strings.Contains(out, "good ok") || !strings.Contains(out, "changed ok") || strings.Contains(out, "open") {
-		t.Errorf("verify --all: %s", out)
+	out, msg := b.clipferry(cli.Done, "verify", "--all")
+	if !strings.Contains(out, "good ok") || !strings.Contains(out, "changed ok") || strings.Contains(out, "open") || !strings.HasPrefix(msg, "2 archived exports are good, 0 are not; 1 are open,") {
+		t.Errorf("verify --all: %s%s", out, msg)
 	}
 	b.put(changed, []byte("the 0ther clip"))
-	out, _ := b.clipferry(cli.Failed, "verify", "--all")
+	out, _ = b.clipferry(cli.Failed, "verify", "--all")
 	if !strings.Contains(out, "good ok") || !strings.Contains(out, "changed BAD "+changed+": its bytes have changed") {
 		t.Errorf("verify --all after a change: %s", out)
 	}
@@ -143,6 +144,15 @@ func TestVerify(t *testing.T) {
 	}
 	b.clipferry(cli.Usage, "verify")
 	b.clipferry(cli.Usage, "verify", "--all", "good")
+}
+
+// An archive in which there is nothing to verify is not one that is good.
+func TestVerifyOfNothing(t *testing.T) {
+	b := newBench(t)
+	b.accepted(t.Context(), "open")
+	if out, msg := b.clipferry(cli.Failed, "verify", "--all"); out != "" || !strings.HasPrefix(msg, "0 archived exports are good, 0 are not; 1 are open,") {
+		t.Errorf("%s%s", out, msg)
+	}
 }
 
 // webhookSecret is the one of the specification's example.

@@ -17,7 +17,8 @@ func verifyCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "verify [--json] [--all | ID…]", Short: "read archived files from S3 again and prove them against their manifests",
 		Long: `Works from the receipts and manifests in S3 alone, whatever Redis still knows.
-Every file is read in full. It fails if one is missing or has changed.`,
+Every file is read in full. It fails if one is missing or has changed, and with
+--all if there is nothing to verify.`,
 		RunE: func(cmd *cobra.Command, ids []string) error { return v.run(cmd.Context(), c, ids) },
 	}
 	cmd.Flags().BoolVar(&v.all, "all", false, "verify everything that was ever archived")
@@ -75,6 +76,7 @@ func (c *console) archive(ctx context.Context) (*storage.Archive, func(), error)
 
 func (v *verify) everything(ctx context.Context, c *console, archive *storage.Archive) error {
 	var failed error
+	good, bad, open := 0, 0, 0
 	for receipt, err := range archive.Receipts(ctx) {
 		switch {
 		case ctx.Err() != nil:
@@ -82,9 +84,20 @@ func (v *verify) everything(ctx context.Context, c *console, archive *storage.Ar
 		case err != nil:
 			failed = errReported
 			_ = c.msg.Printf("%s\n", err)
+		case receipt.Closed == nil:
+			open++
 		case receipt.State == storage.ReceiptDone:
-			failed = either(v.one(ctx, c, archive, receipt), failed)
+			if err := v.one(ctx, c, archive, receipt); err != nil {
+				failed = err
+				bad++
+				continue
+			}
+			good++
 		}
+	}
+	_ = c.msg.Printf("%d archived exports are good, %d are not; %d are open, so that there is nothing to verify yet\n", good, bad, open)
+	if good+bad == 0 { // an archive that can't be found is no good archive
+		failed = errReported
 	}
 	return failed
 }
