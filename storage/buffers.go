@@ -69,9 +69,7 @@ func (p *bufferPool) drop() {
 	if p.files > 0 {
 		return
 	}
-	for _, b := range p.free {
-		discard(b)
-	}
+	p.free = nil
 }
 
 // setWidth changes how many buffers the file may hold from now on.
@@ -140,5 +138,5 @@ func (p *bufferPool) take() []byte {
 		p.free = p.free[:n-1]
 		return b
 	}
-	return allocate(p.size)
+	return make([]byte, p.size)
 }

@@ -93,12 +93,15 @@ func httpStatus(err error) int {
 	return 0
 }
 
+// longestRetryAfter bounds what S3 may ask us to wait.
+const longestRetryAfter = time.Hour
+
 func retryAfter(err error) time.Duration {
 	var re *awshttp.ResponseError
 	if !errors.As(err, &re) || re.Response == nil {
 		return 0
 	}
-	return retry.After(re.Response.Header, time.Now(), time.Hour)
+	return retry.After(re.Response.Header, time.Now(), longestRetryAfter)
 }
 
 // isMissing says that the key, bucket or upload asked for is not there.
