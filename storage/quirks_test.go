@@ -2,11 +2,13 @@ package storage
 
 import (
 	"cmp"
+	"context"
 	"crypto/md5"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -109,7 +111,7 @@ func (s *quirkyS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		delete(s.objects, key)
 		w.WriteHeader(http.StatusNoContent)
 	case kind == "create":
-		id := strconv.Itoa(len(s.uploads) + 1)
+		id := strconv.Itoa(s.requests[kind])
 		s.uploads[id] = &quirkyUpload{key: key, header: r.Header.Clone(), parts: map[int]*quirkyObject{}}
 		_, _ = fmt.Fprintf(w, "<InitiateMultipartUploadResult><UploadId>%s</UploadId></InitiateMultipartUploadResult>", id)
 	case kind == "tag":
@@ -249,7 +251,47 @@ func (s *quirkyS3) complete(w http.ResponseWriter, r *http.Request, u *quirkyUpl
 	sum := md5.Sum(whole.body)
 	whole.etag = fmt.Sprintf(`"%x-%d"`, sum, len(in.Part))
 	s.objects[u.key] = whole
+	delete(s.uploads, r.URL.Query().Get("uploadId"))
 	_, _ = fmt.Fprintf(w, "<CompleteMultipartUploadResult><ETag>%s</ETag></CompleteMultipartUploadResult>", whole.etag)
+}
+
+// On a server that lists no parts an interrupted transfer begins anew.
+func TestNoListParts(t *testing.T) {
+	for _, status := range []int{http.StatusMethodNotAllowed, http.StatusNotFound, http.StatusNotImplemented} {
+		a, s := quirky(t, quirks{noListParts: status})
+		store := newMemory()
+		a.opts.Checkpoints = store
+		ctx, cancel := context.WithCancel(t.Context())
+		store.saved = func(r *record) {
+			if r.Parts >= 2 {
+				cancel()
+			}
+		}
+		clip := clipOf(4*minPartSize, 92)
+		job := Job{Export: "e", Key: "exports/p/t/clip.mp4", Link: serveFile(t, clip)}
+		if _, err := a.Mirror(ctx, job); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		store.saved = nil
+		obj, err := a.Mirror(t.Context(), job)
+		if err != nil || obj.SHA256 != sum(clip) || obj.Resumed != 0 {
+			t.Errorf("%d: %+v, %v", status, obj, err)
+		}
+		if len(s.uploads) != 0 {
+			t.Errorf("%d: %d uploads are left", status, len(s.uploads))
+		}
+		said := ""
+		for _, r := range a.SelfTest(t.Context()) {
+			if r.Err != nil && r.Name == "list parts" && r.Optional {
+				said = r.Note
+			} else if r.Err != nil && !r.Optional {
+				t.Errorf("%d: %s: %v", status, r.Name, r.Err)
+			}
+		}
+		if !strings.Contains(said, "begins anew") {
+			t.Errorf("%d: the self-test says %q", status, said)
+		}
+	}
 }
 
 // Each server is found out, and what it can't do is not relied upon; the clips are

@@ -17,6 +17,9 @@ func (m *mirror) resume(ctx context.Context, rec *record) (Result, error) {
 	if errors.Is(err, errUploadGone) {
 		return Result{}, fmt.Errorf("%w: S3 no longer knows its upload", errNotResumable)
 	}
+	if lacksListParts(err) {
+		return Result{}, fmt.Errorf("%w: this server does not list the parts of its upload", errNotResumable)
+	}
 	if err != nil {
 		return Result{}, err
 	}

@@ -117,6 +117,17 @@ func isMissing(err error) bool {
 // forgotten. Which one, only a look at the key tells.
 func isUploadGone(err error) bool { return errorCode(err) == "NoSuchUpload" }
 
+// lacksListParts says that a server answered ListParts as one that does not know it.
+func lacksListParts(err error) bool {
+	switch httpStatus(err) {
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return true
+	case http.StatusNotFound:
+		return errorCode(err) != "NoSuchBucket"
+	}
+	return false
+}
+
 // isTaken says that a conditional write found the key taken.
 func isTaken(err error) bool {
 	return httpStatus(err) == http.StatusPreconditionFailed || errorCode(err) == "PreconditionFailed"
