@@ -2,8 +2,10 @@ package storage
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -26,8 +28,9 @@ var s3Hints = map[string]string{
 	"RequestTimeTooSkewed":  "set this machine's clock",
 	"PermanentRedirect":     "set AWS_REGION to the bucket's region",
 	"TemporaryRedirect":     "set AWS_REGION to the bucket's region; a bucket that is new there may take a while",
+	"MalformedXML":          "a server that refuses checksums needs CLIPFERRY_S3_CHECKSUM=md5",
 	"NotImplemented":        "this server lacks something that the S3 options ask for (encryption, storage class, lock, tags, ACL)",
-	"InvalidRequest":        "check the S3 options; a server that refuses checksums needs the checksum mode md5",
+	"InvalidRequest":        "check the S3 options; a server that refuses checksums needs CLIPFERRY_S3_CHECKSUM=md5",
 }
 
 // ErrUnavailable marks the failure of an S3 server that does not answer, or
@@ -72,8 +75,19 @@ func s3Fault(ctx context.Context, doing string, err error) error {
 		f.Message = fmt.Sprintf("%s failed in S3 with %s", doing, code)
 		f.Hint = s3Hints[code]
 	}
+	if isUnknownHost(err) {
+		f.Hint = "check AWS_ENDPOINT_URL_S3; a server that has the bucket in the path needs CLIPFERRY_S3_PATH_STYLE=true"
+	}
 	f.RetryAfter = retryAfter(err)
 	return f
+}
+
+// isUnknownHost says that nobody knows the server's name, or that its certificate
+// is for another one: so it is with bucket.server where there is only server/bucket.
+func isUnknownHost(err error) bool {
+	var dns *net.DNSError
+	var certificate x509.HostnameError
+	return errors.As(err, &dns) && dns.IsNotFound || errors.As(err, &certificate)
 }
 
 func errorCode(err error) string {
