@@ -18,7 +18,7 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 )
 
-// unknownETag stands for that of an object whose server tells none.
+// unknownETag is that of an object whose server gives none.
 const unknownETag = "*"
 
 // maxDocument bounds a receipt or manifest that is read, in bytes.

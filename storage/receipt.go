@@ -35,7 +35,7 @@ const receiptReaders = 8
 
 // Receipt says that the provider has accepted an export, and so charged it. It
 // is what an export is recovered from when Redis is lost, and it is never
-// deleted: a closed one still tells that its id was paid for.
+// deleted: a closed one still says that its id was paid for.
 type Receipt struct {
 	ID           string          `json:"id"`
 	ExportTaskID string          `json:"export_task_id"`
@@ -49,7 +49,7 @@ type Receipt struct {
 	State        ReceiptState    `json:"state"`
 	Manifest     string          `json:"manifest,omitempty"` // its key
 	// What its producer asked for besides: where it waits if it has to be
-	// submitted again, whom to tell of its end (as notify.Envelope writes it,
+	// submitted again, whom to notify of its end (as notify.Envelope writes it,
 	// without a secret that could be read), and the trace that it belongs to.
 	Priority string            `json:"priority,omitempty"`
 	Notify   json.RawMessage   `json:"notify,omitempty"`

@@ -26,6 +26,8 @@ const (
 	Size           = "size"     // bytes of one object
 	Bytes          = "bytes"    // bytes of several
 	Count          = "count"
+	Parts          = "parts" // of an object in S3
+	Kept           = "kept"  // of them, those that an earlier try has left
 )
 
 // Where in the machinery it happened.
