@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
@@ -21,17 +20,16 @@ import (
 // program would be.
 func (s *services) startWorker(life context.Context, env []string, redisURL string) error {
 	s.apiKey = "dev-" + rand.Text()
-	cfg, err := config.Load([]string{
-		"CLIPFERRY_REDIS_URL=" + redisURL, "CLIPFERRY_API_BASE_URL=" + s.provider, "CLIPFERRY_API_KEY=dev-key",
-		"CLIPFERRY_API_REQUESTS_PER_MINUTE=" + strconv.Itoa(demoLimits.RequestsPerMinute),
-		"CLIPFERRY_API_MAX_ACTIVE_EXPORTS=" + strconv.Itoa(demoLimits.MaxActive),
-		"CLIPFERRY_S3_BUCKET=" + bucket, "CLIPFERRY_S3_PATH_STYLE=true", "CLIPFERRY_LINK_ALLOWED_CIDRS=127.0.0.0/8",
+	s.env = append(
+		providerEnv(s.provider, demoLimits), "CLIPFERRY_API_KEY=dev-key",
+		"CLIPFERRY_REDIS_URL="+redisURL, "CLIPFERRY_S3_BUCKET="+bucket, "CLIPFERRY_S3_PATH_STYLE=true",
+	)
+	cfg, err := config.Load(append([]string{
 		"CLIPFERRY_HTTP_ADDR=127.0.0.1:0", "CLIPFERRY_HTTP_API_KEYS=dev:" + s.apiKey,
-	}, config.NeedsAPI|config.NeedsS3)
+	}, s.env...), config.NeedsAPI|config.NeedsS3)
 	if err != nil {
 		return err
 	}
-	s.cfg = cfg
 	log := slog.New(slog.DiscardHandler)
 	if cli.Env(env, "CLIPFERRY_DEV_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
