@@ -47,7 +47,7 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 		return err
 	}
 	s.closers = append(s.closers, closeAccounts)
-	watch := telemetry.New(telemetry.Options{Version: version, Logger: log})
+	watch := telemetry.New(telemetry.Options{Version: cli.Version(version), Logger: log})
 	notifier, err := wiring.Notifier(cfg, rdb, ledger, watch.Told, log)
 	if err != nil {
 		return err
@@ -60,7 +60,7 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 		return err
 	}
 	server, err := wiring.Listen(life, cfg, wiring.Front{
-		Redis: rdb, Ledger: ledger, Archive: archive, Accounts: accounts, Telemetry: watch, Logger: log, Version: version,
+		Redis: rdb, Ledger: ledger, Archive: archive, Accounts: accounts, Telemetry: watch, Logger: log, Version: cli.Version(version),
 	})
 	if err != nil {
 		return err

@@ -64,6 +64,15 @@ func TestServe(t *testing.T) {
 	if status, body := b.ask("GET", "http://"+addr+"/metrics", ""); status != http.StatusOK || !strings.Contains(body, "clipferry_build_info") || !strings.Contains(body, `queue="clipferry-submit"`) {
 		t.Errorf("metrics: %d %s", status, body)
 	}
+	// Without a release's linker flag, all say the same version that Go knows.
+	line, _ := b.clipferry(cli.Done, "--version")
+	v := strings.Fields(line)[1]
+	if _, body := b.ask("GET", "http://"+addr+"/metrics", ""); !strings.Contains(body, `version="`+v+`"`) {
+		t.Errorf("clipferry_build_info does not say %s", v)
+	}
+	if _, body := b.ask("GET", "http://"+addr+"/api/openapi.json", ""); !strings.Contains(body, `"version": "`+v+`"`) {
+		t.Errorf("the OpenAPI document does not say %s", v)
+	}
 	if status, body := b.ask("GET", "http://"+addr+"/monitor/", ""); status != http.StatusOK || !strings.Contains(body, "<html") {
 		t.Errorf("monitor: %d %s", status, body)
 	}
