@@ -101,7 +101,7 @@ func (a *Archive) PutManifest(ctx context.Context, m Manifest) (string, error) {
 		case exists:
 			return key, nil
 		}
-		if written, err := a.replaceDocument(ctx, key, "", m); written || err != nil {
+		if written, err := a.writeDocument(ctx, key, "", m); written || err != nil {
 			return key, err
 		}
 	}

@@ -54,16 +54,6 @@ func (r *Record) Fail(now time.Time, why Problem) error {
 	return nil
 }
 
-// Refuse ends an export that can't be sent under its id.
-func (r *Record) Refuse(now time.Time, why Problem) error {
-	if err := r.may(EvRefuse); err != nil {
-		return err
-	}
-	r.State, r.UpdatedAt = Failed, now
-	r.Problem.note(now, why)
-	return nil
-}
-
 // Yield gives the id back to the export that was paid for under it and that the
 // ledger has forgotten. It is [ErrStale] for one that was itself sent already.
 func (r *Record) Yield(now time.Time, to *Record) error {

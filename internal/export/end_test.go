@@ -259,7 +259,7 @@ func TestPayAgainIsANewExport(t *testing.T) {
 
 func TestReceipt(t *testing.T) {
 	for s, want := range map[State]string{
-		Queued: "", Submitting: "", Held: "", Rendering: ReceiptOpen, Mirroring: ReceiptOpen, Failed: "",
+		Queued: "", Submitting: "", Held: "", Rendering: ReceiptOpen, Mirroring: ReceiptOpen, Failed: ReceiptFailed,
 		Archived: ReceiptDone, Expired: ReceiptExpired, Canceled: "",
 	} {
 		r := at(t, s)
@@ -270,7 +270,7 @@ func TestReceipt(t *testing.T) {
 		if !due {
 			continue
 		}
-		r.ReceiptPut("task1", r.Receipts, says)
+		r.ReceiptPut(r.ExportTaskID, r.Receipts, says)
 		if _, due := r.ReceiptDue(); due {
 			t.Errorf("%s: due again after it was written", s)
 		}

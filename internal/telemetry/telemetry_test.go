@@ -128,7 +128,7 @@ func TestChangesBecomeCounts(t *testing.T) {
 	}
 	change(func(r *export.Record) { must(r.Intend(now, "a")) })
 	change(func(r *export.Record) {
-		must(r.Lose(now, "a", export.Resubmit, export.Problem{Reason: export.ReasonAnswerLost, Detail: "lost"}))
+		must(r.Lose(now, "a", now, export.Resubmit, export.Problem{Reason: export.ReasonAnswerLost, Detail: "lost"}))
 	})
 	change(func(r *export.Record) { must(r.Intend(now, "b")) })
 	change(func(r *export.Record) { must(r.Accept(now, "task-1", "", "")) })

@@ -98,7 +98,7 @@ func TestSentences(t *testing.T) {
 			func(t *testing.T) *export.Record {
 				r := export.New("exp_a", []byte(`{}`), "d", "p", noon)
 				must(t, r.Intend(noon, "me"))
-				must(t, r.Lose(noon, "me", export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "connection reset"}))
+				must(t, r.Lose(noon, "me", noon, export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "connection reset"}))
 				return r
 			}, export.ReasonAnswerLost,
 			[]string{"its answer was lost (connection reset)", "project \"p\"", "2026-04-07T12:00:00Z", "retry --submitted-as TASK_ID exp_a", "retry exp_a"},
@@ -108,7 +108,7 @@ func TestSentences(t *testing.T) {
 			r := export.New("exp_a", []byte(`{}`), "d", "p", noon)
 			must(t, r.Intend(noon, "me"))
 			must(t, r.Cancel(noon))
-			must(t, r.Lose(noon, "me", export.Resubmit, export.Problem{Reason: export.ReasonAnswerLost}))
+			must(t, r.Lose(noon, "me", noon, export.Resubmit, export.Problem{Reason: export.ReasonAnswerLost}))
 			return r
 		}, export.ReasonAnswerLost, []string{"a paid request was sent at 2026-04-07T12:00:00Z and its answer was lost"}, nil},
 		"expired": {

@@ -151,9 +151,6 @@ func (f Front) checks() []httpapi.Check {
 func (f Front) budgets() map[string]telemetry.Budget {
 	gates := map[string]telemetry.Budget{}
 	for name, account := range f.Accounts {
-		if account.Name != "" && account.Name != name {
-			continue // the default account once more, under its own name
-		}
 		if gate, ok := account.Gate.(*budget.Gate); ok {
 			gates[name] = gate
 		}
@@ -164,7 +161,7 @@ func (f Front) budgets() map[string]telemetry.Budget {
 func (f Front) units() map[string]telemetry.Units {
 	meters := map[string]telemetry.Units{}
 	for name, account := range f.Accounts {
-		if meter, ok := account.Units.(telemetry.Units); ok && account.Name == name {
+		if meter, ok := account.Units.(telemetry.Units); ok {
 			meters[name] = meter
 		}
 	}
