@@ -111,13 +111,15 @@ func foreignResume(t *testing.T, a *Archive, store *memory) {
 // foreignReceipt changes a receipt.
 func foreignReceipt(t *testing.T, a *Archive) {
 	t.Helper()
-	for _, do := range []func() error{
-		func() error { return a.PutReceipt(t.Context(), Receipt{ID: "e", ExportTaskID: "t"}) },
-		func() error { return a.CloseReceipt(t.Context(), "e", "t", ReceiptFailed, "") },
-		func() error { return a.ReopenReceipt(t.Context(), "e", "t") },
-		func() error { return a.CloseReceipt(t.Context(), "e", "t", ReceiptDone, "m") },
+	was, err := a.WriteReceipt(t.Context(), Receipt{ID: "e", Intent: "token", State: ReceiptIntent}, Receipt{})
+	if again, err2 := a.WriteReceipt(t.Context(), Receipt{ID: "e", Intent: "other", State: ReceiptIntent}, Receipt{}); !was || again || err != nil || err2 != nil {
+		t.Errorf("intents: %v, %v, then %v, %v", was, err, again, err2)
+	}
+	for _, r := range []Receipt{
+		{State: ReceiptOpen}, {State: ReceiptFailed}, {State: ReceiptOpen}, {State: ReceiptDone, Manifest: "m"},
 	} {
-		if err := do(); err != nil {
+		r.ID, r.ExportTaskID = "e", "t"
+		if err := a.SyncReceipt(t.Context(), r); err != nil {
 			t.Errorf("receipt: %v", err)
 		}
 	}
