@@ -57,7 +57,7 @@ func TestAHeldExportIsHeldAfterALossOfRedis(t *testing.T) {
 			if first.IntentAt.Sub(rec.IntentAt).Abs() > time.Minute || rec.Doubts != 1 {
 				t.Errorf("%d doubts, sent at %s; it was %s", rec.Doubts, rec.IntentAt, first.IntentAt)
 			}
-			_, err := r.admin.Retry(t.Context(), "a", export.RetryOptions{}) // it is not there
+			_, err := r.admin.Retry(t.Context(), "a", export.RetryOptions{PayAgain: true}) // it is not there
 			must(t, err)
 			r.awaitState("a", export.Archived)
 			r.await("a", "closed", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptDone })

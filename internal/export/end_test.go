@@ -178,7 +178,8 @@ func TestRetry(t *testing.T) {
 		task string
 		err  error
 	}{
-		{"held, not there", in(Held), noon, RetryOptions{}, Queued, "", nil},
+		{"held, not there", in(Held), noon, RetryOptions{PayAgain: true}, Queued, "", nil},
+		{"held, nobody has looked", in(Held), noon, RetryOptions{}, Held, "", ErrPaid},
 		{"held, found", in(Held), noon, RetryOptions{SubmittedAs: "found"}, Rendering, "found", nil},
 		{"rejected", in(Failed), noon, RetryOptions{}, Queued, "", nil},
 		{"a clip failed", failedClip, noon, RetryOptions{}, Mirroring, "task1", nil},

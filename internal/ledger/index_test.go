@@ -55,7 +55,11 @@ func intend(r *export.Record) error { return r.Intend(noon, "w") }
 func fail(r *export.Record) error {
 	return r.Fail(noon, export.Problem{Reason: export.ReasonStepGivenUp})
 }
-func retryExport(r *export.Record) error { return r.Retry(noon, export.RetryOptions{}) }
+
+func retryExport(r *export.Record) error {
+	return r.Retry(noon, export.RetryOptions{PayAgain: true})
+}
+
 func closeReceipt(r *export.Record) error {
 	says, _ := r.ReceiptDue()
 	r.ReceiptWritten(says)

@@ -284,14 +284,11 @@ func (w *world) ask(r *export.Record, what string) error {
 	case "fail": // asynq gave its current step up
 		return r.Fail(noon, export.Problem{Reason: export.ReasonStepGivenUp, Detail: "given up"})
 	case "retry":
-		if r.State == export.Held {
-			w.allowed++ // "it is not there", and that may be wrong
-		}
-		return r.Retry(noon, export.RetryOptions{})
+		return r.Retry(noon, export.RetryOptions{}) // which never pays twice
 	default:
-		before, held := r.ExportTaskID, r.State == export.Held
+		before, doubts := r.ExportTaskID, r.Doubts
 		err := r.Retry(noon, export.RetryOptions{PayAgain: true})
-		if held || before != "" && r.ExportTaskID == "" {
+		if err == nil && before == "" && doubts > 0 || before != "" && r.ExportTaskID == "" {
 			w.allowed++
 		}
 		return err
