@@ -56,6 +56,9 @@ func cleanFilename(name string) string {
 		return r
 	}, strings.ToValidUTF8(truncate(strings.TrimSuffix(name, ending), 4*maxFilename), ""))
 	stem = strings.TrimLeft(truncate(stem, maxFilename-len(ending)), ". ")
+	if strings.Trim(stem, ". ") == "" { // an ending alone is no name
+		return ""
+	}
 	if !isToken(strings.ToLower(ending)) {
 		ending = ""
 	}

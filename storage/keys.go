@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -48,6 +49,22 @@ func ClipName(idx int, title string) string {
 	}
 	return name
 }
+
+// IsFile reports whether the key is that of a clip or a thumbnail in this archive:
+// under its prefix, in the folder of an export, with a name as [ClipName] makes it.
+func (a *Archive) IsFile(key string) bool {
+	rest := key
+	if a.opts.Prefix != "" {
+		var below bool
+		if rest, below = strings.CutPrefix(key, a.opts.Prefix+"/"); !below {
+			return false
+		}
+	}
+	return fileKey.MatchString(rest)
+}
+
+// fileKey is a file's key under the prefix: two ids as safeID makes them, and a name.
+var fileKey = regexp.MustCompile(`^(?:[A-Za-z0-9:~-][A-Za-z0-9._:~-]*/){2}clip-[0-9]{3,}(?:-[\pL\pM\pN-]+)?\.[a-z0-9]{2,5}$`)
 
 // safeID returns id as a path component. An id of harmless characters stays as
 // it is; any other becomes what is harmless of it, a tilde, which no harmless id

@@ -100,7 +100,7 @@ func (w *Worker) cutAt(r *export.Record) time.Time {
 // fileName is the name that a browser proposes: the title as it is, the slug
 // where there is none.
 func fileName(title, slug string) string {
-	if strings.TrimSpace(title) == "" {
+	if strings.Trim(title, ". \t\r\n") == "" {
 		return slug
 	}
 	return title

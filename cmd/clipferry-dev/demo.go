@@ -79,10 +79,12 @@ type services struct {
 	s3       string
 	http     string // the HTTP API's
 	apiKey   string
-	env      []string // what a worker here is configured with, and every other command can be
-	client   *tasks.Client
-	exports  *admin.Service
-	closers  []func()
+	// monitorPassword opens Asynqmon to the user "dev".
+	monitorPassword string
+	env             []string // what a worker here is configured with, and every other command can be
+	client          *tasks.Client
+	exports         *admin.Service
+	closers         []func()
 }
 
 func (s *services) close() {

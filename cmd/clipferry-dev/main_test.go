@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"io"
 	"net/http"
 	"os"
@@ -200,10 +201,11 @@ func TestTheDemoServes(t *testing.T) {
 	}
 	url := served.FindStringSubmatch(p.messages())
 	key := regexp.MustCompile(`Bearer (dev-\w+)`).FindStringSubmatch(p.messages())
-	if url == nil || key == nil {
+	password := regexp.MustCompile(`user dev, password (\w+)`).FindStringSubmatch(p.messages())
+	if url == nil || key == nil || password == nil {
 		t.Fatalf("it names no address and key:\n%s", p.messages())
 	}
-	if status, body := get(t, url[1]+"/monitor/"); status != http.StatusOK || !strings.Contains(body, "<html") {
+	if status, body := get(t, url[1]+"/monitor/", "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("dev:"+password[1]))); status != http.StatusOK || !strings.Contains(body, "<html") {
 		t.Errorf("Asynqmon: %d %s", status, body)
 	}
 	if status, body := get(t, url[1]+"/metrics"); status != http.StatusOK || !strings.Contains(body, `clipferry_exports{state="archived"} 3`) {

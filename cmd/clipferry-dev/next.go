@@ -19,12 +19,12 @@ func (s *services) printNext(w *cli.Printer, keep bool) {
 		return
 	}
 	_ = w.Printf("  %[1]s/_emulator/   the emulated provider: what it does and how to make it misbehave\n"+
-		"  %[2]s/monitor/     Asynqmon: the queues\n"+
+		"  %[2]s/monitor/     Asynqmon: the queues; user dev, password %[4]s\n"+
 		"  %[2]s/metrics      what Prometheus reads\n"+
 		"The HTTP API, which is the provider's own in front of the queue:\n"+
 		"  curl -X POST %[2]s/api/v2/clips/export -H 'Authorization: Bearer %[3]s' \\\n"+
 		"    -H 'x-wayinvideo-api-version: v2' -H 'Content-Type: application/json' -d '{\"project_id\": \"my-project\"}'\n"+
-		"In another shell, with these variables, use clipferry itself:\n\n", s.provider, s.http, s.apiKey)
+		"In another shell, with these variables, use clipferry itself:\n\n", s.provider, s.http, s.apiKey, s.monitorPassword)
 	printEnv(w, append(slices.Clone(s.env), s3Env(s.s3)...))
 	_ = w.Printf("\n")
 	for _, line := range []string{

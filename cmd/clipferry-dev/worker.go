@@ -19,13 +19,14 @@ import (
 // startWorker runs a worker with its HTTP server, configured as the production
 // program would be.
 func (s *services) startWorker(life context.Context, env []string, redisURL string) error {
-	s.apiKey = "dev-" + rand.Text()
+	s.apiKey, s.monitorPassword = "dev-"+rand.Text(), rand.Text()
 	s.env = append(
 		providerEnv(s.provider, demoLimits), "CLIPFERRY_API_KEY=dev-key",
 		"CLIPFERRY_REDIS_URL="+redisURL, "CLIPFERRY_S3_BUCKET="+bucket, "CLIPFERRY_S3_PATH_STYLE=true",
 	)
 	cfg, err := config.Load(append([]string{
 		"CLIPFERRY_HTTP_ADDR=127.0.0.1:0", "CLIPFERRY_HTTP_API_KEYS=dev:" + s.apiKey,
+		"CLIPFERRY_HTTP_SECRET=" + rand.Text() + rand.Text(), "CLIPFERRY_MONITOR_AUTH=dev:" + s.monitorPassword,
 	}, s.env...), config.NeedsAPI|config.NeedsS3)
 	if err != nil {
 		return err

@@ -97,14 +97,14 @@ func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
 		Checks: f.checks(), Version: f.Version,
 		Monitor: httpapi.Monitor{
 			Redis: f.Redis, Username: cfg.MonitorAuth.User, Password: cfg.MonitorAuth.Password.Reveal(),
-			Writable: cfg.MonitorWritable, Loopback: loopback,
+			Writable: cfg.MonitorWritable, Open: cfg.MonitorOpen, Loopback: loopback,
 		},
 	}
 	for _, k := range cfg.HTTPAPIKeys {
 		o.Keys = append(o.Keys, httpapi.Key{Name: k.Name, Secret: k.Secret.Reveal()})
 	}
-	for _, s := range cfg.HTTPLinkSecrets {
-		o.LinkSecrets = append(o.LinkSecrets, s.Reveal())
+	for _, s := range cfg.HTTPSecret {
+		o.Secrets = append(o.Secrets, s.Reveal())
 	}
 	var api *httpapi.API
 	var ready func(context.Context) bool
