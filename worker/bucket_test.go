@@ -78,6 +78,9 @@ func TestABucketThatIsDownIsLeftAloneUntilItAnswers(t *testing.T) {
 	if n := counting.asked.Load() - asked; n > 0 || r.provider.submits() != len(running) {
 		t.Errorf("while S3 is down: %d requests beside probes, %d paid", n, r.provider.submits())
 	}
+	if all, err := r.ledger.Outages(t.Context(), time.Now()); err != nil || len(all) != 1 || all[0].Sentence == "" {
+		t.Errorf("the fleet knows of %+v, %v", all, err)
+	}
 	r.s3.Restart(t)
 	r.patience = 3 * time.Minute // writes are probed once a minute
 	for _, id := range append(running, waiting...) {
@@ -87,6 +90,13 @@ func TestABucketThatIsDownIsLeftAloneUntilItAnswers(t *testing.T) {
 				t.Errorf("clip %d of %s was tried %d times", c.Idx, id, c.Faults)
 			}
 			r.archived(c, r.provider.file(rec.ExportTaskID, c.Idx))
+		}
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if all, err := r.ledger.Outages(t.Context(), time.Now()); err == nil && len(all) == 0 {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("it is over, and the fleet knows of %+v, %v", all, err)
 		}
 	}
 	if r.archive.Health().Open || r.provider.submits() != len(running)+len(waiting) {

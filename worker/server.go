@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -181,12 +182,30 @@ func (w *Worker) handsBack(err error) bool {
 	return errors.Is(err, storage.ErrUnavailable) && w.o.Archive.Health().Open
 }
 
+// outageEvery is how often a worker repeats that S3 fails it.
+const outageEvery = 5 * time.Second
+
 // probeLoop has an S3 that fails this worker asked again, which nobody else does
-// while the worker takes nothing that needs S3.
+// while the worker takes nothing that needs S3, and reports it to the fleet.
 func (w *Worker) probeLoop(ctx context.Context) {
+	host, _ := os.Hostname() // as asynq names its servers
+	name := queue.WorkerName(host, os.Getpid())
+	said := time.Time{}
 	for retry.Wait(ctx, time.Second) == nil {
 		if w.o.Archive.Health().Open {
 			_ = w.o.Archive.Check(ctx) // what came of it is in Health
+		}
+		var err error
+		switch h := w.o.Archive.Health(); {
+		case h.Open && time.Since(said) > outageEvery:
+			said = time.Now()
+			err = w.o.Ledger.ReportOutage(ctx, ledger.Outage{Worker: name, Since: h.Since, Next: h.Next, Sentence: h.Sentence, SaidAt: w.now()})
+		case !h.Open && !said.IsZero():
+			said = time.Time{}
+			err = w.o.Ledger.EndOutage(ctx, name)
+		}
+		if err != nil && ctx.Err() == nil {
+			w.log.Warn("the fleet can't be told how S3 answers this worker", logkey.Error, err)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -40,8 +41,8 @@ func summaries(out status.Snapshot) []string {
 			all = append(all, "  "+spent)
 		}
 	}
-	if out.Bucket.Open {
-		all = append(all, "archive: HALTED: it waits for "+status.BucketHalted(out.Bucket, time.Now()))
+	for _, o := range out.Outages {
+		all = append(all, fmt.Sprintf("archive: worker %s takes nothing that needs S3: %s", o.Worker, o.Sentence))
 	}
 	for _, what := range out.Fleet {
 		all = append(all, "fleet: "+what)

@@ -12,6 +12,8 @@
 //	clipferry:{index}:open        sorted set: exports that still need care
 //	clipferry:{index}:state:<s>   sorted set: exports in that state
 //	clipferry:{transfer:<hash>}:checkpoint  how far one transfer got
+//	clipferry:{fleet}:lease:<name>          who sweeps
+//	clipferry:{fleet}:outages               hash: the workers that S3 fails
 //
 // The indexes follow the records, they are not part of the swap: an export is
 // put into "open" before it needs care and taken out after it stopped needing

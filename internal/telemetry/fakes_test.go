@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/provider"
@@ -81,9 +80,7 @@ func (p *fakeProvider) Read(context.Context, string) (provider.Task, error) {
 // bucketDown is a bucket that is left alone.
 type bucketDown struct{}
 
-func (bucketDown) Status(context.Context) (breaker.Status, error) {
-	return breaker.Status{Open: true}, nil
-}
+func (bucketDown) Health() storage.Health { return storage.Health{Open: true} }
 
 // archive believes every transfer; the first one fails.
 type archive struct {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/admin"
-	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/httpapi"
@@ -172,7 +171,7 @@ func (f Front) units() map[string]telemetry.Units {
 func (f Front) metrics(ready func(context.Context) bool) http.Handler {
 	f.Telemetry.Watch(telemetry.Sources{
 		Ledger: f.Ledger, Queues: queue.New(f.Redis), Budgets: f.budgets(), Units: f.units(),
-		Bucket: breaker.New(f.Redis, breaker.Bucket),
+		Bucket: f.Archive,
 		Redis:  telemetry.ReadRedis(f.Redis), Ready: ready,
 	})
 	return f.Telemetry.Handler()
