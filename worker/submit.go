@@ -278,7 +278,7 @@ func (w *Worker) send(ctx context.Context, r *export.Record, lease *ledger.Lease
 		})
 	}
 	if err == nil && w.now().Sub(renewed) >= leaseTime-postTimeout { // another run would take the answer for lost
-		err = errors.New("Redis answered so slowly that the lease might end before the paid request")
+		err = errors.New("the lease might end before the paid request: Redis answered too slowly")
 	}
 	if err != nil { // an intent that Redis may have taken all the same is taken back
 		w.log.Warn("an export is not sent", logkey.Export, r.ID, logkey.Error, err)
