@@ -78,7 +78,7 @@ func isLoopback(addr net.Addr) bool {
 }
 
 func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
-	look, err := Lookout(cfg, f.Redis)
+	look, err := StatusReader(cfg, f.Redis)
 	if err != nil {
 		return nil, err
 	}
