@@ -2,7 +2,6 @@ package tasks
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"time"
@@ -23,12 +22,8 @@ const claimTime = 30 * time.Second
 
 func claimKey(id string) string { return LedgerKey(id) + ":claim" }
 
-var (
-	//go:embed release.lua
-	releaseSource string
-
-	releaseScript = redis.NewScript(releaseSource)
-)
+// releaseScript deletes KEYS[1] if it still holds ARGV[1].
+var releaseScript = redis.NewScript(`if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`)
 
 // claim reports whether the JobID is free for this body. Enqueues of the same body
 // share a claim.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"strings"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -94,8 +92,7 @@ func startS3(ctx context.Context, dir, bucket string) (endpoint string, stop fun
 	if err != nil {
 		return "", nil, fmt.Errorf("start the embedded S3 server: %w", err)
 	}
-	said := &bytes.Buffer{} // of interest only if it does not come up: it complains at its end, too
-	cmd.Stderr = said
+	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		return "", nil, fmt.Errorf("start the embedded S3 server: %w", err)
 	}
@@ -104,9 +101,7 @@ func startS3(ctx context.Context, dir, bucket string) (endpoint string, stop fun
 		_ = cmd.Wait()
 	}
 	endpoint = "http://" + addr
-	others := []string{"AWS_SESSION_TOKEN=", "AWS_PROFILE=", "AWS_CONFIG_FILE=" + os.DevNull, "AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull}
-	for _, pair := range append(others, s3Env(endpoint)...) {
-		name, value, _ := strings.Cut(pair, "=")
+	for name, value := range s3Environment(endpoint) {
 		if err := os.Setenv(name, value); err != nil {
 			stop()
 			return "", nil, fmt.Errorf("set %s: %w", name, err)
@@ -114,16 +109,16 @@ func startS3(ctx context.Context, dir, bucket string) (endpoint string, stop fun
 	}
 	if err := makeBucket(ctx, bucket); err != nil {
 		stop()
-		return "", nil, fmt.Errorf("%w\n%s", err, said)
+		return "", nil, err
 	}
 	return endpoint, stop, nil
 }
 
-// s3Env is what the AWS SDK needs to use the embedded server.
-func s3Env(endpoint string) []string {
-	return []string{
-		"AWS_ENDPOINT_URL_S3=" + endpoint, "AWS_REGION=us-east-1",
-		"AWS_ACCESS_KEY_ID=" + accessKey, "AWS_SECRET_ACCESS_KEY=" + secretKey,
+func s3Environment(endpoint string) map[string]string {
+	return map[string]string{
+		"AWS_ENDPOINT_URL_S3": endpoint, "AWS_REGION": "us-east-1",
+		"AWS_ACCESS_KEY_ID": accessKey, "AWS_SECRET_ACCESS_KEY": secretKey,
+		"AWS_SESSION_TOKEN": "", "AWS_PROFILE": "", "AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull,
 	}
 }
 

@@ -54,11 +54,11 @@ func (l *list) run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	snapshots, err := conn.snapshots()
+	look, err := conn.lookout()
 	if err != nil {
 		return err
 	}
-	out := snapshots.of(ctx, records)
+	out := look.at(ctx, records)
 	if l.json {
 		return conn.printViews(ctx, c, records, out.WaitingFor)
 	}

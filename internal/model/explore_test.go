@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/clipferry/clipferry/internal/export"
-	"github.com/clipferry/clipferry/storage"
 )
 
 // edges returns everything that may happen next.
@@ -136,7 +135,7 @@ func (w *world) flush() {
 		accounts = &w.unnamed
 	}
 	for _, task := range w.charges {
-		if w.receipt.ExportTaskID != task {
+		if w.receipt.task != task {
 			*accounts++
 		}
 	}
@@ -195,11 +194,11 @@ func (w *world) resting(swept bool) string {
 	switch {
 	case r == nil && len(w.charges) == 0:
 		return "" // a lost Redis before anything was paid for: the producer's to repeat
-	case r == nil && w.receipt.State == storage.ReceiptDone && w.manifest != w.receipt.ExportTaskID:
+	case r == nil && w.receipt.says == export.ReceiptDone && w.manifest != w.receipt.task:
 		return "the receipt says done and there is no manifest"
-	case r == nil && w.receipt.ExportTaskID != "" && w.receipt.State != storage.ReceiptOpen:
+	case r == nil && w.receipt.task != "" && w.receipt.says != export.ReceiptOpen:
 		return "" // it was over, and is known to be
-	case r == nil && w.receipt.ExportTaskID == "" && len(w.charges) <= w.lost+w.allowed+w.unnamed:
+	case r == nil && w.receipt.task == "" && len(w.charges) <= w.lost+w.allowed+w.unnamed:
 		return "" // paid for in the very moment: its answer reached nobody
 	case r == nil:
 		return "paid for, and Redis knows nothing"
@@ -208,26 +207,20 @@ func (w *world) resting(swept bool) string {
 	case r.Read != export.ReadNone:
 		return "at rest, and still to be read"
 	}
-	says, due := r.ReceiptDue()
+	says, _ := r.ReceiptDue()
 	if !swept {
 		return ""
 	}
-	if r.ExportTaskID == "" && due {
-		return "its receipt does not say that it came to nothing"
-	}
-	is := func(says string) bool {
-		return w.receipt.ExportTaskID == r.ExportTaskID && string(w.receipt.State) == says
-	}
-	if r.ExportTaskID == "" || is(says) {
+	if r.ExportTaskID == "" || w.receipt.is(r.ExportTaskID, says) {
 		return ""
 	}
-	if w.harmed && (r.State == export.Archived || is(export.ReceiptOpen)) {
+	if w.harmed && (r.State == export.Archived || w.receipt.is(r.ExportTaskID, export.ReceiptOpen)) {
 		// A write that was under way when its worker died, or when Redis was
 		// lost, has the last word. To call too much open costs a look; to call
 		// something closed that is paid for and not archived would lose it.
 		return ""
 	}
-	return fmt.Sprintf("%s as %s, and its receipt says %q of %s", r.State, r.ExportTaskID, w.receipt.State, w.receipt.ExportTaskID)
+	return fmt.Sprintf("%s as %s, and its receipt says %q of %s", r.State, r.ExportTaskID, w.receipt.says, w.receipt.task)
 }
 
 // fair returns what happens next when nothing fails any more: who is at work
@@ -255,7 +248,7 @@ func (w *world) fair(swept bool) (edge, bool) {
 		c.procs[0] = proc{at: begin(s), on: s}
 		return edge{name: "sweep", to: c}, true
 	}
-	if w.rec == nil && w.receipt.State == storage.ReceiptOpen {
+	if w.rec == nil && w.receipt.says == export.ReceiptOpen {
 		c := w.clone()
 		s := step{kind: "recover"}
 		c.procs[0] = proc{at: begin(s), on: s}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/admin"
+	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/httpapi"
@@ -78,7 +79,7 @@ func isLoopback(addr net.Addr) bool {
 }
 
 func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
-	look, err := StatusReader(cfg, f.Redis)
+	look, err := Lookout(cfg, f.Redis)
 	if err != nil {
 		return nil, err
 	}
@@ -96,14 +97,14 @@ func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
 		Checks: f.checks(), Version: f.Version,
 		Monitor: httpapi.Monitor{
 			Redis: f.Redis, Username: cfg.MonitorAuth.User, Password: cfg.MonitorAuth.Password.Reveal(),
-			Writable: cfg.MonitorWritable, Open: cfg.MonitorOpen, Loopback: loopback,
+			Writable: cfg.MonitorWritable, Loopback: loopback,
 		},
 	}
 	for _, k := range cfg.HTTPAPIKeys {
 		o.Keys = append(o.Keys, httpapi.Key{Name: k.Name, Secret: k.Secret.Reveal()})
 	}
-	for _, s := range cfg.HTTPSecret {
-		o.Secrets = append(o.Secrets, s.Reveal())
+	for _, s := range cfg.HTTPLinkSecrets {
+		o.LinkSecrets = append(o.LinkSecrets, s.Reveal())
 	}
 	var api *httpapi.API
 	var ready func(context.Context) bool
@@ -150,6 +151,9 @@ func (f Front) checks() []httpapi.Check {
 func (f Front) budgets() map[string]telemetry.Budget {
 	gates := map[string]telemetry.Budget{}
 	for name, account := range f.Accounts {
+		if account.Name != "" && account.Name != name {
+			continue // the default account once more, under its own name
+		}
 		if gate, ok := account.Gate.(*budget.Gate); ok {
 			gates[name] = gate
 		}
@@ -160,7 +164,7 @@ func (f Front) budgets() map[string]telemetry.Budget {
 func (f Front) units() map[string]telemetry.Units {
 	meters := map[string]telemetry.Units{}
 	for name, account := range f.Accounts {
-		if meter, ok := account.Units.(telemetry.Units); ok {
+		if meter, ok := account.Units.(telemetry.Units); ok && account.Name == name {
 			meters[name] = meter
 		}
 	}
@@ -171,7 +175,7 @@ func (f Front) units() map[string]telemetry.Units {
 func (f Front) metrics(ready func(context.Context) bool) http.Handler {
 	f.Telemetry.Watch(telemetry.Sources{
 		Ledger: f.Ledger, Queues: queue.New(f.Redis), Budgets: f.budgets(), Units: f.units(),
-		Bucket: f.Archive,
+		Bucket: breaker.New(f.Redis, breaker.Bucket),
 		Redis:  telemetry.ReadRedis(f.Redis), Ready: ready,
 	})
 	return f.Telemetry.Handler()
