@@ -62,17 +62,18 @@ type Config struct {
 	ShutdownTimeout time.Duration `envconfig:"CLIPFERRY_SHUTDOWN_TIMEOUT" default:"28s" desc:"how long a stopping worker waits for what is under way; keep it under the platform's grace period"`
 	LedgerRetention time.Duration `envconfig:"CLIPFERRY_LEDGER_RETENTION" default:"720h" desc:"how long a finished export, and so its job id, is remembered"`
 
-	HTTPAddr        string        `envconfig:"CLIPFERRY_HTTP_ADDR" default:"127.0.0.1:8080" desc:"where the operations server and the HTTP API listen; empty = off"`
-	HTTPAPIKeys     NamedSecrets  `envconfig:"CLIPFERRY_HTTP_API_KEYS" desc:"the bearer keys of the HTTP API: name:secret,name:secret; several of one name while they are rotated; empty = the API is off"`
-	HTTPPublicURL   string        `envconfig:"CLIPFERRY_HTTP_PUBLIC_URL" desc:"what the links that the HTTP API hands out start with; empty = the host of each request"`
-	HTTPLinkSecrets Secrets       `envconfig:"CLIPFERRY_HTTP_LINK_SECRETS" desc:"what signs those links, the first of several new ones; the same on all servers; empty = derived from the API keys"`
-	HTTPLinkTTL     time.Duration `envconfig:"CLIPFERRY_HTTP_LINK_TTL" default:"15m" desc:"how long an S3 link that one of those is redirected to can be used"`
-	HTTPMaxWaiting  int           `envconfig:"CLIPFERRY_HTTP_MAX_WAITING" default:"0" desc:"the HTTP API answers 429 while so many exports wait; 0 = never"`
+	HTTPAddr       string        `envconfig:"CLIPFERRY_HTTP_ADDR" default:"127.0.0.1:8080" desc:"where the operations server and the HTTP API listen; empty = off"`
+	HTTPAPIKeys    NamedSecrets  `envconfig:"CLIPFERRY_HTTP_API_KEYS" desc:"the bearer keys of the HTTP API: name:secret,name:secret; several of one name while they are rotated; empty = the API is off"`
+	HTTPPublicURL  string        `envconfig:"CLIPFERRY_HTTP_PUBLIC_URL" desc:"what the links that the HTTP API hands out start with; empty = the host of each request"`
+	HTTPSecret     Secrets       `envconfig:"CLIPFERRY_HTTP_SECRET" desc:"what signs those links and the ids that the HTTP API gives, 32 characters or more; several with commas while it is rotated, the first signs; the same on all servers; needed with the HTTP API"`
+	HTTPLinkTTL    time.Duration `envconfig:"CLIPFERRY_HTTP_LINK_TTL" default:"15m" desc:"how long an S3 link that one of those is redirected to can be used"`
+	HTTPMaxWaiting int           `envconfig:"CLIPFERRY_HTTP_MAX_WAITING" default:"0" desc:"the HTTP API answers 429 while so many exports wait; 0 = never"`
 
 	WebhookSecrets      WebhookSecrets `envconfig:"CLIPFERRY_WEBHOOK_SECRETS" desc:"what signs webhooks: whsec_ and base64, several with commas while they are rotated; empty = no webhooks are sent"`
 	WebhookAllowedCIDRs Prefixes       `envconfig:"CLIPFERRY_WEBHOOK_ALLOWED_CIDRS" desc:"private ranges that webhooks may lead to; a listed range frees the port too"`
 
-	MonitorAuth     Credentials `envconfig:"CLIPFERRY_MONITOR_AUTH" desc:"user:password for Asynqmon at /monitor/; without it only a browser on the same machine gets in"`
+	MonitorAuth     Credentials `envconfig:"CLIPFERRY_MONITOR_AUTH" desc:"user:password for Asynqmon at /monitor/; without it, it is off"`
+	MonitorOpen     bool        `envconfig:"CLIPFERRY_MONITOR_OPEN" default:"false" desc:"show Asynqmon without credentials to a browser on the same machine; only where the server listens on a loopback address, without CLIPFERRY_HTTP_API_KEYS and CLIPFERRY_HTTP_PUBLIC_URL"`
 	MonitorWritable bool        `envconfig:"CLIPFERRY_MONITOR_WRITABLE" default:"false" desc:"let Asynqmon change queues and tasks; needs CLIPFERRY_MONITOR_AUTH"`
 
 	LogLevel  slog.Level `envconfig:"CLIPFERRY_LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`

@@ -10,9 +10,8 @@ import (
 	"github.com/clipferry/clipferry/tasks"
 )
 
-// checkSecret says what is wrong with a secret of ours, or "".
-func checkSecret(s string) string {
-	const least = 16
+// checkSecret says what is wrong with a secret of ours, which has a least length, or "".
+func checkSecret(s string, least int) string {
 	switch {
 	case len(s) < least:
 		return fmt.Sprintf("has less than %d characters", least)
@@ -22,7 +21,7 @@ func checkSecret(s string) string {
 	return ""
 }
 
-// Secrets is a comma-separated list of secrets, each of at least 16 characters.
+// Secrets is a comma-separated list of signing secrets, each of at least 32 characters.
 type Secrets []secret.String
 
 // Decode reads the list. Its errors name a secret by its place.
@@ -30,7 +29,7 @@ func (s *Secrets) Decode(value string) error {
 	*s = nil
 	for item := range items(value) {
 		*s = append(*s, secret.String(item))
-		if problem := checkSecret(item); problem != "" {
+		if problem := checkSecret(item, 32); problem != "" {
 			return fmt.Errorf("secret %d %s", len(*s), problem)
 		}
 	}
@@ -69,7 +68,7 @@ func (n *NamedSecrets) Decode(list string) error {
 	for item := range items(list) {
 		name, value, ok := strings.Cut(item, ":")
 		place := len(*n) + 1
-		problem := checkSecret(value)
+		problem := checkSecret(value, 16)
 		switch {
 		case !ok:
 			return fmt.Errorf("item %d is not name:secret", place)

@@ -182,6 +182,12 @@ func (c *Config) validateRest(faults *Faults) {
 		faults.add("CLIPFERRY_HTTP_LINK_TTL", "must be between 1s and 168h")
 	}
 	between(faults, "CLIPFERRY_HTTP_MAX_WAITING", c.HTTPMaxWaiting, 0, 1_000_000_000)
+	if len(c.HTTPAPIKeys) > 0 && len(c.HTTPSecret) == 0 {
+		faults.add("CLIPFERRY_HTTP_SECRET", "required with CLIPFERRY_HTTP_API_KEYS")
+	}
+	if c.MonitorOpen && (len(c.HTTPAPIKeys) > 0 || c.HTTPPublicURL != "") {
+		faults.add("CLIPFERRY_MONITOR_OPEN", "must not be set together with CLIPFERRY_HTTP_API_KEYS or CLIPFERRY_HTTP_PUBLIC_URL; set CLIPFERRY_MONITOR_AUTH")
+	}
 	if c.MonitorWritable && c.MonitorAuth.User == "" {
 		faults.add("CLIPFERRY_MONITOR_WRITABLE", "needs CLIPFERRY_MONITOR_AUTH")
 	}

@@ -18,13 +18,13 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 
-	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/redistest"
 	"github.com/clipferry/clipferry/internal/telemetry"
 	"github.com/clipferry/clipferry/internal/units"
+	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/worker"
 )
 
@@ -36,6 +36,8 @@ type ledger struct{}
 func (ledger) Counts(context.Context) (map[export.State]int64, error) { return nil, nil }
 
 type queues struct{}
+
+func (queues) Health() storage.Health { return storage.Health{} }
 
 func (queues) Depths(context.Context, []string) (map[string]queue.Depth, error) { return nil, nil }
 func (queues) Status(context.Context) (budget.Status, error)                    { return budget.Status{}, nil }
@@ -50,7 +52,7 @@ func families(t *testing.T) []*dto.MetricFamily {
 	rdb := redistest.Start(t).Client()
 	tel := telemetry.New(telemetry.Options{Version: "v0"})
 	tel.Watch(telemetry.Sources{
-		Ledger: ledger{}, Queues: queues{}, Budgets: map[string]telemetry.Budget{"default": queues{}}, Units: map[string]telemetry.Units{"default": queues{}}, Bucket: breaker.New(rdb, breaker.Bucket),
+		Ledger: ledger{}, Queues: queues{}, Budgets: map[string]telemetry.Budget{"default": queues{}}, Units: map[string]telemetry.Units{"default": queues{}}, Bucket: queues{},
 		Redis: telemetry.ReadRedis(rdb), Ready: func(context.Context) bool { return true },
 	})
 	tel.Swept(worker.Swept{Open: []worker.Deadline{{State: export.Mirroring, ExpireAt: time.Now(), ClipsLeft: 1}}})

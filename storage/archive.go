@@ -4,21 +4,23 @@
 //
 // # Keys
 //
-//	<prefix>/<project>/<export task>/clip-000-<slug>.mp4   a clip
+//	<prefix>/<project>/<export task>/clip-000-<slug>.mp4   a clip, or .mov
 //	<prefix>/<project>/<export task>/clip-000-<slug>.jpg   its thumbnail
 //	<prefix>/<project>/<export task>/manifest.json         written last
 //	<prefix>/_receipts/<id>.json                           what was paid for
+//	<prefix>/_probe                                        written to see whether S3 takes writes
+//	<prefix>/_selftest/                                    what is tried on a server, for seconds
 //
 // # A transfer
 //
 // A small file is one PUT. A large one whose source has ranges and a validator
 // is fetched in parts, some at once, each put with UploadPart; any other is one
 // stream cut into parts. The bytes pass a proof in their order (hashes, length,
-// the container), and only what is proven is completed: nothing unproven ever
-// stands under a final key. After each part a small record goes to
+// the container), and only what is proven is completed: nothing unproven is ever
+// under a final key. After each part a small record goes to
 // [Checkpoints], so that another process can go on from what S3 holds.
 //
-// No body leaves without a checksum that S3 verifies. Memory is
+// No body leaves without a checksum for S3 to verify. Memory is
 // [Options.PartsInFlight] times the part size for the whole Archive, whatever
 // the number and the size of the files.
 //
@@ -30,6 +32,9 @@
 // [Archive.Check] probes S3, and requests that it does not let through fail with
 // [ErrUnavailable].
 //
+// Servers differ. What not every one of them does, conditional requests above all,
+// is tried before it is relied upon: features.go.
+//
 // # What it needs
 //
 // The IAM actions s3:PutObject, s3:GetObject, s3:DeleteObject,
@@ -39,7 +44,7 @@
 // s3:GetLifecycleConfiguration for SelfTest.
 //
 // Every failure is a *fault.Fault. Those of S3 are of the class Retry, even a
-// denied access: an operator can mend it while the export waits.
+// denied access: an operator can repair it while the export waits.
 package storage
 
 import (

@@ -30,7 +30,7 @@ func (p *payload) option(o *s3.Options) {
 }
 
 // end returns once nobody reads the body any more. The transport may still be
-// sending when the request is over, answered early or given up, and the memory
+// sending when the request is over, refused early or given up, and the memory
 // is about to hold another file.
 func (p *payload) end() {
 	if p.now != nil {

@@ -223,8 +223,8 @@ func (b *breaker) read(ctx context.Context) error {
 	return nil
 }
 
-// write is a probe that writes. One that was made within probeWriteEvery stands for
-// it; where writes have failed since, it has to have failed as well.
+// write is a probe that writes. The result of one that was made within
+// probeWriteEvery is used again; where writes have failed since, a success is not.
 func (b *breaker) write(ctx context.Context, failing bool) error {
 	b.probing.Lock()
 	defer b.probing.Unlock()

@@ -8,13 +8,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// request is one operation on S3: everything that stands between the archive and
-// the SDK sees it as this.
+// request is one operation on S3: everything between the archive and the SDK sees it
+// as this.
 type request struct {
 	name string // the SDK's, such as "PutObject"
 	// send makes one attempt. It may be called again once it has returned.
 	send func(ctx context.Context) error
-	// pace hears how S3 takes the parts of one file; nil for all other requests.
+	// pace is notified of how S3 takes the parts of one file; nil for all other requests.
 	pace *pacer
 	once bool // it is not repeated
 }

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
 const (
@@ -22,8 +24,8 @@ const (
 
 // record is a transfer under way, as another process needs it to go on: which
 // upload, of which version of the source, and the proof up to a part. Parts
-// before Parts are in S3 and in the proof; what S3 holds beyond is welcome, but
-// its bytes have to pass the proof again.
+// before Parts are in S3 and in the proof; what S3 holds beyond is used, but its
+// bytes have to pass the proof again.
 type record struct {
 	Version   int          `json:"v"`
 	Key       string       `json:"key,omitempty"` // of the upload; none means the one of the record
@@ -157,7 +159,7 @@ func (t *tracker) finish(n int, p donePart, fetched int64) {
 }
 
 // seal records that everything is proven, and returns once that is saved: should
-// the answer to the completion be lost, the record still knows the hash.
+// the response to the completion be lost, the record still knows the hash.
 func (t *tracker) seal(ctx context.Context, v verdict) {
 	t.mu.Lock()
 	t.rec.SHA256, t.rec.Proofs = v.sha256, v.proofs
@@ -206,7 +208,7 @@ func (t *tracker) save(ctx context.Context) {
 		err = t.a.opts.Checkpoints.Save(ctx, t.key, b)
 	}
 	if err != nil {
-		t.a.log.WarnContext(ctx, "transfer checkpoint not saved", "key", t.key, "error", err)
+		t.a.log.WarnContext(ctx, "transfer checkpoint not saved", logkey.Key, t.key, logkey.Error, err)
 	}
 }
 
@@ -220,7 +222,7 @@ func (t *tracker) close() {
 func (a *Archive) loadRecord(ctx context.Context, key string) *record {
 	b, err := a.opts.Checkpoints.Load(ctx, key)
 	if err != nil {
-		a.log.WarnContext(ctx, "transfer checkpoint not loaded, starting anew", "key", key, "error", err)
+		a.log.WarnContext(ctx, "transfer checkpoint not loaded, starting anew", logkey.Key, key, logkey.Error, err)
 		return nil
 	}
 	if b == nil {
@@ -228,7 +230,7 @@ func (a *Archive) loadRecord(ctx context.Context, key string) *record {
 	}
 	rec, err := parseRecord(b)
 	if err != nil {
-		a.log.WarnContext(ctx, "transfer checkpoint not usable, starting anew", "key", key, "error", err)
+		a.log.WarnContext(ctx, "transfer checkpoint not usable, starting anew", logkey.Key, key, logkey.Error, err)
 		return nil
 	}
 	return rec
@@ -236,6 +238,6 @@ func (a *Archive) loadRecord(ctx context.Context, key string) *record {
 
 func (a *Archive) dropRecord(ctx context.Context, key string) {
 	if err := a.opts.Checkpoints.Delete(ctx, key); err != nil {
-		a.log.WarnContext(ctx, "transfer checkpoint not deleted", "key", key, "error", err)
+		a.log.WarnContext(ctx, "transfer checkpoint not deleted", logkey.Key, key, logkey.Error, err)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 )
 
-// written says how an object came to stand under its key: by our own request,
-// with the entity tag that S3 answered, or earlier.
+// written says how an object came to be under its key: by our own request, with
+// the entity tag that S3 returned, or earlier.
 type written struct {
 	etag     string
 	found    bool
@@ -30,7 +30,7 @@ func (s stat) mine(v verdict, w written) bool {
 	return !w.found && (s.etag == "" || s.etag == w.etag)
 }
 
-// confirm asks S3 for what was just written (or found taken) and believes in it
+// confirm asks S3 for what was just written (or found taken) and accepts it
 // only if size and checksum are those of the proof; where S3 keeps no checksum
 // of the whole, the object is read again.
 func (m *mirror) confirm(ctx context.Context, key string, v verdict, w written) (Result, error) {
@@ -83,7 +83,7 @@ func (s stat) is(v verdict) bool {
 }
 
 // reject removes an object that S3 stored otherwise than it was sent, so that a
-// wrong file does not stand under a final key. It is never another worker's: see
+// wrong file does not stay under a final key. It is never another worker's: see
 // mine, and the condition, where the server knows conditions.
 func (m *mirror) reject(ctx context.Context, key string, st stat, v verdict) error {
 	f := fault.New(fault.Retry, fmt.Sprintf("S3 stored %s wrong: %d bytes instead of %d, or other ones", key, st.size, v.size), nil)
@@ -128,8 +128,8 @@ func (m *mirror) object(key string, st stat, v verdict) Result {
 	return obj
 }
 
-// Stat says what stands under a key, as far as S3 knows without reading it;
-// false when nothing does.
+// Stat says what is under a key, as far as S3 knows without reading it; false when
+// nothing is.
 func (a *Archive) Stat(ctx context.Context, key string) (Result, bool, error) {
 	st, exists, err := a.head(ctx, key)
 	if err != nil || !exists {

@@ -54,8 +54,11 @@ func cleanFilename(name string) string {
 			return ' '
 		}
 		return r
-	}, strings.ToValidUTF8(clip(strings.TrimSuffix(name, ending), 4*maxFilename), ""))
-	stem = strings.TrimLeft(clip(stem, maxFilename-len(ending)), ". ")
+	}, strings.ToValidUTF8(truncate(strings.TrimSuffix(name, ending), 4*maxFilename), ""))
+	stem = strings.TrimLeft(truncate(stem, maxFilename-len(ending)), ". ")
+	if strings.Trim(stem, ". ") == "" { // an ending alone is no name
+		return ""
+	}
 	if !isToken(strings.ToLower(ending)) {
 		ending = ""
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 )
 
-// unknownETag stands for that of an object whose server tells none.
+// unknownETag is that of an object whose server gives none.
 const unknownETag = "*"
 
 // maxDocument bounds a receipt or manifest that is read, in bytes.
@@ -34,11 +34,14 @@ func encodeDocument(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// replaceDocument writes v as indented JSON over what was there when it was read:
-// over nothing if etag is empty. It reports false, and changes nothing, if
-// something else is there now. Of a server without conditional writes the last
-// one wins.
-func (a *Archive) replaceDocument(ctx context.Context, key, etag string, v any) (bool, error) {
+// writeDocument writes v as indented JSON over the version that was there when it
+// was read, over nothing if that is empty. It reports false, and changes nothing, if
+// something else is there now.
+//
+// On a server without conditions it looks, writes and reads back. That is weaker: of
+// two that write in the same moment both may believe that theirs is there, unless
+// each reads back after the other has written.
+func (a *Archive) writeDocument(ctx context.Context, key, version string, v any) (bool, error) {
 	b, err := encodeDocument(v)
 	if err != nil {
 		return false, fmt.Errorf("encoding %s: %w", key, err)
@@ -49,17 +52,27 @@ func (a *Archive) replaceDocument(ctx context.Context, key, etag string, v any) 
 	}
 	in := &s3.PutObjectInput{Bucket: &a.opts.Bucket, Key: &key, ContentType: aws.String("application/json"), ACL: a.documentACL()}
 	switch {
-	case etag == "" && f.create:
+	case version == "" && f.create:
 		in.IfNoneMatch = aws.String("*")
-	case etag != "":
-		in.IfMatch = f.replace.ifMatch(etag)
+	case version != "":
+		in.IfMatch = f.replace.ifMatch(version)
+	}
+	conditional := in.IfMatch != nil || in.IfNoneMatch != nil
+	if !conditional {
+		now, exists, err := a.head(ctx, key)
+		if err != nil || exists != (version != "") || exists && cmp.Or(now.etag, unknownETag) != version {
+			return false, err
+		}
 	}
 	_, err = a.put(ctx, in, b, a.sumOf(b, crc32.ChecksumIEEE(b)))
-	conditional := in.IfMatch != nil || in.IfNoneMatch != nil
 	switch {
-	case err == nil:
+	case err == nil && conditional:
 		return true, nil
-	case conditional && (isTaken(err) || isConflict(err) || etag != "" && isMissing(err)):
+	case err == nil:
+		var now json.RawMessage
+		_, err := a.readDocument(ctx, key, &now)
+		return err == nil && bytes.Equal(bytes.TrimSpace(now), bytes.TrimSpace(b)), err
+	case conditional && (isTaken(err) || isConflict(err) || version != "" && isMissing(err)):
 		return false, nil
 	}
 	return false, s3Fault(ctx, "writing "+key, err)

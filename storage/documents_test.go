@@ -136,26 +136,22 @@ func TestReceipts(t *testing.T) {
 			if _, ok, err := a.Receipt(t.Context(), id); ok || err != nil {
 				t.Fatal(id, ok, err)
 			}
-			r := Receipt{ID: id, ExportTaskID: "task-" + id, ProjectID: "p", Request: json.RawMessage(`{"project_id":"p"}`), Submitted: someTime}
-			if err := a.PutReceipt(t.Context(), r); err != nil {
+			r := Receipt{State: ReceiptOpen, ID: id, ExportTaskID: "task-" + id, ProjectID: "p", Request: json.RawMessage(`{"project_id":"p"}`), Submitted: someTime}
+			if err := a.SyncReceipt(t.Context(), r); err != nil {
 				t.Fatal(id, err)
 			}
 		}
-		if err := a.CloseReceipt(t.Context(), "a:b.c-1", "task-a:b.c-1", ReceiptDone, "m.json"); err != nil {
-			t.Fatal(err)
-		}
-		if err := a.CloseReceipt(t.Context(), "unknown", "task", ReceiptDone, ""); err != nil {
-			t.Error(err)
-		}
-		// a late writer does not open it again
-		if err := a.PutReceipt(t.Context(), Receipt{ID: "a:b.c-1", ExportTaskID: "task-a:b.c-1"}); err != nil {
-			t.Fatal(err)
+		for _, state := range []ReceiptState{ReceiptDone, ReceiptOpen} { // a late writer does not open it again
+			r := Receipt{ID: "a:b.c-1", ExportTaskID: "task-a:b.c-1", State: state, Manifest: "m.json"}
+			if err := a.SyncReceipt(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if r, ok, err := a.Receipt(t.Context(), "a:b.c-1"); !ok || err != nil || r.State != ReceiptDone || r.Manifest != "m.json" || r.Closed == nil {
 			t.Errorf("%+v, %v, %v", r, ok, err)
 		}
 		// a second submit of the id keeps the first one's task
-		if err := a.PutReceipt(t.Context(), Receipt{ID: "exp_1", ExportTaskID: "task-2"}); err != nil {
+		if err := a.SyncReceipt(t.Context(), Receipt{ID: "exp_1", ExportTaskID: "task-2", State: ReceiptOpen}); err != nil {
 			t.Fatal(err)
 		}
 		if r, _, err := a.Receipt(t.Context(), "exp_1"); err != nil || r.State != ReceiptOpen || !slices.Equal(r.Earlier, []string{"task-exp_1"}) {
@@ -167,7 +163,7 @@ func TestReceipts(t *testing.T) {
 		}
 		var got []string
 		var bad int
-		for r, err := range a.Receipts(t.Context()) {
+		for r, err := range a.Receipts(t.Context(), time.Time{}) {
 			if err != nil {
 				bad++
 				continue
@@ -179,8 +175,11 @@ func TestReceipts(t *testing.T) {
 		if !slices.Equal(got, ids) || bad != 1 {
 			t.Errorf("%d bad, got %q", bad, got)
 		}
-		for range a.Receipts(t.Context()) {
+		for range a.Receipts(t.Context(), time.Time{}) {
 			break // may be left at any time
+		}
+		for r := range a.Receipts(t.Context(), time.Now().Add(time.Hour)) {
+			t.Errorf("%s was not written since", r.ID)
 		}
 	})
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/clipferry/clipferry/storage/internal/isobmff"
 )
 
-// imageHeadLen is how many first bytes tell an image's format.
+// imageHeadLen is how many first bytes identify an image's format.
 const imageHeadLen = 16
 
 type format struct {
@@ -20,17 +20,17 @@ var (
 	quickTime = format{"video/quicktime", ".mov"}
 )
 
-// videoHeadLen is how many first bytes tell a video's format.
+// videoHeadLen is how many first bytes identify a video's format.
 const videoHeadLen = 16
 
-// videoFormat tells a video by its first bytes.
+// videoFormat identifies a video by its first bytes.
 func videoFormat(head []byte) format {
 	w := isobmff.New(-1)
 	_, _ = w.Write(head) // what is no video is refused when all of it is read
 	return formatOf(w)
 }
 
-// formatOf tells a video by what has been walked over.
+// formatOf identifies a video by what has been walked over.
 func formatOf(w *isobmff.Walker) format {
 	if w.Brand() == "qt  " {
 		return quickTime
@@ -51,7 +51,7 @@ var imageSignatures = []struct {
 	{format{"image/avif", ".avif"}, []byte("\x00\x00\x00\x00ftypavif"), []byte("\x00\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff")},
 }
 
-// imageFormat tells an image by its first bytes.
+// imageFormat identifies an image by its first bytes.
 func imageFormat(head []byte) (format, bool) {
 	for _, s := range imageSignatures {
 		if len(head) < len(s.head) {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -17,7 +18,7 @@ const (
 
 	maxSlugLen = 100 // bytes of a title in a key
 	maxIDLen   = 128 // bytes of an id in a key, before its hash
-	hashLen    = 16  // hex digits that tell apart what the alphabet could not
+	hashLen    = 16  // hex digits that distinguish what the alphabet could not
 )
 
 // Folder is the folder of one export's files, with a slash at its end. Two
@@ -26,7 +27,7 @@ func (a *Archive) Folder(projectID, exportTaskID string) string {
 	return a.key(safeID(projectID), safeID(exportTaskID)) + "/"
 }
 
-// ManifestKey is where the export's manifest stands.
+// ManifestKey is the key of the export's manifest.
 func (a *Archive) ManifestKey(projectID, exportTaskID string) string {
 	return a.Folder(projectID, exportTaskID) + manifestName
 }
@@ -49,6 +50,22 @@ func ClipName(idx int, title string) string {
 	return name
 }
 
+// IsFile reports whether the key is that of a clip or a thumbnail in this archive:
+// under its prefix, in the folder of an export, with a name as [ClipName] makes it.
+func (a *Archive) IsFile(key string) bool {
+	rest := key
+	if a.opts.Prefix != "" {
+		var below bool
+		if rest, below = strings.CutPrefix(key, a.opts.Prefix+"/"); !below {
+			return false
+		}
+	}
+	return fileKey.MatchString(rest)
+}
+
+// fileKey is a file's key under the prefix: two ids as safeID makes them, and a name.
+var fileKey = regexp.MustCompile(`^(?:[A-Za-z0-9:~-][A-Za-z0-9._:~-]*/){2}clip-[0-9]{3,}(?:-[\pL\pM\pN-]+)?\.[a-z0-9]{2,5}$`)
+
 // safeID returns id as a path component. An id of harmless characters stays as
 // it is; any other becomes what is harmless of it, a tilde, which no harmless id
 // has, and a hash of the whole.
@@ -68,7 +85,7 @@ func safeID(id string) string {
 		return id
 	}
 	sum := sha256.Sum256([]byte(id))
-	mapped = strings.Trim(clip(mapped, 64), "._:-")
+	mapped = strings.Trim(truncate(mapped, 64), "._:-")
 	return mapped + "~" + hex.EncodeToString(sum[:])[:hashLen]
 }
 
@@ -77,7 +94,7 @@ func safeID(id string) string {
 // text is none of these.
 func slug(title string) string {
 	// a title of megabytes is cut before it is worked on
-	title = norm.NFKC.String(strings.ToValidUTF8(clip(title, 4*maxSlugLen), " "))
+	title = norm.NFKC.String(strings.ToValidUTF8(truncate(title, 4*maxSlugLen), " "))
 	var b strings.Builder
 	gap := false
 	for _, r := range strings.ToLower(title) {
@@ -92,11 +109,11 @@ func slug(title string) string {
 		}
 		gap = true
 	}
-	return strings.Trim(clip(norm.NFC.String(b.String()), maxSlugLen), "-")
+	return strings.Trim(truncate(norm.NFC.String(b.String()), maxSlugLen), "-")
 }
 
 // clip cuts s to at most n bytes, between runes.
-func clip(s string, n int) string {
+func truncate(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}

@@ -59,6 +59,9 @@ func TestKeysAreSafe(t *testing.T) {
 		project, task := hostile.Draw(t, "project"), hostile.Draw(t, "task")
 		key := a.Folder(project, task) + ClipName(rapid.IntRange(0, 9999).Draw(t, "idx"), hostile.Draw(t, "title")) + ".mp4"
 		checkKey(t, key, 4)
+		if !a.IsFile(key) || a.IsFile(a.receiptKey(task)) || a.IsFile(a.ManifestKey(project, task)) {
+			t.Fatalf("key %q is not taken for a file, or another one is", key)
+		}
 		checkKey(t, a.receiptKey(task), 3)
 		project2, task2 := hostile.Draw(t, "project2"), hostile.Draw(t, "task2")
 		if (project != project2 || task != task2) && a.Folder(project, task) == a.Folder(project2, task2) {
@@ -79,6 +82,26 @@ func checkKey(t *rapid.T, key string, components int) {
 	}
 }
 
+// Only what has the shape of a file of ours is one, whatever else the bucket holds.
+func TestIsFile(t *testing.T) {
+	a := keyArchive()
+	for key, want := range map[string]bool{
+		"exports/p/t/clip-000.mp4": true, "exports/p/t/clip-012-a-title.mov": true, "exports/p~0123/t:1/clip-1000-köln-2.jpg": true,
+		"exports/p/t/clip-.mp4": false, "exports/p/t/clip-000": false, "exports/p/t/clip-000.mp4/x.sql": false,
+		"exports/p/t/manifest.json": false, "exports/_receipts/clip-000.mp4": false, "exports/_receipts/x/clip-000.mp4": false,
+		"exports/p/clip-000.mp4": false, "exports/p/t/u/clip-000.mp4": false, "exports/../t/clip-000.mp4": false,
+		"backups/p/t/clip-000.mp4": false, "p/t/clip-000.mp4": false, "exports/p/t/clip-000-a b.mp4": false, "": false,
+	} {
+		if a.IsFile(key) != want {
+			t.Errorf("%s: not %v", key, want)
+		}
+	}
+	bare := &Archive{}
+	if !bare.IsFile("p/t/clip-000.mp4") || bare.IsFile("exports/p/t/clip-000.mp4") {
+		t.Error("without a prefix")
+	}
+}
+
 func TestContentDisposition(t *testing.T) {
 	for name, want := range map[string]string{
 		"":                   "",
@@ -89,6 +112,8 @@ func TestContentDisposition(t *testing.T) {
 		"../../x.mp4":        `attachment; filename="-..-x.mp4"`,
 		"\u202egpj.exe":      `attachment; filename="gpj.exe"`,
 		"\xff\xfe":           "",
+		"...mp4":             "", // the title ..
+		". .mp4":             "",
 	} {
 		if got := contentDisposition(name); got != want {
 			t.Errorf("%q:\n got %s\nwant %s", name, got, want)

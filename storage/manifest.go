@@ -66,17 +66,17 @@ func (m Manifest) files() []ManifestFile {
 }
 
 // ErrSealed is returned by PutManifest where another manifest of the same export
-// task stands, which names other objects: what stands is what was archived.
-var ErrSealed = errors.New("another manifest of the same task stands")
+// task exists, which names other objects: that one is what was archived.
+var ErrSealed = errors.New("another manifest of the same task exists")
 
 // PutManifest writes the manifest, after asking S3 whether every object that it
-// lists stands there with its size; if one does not, nothing is written. It
-// returns the manifest's key. One that stands is never changed: if it names the
+// lists exists with its size; if one does not, nothing is written. It
+// returns the manifest's key. One that exists is never changed: if it names the
 // same objects all is well, else that is [ErrSealed].
 func (a *Archive) PutManifest(ctx context.Context, m Manifest) (string, error) {
 	m.Schema = ManifestVersion
 	if len(m.Answer) == 0 || len(m.Request) == 0 {
-		return "", fault.New(fault.Retry, "the manifest of "+m.ExportTaskID+" would lack the request or the provider's answer", nil)
+		return "", fault.New(fault.Retry, "the manifest of "+m.ExportTaskID+" would lack the request or the provider's response", nil)
 	}
 	for _, f := range m.files() {
 		st, exists, err := a.head(ctx, f.Key)
@@ -84,24 +84,24 @@ func (a *Archive) PutManifest(ctx context.Context, m Manifest) (string, error) {
 			return "", err
 		}
 		if !exists || st.size != f.Size {
-			return "", fault.New(fault.Retry, fmt.Sprintf("%s does not stand in S3 with its %d bytes", f.Key, f.Size), nil)
+			return "", fault.New(fault.Retry, fmt.Sprintf("%s is not in S3 with its %d bytes", f.Key, f.Size), nil)
 		}
 	}
 	key := a.ManifestKey(m.ProjectID, m.ExportTaskID)
 	// Looking first serves servers without conditional writes.
 	for range maxManifestTries {
-		stands, exists, err := a.ReadManifest(ctx, key)
+		existing, exists, err := a.ReadManifest(ctx, key)
 		switch {
 		case err != nil:
 			return "", err
-		case exists && stands.ExportTaskID != m.ExportTaskID:
-			return "", fault.New(fault.Terminal, fmt.Sprintf("%s is the manifest of task %s, not of %s", key, stands.ExportTaskID, m.ExportTaskID), nil)
-		case exists && !stands.names(m):
+		case exists && existing.ExportTaskID != m.ExportTaskID:
+			return "", fault.New(fault.Terminal, fmt.Sprintf("%s is the manifest of task %s, not of %s", key, existing.ExportTaskID, m.ExportTaskID), nil)
+		case exists && !existing.names(m):
 			return key, fmt.Errorf("%s: %w", key, ErrSealed)
 		case exists:
 			return key, nil
 		}
-		if written, err := a.replaceDocument(ctx, key, "", m); written || err != nil {
+		if written, err := a.writeDocument(ctx, key, "", m); written || err != nil {
 			return key, err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/link"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
 // maxRestarts is how often one Mirror begins again from the first byte: the
@@ -35,7 +36,7 @@ type Job struct {
 	Metadata map[string]string
 	// Deadline is when the transfer has lost its purpose; zero means never.
 	Deadline time.Time
-	// Progress hears how many bytes are in S3, of how many (-1 for unknown). It
+	// Progress is given how many bytes are in S3, of how many (-1 for unknown). It
 	// is called from several goroutines, never at once, and must not block.
 	Progress func(done, total int64)
 }
@@ -53,7 +54,7 @@ type Result struct {
 }
 
 // Mirror carries a file from its link to its key and returns once it is proven
-// to stand there. Run again, even at the same time elsewhere, it finds what is
+// to be there. Run again, even at the same time elsewhere, it finds what is
 // there, or goes on where an earlier run was cut; it never writes over an object.
 //
 // Faults are of the class LinkExpired (run it again with a fresh link, it goes
@@ -65,7 +66,7 @@ func (a *Archive) Mirror(ctx context.Context, job Job) (Result, error) {
 		ctx, cancel = context.WithDeadlineCause(ctx, job.Deadline, errors.New("the deadline has passed"))
 		defer cancel()
 	}
-	m := &mirror{a: a, job: job, key: job.Key, filename: job.Filename, format: mp4, log: a.log.With("key", job.Key)}
+	m := &mirror{a: a, job: job, key: job.Key, filename: job.Filename, format: mp4, log: a.log.With(logkey.Key, job.Key)}
 	var err error
 	if m.features, err = a.features(ctx); err != nil {
 		return Result{}, m.outcome(ctx, err)
@@ -168,7 +169,7 @@ func (m *mirror) video(ctx context.Context) (Result, error) {
 		if !m.startsAnew(ctx, err) || restarts >= maxRestarts || ctx.Err() != nil {
 			return Result{}, m.outcome(ctx, err)
 		}
-		m.log.InfoContext(ctx, "transfer starts anew", "reason", err)
+		m.log.InfoContext(ctx, "transfer starts anew", logkey.Error, err)
 		if !m.a.backoff.wait(ctx, restarts+1, nil) {
 			return Result{}, m.outcome(ctx, err)
 		}
@@ -177,7 +178,7 @@ func (m *mirror) video(ctx context.Context) (Result, error) {
 
 // attempt carries the clip, or finds it. It looks at the key before it reads
 // much; a small file is put under the condition that the key is free, which
-// tells the same with one request less.
+// gives the same with one request less.
 func (m *mirror) attempt(ctx context.Context) (Result, error) {
 	a := m.a
 	rec := a.loadRecord(ctx, m.job.Key)
@@ -191,14 +192,14 @@ func (m *mirror) attempt(ctx context.Context) (Result, error) {
 		if !errors.Is(err, errNotResumable) {
 			return obj, err
 		}
-		m.log.InfoContext(ctx, "transfer starts anew", "reason", err)
+		m.log.InfoContext(ctx, "transfer starts anew", logkey.Error, err)
 		a.abortUpload(ctx, m.key, rec.Upload)
 		a.dropRecord(ctx, m.job.Key)
 		m.stored, m.resumed = 0, 0
 	}
 	opened, err := a.opts.Source.Open(ctx, m.job.Link, link.Range{From: 0, To: -1})
 	if err != nil {
-		// a dead link does not matter where the clip stands already
+		// a dead link does not matter where the clip is archived already
 		if obj, found, lerr := m.look(ctx, rec); found {
 			return obj, lerr
 		}
@@ -240,7 +241,7 @@ func (m *mirror) outcome(ctx context.Context, err error) error {
 	case errors.Is(err, errUploadGone):
 		return fault.New(fault.Retry, "S3 lost the upload of "+m.job.Key, err)
 	case errors.Is(err, errNoRanges):
-		return fault.New(fault.Retry, "the source answers ranges only sometimes", err)
+		return fault.New(fault.Retry, "the source serves ranges only sometimes", err)
 	}
 	var f *fault.Fault
 	if errors.As(err, &f) {
@@ -250,7 +251,7 @@ func (m *mirror) outcome(ctx context.Context, err error) error {
 }
 
 // startsAnew says whether err is one that another run from the first byte may
-// mend, and prepares for it.
+// repair, and prepares for it.
 func (m *mirror) startsAnew(ctx context.Context, err error) bool {
 	var tag tagMismatch
 	switch {
@@ -258,7 +259,7 @@ func (m *mirror) startsAnew(ctx context.Context, err error) bool {
 		m.sequential = true
 	case errors.Is(err, link.ErrChanged):
 		// Servers that take turns may each name another version of one file, and
-		// each of their answers is whole.
+		// each of their responses is whole.
 		m.sequential = m.sequential || m.changed
 		m.changed = true
 	case errors.As(err, &tag):

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
 // errUploadGone means that S3 no longer knows the upload, or will never
@@ -44,7 +45,7 @@ func (a *Archive) createUpload(ctx context.Context, key string, at attributes) (
 }
 
 // uploadPart puts part n (from 0) and returns its ETag. pace, which may be nil,
-// hears how S3 takes it.
+// is notified of how S3 takes it.
 func (a *Archive) uploadPart(ctx context.Context, key, upload string, n int, body []byte, sum bodySum, pace *pacer) (string, error) {
 	in := &s3.UploadPartInput{
 		Bucket: &a.opts.Bucket, Key: &key, UploadId: &upload, PartNumber: aws.Int32(int32(n + 1)),
@@ -164,7 +165,7 @@ func (a *Archive) nameParts(ctx context.Context, key, upload string, parts []sen
 	return named, err
 }
 
-// errKeyTaken means that an object stands under the key already.
+// errKeyTaken means that an object is under the key already.
 var errKeyTaken = errors.New("the key is taken")
 
 func (a *Archive) completeInput(key, upload string, parts []sentPart, v verdict, f features) *s3.CompleteMultipartUploadInput {
@@ -197,7 +198,7 @@ func (a *Archive) abortUpload(ctx context.Context, key, upload string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()
 	if err := a.tryAbort(ctx, key, upload); err != nil {
-		a.log.WarnContext(ctx, "multipart upload not aborted", "key", key, "error", err)
+		a.log.WarnContext(ctx, "multipart upload not aborted", logkey.Key, key, logkey.Error, err)
 	}
 }
 

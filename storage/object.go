@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
 // Names of our own object metadata, and of the tag that carries the SHA-256 of
@@ -75,7 +76,7 @@ func (a *Archive) get(ctx context.Context, key string) (*s3.GetObjectOutput, err
 	})
 }
 
-// length is the size of an object whose HEAD did not tell it: something between
+// length is the size of an object whose HEAD did not have it: something between
 // S3 and us may have taken it away.
 func (a *Archive) length(ctx context.Context, key string) (int64, error) {
 	out, err := a.get(ctx, key)
@@ -84,7 +85,7 @@ func (a *Archive) length(ctx context.Context, key string) (int64, error) {
 	}
 	_ = out.Body.Close()
 	if out.ContentLength == nil {
-		return 0, fault.New(fault.Retry, "S3 does not tell the length of "+key, nil)
+		return 0, fault.New(fault.Retry, "S3 does not give the length of "+key, nil)
 	}
 	return *out.ContentLength, nil
 }
@@ -223,7 +224,7 @@ func (a *Archive) readBack(ctx context.Context, key string, into io.Writer) (siz
 }
 
 // tagHash writes the SHA-256 of an object that could not have it in its
-// metadata. The archive is whole without it, so a refusal is only told at debug level.
+// metadata. The archive is whole without it, so a refusal is logged at debug level only.
 func (a *Archive) tagHash(ctx context.Context, key, sum string) {
 	set := []types.Tag{{Key: aws.String(tagSHA256), Value: &sum}}
 	for k, v := range a.opts.Object.Tags {
@@ -234,7 +235,7 @@ func (a *Archive) tagHash(ctx context.Context, key, sum string) {
 		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
 	})
 	if err != nil {
-		a.log.DebugContext(ctx, "object not tagged with its SHA-256", "key", key, "error", err)
+		a.log.DebugContext(ctx, "object not tagged with its SHA-256", logkey.Key, key, logkey.Error, err)
 	}
 }
 

@@ -176,7 +176,7 @@ func TestListingsThatRepeatThemselves(t *testing.T) {
 		t.Errorf("uploads: %v", err)
 	}
 	var last error
-	for _, err := range a.Receipts(ctx) {
+	for _, err := range a.Receipts(ctx, time.Time{}) {
 		last = err
 	}
 	if last == nil || ctx.Err() != nil {

@@ -49,7 +49,7 @@ func (p *pacer) faster() {
 	}
 }
 
-// paced tells a file's pacer how S3 takes each attempt to put one of its parts.
+// paced notifies a file's pacer of how S3 takes each attempt to put one of its parts.
 type paced struct{ next sender }
 
 func (s paced) do(ctx context.Context, r request) error {

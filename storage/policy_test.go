@@ -57,7 +57,7 @@ func TestDocumentedPolicy(t *testing.T) {
 	if err != nil || obj.SHA256 != sum(clip) {
 		t.Errorf("%+v, %v", obj, err)
 	}
-	if err := a.PutReceipt(t.Context(), Receipt{ID: "e", ExportTaskID: "t"}); err != nil {
+	if err := a.SyncReceipt(t.Context(), Receipt{ID: "e", ExportTaskID: "t"}); err != nil {
 		t.Error(err)
 	}
 	if n, err := a.AbortOrphans(t.Context(), time.Hour); n != 0 || err != nil {
@@ -128,7 +128,7 @@ func TestDocumentsAreEncryptedAsClipsAre(t *testing.T) {
 			o.Client = srv.ClientAt(proxied)
 			o.Object = ObjectOptions{SSE: "aws:kms", KMSKeyID: "key-1", ACL: acl, StorageClass: "GLACIER", LockMode: "GOVERNANCE", LockFor: time.Hour, Tags: map[string]string{"a": "b"}}
 		})
-		if err := a.PutReceipt(t.Context(), Receipt{ID: "of-" + acl, ExportTaskID: "t"}); err != nil {
+		if err := a.SyncReceipt(t.Context(), Receipt{ID: "of-" + acl, ExportTaskID: "t"}); err != nil {
 			t.Fatal(err)
 		}
 		for name, want := range map[string]string{

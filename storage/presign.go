@@ -24,7 +24,7 @@ func (a *Archive) Presign(ctx context.Context, key, filename string, ttl time.Du
 }
 
 // PresignHead returns a link as Presign does, for a HEAD: S3 signs the method
-// as well, so that a link for a GET answers a HEAD with 403.
+// as well, so that a HEAD of a link for a GET is refused with 403.
 func (a *Archive) PresignHead(ctx context.Context, key string, ttl time.Duration) (string, error) {
 	in := &s3.HeadObjectInput{Bucket: &a.opts.Bucket, Key: &key, RequestPayer: a.payer(), ExpectedBucketOwner: a.owner()}
 	req, err := a.links.PresignHeadObject(ctx, in, s3.WithPresignExpires(ttl))

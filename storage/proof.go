@@ -28,7 +28,7 @@ const (
 	ProofS3Parts       = "s3-part-checksums"  // S3 verified a checksum of every body
 	ProofS3Object      = "s3-object-checksum" // S3 verified the CRC32 of the whole object
 	ProofHead          = "s3-head"            // S3 was asked afterwards and agreed on size (and checksum)
-	ProofEarlier       = "earlier"            // it stood there already, proven when it was written; its SHA-256 is the one left with it then
+	ProofEarlier       = "earlier"            // it was there already, proven when it was written; its SHA-256 is the one left with it then
 	ProofReadBack      = "s3-read-back"       // the object was read again and had the same SHA-256
 )
 

@@ -36,7 +36,7 @@ func TestAPageIsNoAnswerOfS3(t *testing.T) {
 			a := newArchive(t, &s3test.Server{Endpoint: endpoint})
 			for name, do := range map[string]func(context.Context) error{
 				"read a receipt":  func(ctx context.Context) error { _, _, err := a.Receipt(ctx, "e"); return err },
-				"write a receipt": func(ctx context.Context) error { return a.PutReceipt(ctx, Receipt{ID: "e", State: ReceiptOpen}) },
+				"write a receipt": func(ctx context.Context) error { return a.SyncReceipt(ctx, Receipt{ID: "e", State: ReceiptOpen}) },
 				"look":            func(ctx context.Context) error { _, _, err := a.Stat(ctx, "k"); return err },
 				"mirror": func(ctx context.Context) error {
 					_, err := a.Mirror(ctx, Job{Export: "e", Key: "k.mp4", Link: link})

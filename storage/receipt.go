@@ -18,24 +18,24 @@ import (
 // ReceiptState is how far the export of a receipt is.
 type ReceiptState string
 
-// The states of a receipt; all but ReceiptOpen and ReceiptDoubt say that its
+// The states of a receipt; all but ReceiptIntent and ReceiptOpen say that its
 // export is over.
 const (
-	ReceiptOpen     ReceiptState = "open"
-	ReceiptDoubt    ReceiptState = "doubt" // a paid request may have been taken; it names no task
-	ReceiptVoid     ReceiptState = "void"  // that request was not taken
-	ReceiptDone     ReceiptState = "done"
-	ReceiptFailed   ReceiptState = "failed"
-	ReceiptExpired  ReceiptState = "expired"
-	ReceiptCanceled ReceiptState = "canceled"
+	ReceiptIntent   ReceiptState = "intent"   // a paid request is about to be sent, or was; it names no task
+	ReceiptOpen     ReceiptState = "open"     // the provider took it
+	ReceiptDone     ReceiptState = "done"     // archived
+	ReceiptFailed   ReceiptState = "failed"   // rendered in vain or, without a task, not taken
+	ReceiptExpired  ReceiptState = "expired"  // the provider no longer has it
+	ReceiptCanceled ReceiptState = "canceled" // a person stopped it
 )
 
 // receiptReaders is how many receipts are read at once.
 const receiptReaders = 8
 
-// Receipt says that the provider has accepted an export, and so charged it. It
-// is what an export is recovered from when Redis is lost, and it is never
-// deleted: a closed one still tells that its id was paid for.
+// Receipt says that an export may have been paid for, and as which task. It is
+// written ahead of the paid request. It is what an export is recovered from when
+// Redis is lost, and it is never deleted: a closed one still says that its id was
+// paid for.
 type Receipt struct {
 	ID           string          `json:"id"`
 	ExportTaskID string          `json:"export_task_id"`
@@ -43,13 +43,13 @@ type Receipt struct {
 	Account      string          `json:"account,omitempty"`
 	Request      json.RawMessage `json:"request,omitempty"`
 	Created      time.Time       `json:"created,omitzero"` // when the export was enqueued or taken up
-	Submitted    time.Time       `json:"submitted"`        // when it was accepted; of a doubt, when it was sent
-	Intent       string          `json:"intent,omitempty"` // of a doubt: the token of the request
+	Submitted    time.Time       `json:"submitted"`        // when it was accepted; of an intent, when that was written
+	Intent       string          `json:"intent,omitempty"` // the token of the request, while no task is known
 	Closed       *time.Time      `json:"closed,omitempty"`
 	State        ReceiptState    `json:"state"`
 	Manifest     string          `json:"manifest,omitempty"` // its key
 	// What its producer asked for besides: where it waits if it has to be
-	// submitted again, whom to tell of its end (as notify.Envelope writes it,
+	// submitted again, whom to notify of its end (as notify.Envelope writes it,
 	// without a secret that could be read), and the trace that it belongs to.
 	Priority string            `json:"priority,omitempty"`
 	Notify   json.RawMessage   `json:"notify,omitempty"`
@@ -58,6 +58,19 @@ type Receipt struct {
 	// were given up; Duplicates were paid for as well, after lost answers.
 	Earlier    []string `json:"earlier,omitempty"`
 	Duplicates []string `json:"duplicates,omitempty"`
+
+	// Version is what stands in S3, for [Archive.WriteReceipt]; empty for nothing.
+	Version string `json:"-"`
+}
+
+// Ended reports whether nothing more is to come of what the receipt says.
+func (r Receipt) Ended() bool {
+	switch r.State {
+	case ReceiptDone, ReceiptFailed, ReceiptExpired, ReceiptCanceled:
+		return true
+	default:
+		return false
+	}
 }
 
 func (a *Archive) receiptKey(id string) string {
@@ -67,14 +80,15 @@ func (a *Archive) receiptKey(id string) string {
 // Receipt returns the receipt of an export id; false when there is none.
 func (a *Archive) Receipt(ctx context.Context, id string) (Receipt, bool, error) {
 	var r Receipt
-	ok, err := a.getDocument(ctx, a.receiptKey(id), &r)
-	return r, ok, err
+	version, err := a.readDocument(ctx, a.receiptKey(id), &r)
+	r.Version = version
+	return r, version != "", err
 }
 
-// Receipts yields all receipts, in no particular order, reading some ahead. A
-// receipt that cannot be read yields its fault and the next ones still come; a
+// Receipts yields the receipts that were written since, in no particular order,
+// reading some ahead; with the zero time all of them. A receipt that cannot be read yields its fault and the next ones still come; a
 // listing that breaks off yields its fault last.
-func (a *Archive) Receipts(ctx context.Context) iter.Seq2[Receipt, error] {
+func (a *Archive) Receipts(ctx context.Context, since time.Time) iter.Seq2[Receipt, error] {
 	return func(yield func(Receipt, error) bool) {
 		pages := s3.NewListObjectsV2Paginator(a.s3, &s3.ListObjectsV2Input{
 			Bucket: &a.opts.Bucket, Prefix: aws.String(a.key(receiptFolder) + "/"),
@@ -96,7 +110,8 @@ func (a *Archive) Receipts(ctx context.Context) iter.Seq2[Receipt, error] {
 			}
 			var keys []string
 			for _, o := range page.Contents {
-				if key := aws.ToString(o.Key); strings.HasSuffix(key, ".json") {
+				recent := o.LastModified == nil || !o.LastModified.Before(since)
+				if key := aws.ToString(o.Key); recent && strings.HasSuffix(key, ".json") {
 					keys = append(keys, key)
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/clipferry/clipferry/internal/link"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
 // resume goes on with a transfer that an earlier process has begun. It returns
@@ -44,7 +45,7 @@ func (m *mirror) resume(ctx context.Context, rec *record) (Result, error) {
 	if t.first != nil {
 		defer func(r *response) { _ = r.Close() }(t.first)
 	}
-	m.log.InfoContext(ctx, "transfer resumed", "parts", rec.Parts, "of", t.layout.count(), "lost", len(t.refill))
+	m.log.InfoContext(ctx, "transfer resumed", logkey.Parts, t.layout.count(), logkey.Kept, rec.Parts-len(t.refill))
 	return t.carry(ctx, *rec)
 }
 

@@ -34,7 +34,7 @@ func (m *mirror) reuseObject(ctx context.Context, key string, st stat, rec *reco
 	return m.found(ctx, key, st, v), nil
 }
 
-// found is the Result of one that stood there already.
+// found is the Result of one that was there already.
 func (m *mirror) found(ctx context.Context, key string, st stat, v verdict) Result {
 	m.a.dropRecord(ctx, m.job.Key)
 	obj := m.object(key, st, v)

@@ -43,7 +43,7 @@ type unavailable struct{ error }
 func (u unavailable) Unwrap() error        { return u.error }
 func (u unavailable) Is(target error) bool { return target == ErrUnavailable }
 
-// isUnavailable says that err tells of the server and not of what it was asked.
+// isUnavailable says that err is about the server and not about the request.
 func isUnavailable(err error) bool {
 	switch s := httpStatus(err); s {
 	case 0, http.StatusRequestTimeout, http.StatusTooManyRequests:
@@ -98,7 +98,7 @@ func errorCode(err error) string {
 	return ""
 }
 
-// httpStatus is the answer's status, 0 when there was none.
+// httpStatus is the response's status, 0 when there was none.
 func httpStatus(err error) int {
 	var re *awshttp.ResponseError
 	if errors.As(err, &re) {

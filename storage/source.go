@@ -61,7 +61,7 @@ type partSource struct {
 	m     *mirror
 	info  link.Info
 	first *response // one that is open already, nil once it was used
-	// slower hears of every time that the source asked for less; may be nil.
+	// slower is called every time that the source asked for less; may be nil.
 	slower func()
 }
 
@@ -71,7 +71,7 @@ func (s *partSource) ranged() bool {
 }
 
 // read fills b with the bytes from offset on. It goes on where it was cut,
-// backs off, and gives up on what repeating cannot mend.
+// backs off, and gives up on what repeating cannot repair.
 func (s *partSource) read(ctx context.Context, offset int64, b []byte) error {
 	got, stuck := 0, 0
 	for cuts := 0; ; cuts++ {
@@ -127,7 +127,7 @@ func (s *partSource) readOnce(ctx context.Context, offset int64, b []byte) (int,
 	return n, err
 }
 
-// same checks that an answer is of this version of the file and begins at offset.
+// same checks that a response is of this version of the file and begins at offset.
 func (s *partSource) same(body *link.Body, offset int64) error {
 	was, is := s.info, body.Info
 	changed := is.Size != was.Size || (is.Validator() != "" && is.Validator() != was.Validator())
@@ -149,7 +149,7 @@ func isCleanEnd(err error) bool {
 	return err == io.EOF || err == io.ErrUnexpectedEOF //nolint:errorlint // see above
 }
 
-// fill reads from an open answer until b is full or the file is over. An answer
+// fill reads from an open response until b is full or the file is over. One
 // that breaks off is an error that wraps errStreamCut.
 func (s *partSource) fill(b []byte) (n int, over bool, err error) {
 	n, err = io.ReadFull(s.first, b)

@@ -124,7 +124,7 @@ func (u *upload) complete(ctx context.Context, v verdict) (Result, error) {
 	case errors.Is(err, errKeyTaken), errors.Is(err, errUploadGone):
 		return u.lost(ctx, v, err)
 	default:
-		// the response may have been lost after the deed
+		// the completion may have succeeded and its response been lost
 		if obj, lerr := u.lost(ctx, v, err); lerr == nil {
 			return obj, nil
 		}

@@ -41,7 +41,7 @@ func (r Report) OK() bool {
 
 // Verify reads every object of a manifest again, some at once, and compares size
 // and SHA-256. A wrong or missing object is in the Report; an error means that
-// something could not be looked at. Progress, which may be nil, hears of bytes
+// something could not be looked at. Progress, which may be nil, is called with the bytes
 // read, from several goroutines.
 func (a *Archive) Verify(ctx context.Context, manifestKey string, progress func(n int)) (Report, error) {
 	m, ok, err := a.ReadManifest(ctx, manifestKey)
@@ -90,7 +90,7 @@ func (a *Archive) verifyFile(ctx context.Context, f ManifestFile, progress func(
 	return r, nil
 }
 
-// countWriter tells a function of every write; nil is silent.
+// countWriter calls a function with the length of every write; nil does nothing.
 type countWriter func(n int)
 
 func (c countWriter) Write(b []byte) (int, error) {

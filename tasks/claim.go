@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"time"
@@ -22,8 +23,12 @@ const claimTime = 30 * time.Second
 
 func claimKey(id string) string { return LedgerKey(id) + ":claim" }
 
-// releaseScript deletes KEYS[1] if it still holds ARGV[1].
-var releaseScript = redis.NewScript(`if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`)
+var (
+	//go:embed release.lua
+	releaseSource string
+
+	releaseScript = redis.NewScript(releaseSource)
+)
 
 // claim reports whether the JobID is free for this body. Enqueues of the same body
 // share a claim.

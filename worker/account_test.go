@@ -184,7 +184,8 @@ func TestAnAccountThatIsGoneIsSaid(t *testing.T) {
 func TestTheDefaultAccountIsPinnedWhenItPays(t *testing.T) {
 	r := newRig(t)
 	eu := r.account("eu", 1)
-	r.options.Accounts[worker.DefaultAccount] = r.options.Accounts["eu"]
+	delete(r.options.Accounts, worker.DefaultAccount)
+	r.options.Default = "eu"
 	r.work()
 	id := r.enqueue(tasks.Export{ProjectID: "p"})
 	rec := r.awaitState(id, export.Archived)

@@ -7,14 +7,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
 )
 
-// countingArchive counts what S3 is asked, and which of it was a probe.
+// countingArchive counts what S3 is asked besides probes.
 type countingArchive struct {
 	worker.Archive
 	asked, probes atomic.Int64
@@ -30,9 +30,9 @@ func (a *countingArchive) PutManifest(ctx context.Context, m storage.Manifest) (
 	return a.Archive.PutManifest(ctx, m)
 }
 
-func (a *countingArchive) Receipt(ctx context.Context, id string) (storage.Receipt, bool, error) {
+func (a *countingArchive) WriteReceipt(ctx context.Context, r, was storage.Receipt) (bool, error) {
 	a.asked.Add(1)
-	return a.Archive.Receipt(ctx, id)
+	return a.Archive.WriteReceipt(ctx, r, was)
 }
 
 func (a *countingArchive) Check(ctx context.Context) error {
@@ -46,7 +46,6 @@ func TestABucketThatIsDownIsLeftAloneUntilItAnswers(t *testing.T) {
 	r.options.Archive = counting
 	r.provider.clips, r.provider.readsFor = 4, 1000
 	r.work()
-	r.work()
 	running, waiting := make([]string, 5), make([]string, 3) // five slots
 	for i := range running {
 		running[i] = r.enqueue(tasks.Export{ProjectID: "proj"})
@@ -59,13 +58,7 @@ func TestABucketThatIsDownIsLeftAloneUntilItAnswers(t *testing.T) {
 	for i := range waiting {
 		waiting[i] = r.enqueue(tasks.Export{ProjectID: "proj"})
 	}
-	bucket := breaker.New(r.rdb, breaker.Bucket)
-	open := func() bool {
-		st, err := bucket.Status(t.Context())
-		must(t, err)
-		return st.Open
-	}
-	for deadline := time.Now().Add(time.Minute); !open(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !r.archive.Health().Open; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it did not open after %d requests", counting.asked.Load())
 		}
@@ -85,24 +78,35 @@ func TestABucketThatIsDownIsLeftAloneUntilItAnswers(t *testing.T) {
 	if n := counting.asked.Load() - asked; n > 0 || r.provider.submits() != len(running) {
 		t.Errorf("while S3 is down: %d requests beside probes, %d paid", n, r.provider.submits())
 	}
+	if all, err := r.ledger.Outages(t.Context(), time.Now()); err != nil || len(all) != 1 || all[0].Sentence == "" {
+		t.Errorf("the fleet knows of %+v, %v", all, err)
+	}
 	r.s3.Restart(t)
+	r.patience = 3 * time.Minute // writes are probed once a minute
 	for _, id := range append(running, waiting...) {
 		rec := r.awaitState(id, export.Archived)
 		for _, c := range rec.Clips {
-			if c.Faults > 3 {
+			if c.Faults > 5 {
 				t.Errorf("clip %d of %s was tried %d times", c.Idx, id, c.Faults)
 			}
 			r.archived(c, r.provider.file(rec.ExportTaskID, c.Idx))
 		}
 	}
-	if open() || r.provider.submits() != len(running)+len(waiting) {
-		t.Errorf("open: %t, paid %d times", open(), r.provider.submits())
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if all, err := r.ledger.Outages(t.Context(), time.Now()); err == nil && len(all) == 0 {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("it is over, and the fleet knows of %+v, %v", all, err)
+		}
+	}
+	if r.archive.Health().Open || r.provider.submits() != len(running)+len(waiting) {
+		t.Errorf("open: %t, paid %d times", r.archive.Health().Open, r.provider.submits())
 	}
 }
 
 // One worker whose way to S3 is broken keeps none of the others from theirs, and
 // nothing that it takes up stays with it.
-func TestAWorkerThatAloneLacksS3StopsItselfOnly(t *testing.T) {
+func TestAWorkerThatAloneLacksS3HandsBackWhatItHas(t *testing.T) {
 	r := newRig(t)
 	r.provider.clips, r.provider.readsFor = 3, 1
 	good := r.options
@@ -112,7 +116,7 @@ func TestAWorkerThatAloneLacksS3StopsItselfOnly(t *testing.T) {
 
 	nowhere := httptest.NewServer(nil)
 	nowhere.Close()
-	bad := &countingArchive{Archive: newArchive(t, r.s3.ClientAt(nowhere.URL), r.ledger)}
+	bad := newArchive(t, r.s3.ClientAt(nowhere.URL), r.ledger)
 	r.options.Archive = bad
 	r.work()
 	r.options = good
@@ -120,20 +124,41 @@ func TestAWorkerThatAloneLacksS3StopsItselfOnly(t *testing.T) {
 	for i := range ids {
 		ids[i] = r.enqueue(tasks.Export{ProjectID: "proj"})
 	}
-	bucket := breaker.New(r.rdb, breaker.Bucket)
 	for _, id := range ids {
-		r.await(id, "archived", func(rec *export.Record) bool {
-			if st, err := bucket.Status(t.Context()); err != nil || st.Open {
-				t.Fatalf("one worker stopped the fleet: %+v, %v", st, err)
-			}
-			return rec.State == export.Archived
-		})
+		r.awaitState(id, export.Archived)
 	}
 	if r.provider.submits() != len(ids)+1 {
 		t.Errorf("paid %d times", r.provider.submits())
 	}
-	t.Logf("the one without S3 asked %d times, with %d probes", bad.asked.Load(), bad.probes.Load())
-	if bad.probes.Load() == 0 {
-		t.Error("it never found out that it is alone")
+}
+
+// readOnly is an S3 that reads, and refuses writes, as one without the permission does.
+type readOnly struct{ worker.Archive }
+
+var errDenied = fault.New(fault.Retry, "AccessDenied", storage.ErrUnavailable)
+
+func (readOnly) WriteReceipt(context.Context, storage.Receipt, storage.Receipt) (bool, error) {
+	return false, errDenied
+}
+
+func (readOnly) SyncReceipt(context.Context, storage.Receipt) error { return errDenied }
+
+// Whatever S3 says to reads, nothing is ordered while it takes no receipts.
+func TestNothingIsOrderedWithoutAReceipt(t *testing.T) {
+	r := newRig(t)
+	good := r.options
+	r.options.Archive = readOnly{r.archive}
+	stop := r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "proj"})
+	rec := r.await(id, "put back", func(rec *export.Record) bool { return rec.Round > 1 })
+	if rec.State != export.Queued || rec.Attempts != 0 || rec.Doubts != 0 || rec.Problem.Reason != export.ReasonStorageUnavailable {
+		t.Errorf("%s after %d attempts, %d doubts: %+v", rec.State, rec.Attempts, rec.Doubts, rec.Problem)
+	}
+	never(t, time.Second, "ordered without a receipt", func() bool { return r.provider.submits() > 0 })
+	stop()
+	r.options = good
+	r.work()
+	if rec = r.awaitState(id, export.Archived); rec.Doubts != 0 || r.provider.submits() != 1 {
+		t.Errorf("%d doubts, paid %d times", rec.Doubts, r.provider.submits())
 	}
 }

@@ -26,6 +26,8 @@ import (
 
 // The moments at which a worker process kills itself, as SIGKILL would.
 const (
+	beforeIntent   = "before the intent is in S3"
+	afterIntent    = "after the intent is in S3, not in the ledger"
 	beforePost     = "before the POST"
 	afterPost      = "after the POST, its answer not recorded"
 	afterRecord    = "after the id is recorded, no receipt yet"
@@ -40,6 +42,7 @@ const (
 	crashRedis     = "CLIPFERRY_CRASH_REDIS"
 	crashS3        = "CLIPFERRY_CRASH_S3"
 	crashProvider  = "CLIPFERRY_CRASH_PROVIDER"
+	crashPolicy    = "CLIPFERRY_CRASH_POLICY"
 	providerAPIKey = "dev-key"
 )
 
@@ -74,7 +77,7 @@ func crashingWorker(moment string) error {
 	}
 	w, err := worker.New(worker.Options{
 		Redis: rdb, Ledger: l, Logger: quiet(),
-		Archive: deadlyArchive{archive, l, moment},
+		Archive: deadlyArchive{archive, l, moment}, InDoubt: export.Policy(os.Getenv(crashPolicy)),
 		Accounts: map[string]worker.Account{
 			worker.DefaultAccount: {Provider: deadlyProvider{provider, moment}, Gate: gate},
 		},
@@ -127,7 +130,14 @@ type deadlyArchive struct {
 	moment string
 }
 
-func (a deadlyArchive) PutReceipt(ctx context.Context, r storage.Receipt) error {
+func (a deadlyArchive) WriteReceipt(ctx context.Context, r, was storage.Receipt) (bool, error) {
+	dieAt(beforeIntent, a.moment)
+	written, err := a.Archive.WriteReceipt(ctx, r, was)
+	dieAt(afterIntent, a.moment)
+	return written, err
+}
+
+func (a deadlyArchive) SyncReceipt(ctx context.Context, r storage.Receipt) error {
 	if a.moment == afterRecord {
 		for {
 			if rec, err := a.ledger.LoadHead(ctx, r.ID); err == nil && rec.ExportTaskID != "" {
@@ -136,7 +146,7 @@ func (a deadlyArchive) PutReceipt(ctx context.Context, r storage.Receipt) error 
 			time.Sleep(time.Millisecond)
 		}
 	}
-	err := a.Archive.PutReceipt(ctx, r)
+	err := a.Archive.SyncReceipt(ctx, r)
 	dieAt(afterReceipt, a.moment)
 	return err
 }
@@ -164,30 +174,17 @@ func (a deadlyArchive) PutManifest(ctx context.Context, m storage.Manifest) (str
 func TestAWorkerKilledAtAnyStepLosesNothing(t *testing.T) {
 	t.Parallel()
 	for _, moment := range []string{
-		beforePost, afterPost, afterRecord, afterReceipt, afterRead, midMirror, afterMirror, beforeSeal, afterManifest,
+		beforeIntent, afterIntent, beforePost, afterPost, afterRecord, afterReceipt, afterRead, midMirror, afterMirror, beforeSeal, afterManifest,
 	} {
 		t.Run(moment, func(t *testing.T) { killAt(t, moment) })
 	}
 }
 
 func killAt(t *testing.T, moment string) {
-	r := newRig(t)
-	server, err := emulator.New(emulator.Options{Render: emulator.Render{Fixed: 2 * time.Second}})
-	must(t, err)
-	api := httptest.NewServer(server)
-	t.Cleanup(api.Close)
-	id := r.enqueue(tasks.Export{JobID: "killed", ProjectID: "proj~clips=2~size=24MB"})
+	k := newKilled(t, export.Resubmit, moment)
+	rec := k.awaitState("killed", export.Archived)
 
-	first := startWorkerProcess(t, r, api.URL, moment)
-	err = first.Wait()
-	if status, ok := err.(*exec.ExitError); !ok || status.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL { //nolint:errorlint // nothing wraps it
-		t.Fatalf("the worker was to be killed %s, but: %v", moment, err)
-	}
-	r.lapse()
-	startWorkerProcess(t, r, api.URL, neverKilled)
-	rec := r.awaitState(id, export.Archived)
-
-	submits := server.State().Submits
+	submits := k.provider.State().Submits
 	want := 1
 	if moment == afterPost {
 		want = 2 // the answer was lost: the policy is to submit again
@@ -195,11 +192,12 @@ func killAt(t *testing.T, moment string) {
 	if len(submits) != want {
 		t.Errorf("paid %d times, want %d", len(submits), want)
 	}
-	if doubts := rec.Doubts; (moment == afterPost || moment == beforePost) != (doubts == 1) {
-		t.Errorf("%d doubts", doubts)
+	doubted := moment == afterIntent || moment == beforePost || moment == afterPost
+	if doubted != (rec.Doubts == 1) {
+		t.Errorf("%d doubts", rec.Doubts)
 	}
 	for idx, c := range rec.Clips {
-		content, err := server.Content(rec.ExportTaskID, idx)
+		content, err := k.provider.Content(rec.ExportTaskID, idx)
 		must(t, err)
 		served, err := content.SHA256()
 		must(t, err)
@@ -212,13 +210,68 @@ func killAt(t *testing.T, moment string) {
 	}
 }
 
-func startWorkerProcess(t *testing.T, r *rig, provider, moment string) *exec.Cmd {
+// killed is a fleet whose first worker was killed at a moment of its export.
+type killed struct {
+	*rig
+	provider *emulator.Server
+	api      string
+}
+
+func newKilled(t *testing.T, policy export.Policy, moment string) *killed {
+	t.Helper()
+	k := dead(t, policy, moment)
+	k.lapse()
+	startWorkerProcess(t, k.rig, k.api, policy, neverKilled)
+	return k
+}
+
+// dead is killed before anybody goes on with it.
+func dead(t *testing.T, policy export.Policy, moment string) *killed {
+	t.Helper()
+	r := newRig(t)
+	server, err := emulator.New(emulator.Options{Render: emulator.Render{Fixed: 2 * time.Second}})
+	must(t, err)
+	api := httptest.NewServer(server)
+	t.Cleanup(api.Close)
+	r.enqueue(tasks.Export{JobID: "killed", ProjectID: "proj~clips=2~size=24MB"})
+	first := startWorkerProcess(t, r, api.URL, policy, moment)
+	err = first.Wait()
+	if status, ok := err.(*exec.ExitError); !ok || status.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL { //nolint:errorlint // nothing wraps it
+		t.Fatalf("the worker was to be killed %s, but: %v", moment, err)
+	}
+	return &killed{r, server, api.URL}
+}
+
+// The worker and Redis are lost in one moment. Whoever then meets the export knows
+// that it may have been paid for: it is archived, or held, and never paid for twice.
+func TestAWorkerAndRedisLostAtAnyStepPayOnce(t *testing.T) {
+	t.Parallel()
+	for moment, want := range map[string]export.State{
+		beforeIntent: export.Archived, // nothing was sent, and nobody believes that it was
+		afterIntent:  export.Held, beforePost: export.Held, afterPost: export.Held, afterRecord: export.Held,
+		afterReceipt: export.Archived, afterRead: export.Archived, midMirror: export.Archived, afterManifest: export.Archived,
+	} {
+		t.Run(moment, func(t *testing.T) {
+			k := dead(t, export.Hold, moment)
+			must(t, k.rdb.FlushAll(context.Background()).Err())
+			k.enqueue(tasks.Export{JobID: "killed", ProjectID: "proj~clips=2~size=24MB"})
+			startWorkerProcess(t, k.rig, k.api, export.Hold, neverKilled)
+			k.awaitState("killed", want)
+			sent := moment != beforeIntent && moment != afterIntent && moment != beforePost
+			if n := len(k.provider.State().Submits); n > 1 || sent != (n == 1) && want == export.Held {
+				t.Errorf("paid %d times", n)
+			}
+		})
+	}
+}
+
+func startWorkerProcess(t *testing.T, r *rig, provider string, policy export.Policy, moment string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	must(t, err)
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), crashMoment+"="+moment, crashRedis+"="+r.redis.URL(), crashS3+"="+r.s3.Endpoint,
-		crashProvider+"="+provider)
+		crashProvider+"="+provider, crashPolicy+"="+string(policy))
 	cmd.Stderr = os.Stderr
 	must(t, cmd.Start())
 	t.Cleanup(func() {

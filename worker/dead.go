@@ -50,18 +50,22 @@ func (w *Worker) giveUp(ctx context.Context, d queue.DeadLetter, late bool) erro
 	}
 	r, err := w.o.Ledger.LoadHead(ctx, id)
 	if errors.Is(err, ledger.ErrUnknown) {
-		return w.stillborn(ctx, d, late)
+		return w.failBeforeRecorded(ctx, d, late)
 	}
 	if err != nil {
 		return err
 	}
 	if r.State.Final() && r.Read == export.ReadNone {
 		// Nothing is due; most dead letters are such, looked at every minute. But
-		// whoever recorded the end may have died before it was told.
-		return w.tell(ctx, r)
+		// whoever recorded the end may have died before notifying anybody.
+		return w.notify(ctx, r)
 	}
-	if r, err = w.o.Ledger.Load(ctx, id); err != nil {
-		return ignoreSettled(err)
+	r, err = w.o.Ledger.Load(ctx, id)
+	if errors.Is(err, ledger.ErrUnknown) {
+		return nil
+	}
+	if err != nil {
+		return err
 	}
 	if _, due := d.Due(r); !due {
 		return nil
@@ -77,17 +81,20 @@ func (w *Worker) giveUp(ctx context.Context, d queue.DeadLetter, late bool) erro
 		}
 		return r.Fail(w.now(), givenUp(d, late))
 	})
-	if err != nil {
-		return ignoreSettled(err)
+	if refused(err) {
+		return nil
 	}
-	return w.ensure(ctx, r)
+	if err != nil {
+		return err
+	}
+	return w.followUp(ctx, r)
 }
 
-// stillborn records a dead submit whose export has no record, as a failed one:
+// failBeforeRecorded records a dead submit whose export has no record, as a failed one:
 // asynq gave it up before any worker did, because its Deadline passed in the
 // queue or a person archived it. A dead letter may also outlive its record:
 // that has been seen, and is let go.
-func (w *Worker) stillborn(ctx context.Context, d queue.DeadLetter, late bool) error {
+func (w *Worker) failBeforeRecorded(ctx context.Context, d queue.DeadLetter, late bool) error {
 	died := d.Died
 	if at := queue.EnqueuedAt(d.Headers); at.After(died) {
 		died = at
@@ -121,28 +128,21 @@ func (w *Worker) fail(ctx context.Context, r *export.Record) error {
 	}
 	w.log.Error("an export failed before it was taken up", logkey.Export, r.ID, logkey.Reason, r.Problem.Reason, logkey.Why, r.Problem.Detail)
 	w.watch.Changed(ctx, &export.Record{}, r)
-	return w.ensure(ctx, r)
+	return w.followUp(ctx, r)
 }
 
-// buryDead records what asynq archived by itself: a task whose worker died too
-// often never reaches a handler again, and asynq trims its archive silently.
-func (w *Worker) buryDead(ctx context.Context) error {
+// recordDeadLetters records what asynq archived by itself: a task whose worker died
+// too often never reaches a handler again, and asynq trims its archive silently.
+func (w *Worker) recordDeadLetters(ctx context.Context) error {
 	var faults []error
-	for _, queue := range w.queues() {
-		faults = append(faults, w.buryDeadOf(ctx, queue))
-	}
-	return errors.Join(faults...)
-}
-
-// buryDeadOf looks at all dead letters of a queue.
-func (w *Worker) buryDeadOf(ctx context.Context, name string) error {
-	var faults []error
-	for d, err := range w.queue.Dead(ctx, name) {
-		if err == nil {
-			err = w.giveUp(ctx, d, false)
-		}
-		if err != nil {
-			faults = append(faults, err)
+	for _, name := range w.queues() {
+		for d, err := range w.queue.Dead(ctx, name) {
+			if err == nil {
+				err = w.giveUp(ctx, d, false)
+			}
+			if err != nil {
+				faults = append(faults, err)
+			}
 		}
 	}
 	return errors.Join(faults...)

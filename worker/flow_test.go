@@ -111,7 +111,6 @@ func TestASubmitThatIsRefusedForATimeIsTriedAgain(t *testing.T) {
 		"not sent":    refusal(provider.NotSent, fault.Retry, "no connection"),
 		"rate":        refusal(provider.RateLimited, fault.Retry, "429"),
 		"unavailable": refusal(provider.Unavailable, fault.Retry, "503"),
-		"no units":    refusal(provider.OutOfUnits, fault.Retry, "insufficient units"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -153,7 +152,7 @@ func TestASubmitThatIsRejectedFailsAndSaysWhy(t *testing.T) {
 
 func TestAnAnswerLostIsSettledByPolicy(t *testing.T) {
 	t.Parallel()
-	lost := refusal(provider.InDoubt, fault.Terminal, "the answer was lost")
+	lost := refusal(provider.InDoubt, fault.InDoubt, "the answer was lost")
 	for policy, c := range map[export.Policy]struct {
 		state   export.State
 		submits int
@@ -185,20 +184,6 @@ func TestAnAnswerLostIsSettledByPolicy(t *testing.T) {
 				t.Errorf("task %s after %d submits", rec.ExportTaskID, r.provider.submits())
 			}
 		})
-	}
-}
-
-// An acceptance that nobody can read is paid for; whatever the policy, it is left
-// to a person.
-func TestAnAcceptanceWithoutAnIDIsNeverSentAgain(t *testing.T) {
-	r := newRig(t)
-	r.provider.submit = func(int, json.RawMessage) error {
-		return fault.New(fault.Terminal, "accepted", &provider.Error{Kind: provider.AcceptedUnknown, Op: "submit", Status: 200, Answer: `{"result":"x1"}`})
-	}
-	r.work()
-	rec := r.awaitState(r.enqueue(tasks.Export{ProjectID: "proj"}), export.Held)
-	if rec.Attempts != 1 || !strings.Contains(view.Sentence(rec, view.CLI), `{"result":"x1"}`) {
-		t.Errorf("%d attempts: %s", rec.Attempts, view.Sentence(rec, view.CLI))
 	}
 }
 

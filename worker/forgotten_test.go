@@ -90,8 +90,9 @@ func TestAnExportThatComesBackByItsReceiptKeepsItsPast(t *testing.T) {
 	r.provider.readsFor = 1000
 	submitted := time.Now().Add(-30 * time.Hour).UTC().Truncate(time.Second)
 	e := tasks.Export{JobID: "a", ProjectID: "proj"}
-	must(t, r.archive.PutReceipt(t.Context(), storage.Receipt{
-		ID: "a", ExportTaskID: "task-3", ProjectID: "proj", Request: e.Body(), Submitted: submitted,
+	must(t, r.archive.SyncReceipt(t.Context(), storage.Receipt{
+		State: storage.ReceiptOpen,
+		ID:    "a", ExportTaskID: "task-3", ProjectID: "proj", Request: e.Body(), Submitted: submitted,
 		Earlier: []string{"task-1"}, Duplicates: []string{"task-2"},
 	}))
 	r.work()

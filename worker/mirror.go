@@ -8,7 +8,6 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
@@ -41,39 +40,14 @@ func (w *Worker) mirror(ctx context.Context, t *asynq.Task) error {
 	kept, stop := lease.Keep(ctx)
 	defer stop()
 
-	for {
-		r, err := w.o.Ledger.LoadClip(kept, m.ID, m.Clip)
-		if err != nil {
-			return w.notLoaded(m.ID, err)
-		}
-		if !export.IsDue(r, m.Step) {
-			return w.ensureAll(ctx, m.ID)
-		}
-		waited, err := w.waitWithClip(kept, r)
-		if err != nil {
-			return err
-		}
-		if !waited { // else the record may be another by now
-			return w.transfer(kept, r, r.Clips[m.Clip])
-		}
+	r, err := w.o.Ledger.LoadClip(kept, m.ID, m.Clip)
+	if err != nil {
+		return w.notLoaded(m.ID, err)
 	}
-}
-
-// waitWithClip waits for S3 with a clip in hand.
-func (w *Worker) waitWithClip(ctx context.Context, r *export.Record) (waited bool, err error) {
-	cut, cancel := w.untilStop(ctx)
-	defer cancel()
-	waited, err = w.waitToTransfer(cut, w.cutAt(r))
-	switch {
-	case err == nil:
-		return waited, nil
-	case w.Draining():
-		return waited, errStopping
-	case errors.Is(err, breaker.ErrHere):
-		return waited, errElsewhere
-	default: // the lease is lost: another run goes on
-		return waited, errBusy
+	if !export.IsDue(r, m.Step) {
+		return w.leaveStale(ctx, m.ID)
 	}
+	return w.transfer(kept, r, r.Clips[m.Clip])
 }
 
 // transfer moves the clip. A stop cuts it: what S3 has by then stays, and
@@ -83,7 +57,6 @@ func (w *Worker) transfer(ctx context.Context, r *export.Record, c *export.Clip)
 	defer cancel()
 	began := w.now()
 	object, err := w.o.Archive.Mirror(cut, w.clipJob(r, c))
-	w.bucketSaid(ctx, err)
 	w.watch.Transferred(ctx, Transfer{
 		Clip: c.Idx, Bytes: object.Size, Fetched: object.Fetched, Took: w.now().Sub(began), Err: err,
 	})
@@ -98,22 +71,13 @@ func (w *Worker) transfer(ctx context.Context, r *export.Record, c *export.Clip)
 }
 
 func (w *Worker) clipDone(ctx context.Context, r *export.Record, c *export.Clip, object export.Object, thumb *export.Object, warning string) error {
-	ctx, cancel := w.toTheEnd(ctx)
+	ctx, cancel := w.detached(ctx)
 	defer cancel()
 	w.log.Info("clip archived", logkey.Export, r.ID, logkey.Clip, c.Idx, logkey.Key, object.Key, logkey.Size, object.Size)
-	id, task, idx, round := r.ID, r.ExportTaskID, c.Idx, c.Round
-	r, err := w.persistClip(ctx, id, idx, func(r *export.Record) error {
+	task, idx, round := r.ExportTaskID, c.Idx, c.Round
+	return w.concludeClip(ctx, r.ID, idx, func(r *export.Record) error {
 		return r.ClipDone(w.now(), task, idx, round, object, thumb, warning)
 	})
-	if err != nil {
-		return w.leave(ctx, r, err)
-	}
-	return w.ensure(ctx, r)
-}
-
-// persistClip is persist for a change that needs of all clips only the one.
-func (w *Worker) persistClip(ctx context.Context, id string, idx int, change func(*export.Record) error) (*export.Record, error) {
-	return w.untilTaken(ctx, id, func() (*export.Record, error) { return w.updateClip(ctx, id, idx, change) })
 }
 
 func (w *Worker) clipJob(r *export.Record, c *export.Clip) storage.Job {
@@ -136,7 +100,7 @@ func (w *Worker) cutAt(r *export.Record) time.Time {
 // fileName is the name that a browser proposes: the title as it is, the slug
 // where there is none.
 func fileName(title, slug string) string {
-	if strings.TrimSpace(title) == "" {
+	if strings.Trim(title, ". \t\r\n") == "" {
 		return slug
 	}
 	return title
@@ -171,7 +135,10 @@ func (w *Worker) transferFailed(ctx context.Context, r *export.Record, c *export
 	if ctx.Err() != nil { // the lease is lost: another run goes on
 		return errBusy
 	}
-	ctx, cancel := w.toTheEnd(ctx)
+	if w.handsBack(err) {
+		return errElsewhere
+	}
+	ctx, cancel := w.detached(ctx)
 	defer cancel()
 	w.watch.Faulted(ctx, export.StepMirror, err)
 	why := transferProblem(err)
@@ -179,15 +146,11 @@ func (w *Worker) transferFailed(ctx context.Context, r *export.Record, c *export
 	w.log.Warn("a clip is not archived yet", logkey.Export, r.ID, logkey.Clip, c.Idx, logkey.Faults, c.Faults+1,
 		logkey.Class, fault.ClassOf(err), logkey.Error, err)
 	change := ofTask(r.ExportTaskID, w.afterFailure(r, c, err, why, badBody))
-	id, idx := r.ID, c.Idx
-	r, err = w.persistClip(ctx, id, idx, change)
-	if err != nil {
-		return w.leave(ctx, r, err)
-	}
-	if r.State == export.Expired {
-		w.releaseSlot(ctx, r)
-	}
-	return w.ensure(ctx, r)
+	return w.concludeClip(ctx, r.ID, c.Idx, change, func(r *export.Record) {
+		if r.State == export.Expired {
+			w.releaseSlot(ctx, r)
+		}
+	})
 }
 
 // afterFailure picks the event of a failed transfer.

@@ -17,22 +17,22 @@ import (
 // nothing: whatever it does, exports go the same way. Its methods must be quick
 // and safe for concurrent use.
 type Observer interface {
-	// StepBegins is told of every run of a handler. The run goes on with the
+	// StepBegins hears of every run of a handler. The run goes on with the
 	// context that it returns; the function is called when the run has ended.
 	StepBegins(ctx context.Context, run Run) (context.Context, func(Outcome, error))
 	// Trace returns the task headers by which later steps join ctx's trace, nil
 	// without one.
 	Trace(ctx context.Context) map[string]string
-	// Requested is told of every turn that was spent on the provider.
+	// Requested hears of every turn that was spent on the provider.
 	Requested(ctx context.Context, r Request)
-	// Transferred is told of every attempt to carry a clip to S3.
+	// Transferred hears of every attempt to carry a clip to S3.
 	Transferred(ctx context.Context, t Transfer)
-	// Changed is told of every change that the ledger took. Neither record may
+	// Changed hears of every change that the ledger took. Neither record may
 	// be kept or altered; of the one before, the clips are not to be looked at.
 	Changed(ctx context.Context, before, after *export.Record)
-	// Faulted is told of every failure of a step, whatever follows from it.
+	// Faulted hears of every failure of a step, whatever follows from it.
 	Faulted(ctx context.Context, step export.Kind, err error)
-	// Swept is told of every sweep of the fleet's exports that this worker made.
+	// Swept hears of every sweep of the fleet's exports that this worker made.
 	Swept(s Swept)
 }
 
@@ -92,23 +92,23 @@ type Deadline struct {
 	ClipsLeft int // known and not archived yet
 }
 
-// blind is the Observer of a worker that nobody watches.
-type blind struct{}
+// noopObserver is the Observer of a worker that nobody observes.
+type noopObserver struct{}
 
-func (blind) StepBegins(ctx context.Context, _ Run) (context.Context, func(Outcome, error)) {
+func (noopObserver) StepBegins(ctx context.Context, _ Run) (context.Context, func(Outcome, error)) {
 	return ctx, func(Outcome, error) {}
 }
-func (blind) Trace(context.Context) map[string]string                 { return nil }
-func (blind) Requested(context.Context, Request)                      {}
-func (blind) Transferred(context.Context, Transfer)                   {}
-func (blind) Changed(context.Context, *export.Record, *export.Record) {}
-func (blind) Faulted(context.Context, export.Kind, error)             {}
-func (blind) Swept(Swept)                                             {}
+func (noopObserver) Trace(context.Context) map[string]string                 { return nil }
+func (noopObserver) Requested(context.Context, Request)                      {}
+func (noopObserver) Transferred(context.Context, Transfer)                   {}
+func (noopObserver) Changed(context.Context, *export.Record, *export.Record) {}
+func (noopObserver) Faulted(context.Context, export.Kind, error)             {}
+func (noopObserver) Swept(Swept)                                             {}
 
 var errPanicked = errors.New("the handler panicked")
 
-// watched tells the observer of every run of the handler.
-func (w *Worker) watched(next asynq.Handler) asynq.Handler {
+// instrumented reports every run of the handler to the observer.
+func (w *Worker) instrumented(next asynq.Handler) asynq.Handler {
 	return asynq.HandlerFunc(func(ctx context.Context, t *asynq.Task) error {
 		ctx, ended := w.watch.StepBegins(ctx, runOf(ctx, t))
 		err := errPanicked // unless it returns
@@ -139,7 +139,7 @@ func outcome(err error) Outcome {
 	}
 }
 
-// update is Ledger.Update under the observer's eyes.
+// update is Ledger.Update, observed.
 func (w *Worker) update(ctx context.Context, id string, change func(*export.Record) error) (*export.Record, error) {
 	var before export.Record
 	r, err := w.o.Ledger.Update(ctx, id, remember(&before, change))
@@ -149,7 +149,7 @@ func (w *Worker) update(ctx context.Context, id string, change func(*export.Reco
 	return r, err
 }
 
-// updateClip is Ledger.UpdateClip under the observer's eyes.
+// updateClip is Ledger.UpdateClip, observed.
 func (w *Worker) updateClip(ctx context.Context, id string, idx int, change func(*export.Record) error) (*export.Record, error) {
 	var before export.Record
 	r, err := w.o.Ledger.UpdateClip(ctx, id, idx, remember(&before, change))
@@ -179,18 +179,14 @@ func deadline(r *export.Record) (Deadline, bool) {
 	}, true
 }
 
-// requested tells the observer of a request that was sent, or could not be.
+// requested reports a request to the observer that was sent, or could not be.
 func (w *Worker) requested(ctx context.Context, r *export.Record, kind budget.Kind, turn *budget.Turn, began time.Time, err error) {
 	result := budget.Answered
 	if err != nil {
 		result = outcomeOf(err).Result
 	}
-	account := r.Account
-	if account == "" {
-		account = DefaultAccount
-	}
 	w.watch.Requested(ctx, Request{
-		Account: account, Kind: kind, Result: result, Waited: turn.Waited(), Took: w.now().Sub(began), Err: err,
+		Account: w.accountName(r), Kind: kind, Result: result, Waited: turn.Waited(), Took: w.now().Sub(began), Err: err,
 	})
 }
 

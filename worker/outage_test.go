@@ -43,11 +43,11 @@ func (a *brokenArchive) PutManifest(ctx context.Context, m storage.Manifest) (st
 	return a.Archive.PutManifest(ctx, m)
 }
 
-func (a *brokenArchive) PutReceipt(ctx context.Context, r storage.Receipt) error {
+func (a *brokenArchive) SyncReceipt(ctx context.Context, r storage.Receipt) error {
 	if err := refuse(&a.receipts); err != nil {
 		return err
 	}
-	return a.Archive.PutReceipt(ctx, r)
+	return a.Archive.SyncReceipt(ctx, r)
 }
 
 // A worker whose clock is far behind finds every wait over: an outage of hours

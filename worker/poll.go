@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/retry"
@@ -28,7 +30,7 @@ func (w *Worker) poll(ctx context.Context, t *asynq.Task) error {
 		return w.notLoaded(p.ID, err)
 	}
 	if !export.IsDue(r, p.Step) {
-		return w.ensureAll(ctx, p.ID)
+		return w.leaveStale(ctx, p.ID)
 	}
 	account, err := w.account(r)
 	if err != nil {
@@ -50,7 +52,7 @@ func (w *Worker) poll(ctx context.Context, t *asynq.Task) error {
 	}
 	if !export.IsDue(r, p.Step) {
 		w.endTurn(ctx, turn, budget.Outcome{Result: budget.NotSent})
-		return w.ensureAll(ctx, p.ID)
+		return w.leaveStale(ctx, p.ID)
 	}
 	return w.read(ctx, r, p.N, account, turn)
 }
@@ -86,7 +88,7 @@ const refreshWithin = 2 * time.Minute
 // read spends the turn. Its context outlives a stop: the request is short, and
 // an answer that was paid for with budget should be recorded.
 func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Account, turn *budget.Turn) error {
-	ctx, cancel := w.toTheEnd(ctx)
+	ctx, cancel := w.detached(ctx)
 	defer cancel()
 	request, cancelRequest := context.WithTimeout(ctx, postTimeout)
 	began := w.now()
@@ -104,34 +106,11 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 		w.log.Warn("the provider's answer is odd", logkey.Export, r.ID, logkey.Warning, warning)
 	}
 	of := r.ExportTaskID
-	r, err = w.persist(ctx, r.ID, func(r *export.Record) error { return r.Answer(w.now(), of, n, reading, next) })
-	if err != nil {
-		return w.leave(ctx, r, err)
-	}
-	w.charge(ctx, r)
-	w.log.Debug("export read", logkey.Export, r.ID, logkey.State, r.State, logkey.ProviderStatus, r.ProviderStatus,
-		logkey.Clips, r.ClipCount, logkey.Archived, r.ArchivedCount)
-	return w.ensure(ctx, r)
-}
-
-// ofTask limits a change to the task that its step was for. Steps are numbered
-// anew in a record that was rebuilt after a loss of Redis, and its number alone
-// may let a late one pass for another task's.
-func ofTask(task string, change func(*export.Record) error) func(*export.Record) error {
-	return func(r *export.Record) error {
-		if r.ExportTaskID != task {
-			return fmt.Errorf("a step of task %s, current is %q: %w", task, r.ExportTaskID, export.ErrStale)
-		}
-		return change(r)
-	}
-}
-
-// leave ends a step whose change the record refused: the current step goes on.
-func (w *Worker) leave(ctx context.Context, r *export.Record, err error) error {
-	if settled(err) && r != nil {
-		return w.ensureAll(ctx, r.ID)
-	}
-	return ignoreSettled(err)
+	return w.conclude(ctx, r.ID, func(r *export.Record) error { return r.Answer(w.now(), of, n, reading, next) }, func(r *export.Record) {
+		w.charge(ctx, r)
+		w.log.Debug("export read", logkey.Export, r.ID, logkey.State, r.State, logkey.ProviderStatus, r.ProviderStatus,
+			logkey.Clips, r.ClipCount, logkey.Archived, r.ArchivedCount)
+	})
 }
 
 // nextRead asks the budget when a further read may be worth a request. Reads
@@ -157,19 +136,17 @@ func (w *Worker) readRefused(ctx context.Context, r *export.Record, n int, err e
 	switch kindOf(err) {
 	case provider.NotFound:
 		if r.PastDeadline(w.now()) || r.Unknown+1 >= export.MaxUnknown { // it ends with that
-			if spared, err := w.spared(ctx, r); spared {
+			if done, err := w.alreadyArchived(ctx, r); done {
 				return err
 			}
 		}
 		next := w.now().Add(retry.Backoff(r.Unknown, 10*time.Second, 5*time.Minute))
-		r, err := w.persist(ctx, r.ID, ofTask(r.ExportTaskID, func(r *export.Record) error { return r.DoesNotKnow(w.now(), n, next) }))
-		if err != nil {
-			return w.leave(ctx, r, err)
-		}
-		if gone := r.Read == export.ReadNone; gone {
-			w.releaseSlot(ctx, r)
-		}
-		return w.ensure(ctx, r)
+		change := ofTask(r.ExportTaskID, func(r *export.Record) error { return r.DoesNotKnow(w.now(), n, next) })
+		return w.conclude(ctx, r.ID, change, func(r *export.Record) {
+			if r.Read == export.ReadNone { // it is gone
+				w.releaseSlot(ctx, r)
+			}
+		})
 	case provider.RateLimited:
 		return w.readFailed(ctx, r, n, why, 0)
 	default:
@@ -183,11 +160,25 @@ func (w *Worker) readFailed(ctx context.Context, r *export.Record, n int, why ex
 		return w.expire(ctx, r, export.Problem{Reason: export.ReasonResultsUnread, Detail: why.Detail})
 	}
 	next := now.Add(beforeDeadline(wait, now, r.ExpireAt))
-	r, err := w.persist(ctx, r.ID, ofTask(r.ExportTaskID, func(r *export.Record) error { return r.ReadFault(w.now(), n, why, next) }))
-	if err != nil {
-		return w.leave(ctx, r, err)
+	return w.conclude(ctx, r.ID, ofTask(r.ExportTaskID, func(r *export.Record) error { return r.ReadFault(w.now(), n, why, next) }))
+}
+
+// beforeDeadline shortens a wait so that at least eight more tries fit before
+// the deadline, if there is one.
+func beforeDeadline(d time.Duration, now, deadline time.Time) time.Duration {
+	if deadline.IsZero() || deadline.Before(now) {
+		return d
 	}
-	return w.ensure(ctx, r)
+	return min(d, max(deadline.Sub(now)/8, time.Second))
+}
+
+// readLater puts off the read that the export waits for, if it waits for one.
+func (w *Worker) readLater(ctx context.Context, r *export.Record, why export.Problem) error {
+	if r.Read == export.ReadNone {
+		return nil
+	}
+	n, next := r.Step, w.now().Add(time.Minute)
+	return w.conclude(ctx, r.ID, func(r *export.Record) error { return r.ReadFault(w.now(), n, why, next) })
 }
 
 // expiryGrace is how long after its deadline an export is still tried: clocks
@@ -196,16 +187,13 @@ const expiryGrace = 5 * time.Minute
 
 func (w *Worker) expire(ctx context.Context, r *export.Record, why export.Problem) error {
 	id, task := r.ID, r.ExportTaskID
-	if spared, err := w.spared(ctx, r); spared {
+	if done, err := w.alreadyArchived(ctx, r); done {
 		return err
 	}
-	r, err := w.persist(ctx, id, func(r *export.Record) error { return r.Expire(w.now(), task, why) })
-	if err != nil {
-		return w.leave(ctx, r, err)
-	}
-	w.log.Error("export expired", logkey.Export, id, logkey.ExportTaskID, task, logkey.Reason, why.Reason, logkey.Why, why.Detail)
-	w.releaseSlot(ctx, r)
-	return w.ensure(ctx, r)
+	return w.conclude(ctx, id, func(r *export.Record) error { return r.Expire(w.now(), task, why) }, func(r *export.Record) {
+		w.log.Error("export expired", logkey.Export, id, logkey.ExportTaskID, task, logkey.Reason, why.Reason, logkey.Why, why.Detail)
+		w.releaseSlot(ctx, r)
+	})
 }
 
 func (w *Worker) releaseSlot(ctx context.Context, r *export.Record) {
@@ -218,7 +206,7 @@ func (w *Worker) releaseSlot(ctx context.Context, r *export.Record) {
 	}
 }
 
-// progress tells the budget what a read showed.
+// progress is what a read showed, for the budget.
 func progress(task provider.Task) budget.Outcome {
 	o := budget.Outcome{
 		Result: budget.Answered, Ended: task.Status.Ended(), Succeeded: task.Status == provider.StatusSucceeded,
@@ -249,4 +237,41 @@ func readingOf(task provider.Task) export.Reading {
 		})
 	}
 	return reading
+}
+
+// endTurn reports to the budget how a request ended. The turn ends by itself if
+// that fails.
+func (w *Worker) endTurn(ctx context.Context, turn *budget.Turn, o budget.Outcome) {
+	if err := turn.Done(ctx, o); err != nil {
+		w.log.Warn("the budget could not be told how a request ended; it waits for the turn's lease", logkey.Error, err)
+	}
+}
+
+// kindOf returns how the provider failed; an error of unknown origin counts as
+// in doubt, the kind that assumes the least.
+func kindOf(err error) provider.Kind {
+	var e *provider.Error
+	if errors.As(err, &e) {
+		return e.Kind
+	}
+	return provider.InDoubt
+}
+
+func outcomeOf(err error) budget.Outcome {
+	o := budget.Outcome{RetryAfter: fault.RetryAfterOf(err)}
+	switch kindOf(err) {
+	case provider.NotSent:
+		o.Result = budget.NotSent
+	case provider.RateLimited:
+		o.Result = budget.Refused
+	case provider.Forbidden:
+		o.Result = budget.Forbidden
+	case provider.Rejected, provider.NotFound:
+		o.Result = budget.Answered
+	case provider.InDoubt:
+		o.Result = budget.InDoubt
+	default:
+		o.Result = budget.Failed
+	}
+	return o
 }

@@ -3,31 +3,26 @@ package worker
 import (
 	"cmp"
 	"errors"
+	"fmt"
+	"net/http"
+	"strings"
 
-	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/storage"
 )
 
-// meanings says, for each kind of the provider's failures, which reason an export
-// is given and what the budget counts. A kind that is missing counts as a fault of
-// the provider that passes.
-var meanings = map[provider.Kind]struct {
-	reason export.Reason
-	result budget.Result
-}{
-	provider.NotSent:         {export.ReasonProviderUnreachable, budget.NotSent},
-	provider.InDoubt:         {export.ReasonAnswerLost, budget.InDoubt},
-	provider.AcceptedUnknown: {export.ReasonNotUnderstood, budget.InDoubt},
-	provider.RateLimited:     {export.ReasonRateLimited, budget.Refused},
-	provider.Forbidden:       {export.ReasonKeyRefused, budget.Forbidden},
-	provider.OutOfUnits:      {export.ReasonOutOfUnits, budget.Forbidden},
-	provider.NotFound:        {export.ReasonTaskUnknown, budget.Answered},
-	provider.Rejected:        {export.ReasonRequestRejected, budget.Answered},
-	provider.Unavailable:     {export.ReasonProviderUnavailable, budget.Failed},
-	provider.NotUnderstood:   {export.ReasonNotUnderstood, budget.Failed},
+// reasonOf is the reason that each kind of the provider's failures stands for.
+var reasonOf = map[provider.Kind]export.Reason{
+	provider.NotSent:     export.ReasonProviderUnreachable,
+	provider.InDoubt:     export.ReasonAnswerLost,
+	provider.RateLimited: export.ReasonRateLimited,
+	provider.Forbidden:   export.ReasonKeyRefused,
+	provider.NotFound:    export.ReasonTaskUnknown,
+	provider.Rejected:    export.ReasonRequestRejected,
+	provider.Unavailable: export.ReasonProviderUnavailable,
+	provider.Malformed:   export.ReasonNotUnderstood,
 }
 
 // providerProblem is what a failed request to the provider tells of an export.
@@ -36,11 +31,11 @@ func providerProblem(err error) export.Problem {
 	if !errors.As(err, &e) {
 		return export.Problem{Reason: export.ReasonProviderUnavailable, Detail: fault.SentenceOf(err)}
 	}
-	detail := e.Detail()
-	if e.Kind == provider.AcceptedUnknown && e.Answer != "" { // all there is of what was paid for
-		detail += ": " + e.Answer
+	detail := e.Message
+	if detail == "" && e.Status >= 300 {
+		detail = strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status)))
 	}
-	return export.Problem{Reason: cmp.Or(meanings[e.Kind].reason, export.ReasonProviderUnavailable), Detail: detail}
+	return export.Problem{Reason: cmp.Or(reasonOf[e.Kind], export.ReasonProviderUnavailable), Detail: detail}
 }
 
 // transferProblem is what a failed transfer tells of a clip.

@@ -13,7 +13,7 @@ import (
 	"github.com/clipferry/clipferry/worker"
 )
 
-// slowClose holds the first CloseReceipt back until it is told to go on, as a
+// slowClose holds the first closing of a receipt back until it is told to go on, as a
 // worker does that stands still.
 type slowClose struct {
 	worker.Archive
@@ -25,19 +25,19 @@ func newSlowClose(a worker.Archive) *slowClose {
 	return &slowClose{Archive: a, reached: make(chan struct{}), goOn: make(chan struct{}), done: make(chan struct{})}
 }
 
-func (a *slowClose) CloseReceipt(ctx context.Context, id, task string, outcome storage.ReceiptState, manifest string) error {
-	if a.calls.Add(1) > 1 {
-		return a.Archive.CloseReceipt(ctx, id, task, outcome, manifest)
+func (a *slowClose) SyncReceipt(ctx context.Context, r storage.Receipt) error {
+	if !r.Ended() || a.calls.Add(1) > 1 {
+		return a.Archive.SyncReceipt(ctx, r)
 	}
 	close(a.reached)
 	<-a.goOn
 	defer close(a.done)
-	return a.Archive.CloseReceipt(context.WithoutCancel(ctx), id, task, outcome, manifest)
+	return a.Archive.SyncReceipt(context.WithoutCancel(ctx), r)
 }
 
 // A canceled export that is taken up again while a step still closes its receipt
 // must not run on with a closed one that the ledger believes to be open.
-func TestALateCloseOfAReceiptIsMended(t *testing.T) {
+func TestALateCloseOfAReceiptIsRepaired(t *testing.T) {
 	r := newRig(t)
 	r.provider.readsFor = 1000
 	slow := newSlowClose(r.archive)
@@ -57,7 +57,7 @@ func TestALateCloseOfAReceiptIsMended(t *testing.T) {
 	}
 	close(slow.goOn)
 	<-slow.done
-	r.await(id, "mended", func(rec *export.Record) bool { return rec.Receipts >= 4 && rec.Receipt == export.ReceiptOpen })
+	r.await(id, "repaired", func(rec *export.Record) bool { return rec.Receipts >= 4 && rec.Receipt == export.ReceiptOpen })
 	stop()
 	r.recoversOpen(id)
 }

@@ -79,7 +79,7 @@ func newRigAlone(t *testing.T) *rig {
 	r.options = worker.Options{
 		Redis: r.rdb, Ledger: r.ledger, Archive: r.archive, Logger: quiet(),
 		Accounts:        map[string]worker.Account{worker.DefaultAccount: {Provider: r.provider, Gate: gate}},
-		ShutdownTimeout: 10 * time.Second, Look: 250 * time.Millisecond,
+		ShutdownTimeout: 10 * time.Second, PollInterval: 250 * time.Millisecond,
 	}
 	return r
 }

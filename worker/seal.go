@@ -10,10 +10,8 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
-	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/retry"
@@ -28,47 +26,33 @@ func (w *Worker) seal(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return w.malformed(ctx, taskID, "", err)
 	}
-	cut, cancelWait := w.untilStop(ctx)
-	defer cancelWait()
-	if _, err := w.waitForBucket(cut); errors.Is(err, breaker.ErrHere) && !w.Draining() {
-		return errElsewhere
-	} else if err != nil {
-		return errStopping
-	}
 	r, err := w.o.Ledger.LoadAnswered(ctx, s.ID)
-	if errors.Is(err, ledger.ErrUnknown) {
-		return w.ensureAll(ctx, s.ID)
-	}
 	if err != nil {
-		return err
+		return w.notLoaded(s.ID, err)
 	}
 	if !export.IsDue(r, s.Step) {
-		return w.ensure(ctx, r)
+		return w.followUp(ctx, r)
 	}
 	key, err := w.o.Archive.PutManifest(ctx, manifestOf(r, w.now()))
-	w.bucketSaid(ctx, err)
 	if errors.Is(err, storage.ErrSealed) {
-		over, err := w.restored(ctx, r)
-		if over {
+		if done, err := w.alreadyArchived(ctx, r); done {
 			return err
 		}
-		if err == nil { // it was there a moment ago
-			err = fault.New(fault.Retry, "a manifest comes and goes", nil)
-		}
-		return w.sealFailed(ctx, r, err)
+		err = fault.New(fault.Retry, "a manifest comes and goes", nil) // it was there a moment ago
+	}
+	if w.handsBack(err) {
+		return errElsewhere
 	}
 	if err != nil {
 		return w.sealFailed(ctx, r, err)
 	}
-	ctx, cancel := w.toTheEnd(ctx)
+	ctx, cancel := w.detached(ctx)
 	defer cancel()
-	r, err = w.persist(ctx, s.ID, ofTask(r.ExportTaskID, func(r *export.Record) error { return r.Seal(w.now(), key) }))
-	if err != nil {
-		return w.leave(ctx, r, err)
-	}
-	w.log.Info("export archived", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.Clips, r.ArchivedCount,
-		logkey.Bytes, r.ArchivedBytes, logkey.Manifest, key)
-	return w.ensure(ctx, r)
+	change := ofTask(r.ExportTaskID, func(r *export.Record) error { return r.Seal(w.now(), key) })
+	return w.conclude(ctx, s.ID, change, func(r *export.Record) {
+		w.log.Info("export archived", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.Clips, r.ArchivedCount,
+			logkey.Bytes, r.ArchivedBytes, logkey.Manifest, key)
+	})
 }
 
 func (w *Worker) sealFailed(ctx context.Context, r *export.Record, err error) error {
@@ -77,13 +61,7 @@ func (w *Worker) sealFailed(ctx context.Context, r *export.Record, err error) er
 	w.log.Warn("a manifest could not be written", logkey.Export, r.ID, logkey.Error, err)
 	next := w.now().Add(retry.Backoff(r.SealRound, time.Second, time.Minute))
 	round := r.SealRound
-	r, err = w.persist(ctx, r.ID, func(r *export.Record) error {
-		return r.SealRetry(w.now(), round, why, next)
-	})
-	if err != nil {
-		return w.leave(ctx, r, err)
-	}
-	return w.ensure(ctx, r)
+	return w.conclude(ctx, r.ID, func(r *export.Record) error { return r.SealRetry(w.now(), round, why, next) })
 }
 
 func manifestOf(r *export.Record, now time.Time) storage.Manifest {

@@ -14,12 +14,26 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/recovery"
 	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
+	"github.com/clipferry/clipferry/internal/units"
+	"github.com/clipferry/clipferry/tasks"
 )
 
-// submit carries an export from its queue to the provider. It waits for its
-// turn inside, so that the thousands behind it stay visible in their queue.
+// The time that a paid request may take. A lease covers it with a margin, so
+// that no second run can believe the first one dead while it still waits.
+const (
+	postTimeout = 25 * time.Second
+	leaseTime   = time.Minute
+)
+
+// submit carries an export from its queue to the provider:
+//
+//	record ─► lease ─► slot ─► intent in S3 ─► request ─► intent in the ledger ─► POST ─► answer in ledger and S3
+//
+// It waits for its turn inside, so that the thousands behind it stay visible in
+// their queue.
 func (w *Worker) submit(ctx context.Context, t *asynq.Task) error {
 	taskID, _ := asynq.GetTaskID(ctx)
 	s, err := queue.Parse(taskID, t.Type(), t.Payload())
@@ -31,7 +45,7 @@ func (w *Worker) submit(ctx context.Context, t *asynq.Task) error {
 		return err
 	}
 	if !export.IsDue(r, s.Step) {
-		return w.ensureAll(ctx, s.ID)
+		return w.leaveStale(ctx, s.ID)
 	}
 	// One run at a time: whoever holds this lease knows that no other run has a
 	// paid request under way.
@@ -43,12 +57,22 @@ func (w *Worker) submit(ctx context.Context, t *asynq.Task) error {
 		return err
 	}
 	defer w.release(ctx, lease)
-	kept, stop := lease.Keep(ctx)
+	ctx, stop := lease.Keep(ctx)
 	defer stop()
-	return w.submitAlone(kept, s, lease)
+	if r, err = w.o.Ledger.LoadHead(ctx, s.ID); err != nil {
+		return err
+	}
+	switch {
+	case !export.IsDue(r, s.Step):
+		return w.leaveStale(ctx, s.ID)
+	case r.State == export.Submitting:
+		return w.settleOfDead(ctx, r)
+	default:
+		return w.order(ctx, r, lease)
+	}
 }
 
-// takeUp returns the export's record, which the first submit gives birth to.
+// takeUp returns the export's record, which the first submit creates.
 func (w *Worker) takeUp(ctx context.Context, taskID string, s queue.Step, headers map[string]string) (*export.Record, error) {
 	r, err := w.o.Ledger.LoadHead(ctx, s.ID)
 	if errors.Is(err, ledger.ErrUnknown) && s.RequestGiven {
@@ -81,57 +105,56 @@ func (w *Worker) release(ctx context.Context, lease *ledger.Lease) {
 	}
 }
 
-// submitAlone runs under the export's submit lease.
-func (w *Worker) submitAlone(ctx context.Context, s queue.Step, lease *ledger.Lease) error {
-	r, err := w.o.Ledger.LoadHead(ctx, s.ID)
+// settleOfDead settles the paid request of a worker that died before it recorded the
+// answer: its receipt may say more.
+func (w *Worker) settleOfDead(ctx context.Context, r *export.Record) error {
+	f, err := recovery.Find(ctx, w.o.Archive, r, "", w.o.InDoubt, w.now())
 	if err != nil {
-		return err
+		w.log.Error("S3 does not say what became of a paid request", logkey.Export, r.ID, logkey.Error, fault.SentenceOf(err))
+		return errElsewhere
 	}
-	if !export.IsDue(r, s.Step) {
-		return w.ensureAll(ctx, s.ID)
-	}
-	adopted, err := w.adopt(ctx, r)
-	if err != nil || adopted {
-		return err
-	}
-	if r.State == export.Submitting {
-		return w.settleDoubt(ctx, r, export.Problem{Reason: export.ReasonAnswerLost, Detail: "the worker that sent it died before it recorded the answer"})
-	}
+	return w.resolve(ctx, r, f)
+}
+
+// attempt is one try to order an export. Its token stands in the intent.
+type attempt struct {
+	token string
+	tried bool // to write the intent to S3 …
+	wrote bool // … and so it did
+	found recovery.Finding
+}
+
+var (
+	// errNotToSend means that the receipt keeps the export from being ordered.
+	errNotToSend = errors.New("S3 knows more of this export than the ledger")
+	// errNoWriteAhead means that S3 has not taken the intent.
+	errNoWriteAhead = errors.New("the intent could not be written to S3")
+)
+
+// order waits for the export's turn, writing ahead to S3 on the way, and sends it.
+func (w *Worker) order(ctx context.Context, r *export.Record, lease *ledger.Lease) error {
+	a := &attempt{token: uuid.NewString()}
 	account, err := w.account(r)
 	if err != nil {
-		return w.putBack(ctx, s.ID, "", retry.Backoff(r.Round, time.Minute, 10*time.Minute), export.Problem{Reason: export.ReasonAccountUnknown})
+		return w.putBack(ctx, r, a, retry.Backoff(r.Round, time.Minute, 10*time.Minute), export.Problem{Reason: export.ReasonAccountUnknown})
 	}
-	turn, err := w.waitForTurn(ctx, account, r)
-	if err != nil {
-		if w.Draining() || timeUp(ctx) {
-			return w.putBack(ctx, s.ID, "", 0, export.Problem{})
+	turn, err := w.waitForTurn(ctx, account, r, a)
+	switch {
+	case err == nil:
+		return w.send(ctx, r, lease, account, turn, a)
+	case errors.Is(err, errNotToSend):
+		return w.resolve(ctx, r, a.found)
+	case w.Draining(), timeUp(ctx):
+		return w.putBack(ctx, r, a, 0, export.Problem{})
+	case errors.Is(err, errNoWriteAhead):
+		w.log.Error("nothing is ordered that S3 takes no receipt of", logkey.Export, r.ID, logkey.Error, fault.SentenceOf(err))
+		return w.putBack(ctx, r, a, elsewhere, export.Problem{Reason: export.ReasonStorageUnavailable, Detail: fault.SentenceOf(err)})
+	default:
+		if a.tried {
+			_, _ = w.update(context.WithoutCancel(ctx), r.ID, func(r *export.Record) error { r.Unsent(a.token, a.wrote); return nil })
 		}
-		return fmt.Errorf("wait for a turn to submit %s: %w", s.ID, err)
+		return fmt.Errorf("wait for a turn to submit %s: %w", r.ID, err)
 	}
-	return w.intendAndSend(ctx, r, lease, account, turn)
-}
-
-// ignoreSettled lets a step leave that lost a race: the winner goes on.
-func ignoreSettled(err error) error {
-	if settled(err) {
-		return nil
-	}
-	return err
-}
-
-// putBack returns the export to the queue, due after the wait; by is the token
-// of the caller's own intent, empty if it recorded none.
-func (w *Worker) putBack(ctx context.Context, id, by string, wait time.Duration, why export.Problem) error {
-	ctx, cancel := w.toTheEnd(ctx)
-	defer cancel()
-	r, err := w.persist(ctx, id, func(r *export.Record) error {
-		now := w.now()
-		return r.PutBack(now, by, now.Add(wait), why)
-	})
-	if err != nil {
-		return ignoreSettled(err)
-	}
-	return w.ensure(ctx, r)
 }
 
 // timeToLeave is how long before the end of a task's Timeout its wait ends: what
@@ -145,9 +168,10 @@ func timeUp(ctx context.Context) bool {
 	return limited && time.Until(limit) <= timeToLeave
 }
 
-// waitForTurn waits until the export may be submitted: its account has units
-// left to spend, a slot and a request.
-func (w *Worker) waitForTurn(ctx context.Context, account Account, r *export.Record) (*budget.Turn, error) {
+// waitForTurn waits until the export may be ordered: its account has units left to
+// spend, a slot and a request. With the slot, and before the request, it writes
+// ahead.
+func (w *Worker) waitForTurn(ctx context.Context, account Account, r *export.Record, a *attempt) (*budget.Turn, error) {
 	ctx, cancel := w.untilStop(ctx)
 	defer cancel()
 	if limit, limited := ctx.Deadline(); limited {
@@ -162,6 +186,7 @@ func (w *Worker) waitForTurn(ctx context.Context, account Account, r *export.Rec
 		turn, err := account.Gate.Wait(ctx, budget.Request{
 			Export: r.ID, Kind: budget.Submit, Since: r.CreatedAt, Priority: priority(r.Priority),
 			Resolution: resolution(r), Clips: len(r.Wanted),
+			Prepare: func(ctx context.Context) error { return w.writeAhead(ctx, account, r, a) },
 		})
 		if err != nil {
 			return nil, err
@@ -178,62 +203,115 @@ func (w *Worker) waitForTurn(ctx context.Context, account Account, r *export.Rec
 	}
 }
 
-// intendAndSend writes the intent ahead of the paid request, sends it, and
-// records what came of it.
-func (w *Worker) intendAndSend(ctx context.Context, r *export.Record, lease *ledger.Lease, account Account, turn *budget.Turn) error {
-	// From here on a stop or a lost asynq lease is waited out: an answer that
-	// nobody records is money lost.
-	ctx, cancel := w.toTheEnd(ctx)
-	defer cancel()
-	renewed := w.now()
-	if err := lease.Renew(ctx); err != nil {
-		return errors.Join(err, turn.Done(ctx, budget.Outcome{Result: budget.NotSent}))
-	}
-	by, round := uuid.NewString(), r.Round
-	sending, err := w.o.Ledger.Update(ctx, r.ID, func(r *export.Record) error {
-		if r.Round != round { // canceled and taken up again while it waited: another task's turn
-			return fmt.Errorf("submit round %d, current is %d: %w", round, r.Round, export.ErrStale)
+// waitForUnits waits until the account may spend units. It waits in the
+// handler, as for a slot, so that the others stay in line behind.
+func (w *Worker) waitForUnits(ctx context.Context, account Account, r *export.Record) error {
+	for logged := false; ; logged = true {
+		until, err := account.heldUntil(ctx, w.now())
+		if err != nil || until.IsZero() {
+			return err
 		}
-		account.pin(r)
-		return r.Intend(w.now(), by)
-	})
-	if err != nil {
-		return w.intentFailed(ctx, r.ID, by, turn, err)
+		if !logged {
+			w.log.Warn("the account has spent its units of the day; its exports wait for the next one",
+				logkey.Export, r.ID, logkey.Account, account.Name, logkey.Until, until)
+		}
+		if err := retry.Wait(ctx, min(units.Look, max(until.Sub(w.now()), time.Millisecond))); err != nil {
+			return err
+		}
 	}
-	if err := w.announce(ctx, sending, lease, renewed); err != nil {
+}
+
+// writeAhead writes the intent to S3: whatever becomes of Redis and of this worker,
+// the request that follows is known of.
+func (w *Worker) writeAhead(ctx context.Context, account Account, r *export.Record, a *attempt) error {
+	pinned := *r
+	account.pin(&pinned)
+	intent := w.receiptOf(&pinned)
+	intent.Intent, intent.Submitted = a.token, w.now().UTC()
+	a.tried = true
+	var err error
+	a.found, err = recovery.WriteAhead(ctx, w.o.Archive, r, intent, w.o.InDoubt, w.now())
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoWriteAhead, err)
+	}
+	a.wrote = a.found.Action == recovery.Send
+	if !a.wrote {
+		return errNotToSend
+	}
+	return nil
+}
+
+// putBack returns the export to the queue, due after the wait, without anything
+// having been taken of this attempt.
+func (w *Worker) putBack(ctx context.Context, r *export.Record, a *attempt, wait time.Duration, why export.Problem) error {
+	ctx, cancel := w.detached(ctx)
+	defer cancel()
+	round := r.Round
+	return w.conclude(ctx, r.ID, func(r *export.Record) error {
+		if a.tried {
+			r.Unsent(a.token, a.wrote)
+		}
+		if r.Round != round { // canceled and taken up again while it waited: another task's turn
+			return nil
+		}
+		now := w.now()
+		return r.PutBack(now, a.token, now.Add(wait), why)
+	})
+}
+
+// send records the intent in the ledger, sends the paid request, and records what
+// came of it. From here on a stop or a lost asynq lease is waited out: an answer
+// that nobody records is money lost.
+func (w *Worker) send(ctx context.Context, r *export.Record, lease *ledger.Lease, account Account, turn *budget.Turn, a *attempt) error {
+	ctx, cancel := w.detached(ctx)
+	defer cancel()
+	renewed, round := w.now(), r.Round
+	err := lease.Renew(ctx)
+	var sending *export.Record
+	if err == nil {
+		sending, err = w.o.Ledger.Update(ctx, r.ID, func(r *export.Record) error {
+			if r.Round != round {
+				return fmt.Errorf("submit round %d, current is %d: %w", round, r.Round, export.ErrStale)
+			}
+			account.pin(r)
+			return r.Intend(w.now(), a.token)
+		})
+	}
+	if err == nil && w.now().Sub(renewed) >= leaseTime-postTimeout { // another run would take the answer for lost
+		err = errors.New("the lease might end before the paid request: Redis answered too slowly")
+	}
+	if err != nil { // an intent that Redis may have taken all the same is taken back
+		w.log.Warn("an export is not sent", logkey.Export, r.ID, logkey.Error, err)
 		w.endTurn(ctx, turn, budget.Outcome{Result: budget.NotSent})
-		err = w.putBack(ctx, r.ID, by, retry.Backoff(r.Round, time.Second, time.Minute),
-			export.Problem{Reason: export.ReasonStorageUnavailable, Detail: fault.SentenceOf(err)})
-		w.clearDoubt(ctx, r.ID, by)
-		return err
+		return w.putBack(ctx, r, a, retry.Backoff(r.Round, time.Second, time.Minute), export.Problem{})
 	}
 	post, cancelPost := context.WithTimeout(ctx, postTimeout)
 	began := w.now()
 	task, err := account.Provider.Submit(post, sending.Request)
 	cancelPost()
 	w.requested(ctx, sending, budget.Submit, turn, began, err)
-	recorded := w.recordSubmit(ctx, sending, turn, task, err)
-	if err != nil && outcomeOf(err).Result != budget.InDoubt {
-		w.clearDoubt(ctx, r.ID, by)
+	if err == nil {
+		return w.accepted(ctx, sending, turn, task)
 	}
-	return recorded
+	return w.notAccepted(ctx, sending, turn, a, err)
 }
 
-// intentFailed leaves without having sent anything. An intent that Redis may
-// have taken without our knowing is taken back, else it would look like a doubt.
-func (w *Worker) intentFailed(ctx context.Context, id, by string, turn *budget.Turn, cause error) error {
-	if err := turn.Done(ctx, budget.Outcome{Result: budget.NotSent}); err != nil {
-		w.log.Warn("a turn could not be given back; it ends by itself", logkey.Export, id, logkey.Error, err)
+func priority(p string) budget.Priority {
+	switch p {
+	case tasks.PriorityHigh:
+		return budget.High
+	case tasks.PriorityLow:
+		return budget.Low
+	default:
+		return budget.Normal
 	}
-	if settled(cause) {
-		return w.ensureAll(ctx, id)
-	}
-	r, err := w.persist(ctx, id, func(r *export.Record) error {
-		now := w.now()
-		return r.PutBack(now, by, now, export.Problem{})
-	})
+}
+
+// resolution returns the resolution that the export asks for.
+func resolution(r *export.Record) string {
+	e, err := tasks.ParseExport(r.Request)
 	if err != nil {
-		return ignoreSettled(err)
+		return ""
 	}
-	return w.ensure(ctx, r)
+	return e.Resolution
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -39,6 +42,9 @@ func (w *Worker) sweepLoop(ctx context.Context) {
 	}
 }
 
+// queues are all that this worker serves.
+func (w *Worker) queues() []string { return queue.All(slices.Sorted(maps.Keys(w.o.Accounts))...) }
+
 func (w *Worker) sweepOnce(ctx context.Context, orphans *time.Time) error {
 	// The lease is left to end by itself: it spaces the sweeps of the fleet.
 	_, err := w.o.Ledger.FleetLease(ctx, "sweep", sweepLeaseFor)
@@ -48,7 +54,7 @@ func (w *Worker) sweepOnce(ctx context.Context, orphans *time.Time) error {
 	if err != nil {
 		return err
 	}
-	faults := []error{tasks.PublishQueues(ctx, w.o.Redis, w.queues()...), w.buryDead(ctx), w.Sweep(ctx)}
+	faults := []error{tasks.PublishQueues(ctx, w.o.Redis, w.queues()...), w.recordDeadLetters(ctx), w.Sweep(ctx)}
 	if now := w.now(); now.Sub(*orphans) > orphansEvery {
 		*orphans = now
 		faults = append(faults, w.housekeeping(ctx, now))
@@ -57,8 +63,8 @@ func (w *Worker) sweepOnce(ctx context.Context, orphans *time.Time) error {
 }
 
 // Sweep looks after every export that needs care: tasks that are missing come
-// back, deadlines are watched, slots follow the truth. Everything it mends
-// mends itself along the way as well; it is a net, not a crutch.
+// back, deadlines are watched, slots follow the truth. Everything that it repairs
+// is repaired along the way as well: nothing depends on it.
 func (w *Worker) Sweep(ctx context.Context) error {
 	began := w.now()
 	var open []Deadline
@@ -91,7 +97,7 @@ func (w *Worker) sweepAll(ctx context.Context, open *[]Deadline) error {
 func (w *Worker) sweepExport(ctx context.Context, id string, open *[]Deadline) error {
 	r, err := w.o.Ledger.Load(ctx, id)
 	if errors.Is(err, ledger.ErrUnknown) {
-		// Its birth was cut off, or is under way: then its entry is made anew with the record.
+		// Its creation was cut off, or is under way: then its entry is made anew with the record.
 		return w.o.Ledger.Tidy(ctx, id)
 	}
 	if err != nil {
@@ -107,7 +113,7 @@ func (w *Worker) sweepExport(ctx context.Context, id string, open *[]Deadline) e
 	if overdue(r, w.now()) {
 		return w.expire(ctx, r, export.Problem{})
 	}
-	r, err = w.urge(ctx, r)
+	r, err = w.expedite(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -119,7 +125,7 @@ func (w *Worker) sweepExport(ctx context.Context, id string, open *[]Deadline) e
 			}
 		}
 	}
-	return w.ensure(ctx, r)
+	return w.followUp(ctx, r)
 }
 
 // overdue reports whether an export is past its deadline with nothing left to
@@ -139,8 +145,8 @@ func overdue(r *export.Record, now time.Time) bool {
 	return true
 }
 
-// urge moves clips whose deadline came near to the urgent queue.
-func (w *Worker) urge(ctx context.Context, r *export.Record) (*export.Record, error) {
+// expedite moves clips whose deadline came near to the urgent queue.
+func (w *Worker) expedite(ctx context.Context, r *export.Record) (*export.Record, error) {
 	due := false
 	for _, c := range r.Clips {
 		due = due || c.State == export.ClipReady && !c.Urgent && r.NearDeadline(w.now())
@@ -152,13 +158,13 @@ func (w *Worker) urge(ctx context.Context, r *export.Record) (*export.Record, er
 		logkey.ExpireAt, r.ExpireAt, logkey.Archived, r.ArchivedCount, logkey.Clips, r.ClipCount)
 	changed, err := w.o.Ledger.Update(ctx, r.ID, func(r *export.Record) error {
 		for idx, c := range r.Clips {
-			if err := r.Urge(w.now(), idx, c.Round); err != nil && !settled(err) {
+			if err := r.Urge(w.now(), idx, c.Round); err != nil && !refused(err) {
 				return err
 			}
 		}
 		return nil
 	})
-	if settled(err) {
+	if refused(err) {
 		return r, nil
 	}
 	return changed, err

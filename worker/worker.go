@@ -1,6 +1,6 @@
 // Package worker carries exports along: it submits them, reads them until the
-// provider is done, mirrors their clips into S3 and seals the archive. It is
-// the one room, beside tasks, that knows Asynq's semantics.
+// provider is done, mirrors their clips into S3 and seals the archive. Each step
+// is one file, to be read from top to bottom.
 //
 // A handler may run twice, late, or at the same time as another run of itself.
 // So each one loads the record, leaves if its step is not the current one
@@ -16,18 +16,20 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
+	"maps"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/recovery"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 // Provider is the Clips Export API. Its errors are faults that wrap a *provider.Error.
@@ -49,27 +51,22 @@ type Gate interface {
 type Archive interface {
 	Mirror(ctx context.Context, job storage.Job) (storage.Result, error)
 	Folder(projectID, exportTaskID string) string
-	PutReceipt(ctx context.Context, r storage.Receipt) error
-	Receipt(ctx context.Context, id string) (storage.Receipt, bool, error)
-	CloseReceipt(ctx context.Context, id, task string, outcome storage.ReceiptState, manifest string) error
-	ReopenReceipt(ctx context.Context, id, task string) error
-	PutDoubt(ctx context.Context, r storage.Receipt, settled string) error
-	ClearDoubt(ctx context.Context, id, intent string) error
+	recovery.Receipts
+	SyncReceipt(ctx context.Context, r storage.Receipt) error
 	PutManifest(ctx context.Context, m storage.Manifest) (string, error)
-	ManifestKey(projectID, exportTaskID string) string
-	ReadManifest(ctx context.Context, key string) (storage.Manifest, bool, error)
 	AbortOrphans(ctx context.Context, olderThan time.Duration) (int, error)
-	// Check asks whether the bucket answers.
+	// Health is how S3 has answered this process of late; Check asks it.
+	Health() storage.Health
 	Check(ctx context.Context) error
 }
 
-// Notifier is told when an export has reached a final state. It is called at
+// Notifier notifies when an export has reached a final state. It is called at
 // least once, possibly more often, and keeps its own retries.
 // One that is an asynq.Handler as well is given [queue.TypeNotify].
 type Notifier interface {
 	Ended(ctx context.Context, r *export.Record) error
-	// ForReceipt returns what the export's receipt holds of whom to tell, and
-	// FromReceipt whom to tell from that, as the record holds it; nil for nobody.
+	// ForReceipt returns what the export's receipt holds of whom to notify, and
+	// FromReceipt whom to notify from that, as the record holds it; nil for nobody.
 	ForReceipt(id string, notify json.RawMessage) json.RawMessage
 	FromReceipt(id string, receipt json.RawMessage) (json.RawMessage, error)
 }
@@ -79,9 +76,10 @@ type Options struct {
 	Redis   redis.UniversalClient
 	Ledger  *ledger.Ledger
 	Archive Archive
-	// Accounts are the keys by name. [DefaultAccount] is needed; it may stand for
-	// one that is there under its own name as well.
+	// Accounts are the keys by name.
 	Accounts map[string]Account
+	// Default names the account of exports that name none; [DefaultAccount] when empty.
+	Default  string
 	Notifier Notifier // may be nil
 	Observer Observer // may be nil
 	Logger   *slog.Logger
@@ -96,11 +94,11 @@ type Options struct {
 	// ReadConcurrency is how many running exports wait for a read in this
 	// worker; it should be at least the number of slots. 32 when zero.
 	ReadConcurrency int
-	// Look is how often a server at rest looks for new tasks; reads are looked
-	// for four times as often. Each look costs Redis a few commands for each
+	// PollInterval is how often a server at rest looks for new tasks; reads are looked
+	// for four times as often. Each time costs Redis a few commands for each
 	// queue, busy or not: with 1 s, which is meant by zero, a worker at rest stays
 	// under a hundred a second.
-	Look time.Duration
+	PollInterval time.Duration
 	// ShutdownTimeout is how long a stopping worker waits for its handlers; it
 	// should be under the platform's grace period. 28 s when zero.
 	ShutdownTimeout time.Duration
@@ -108,25 +106,17 @@ type Options struct {
 	Now func() time.Time
 }
 
-// The time that a paid request may take. A lease covers it with a margin, so
-// that no second run can believe the first one dead while it still waits.
-const (
-	postTimeout = 25 * time.Second
-	leaseTime   = time.Minute
-)
-
 // Worker runs the handlers. Make one with [New].
 type Worker struct {
-	o      Options
-	log    *slog.Logger
-	watch  Observer
-	now    func() time.Time
-	queue  *queue.Queue
-	bucket *breaker.Breaker
+	o     Options
+	log   *slog.Logger
+	watch Observer
+	now   func() time.Time
+	queue *queue.Queue
 
 	stopping chan struct{}   // closed when no new work is begun
 	drained  chan struct{}   // closed when the servers are down
-	life     context.Context // ends when the process is about to
+	lifetime context.Context // ends when the process is about to
 	endLife  context.CancelFunc
 }
 
@@ -135,16 +125,15 @@ func New(o Options) (*Worker, error) {
 	if o.Redis == nil || o.Ledger == nil || o.Archive == nil || o.Logger == nil {
 		return nil, errors.New("worker: Redis, Ledger, Archive and Logger are needed")
 	}
-	if _, ok := o.Accounts[DefaultAccount]; !ok {
-		return nil, fmt.Errorf("worker: account %q is needed", DefaultAccount)
-	}
 	o.setDefaults()
-	life, end := context.WithCancel(context.Background())
+	if _, ok := o.Accounts[o.Default]; !ok {
+		return nil, fmt.Errorf("worker: account %q is needed", o.Default)
+	}
+	lifetime, end := context.WithCancel(context.Background())
 	stopping := make(chan struct{})
 	return &Worker{
 		o: o, log: o.Logger, watch: o.Observer, now: o.Now, queue: queue.New(o.Redis),
-		bucket:   breaker.New(o.Redis, breaker.Bucket),
-		stopping: stopping, drained: make(chan struct{}), life: life, endLife: end,
+		stopping: stopping, drained: make(chan struct{}), lifetime: lifetime, endLife: end,
 	}, nil
 }
 
@@ -152,14 +141,20 @@ func (o *Options) setDefaults() {
 	setDefault(&o.InDoubt, export.Resubmit)
 	setDefault(&o.MirrorConcurrency, 8)
 	setDefault(&o.SubmitConcurrency, 2)
-	setDefault(&o.Look, time.Second)
+	setDefault(&o.PollInterval, time.Second)
+	setDefault(&o.Default, DefaultAccount)
 	setDefault(&o.ReadConcurrency, 32)
 	setDefault(&o.ShutdownTimeout, 28*time.Second)
 	if o.Observer == nil {
-		o.Observer = blind{}
+		o.Observer = noopObserver{}
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	o.Accounts = maps.Clone(o.Accounts)
+	for name, a := range o.Accounts {
+		a.Name = name
+		o.Accounts[name] = a
 	}
 }
 
@@ -170,87 +165,73 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// Run works until ctx ends, then drains: no new work, paid requests waited
-// for, transfers checkpointed. It returns nil after a clean stop, at the latest
-// a moment after ShutdownTimeout: Asynq says goodbye to Redis in many words, each
-// of which waits long for a Redis that is away, and none of which matters then.
-func (w *Worker) Run(ctx context.Context) error {
-	defer w.endLife()
-	servers := w.servers()
-	for i, s := range servers {
-		if err := s.start(); err != nil {
-			shutdown(servers[:i])
-			return fmt.Errorf("start the %s server: %w", s.name, err)
-		}
-	}
-	swept := make(chan struct{})
-	go func() {
-		defer close(swept)
-		w.sweepLoop(ctx)
-	}()
-	w.log.Info("worker started")
-	<-ctx.Done()
-	w.log.Info("worker stops: no new work, waiting for what is under way")
-	close(w.stopping)
-	go func() {
-		defer close(w.drained)
-		shutdown(servers)
-		<-swept
-	}()
-	select {
-	case <-w.drained:
-		w.log.Info("worker stopped")
-	case <-time.After(w.o.ShutdownTimeout + goodbye):
-		w.log.Warn("worker stops though Redis has not taken its goodbye; what it had goes on elsewhere in a minute")
-	}
-	return nil
+// Units counts what an account is charged a day, see package units.
+type Units interface {
+	Add(ctx context.Context, task string, accepted time.Time, units float64) error
+	// Wait returns when the day ends if its cap is reached, else the zero time.
+	Wait(ctx context.Context, now time.Time) (time.Time, error)
 }
 
-// Drained is closed when nothing of a worker that ran uses Redis any more. Until
-// then its client must not be closed, not even after Run: Asynq reads from a
-// subscription that would then end, and panics (v0.26.0).
-func (w *Worker) Drained() <-chan struct{} { return w.drained }
+// DefaultAccount is the account of exports that name none, unless [Options.Default]
+// says otherwise.
+const DefaultAccount = tasks.DefaultAccount
 
-// goodbye is how long Asynq may take to tell a Redis that is well of the end.
-const goodbye = time.Second
-
-func shutdown(servers []server) {
-	var wg sync.WaitGroup
-	for _, s := range servers {
-		wg.Go(s.asynq.Shutdown)
-	}
-	wg.Wait()
+// Account is one key at the provider with its budget. Its exports wait in
+// queues of their own (see [tasks.AccountQueue]), which a server of their own
+// serves: so the exports of an account whose slots are all taken wait without
+// standing in the way of another's, each account is first come, first served,
+// and nothing is taken out of a queue only to be put back.
+type Account struct {
+	Name     string // its key in [Options.Accounts]
+	Provider Provider
+	Gate     Gate
+	Units    Units // may be nil: nothing is counted
 }
 
-// Draining reports whether the worker is stopping.
-func (w *Worker) Draining() bool {
-	select {
-	case <-w.stopping:
-		return true
-	default:
-		return false
+// account returns the account of the export.
+func (w *Worker) account(r *export.Record) (Account, error) {
+	a, ok := w.o.Accounts[w.accountName(r)]
+	if !ok {
+		return Account{}, fmt.Errorf("export %s is to be ordered with the account %q, which this worker does not have; "+
+			"see CLIPFERRY_API_KEYS", r.ID, r.Account)
+	}
+	return a, nil
+}
+
+func (w *Worker) accountName(r *export.Record) string {
+	if r.Account == "" || r.Account == DefaultAccount {
+		return w.o.Default
+	}
+	return r.Account
+}
+
+// pin names the account in a record that is about to be paid for with it, where
+// the default account has a name of its own.
+func (a Account) pin(r *export.Record) {
+	if a.Name != DefaultAccount {
+		r.Account = a.Name
 	}
 }
 
-// untilStop returns a context that ends when ctx does or the worker stops: for
-// waiting, and for work that can go on elsewhere.
-func (w *Worker) untilStop(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	stop := make(chan struct{})
-	go func() {
-		select {
-		case <-w.stopping:
-			cancel(errStopping)
-		case <-stop:
-		}
-	}()
-	return ctx, sync.OnceFunc(func() { close(stop); cancel(context.Canceled) })
+// heldUntil returns when the account may spend again, the zero time for now.
+func (a Account) heldUntil(ctx context.Context, now time.Time) (time.Time, error) {
+	if a.Units == nil {
+		return time.Time{}, nil
+	}
+	return a.Units.Wait(ctx, now)
 }
 
-// toTheEnd returns a context that neither a stop nor a lost asynq lease ends,
-// only the process's own end: for a paid request and for recording its answer.
-func (w *Worker) toTheEnd(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	unhook := context.AfterFunc(w.life, cancel)
-	return ctx, func() { unhook(); cancel() }
+// charge counts what the provider charged. A count that fails now is made by
+// the next read or the sweeper.
+func (w *Worker) charge(ctx context.Context, r *export.Record) {
+	if r.CostUsage <= 0 || r.ExportTaskID == "" {
+		return
+	}
+	account, err := w.account(r)
+	if err == nil && account.Units != nil {
+		err = account.Units.Add(ctx, r.ExportTaskID, r.SubmittedAt, r.CostUsage)
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		w.log.Warn("what an export cost could not be counted; trying again within a minute", logkey.Export, r.ID, logkey.Error, err)
+	}
 }

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
-	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/emulator"
 	"github.com/clipferry/clipferry/internal/export"
@@ -32,10 +32,12 @@ func samples() []tasks.Export {
 	}
 }
 
-// sampleProject keeps the samples short.
+// sampleProject keeps the samples short, but for what a project's id asks for.
 func sampleProject(id string) emulator.Project {
 	p := emulator.SampleProject(1, id)
-	p.Clips = min(p.Clips, 6)
+	if !strings.Contains(id, "~") {
+		p.Clips = min(p.Clips, 6)
+	}
 	return p
 }
 
@@ -77,10 +79,12 @@ type services struct {
 	s3       string
 	http     string // the HTTP API's
 	apiKey   string
-	cfg      *config.Config
-	client   *tasks.Client
-	exports  *admin.Service
-	closers  []func()
+	// monitorPassword opens Asynqmon to the user "dev".
+	monitorPassword string
+	env             []string // what a worker here is configured with, and every other command can be
+	client          *tasks.Client
+	exports         *admin.Service
+	closers         []func()
 }
 
 func (s *services) close() {
@@ -192,24 +196,4 @@ func (s *services) printFiles(records []*export.Record, stdout *cli.Printer) err
 		}
 	}
 	return nil
-}
-
-func (s *services) printNext(w *cli.Printer, keep bool) {
-	_ = w.Printf("\nEvery file above was proven on its way. What to try next:\n" +
-		"  play a clip, and read the manifest.json beside it\n")
-	if !keep {
-		_ = w.Printf("  clipferry-dev --serve            keep everything up, for a browser and for your own programs\n" +
-			"  clipferry-dev provider           the emulated provider alone\n")
-		return
-	}
-	_ = w.Printf("  %[1]s/_emulator/   the emulated provider: what it does and how to make it misbehave\n"+
-		"  %[2]s/monitor/     Asynqmon: the queues\n"+
-		"  %[2]s/metrics      what Prometheus reads\n"+
-		"The HTTP API, which is the provider's own in front of the queue:\n"+
-		"  curl -X POST %[2]s/api/v2/clips/export -H 'Authorization: Bearer %[3]s' \\\n"+
-		"    -H 'x-wayinvideo-api-version: v2' -H 'Content-Type: application/json' -d '{\"project_id\": \"my-project\"}'\n"+
-		"In another shell, with the variables below, use clipferry itself (enqueue, status, list, retry …):\n"+
-		"  export CLIPFERRY_REDIS_URL=%[4]s CLIPFERRY_API_REQUESTS_PER_MINUTE=0\n"+
-		"  clipferry enqueue --project-id my-project~clips=8 --wait\n"+
-		"Stop with Ctrl-C.\n", s.provider, s.http, s.apiKey, s.cfg.RedisURL.Reveal())
 }

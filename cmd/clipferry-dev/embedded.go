@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -92,7 +94,8 @@ func startS3(ctx context.Context, dir, bucket string) (endpoint string, stop fun
 	if err != nil {
 		return "", nil, fmt.Errorf("start the embedded S3 server: %w", err)
 	}
-	cmd.Stderr = os.Stderr
+	said := &bytes.Buffer{} // of interest only if it does not come up: it complains at its end, too
+	cmd.Stderr = said
 	if err := cmd.Start(); err != nil {
 		return "", nil, fmt.Errorf("start the embedded S3 server: %w", err)
 	}
@@ -101,7 +104,9 @@ func startS3(ctx context.Context, dir, bucket string) (endpoint string, stop fun
 		_ = cmd.Wait()
 	}
 	endpoint = "http://" + addr
-	for name, value := range s3Environment(endpoint) {
+	others := []string{"AWS_SESSION_TOKEN=", "AWS_PROFILE=", "AWS_CONFIG_FILE=" + os.DevNull, "AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull}
+	for _, pair := range append(others, s3Env(endpoint)...) {
+		name, value, _ := strings.Cut(pair, "=")
 		if err := os.Setenv(name, value); err != nil {
 			stop()
 			return "", nil, fmt.Errorf("set %s: %w", name, err)
@@ -109,16 +114,16 @@ func startS3(ctx context.Context, dir, bucket string) (endpoint string, stop fun
 	}
 	if err := makeBucket(ctx, bucket); err != nil {
 		stop()
-		return "", nil, err
+		return "", nil, fmt.Errorf("%w\n%s", err, said)
 	}
 	return endpoint, stop, nil
 }
 
-func s3Environment(endpoint string) map[string]string {
-	return map[string]string{
-		"AWS_ENDPOINT_URL_S3": endpoint, "AWS_REGION": "us-east-1",
-		"AWS_ACCESS_KEY_ID": accessKey, "AWS_SECRET_ACCESS_KEY": secretKey,
-		"AWS_SESSION_TOKEN": "", "AWS_PROFILE": "", "AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull,
+// s3Env is what the AWS SDK needs to use the embedded server.
+func s3Env(endpoint string) []string {
+	return []string{
+		"AWS_ENDPOINT_URL_S3=" + endpoint, "AWS_REGION=us-east-1",
+		"AWS_ACCESS_KEY_ID=" + accessKey, "AWS_SECRET_ACCESS_KEY=" + secretKey,
 	}
 }
 

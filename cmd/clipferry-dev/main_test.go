@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"io"
 	"net/http"
 	"os"
@@ -152,6 +153,11 @@ func TestTheProviderAlone(t *testing.T) {
 	if status, _ := get(t, read, "Authorization", "Bearer other", "x-wayinvideo-api-version", "v2"); status == http.StatusNotFound {
 		t.Error("any key will do")
 	}
+	for _, want := range []string{"export CLIPFERRY_API_BASE_URL='" + url + "'\n", "export CLIPFERRY_API_KEY='k'\n", "export CLIPFERRY_LINK_ALLOWED_CIDRS='127.0.0.0/8'\n"} {
+		if !strings.Contains(p.messages(), want) {
+			t.Errorf("no %q in:\n%s", want, p.messages())
+		}
+	}
 	p.stop()
 	p.ends(cli.Done)
 }
@@ -195,10 +201,11 @@ func TestTheDemoServes(t *testing.T) {
 	}
 	url := served.FindStringSubmatch(p.messages())
 	key := regexp.MustCompile(`Bearer (dev-\w+)`).FindStringSubmatch(p.messages())
-	if url == nil || key == nil {
+	password := regexp.MustCompile(`user dev, password (\w+)`).FindStringSubmatch(p.messages())
+	if url == nil || key == nil || password == nil {
 		t.Fatalf("it names no address and key:\n%s", p.messages())
 	}
-	if status, body := get(t, url[1]+"/monitor/"); status != http.StatusOK || !strings.Contains(body, "<html") {
+	if status, body := get(t, url[1]+"/monitor/", "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("dev:"+password[1]))); status != http.StatusOK || !strings.Contains(body, "<html") {
 		t.Errorf("Asynqmon: %d %s", status, body)
 	}
 	if status, body := get(t, url[1]+"/metrics"); status != http.StatusOK || !strings.Contains(body, `clipferry_exports{state="archived"} 3`) {
@@ -218,6 +225,37 @@ func TestTheDemoServes(t *testing.T) {
 	if status, clip := get(t, link[1]); status != http.StatusOK || len(clip) == 0 {
 		t.Errorf("a clip: %d, %d bytes", status, len(clip))
 	}
+	p.tryTheBlock()
+	before := len(p.messages())
 	p.stop()
 	p.ends(cli.Done)
+	if last := p.messages()[before:]; last != "" {
+		t.Errorf("a last word: %q", last)
+	}
+}
+
+// tryTheBlock does what the demonstration proposes, with nothing but the variables
+// that it has printed.
+func (p *program) tryTheBlock() {
+	p.t.Helper()
+	binary := filepath.Join(p.t.TempDir(), "clipferry")
+	if out, err := exec.Command("go", "build", "-o", binary, "../clipferry").CombinedOutput(); err != nil {
+		p.t.Fatalf("%v: %s", err, out)
+	}
+	env := []string{"HOME=" + p.t.TempDir()}
+	for _, v := range regexp.MustCompile(`(?m)^export (\w+)='(.*)'$`).FindAllStringSubmatch(p.messages(), -1) {
+		env = append(env, v[1]+"="+v[2])
+	}
+	for _, c := range []struct{ args, want string }{
+		{"enqueue --project-id my-project~clips=8 --job-id eight --wait", "eight archived, 8 of 8 clips archived"},
+		{"verify --all", "eight ok: "},
+		{"recover", "rebuilt 0 exports"},
+		{"doctor", "ok   provider: "},
+	} {
+		cmd := exec.Command(binary, strings.Fields(c.args)...)
+		cmd.Env = env
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), c.want) {
+			p.t.Errorf("%s: %v\n%s", c.args, err, out)
+		}
+	}
 }

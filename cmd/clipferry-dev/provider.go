@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -63,9 +66,41 @@ func (p *provider) run(ctx context.Context, c *console) error {
 	if err := c.out.Printf("%s\n", url); err != nil {
 		return err
 	}
-	_ = c.msg.Printf("The emulated provider listens; %s/_emulator/ says what it can do. Stop it with Ctrl-C.\n", url)
+	_ = c.msg.Printf("The emulated provider listens; %s/_emulator/ says what it can do. A worker that uses it needs:\n\n", url)
+	key := "any-key"
+	if len(p.Keys) > 0 {
+		key = p.Keys[0]
+	}
+	printEnv(c.msg, append(providerEnv(url, p.Limits), "CLIPFERRY_API_KEY="+key))
+	_ = c.msg.Printf("\nStop it with Ctrl-C.\n")
 	return wait()
 }
+
+// providerEnv is what a worker needs to use the emulated provider at url, any key
+// apart: links lead to addresses that no link may lead to by default.
+func providerEnv(url string, limits emulator.Limits) []string {
+	return []string{
+		"CLIPFERRY_API_BASE_URL=" + url, "CLIPFERRY_LINK_ALLOWED_CIDRS=" + rangeOf(url),
+		"CLIPFERRY_API_REQUESTS_PER_MINUTE=" + strconv.Itoa(limits.RequestsPerMinute),
+		"CLIPFERRY_API_MAX_ACTIVE_EXPORTS=" + strconv.Itoa(limits.MaxActive),
+	}
+}
+
+// rangeOf is the range of addresses that a server's links lead into.
+func rangeOf(server string) string {
+	u, err := url.Parse(server)
+	if err != nil {
+		return loopback
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	switch {
+	case err != nil, addr.IsLoopback() && addr.Is4(), addr.IsUnspecified():
+		return loopback
+	}
+	return netip.PrefixFrom(addr, addr.BitLen()).String()
+}
+
+const loopback = "127.0.0.0/8"
 
 // serve runs the handler on the address until ctx ends; wait returns when it
 // has stopped.

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
@@ -20,18 +19,18 @@ import (
 // startWorker runs a worker with its HTTP server, configured as the production
 // program would be.
 func (s *services) startWorker(life context.Context, env []string, redisURL string) error {
-	s.apiKey = "dev-" + rand.Text()
-	cfg, err := config.Load([]string{
-		"CLIPFERRY_REDIS_URL=" + redisURL, "CLIPFERRY_API_BASE_URL=" + s.provider, "CLIPFERRY_API_KEY=dev-key",
-		"CLIPFERRY_API_REQUESTS_PER_MINUTE=" + strconv.Itoa(demoLimits.RequestsPerMinute),
-		"CLIPFERRY_API_MAX_ACTIVE_EXPORTS=" + strconv.Itoa(demoLimits.MaxActive),
-		"CLIPFERRY_S3_BUCKET=" + bucket, "CLIPFERRY_S3_PATH_STYLE=true", "CLIPFERRY_LINK_ALLOWED_CIDRS=127.0.0.0/8",
+	s.apiKey, s.monitorPassword = "dev-"+rand.Text(), rand.Text()
+	s.env = append(
+		providerEnv(s.provider, demoLimits), "CLIPFERRY_API_KEY=dev-key",
+		"CLIPFERRY_REDIS_URL="+redisURL, "CLIPFERRY_S3_BUCKET="+bucket, "CLIPFERRY_S3_PATH_STYLE=true",
+	)
+	cfg, err := config.Load(append([]string{
 		"CLIPFERRY_HTTP_ADDR=127.0.0.1:0", "CLIPFERRY_HTTP_API_KEYS=dev:" + s.apiKey,
-	}, config.NeedsAPI|config.NeedsS3)
+		"CLIPFERRY_HTTP_SECRET=" + rand.Text() + rand.Text(), "CLIPFERRY_MONITOR_AUTH=dev:" + s.monitorPassword,
+	}, s.env...), config.NeedsAPI|config.NeedsS3)
 	if err != nil {
 		return err
 	}
-	s.cfg = cfg
 	log := slog.New(slog.DiscardHandler)
 	if cli.Env(env, "CLIPFERRY_DEV_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -49,7 +48,7 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 		return err
 	}
 	s.closers = append(s.closers, closeAccounts)
-	watch := telemetry.New(telemetry.Options{Version: version, Logger: log})
+	watch := telemetry.New(telemetry.Options{Version: cli.Version(version), Logger: log})
 	notifier, err := wiring.Notifier(cfg, rdb, ledger, watch.Told, log)
 	if err != nil {
 		return err
@@ -62,7 +61,7 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 		return err
 	}
 	server, err := wiring.Listen(life, cfg, wiring.Front{
-		Redis: rdb, Ledger: ledger, Archive: archive, Accounts: accounts, Telemetry: watch, Logger: log, Version: version,
+		Redis: rdb, Ledger: ledger, Archive: archive, Accounts: accounts, Telemetry: watch, Logger: log, Version: cli.Version(version),
 	})
 	if err != nil {
 		return err

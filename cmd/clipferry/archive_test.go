@@ -97,7 +97,7 @@ func (b *bench) archived(ctx context.Context, id string, content []byte) (key st
 		b.t.Fatal(err)
 	}
 	b.accepted(ctx, id)
-	if err := b.archive.CloseReceipt(ctx, id, "task-"+id, storage.ReceiptDone, manifest); err != nil {
+	if err := b.archive.SyncReceipt(ctx, storage.Receipt{ID: id, ExportTaskID: "task-" + id, State: storage.ReceiptDone, Manifest: manifest}); err != nil {
 		b.t.Fatal(err)
 	}
 	return key
@@ -106,8 +106,9 @@ func (b *bench) archived(ctx context.Context, id string, content []byte) (key st
 // accepted puts the receipt of an export that was paid for into the bucket.
 func (b *bench) accepted(ctx context.Context, id string) {
 	b.t.Helper()
-	err := b.archive.PutReceipt(ctx, storage.Receipt{
-		ID: id, ExportTaskID: "task-" + id, ProjectID: "p", Request: json.RawMessage(`{"project_id":"p"}`), Submitted: time.Now(),
+	err := b.archive.SyncReceipt(ctx, storage.Receipt{
+		State: storage.ReceiptOpen,
+		ID:    id, ExportTaskID: "task-" + id, ProjectID: "p", Request: json.RawMessage(`{"project_id":"p"}`), Submitted: time.Now(),
 	})
 	if err != nil {
 		b.t.Fatal(err)
@@ -176,8 +177,9 @@ func TestRecover(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.archive.PutReceipt(t.Context(), storage.Receipt{
-		ID: "told", ExportTaskID: "task-told", ProjectID: "p", Request: json.RawMessage(`{"project_id":"p"}`), Submitted: time.Now(),
+	if err := b.archive.SyncReceipt(t.Context(), storage.Receipt{
+		State: storage.ReceiptOpen,
+		ID:    "told", ExportTaskID: "task-told", ProjectID: "p", Request: json.RawMessage(`{"project_id":"p"}`), Submitted: time.Now(),
 		Notify: envelope.ForReceipt("told", json.RawMessage(`{"webhook":"https://example.com/?token=hush"}`)),
 	}); err != nil {
 		t.Fatal(err)

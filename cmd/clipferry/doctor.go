@@ -14,7 +14,6 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
-	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/provider"
@@ -131,16 +130,17 @@ func (d *doctor) s3(ctx context.Context, cfg *config.Config, rdb redis.Universal
 		d.report("S3", f)
 		works = works && f.verdict != bad
 	}
-	if st, err := breaker.New(rdb, breaker.Bucket).Status(ctx); works && err == nil && st.Open {
-		d.report("S3", waitsInVain(st))
+	if out, err := ledger.New(ledger.Options{Redis: rdb}).Outages(ctx, time.Now()); works && err == nil && len(out) > 0 {
+		d.report("S3", waitsInVain(out))
 	}
 }
 
-// waitsInVain is about a fleet that waits for a bucket which answers here.
-func waitsInVain(st breaker.Status) finding {
+// waitsInVain is about workers that wait for a bucket which answers here.
+func waitsInVain(outages []ledger.Outage) finding {
 	return finding{
-		bad, "the fleet waits for it since " + st.Since.UTC().Format("15:04 MST") + ", though it answers from here",
-		"if that lasts, its workers can't reach it: /readyz of each says so, and what they have in common is to be mended",
+		bad, fmt.Sprintf("workers that wait for it, though it answers from here: %d, the first (%s) since %s",
+			len(outages), outages[0].Worker, outages[0].Since.UTC().Format("15:04 MST")),
+		"if that lasts, they can't reach it: /readyz of each says so; see what they have in common, network, credentials or clock",
 	}
 }
 

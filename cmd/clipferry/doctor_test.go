@@ -14,7 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
-	"github.com/clipferry/clipferry/internal/breaker"
+	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/redistest"
 )
 
@@ -243,11 +243,12 @@ func TestDoctorTellsOfAFleetThatWaitsForABucketThatAnswers(t *testing.T) {
 	b := newBench(t)
 	address, _ := fakeProvider(t, http.StatusNotFound)
 	b.env = append(b.env, "CLIPFERRY_API_BASE_URL="+address)
-	for range 5 {
-		breaker.New(b.redis.Client(), breaker.Bucket).Failed(t.Context(), time.Minute)
+	err := ledger.New(ledger.Options{Redis: b.redis.Client()}).ReportOutage(t.Context(), ledger.Outage{Worker: "w:1", SaidAt: time.Now()})
+	if err != nil {
+		t.Fatal(err)
 	}
 	out, _ := b.clipferry(cli.Failed, "doctor")
-	if !strings.Contains(out, "FAIL S3: the fleet waits for it since ") || !strings.Contains(out, "/readyz of each says so") {
+	if !strings.Contains(out, "FAIL S3: workers that wait for it, though it answers from here: 1, the first (w:1) since ") || !strings.Contains(out, "/readyz of each says so") {
 		t.Error(out)
 	}
 }

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/telemetry"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -19,8 +22,9 @@ func enqueueCommand(c *console) *cobra.Command {
 		Use: "enqueue [--file F | --project-id ID …]", Short: "put exports in the queue and print their ids",
 		Long: `One export comes from flags named as the API's fields. With --file, each line of
 F (or of standard input, for -) is one JSON object: the request body of the API
-and, optionally, job_id, priority, account and notify. All lines are checked
-first; if any is wrong, nothing is enqueued.
+and, optionally, job_id, priority, account and notify. A JSON array of such
+objects and objects over several lines do as well. All are checked first; if any
+is wrong, nothing is enqueued.
 
 The same job_id again prints the same id and enqueues nothing.`,
 		Args: cli.NoArgs,
@@ -55,6 +59,12 @@ func (e *enqueue) run(ctx context.Context, c *console) error {
 		return err
 	}
 	defer conn.close()
+	if err := b.checkIssued(ctx, conn.exports); err != nil {
+		return err
+	}
+	if b.wantsWebhook() && len(conn.cfg.WebhookSecrets) == 0 {
+		_ = c.msg.Printf("no CLIPFERRY_WEBHOOK_SECRETS is set here: unless the workers have one, no webhook is called\n")
+	}
 	tracing, flush, err := startTracing(ctx, c.logger(conn.cfg))
 	if err != nil {
 		return err
@@ -72,7 +82,7 @@ func (e *enqueue) run(ctx context.Context, c *console) error {
 	if !e.wait {
 		return nil
 	}
-	return c.wait(ctx, conn.exports, ids)
+	return c.wait(ctx, conn, ids)
 }
 
 // traceOfEach begins a trace for each export: one export is one trace.
@@ -98,6 +108,42 @@ func (e *enqueue) read(ctx context.Context, c *console) (*batch, error) {
 	return readFile(ctx, c, e.file)
 }
 
+func (b *batch) wantsWebhook() bool {
+	return slices.ContainsFunc(b.exports, func(e tasks.Export) bool { return e.Notify != nil && e.Notify.Webhook != "" })
+}
+
+// issued is what ids begin with that we have given.
+const issued = "exp_"
+
+// checkIssued refuses a job_id that looks like one of our own ids and is none.
+func (b *batch) checkIssued(ctx context.Context, exports *admin.Service) error {
+	input := &inputError{}
+	for i, e := range b.exports {
+		if !strings.HasPrefix(e.JobID, issued) {
+			continue
+		}
+		_, err := exports.Get(ctx, e.JobID)
+		switch {
+		case errors.Is(err, admin.ErrUnknown):
+			input.lines = append(input.lines, b.where(i)+"job_id: ids that begin with "+issued+" are ours to give; choose another, or leave it out")
+		case err != nil:
+			return err
+		}
+	}
+	if len(input.lines) > 0 {
+		return input
+	}
+	return nil
+}
+
+// where names the place of an export in a file.
+func (b *batch) where(i int) string {
+	if b.lines == nil {
+		return ""
+	}
+	return fmt.Sprintf("line %d: ", b.lines[i])
+}
+
 // explain turns what EnqueueAll returned into something to act upon.
 func (b *batch) explain(c *console, ids []string, err error) error {
 	var wrong tasks.BatchError
@@ -120,11 +166,7 @@ func (b *batch) inputError(wrong tasks.BatchError) error {
 }
 
 func (b *batch) faults(item tasks.ItemError) []string {
-	where := ""
-	if b.lines != nil {
-		where = fmt.Sprintf("line %d: ", b.lines[item.Index])
-	}
-	return faultLines(where, item.Err)
+	return faultLines(b.where(item.Index), item.Err)
 }
 
 // faultLines has one line for each fault in err.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +18,7 @@ import (
 // readFile reads and checks all lines of a file, or of standard input for "-".
 // Its error is an [inputError] that names every fault.
 func readFile(ctx context.Context, c *console, name string) (*batch, error) {
-	lines, err := readLines(ctx, c, name)
+	read, err := readLines(ctx, c, name)
 	if err != nil {
 		return nil, err
 	}
@@ -32,17 +33,14 @@ func readFile(ctx context.Context, c *console, name string) (*batch, error) {
 			faults = append(faults, fault{line, t})
 		}
 	}
-	for i, line := range lines {
-		if len(bytes.TrimSpace(line)) == 0 {
-			continue
-		}
-		e, err := tasks.ParseExport(line)
+	for _, object := range objects(read) {
+		e, err := tasks.ParseExport(object.text)
 		if err != nil {
-			fail(i+1, faultLines(fmt.Sprintf("line %d: ", i+1), err))
+			fail(object.line, faultLines(fmt.Sprintf("line %d: ", object.line), err))
 			continue
 		}
 		b.exports = append(b.exports, e)
-		b.lines = append(b.lines, i+1)
+		b.lines = append(b.lines, object.line)
 	}
 	var wrong tasks.BatchError
 	if errors.As(tasks.CheckAll(b.exports), &wrong) {
@@ -103,18 +101,77 @@ func readLines(ctx context.Context, c *console, name string) ([][]byte, error) {
 	}
 }
 
+// object is one of a file's, and the line that it begins in, from 1.
+type object struct {
+	line int
+	text []byte
+}
+
+// objects finds what should be one object each: the lines or, where the first of
+// them is no object by itself, what a JSON array holds or what stands over several
+// lines. A file that is none of these is taken by lines, so that each fault is named.
+func objects(lines [][]byte) []object {
+	var byLine []object
+	for i, line := range lines {
+		if len(bytes.TrimSpace(line)) > 0 {
+			byLine = append(byLine, object{i + 1, line})
+		}
+	}
+	if len(byLine) == 0 {
+		return nil
+	}
+	first := bytes.TrimSpace(byLine[0].text)
+	if first[0] == '{' && json.Valid(first) || first[0] != '{' && first[0] != '[' {
+		return byLine
+	}
+	if whole, ok := values(bytes.Join(lines, []byte("\n")), first[0] == '['); ok {
+		return whole
+	}
+	return byLine
+}
+
+// values returns the values of a text, or of the array that it is.
+func values(text []byte, array bool) (all []object, ok bool) {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	if array {
+		_, _ = dec.Token() // the bracket that was seen
+	}
+	for dec.More() {
+		var raw json.RawMessage
+		if dec.Decode(&raw) != nil {
+			return nil, false
+		}
+		begins := int(dec.InputOffset()) - len(raw)
+		all = append(all, object{1 + bytes.Count(text[:begins], []byte("\n")), raw})
+	}
+	if array {
+		if _, err := dec.Token(); err != nil {
+			return nil, false
+		}
+	}
+	_, err := dec.Token()
+	return all, errors.Is(err, io.EOF)
+}
+
 // byteOrderMark is what some editors put in front of UTF-8.
 var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// maxArray bounds a file that is one array on one line.
+const maxArray = 64 << 20
 
 // splitLines keeps of a line that is too long only so much that ParseExport
 // refuses it as such: a file without line breaks must not fill the memory.
 func splitLines(r io.Reader) ([][]byte, error) {
 	in := bufio.NewReader(r)
+	longest := tasks.MaxPayload + 2
+	if start, _ := in.Peek(4); bytes.HasPrefix(bytes.TrimPrefix(start, byteOrderMark), []byte("[")) {
+		longest = maxArray
+	}
 	var lines [][]byte
 	for more := true; more; {
 		var line []byte
 		var err error
-		if line, more, err = readLine(in); err != nil {
+		if line, more, err = readLine(in, longest); err != nil {
 			return nil, err
 		}
 		if len(lines) == 0 {
@@ -126,10 +183,10 @@ func splitLines(r io.Reader) ([][]byte, error) {
 }
 
 // readLine returns the next line, its end included, and whether more may follow.
-func readLine(in *bufio.Reader) (line []byte, more bool, err error) {
+func readLine(in *bufio.Reader, longest int) (line []byte, more bool, err error) {
 	for {
 		piece, err := in.ReadSlice('\n')
-		if keep := tasks.MaxPayload + 2 - len(line); keep > 0 {
+		if keep := longest - len(line); keep > 0 {
 			line = append(line, piece[:min(keep, len(piece))]...)
 		}
 		switch {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/telemetry"
@@ -38,7 +39,7 @@ func (c *console) openFront(ctx context.Context, needs config.Needs) (*front, er
 	}
 	f.closeAll = append(f.closeAll, flush)
 	f.telemetry = telemetry.New(telemetry.Options{
-		Version: version, Accounts: wiring.AccountNames(conn.cfg), Tracing: f.tracing, Logger: f.log,
+		Version: cli.Version(version), Accounts: wiring.AccountNames(conn.cfg), Tracing: f.tracing, Logger: f.log,
 	})
 	conn.rdb.AddHook(f.telemetry.RedisHook())
 	watch := func(o *s3.Options) { o.APIOptions = append(o.APIOptions, f.telemetry.S3) }
@@ -55,7 +56,7 @@ func (c *console) openFront(ctx context.Context, needs config.Needs) (*front, er
 // startTracing returns the tracing that the OTEL_* variables ask for, and what
 // sends the last spans. The command's own context may be over by then.
 func startTracing(ctx context.Context, log *slog.Logger) (*telemetry.Tracing, func(), error) {
-	tracing, err := telemetry.NewTracing(ctx, telemetry.TracingOptions{Version: version, Logger: log})
+	tracing, err := telemetry.NewTracing(ctx, telemetry.TracingOptions{Version: cli.Version(version), Logger: log})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -79,6 +80,6 @@ func (f *front) close() {
 func (f *front) listen(ctx context.Context, accounts map[string]worker.Account) (*wiring.Server, error) {
 	return wiring.Listen(ctx, f.conn.cfg, wiring.Front{
 		Redis: f.conn.rdb, Ledger: f.conn.ledger, Archive: f.archive, Accounts: accounts,
-		Telemetry: f.telemetry, Tracing: f.tracing, Logger: f.log, Version: version,
+		Telemetry: f.telemetry, Tracing: f.tracing, Logger: f.log, Version: cli.Version(version),
 	})
 }

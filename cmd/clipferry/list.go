@@ -54,11 +54,11 @@ func (l *list) run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	look, err := conn.lookout()
+	snapshots, err := conn.snapshots()
 	if err != nil {
 		return err
 	}
-	out := look.at(ctx, records)
+	out := snapshots.of(ctx, records)
 	if l.json {
 		return conn.printViews(ctx, c, records, out.WaitingFor)
 	}

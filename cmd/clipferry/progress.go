@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,16 +20,21 @@ import (
 
 // wait shows the progress of the exports until each is final. It fails unless
 // all are archived.
-func (c *console) wait(ctx context.Context, exports *admin.Service, ids []string) error {
+func (c *console) wait(ctx context.Context, conn *connection, ids []string) error {
+	snapshots, err := conn.snapshots()
+	if err != nil {
+		return err
+	}
 	var show shower = &plain{c: c, last: map[string]string{}}
 	if c.lively() {
 		show = newBar(c, len(ids))
 	}
 	records := make(map[string]*export.Record, len(ids))
 	for {
-		open, err := refresh(ctx, exports, ids, records)
+		open, err := refresh(ctx, conn.exports, ids, records)
 		if err == nil {
-			show.update(ids, records)
+			out := snapshots.of(ctx, slices.Collect(maps.Values(records)))
+			show.update(ids, records, out.WaitingFor)
 			if open == 0 {
 				break
 			}
@@ -83,7 +90,7 @@ func (c *console) reportEnds(ids []string, records map[string]*export.Record) er
 
 // shower shows progress in one way or another.
 type shower interface {
-	update(ids []string, records map[string]*export.Record)
+	update(ids []string, records map[string]*export.Record, waitingFor map[string]string)
 	trouble(err error)
 	end()
 }
@@ -94,9 +101,9 @@ type plain struct {
 	last map[string]string
 }
 
-func (l *plain) update(ids []string, records map[string]*export.Record) {
+func (l *plain) update(ids []string, records map[string]*export.Record, waitingFor map[string]string) {
 	for _, id := range ids {
-		if line := progressLine(records[id]); l.last[id] != line {
+		if line := progressLine(records[id], waitingFor[id]); l.last[id] != line {
 			l.last[id] = line
 			_ = l.c.msg.Printf("%s %s\n", id, line)
 		}
@@ -106,8 +113,12 @@ func (l *plain) update(ids []string, records map[string]*export.Record) {
 func (l *plain) trouble(err error) { _ = l.c.msg.Printf("waiting: %s\n", err) }
 func (l *plain) end()              {}
 
-func progressLine(r *export.Record) string {
-	if r.ClipCount == 0 {
+// progressLine is how far an export is and, before anything moves, why.
+func progressLine(r *export.Record, waitingFor string) string {
+	switch {
+	case r.State == export.Queued && waitingFor != "":
+		return string(r.State) + ", waits for " + waitingFor
+	case r.ClipCount == 0:
 		return string(r.State)
 	}
 	return fmt.Sprintf("%s, %d of %d clips archived", r.State, r.ArchivedCount, r.ClipCount)
@@ -138,7 +149,7 @@ func newBar(c *console, exports int) *bar {
 	}
 }
 
-func (b *bar) update(ids []string, records map[string]*export.Record) {
+func (b *bar) update(ids []string, records map[string]*export.Record, waitingFor map[string]string) {
 	total, counts := 0, map[export.State]int{}
 	archived, clips := 0, 0
 	for _, id := range ids {
@@ -159,6 +170,9 @@ func (b *bar) update(ids []string, records map[string]*export.Record) {
 	}
 	if clips > 0 {
 		parts = append(parts, fmt.Sprintf("%d/%d clips", archived, clips))
+	}
+	if counts[export.Queued] == len(ids) && waitingFor[ids[0]] != "" {
+		parts = append(parts, "waits for "+cli.Printable(waitingFor[ids[0]]))
 	}
 	_ = b.bar.Set(total) // a terminal that can't be written to needs no bar
 	b.bar.Describe(strings.Join(parts, ", "))

@@ -40,7 +40,8 @@ func (b *bench) ask(method, url, body string) (int, string) {
 func TestServe(t *testing.T) {
 	b := newBench(t)
 	addr := s3test.FreeAddr(t)
-	b.env = append(b.env, "CLIPFERRY_HTTP_ADDR="+addr, "CLIPFERRY_API_KEY=", "CLIPFERRY_HTTP_API_KEYS=shop:"+httpSecret)
+	b.env = append(b.env, "CLIPFERRY_HTTP_ADDR="+addr, "CLIPFERRY_API_KEY=", "CLIPFERRY_HTTP_API_KEYS=shop:"+httpSecret,
+		"CLIPFERRY_HTTP_SECRET=a-signing-secret-of-32-characters", "CLIPFERRY_MONITOR_AUTH=ops:hunter2-hunter2")
 	b.clipferry(cli.Failed, "health")
 	r := start(t, b.command("serve"))
 	r.await(r.stderr, `"msg":"HTTP server started"`)
@@ -64,8 +65,25 @@ func TestServe(t *testing.T) {
 	if status, body := b.ask("GET", "http://"+addr+"/metrics", ""); status != http.StatusOK || !strings.Contains(body, "clipferry_build_info") || !strings.Contains(body, `queue="clipferry-submit"`) {
 		t.Errorf("metrics: %d %s", status, body)
 	}
-	if status, body := b.ask("GET", "http://"+addr+"/monitor/", ""); status != http.StatusOK || !strings.Contains(body, "<html") {
-		t.Errorf("monitor: %d %s", status, body)
+	// Without a release's linker flag, all say the same version that Go knows.
+	line, _ := b.clipferry(cli.Done, "--version")
+	v := strings.Fields(line)[1]
+	if _, body := b.ask("GET", "http://"+addr+"/metrics", ""); !strings.Contains(body, `version="`+v+`"`) {
+		t.Errorf("clipferry_build_info does not say %s", v)
+	}
+	if _, body := b.ask("GET", "http://"+addr+"/api/openapi.json", ""); !strings.Contains(body, `"version": "`+v+`"`) {
+		t.Errorf("the OpenAPI document does not say %s", v)
+	}
+	if status, body := b.ask("GET", "http://"+addr+"/monitor/", ""); status != http.StatusUnauthorized {
+		t.Errorf("monitor with a key of the API: %d %s", status, body)
+	}
+	resp, err := http.Get("http://ops:hunter2-hunter2@" + addr + "/monitor/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("monitor: %s", resp.Status)
 	}
 	r.signal(syscall.SIGTERM)
 	r.ends(cli.Done)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/view"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 // cell is one field of a table; color is empty or an ANSI code.
@@ -97,16 +99,48 @@ func (c *console) color(s export.State) string {
 	return stateColors[s]
 }
 
-// overview is one row for each export, its note whole or cut to a line.
+// overview is one row for each export, its note whole or cut to a line. Columns
+// that would say the same of all are left out.
 func overview(c *console, ids []string, records map[string]*export.Record, waitingFor map[string]string, whole bool) []cli.Styled {
-	rows := [][]cell{{{text: "ID"}, {text: "STATE"}, {text: "CLIPS"}, {text: "EXPIRES"}, {text: "PROJECT"}, {text: "NOTE"}}}
-	for _, id := range ids {
-		r := records[id]
-		if r == nil {
-			rows = append(rows, []cell{{text: id}, {text: "unknown"}, {}, {}, {}, {}})
+	accounts, priorities := false, false
+	for _, r := range records {
+		accounts = accounts || account(r) != tasks.DefaultAccount
+		priorities = priorities || priority(r) != tasks.PriorityNormal
+	}
+	columns := []struct {
+		heading string
+		shown   bool
+		cell    func(r *export.Record) cell
+	}{
+		{"STATE", true, func(r *export.Record) cell { return cell{string(r.State), c.color(r.State)} }},
+		{"AGE", true, func(r *export.Record) cell { return cell{text: briefly(max(0, time.Since(r.CreatedAt)))} }},
+		{"CLIPS", true, func(r *export.Record) cell { return cell{text: c.clips(r)} }},
+		{"EXPIRES", true, func(r *export.Record) cell { return cell{text: expires(r)} }},
+		{"ACCOUNT", accounts, func(r *export.Record) cell { return cell{text: account(r)} }},
+		{"PRIORITY", priorities, func(r *export.Record) cell { return cell{text: priority(r)} }},
+		{"PROJECT", true, func(r *export.Record) cell { return cell{text: cli.Cut(cli.Printable(r.ProjectID), 30)} }},
+		{"NOTE", true, func(r *export.Record) cell { return cell{text: note(r, waitingFor[r.ID])} }},
+	}
+	rows := make([][]cell, len(ids)+1)
+	rows[0] = []cell{{text: "ID"}}
+	for i, id := range ids {
+		rows[i+1] = []cell{{text: id}}
+	}
+	for _, col := range columns {
+		if !col.shown {
 			continue
 		}
-		rows = append(rows, c.row(r, waitingFor[id]))
+		rows[0] = append(rows[0], cell{text: col.heading})
+		for i, id := range ids {
+			field := cell{}
+			switch r := records[id]; {
+			case r != nil:
+				field = col.cell(r)
+			case col.heading == "STATE":
+				field.text = "unknown"
+			}
+			rows[i+1] = append(rows[i+1], field)
+		}
 	}
 	width := 0
 	if c.out.IsTerminal() {
@@ -115,27 +149,23 @@ func overview(c *console, ids []string, records map[string]*export.Record, waiti
 	return table(rows, width, whole)
 }
 
-func (c *console) row(r *export.Record, waitingFor string) []cell {
-	wrong := view.Sentence(r, view.CLI)
-	note := wrong
+func account(r *export.Record) string { return cmp.Or(r.Account, tasks.DefaultAccount) }
+
+func priority(r *export.Record) string { return cmp.Or(r.Priority, tasks.PriorityNormal) }
+
+// note is what an export waits for or, if it waits for nothing, what is wrong.
+func note(r *export.Record, waitingFor string) string {
 	if waitingFor != "" {
-		note = "waits for " + waitingFor
-		if wrong != "" {
-			note += ": " + wrong
-		}
+		return "waits for " + waitingFor
 	}
-	expires := "-"
-	if !r.ExpireAt.IsZero() && r.State != export.Archived {
-		expires = untilText(r.ExpireAt)
+	return view.Sentence(r, view.CLI)
+}
+
+func expires(r *export.Record) string {
+	if r.ExpireAt.IsZero() || r.State == export.Archived {
+		return "-"
 	}
-	return []cell{
-		{text: r.ID},
-		{text: string(r.State), color: c.color(r.State)},
-		{text: c.clips(r)},
-		{text: expires},
-		{text: cli.Cut(r.ProjectID, 30)},
-		{text: note},
-	}
+	return untilText(r.ExpireAt)
 }
 
 // clips is how far the clips are: a bar for a person who watches, and the count

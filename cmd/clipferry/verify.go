@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -77,7 +78,7 @@ func (c *console) archive(ctx context.Context) (*storage.Archive, func(), error)
 func (v *verify) everything(ctx context.Context, c *console, archive *storage.Archive) error {
 	var failed error
 	good, bad, open := 0, 0, 0
-	for receipt, err := range archive.Receipts(ctx) {
+	for receipt, err := range archive.Receipts(ctx, time.Time{}) {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()

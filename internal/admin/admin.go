@@ -80,6 +80,9 @@ func (s *Service) takeUp(ctx context.Context, id string) error {
 // Retry takes a final export up again where it stopped.
 func (s *Service) Retry(ctx context.Context, id string, o export.RetryOptions) (*export.Record, error) {
 	r, err := s.change(ctx, id, func(r *export.Record) error { return r.Retry(s.now(), o) })
+	if errors.Is(err, ErrUnknown) {
+		return s.notTakenUp(ctx, id)
+	}
 	return r, explain(r, export.EvRetry, err)
 }
 

@@ -45,7 +45,7 @@ func (d ReceiptFallback) Get(ctx context.Context, id string) (*export.Record, er
 		return nil, err
 	}
 	switch receipt.State {
-	case storage.ReceiptOpen, storage.ReceiptDoubt, storage.ReceiptDone:
+	case storage.ReceiptOpen, storage.ReceiptIntent, storage.ReceiptDone:
 	default:
 		return nil, err
 	}

@@ -50,7 +50,7 @@ func TestWhatRedisHasLostIsTold(t *testing.T) {
 			Request: json.RawMessage(`{"project_id":"p"}`),
 		}
 	}
-	doubt := receipt("doubt", storage.ReceiptDoubt)
+	doubt := receipt("doubt", storage.ReceiptIntent)
 	doubt.ExportTaskID, doubt.Intent = "", "run"
 	broken := receipt("broken", storage.ReceiptOpen)
 	broken.Request = json.RawMessage(`{"project_id":7}`)
@@ -60,7 +60,7 @@ func TestWhatRedisHasLostIsTold(t *testing.T) {
 		Receipts: receipts{
 			receipt("open", storage.ReceiptOpen), receipt("d", storage.ReceiptDone), receipt("done", storage.ReceiptDone), doubt, broken,
 			receipt("failed", storage.ReceiptFailed), receipt("expired", storage.ReceiptExpired),
-			receipt("canceled", storage.ReceiptCanceled), receipt("void", storage.ReceiptVoid),
+			receipt("canceled", storage.ReceiptCanceled),
 		},
 	}
 	for id, want := range map[string]export.State{"open": export.Rendering, "d": export.Archived, "doubt": export.Held} {

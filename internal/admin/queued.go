@@ -27,6 +27,20 @@ func (s *Service) recordOf(o queue.Order) *export.Record {
 	return queue.NewRecord(o.Step, o.Headers, s.ledger.Retention(), s.now())
 }
 
+// notTakenUp says why an export that has no record can't be retried: it may be
+// unknown, or be in a queue still.
+func (s *Service) notTakenUp(ctx context.Context, id string) (*export.Record, error) {
+	r, err := s.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	text := "the export waits in its queue, and a worker will order it: there is nothing to retry"
+	if r.State == export.Failed {
+		text = "what waits in the queue under this id is no request: the first worker to see it fails it"
+	}
+	return r, &impossible{text, export.ErrNotNow}
+}
+
 // Search looks for an export that [Service.Get] does not know: a bare producer may
 // have given it a job_id and left the TaskID to asynq, which is then known by
 // nothing but its payload until a worker takes it up. It reads all that waits in

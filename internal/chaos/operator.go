@@ -42,7 +42,7 @@ func (o *operator) decide(ctx context.Context, r *export.Record) {
 			found = s.TaskID
 		}
 	}
-	if _, err := o.h.admin.Retry(ctx, r.ID, export.RetryOptions{SubmittedAs: found}); err != nil {
+	if _, err := o.h.admin.Retry(ctx, r.ID, export.RetryOptions{SubmittedAs: found, PayAgain: found == ""}); err != nil {
 		return // Redis again, or another answer came in late: the next look tells
 	}
 	if found != "" {

@@ -54,16 +54,6 @@ func (r *Record) Fail(now time.Time, why Problem) error {
 	return nil
 }
 
-// Refuse ends an export that can't be sent under its id.
-func (r *Record) Refuse(now time.Time, why Problem) error {
-	if err := r.may(EvRefuse); err != nil {
-		return err
-	}
-	r.State, r.UpdatedAt = Failed, now
-	r.Problem.note(now, why)
-	return nil
-}
-
 // Yield gives the id back to the export that was paid for under it and that the
 // ledger has forgotten. It is [ErrStale] for one that was itself sent already.
 func (r *Record) Yield(now time.Time, to *Record) error {
@@ -103,13 +93,14 @@ func (r *Record) Cancel(now time.Time) error {
 type RetryOptions struct {
 	// SubmittedAs names the provider's task of a held export, found by hand.
 	SubmittedAs string
-	// PayAgain allows a new paid request where the old task can't be used any more.
+	// PayAgain allows a new paid request where the old task can't be used any more,
+	// or where a request was sent and nobody knows whether it was accepted.
 	PayAgain bool
 }
 
 // ErrPaid is returned by Retry where going on needs a second paid request and
 // the operator has not said so.
-var ErrPaid = errors.New("already paid for")
+var ErrPaid = errors.New("it would be paid for again")
 
 // Retry takes a final export up again where it stopped.
 func (r *Record) Retry(now time.Time, o RetryOptions) error {
@@ -120,6 +111,8 @@ func (r *Record) Retry(now time.Time, o RetryOptions) error {
 	switch {
 	case o.SubmittedAs != "" && o.SubmittedAs != r.ExportTaskID:
 		err = r.submittedAs(now, o.SubmittedAs)
+	case !r.accepted() && r.Doubts > 0 && !o.PayAgain:
+		err = fmt.Errorf("a request was sent and its answer was lost, so it may have been accepted: %w", ErrPaid)
 	case !r.accepted():
 		err = r.resubmit(now)
 	case r.complete(), !r.lost(now):

@@ -178,7 +178,8 @@ func TestRetry(t *testing.T) {
 		task string
 		err  error
 	}{
-		{"held, not there", in(Held), noon, RetryOptions{}, Queued, "", nil},
+		{"held, not there", in(Held), noon, RetryOptions{PayAgain: true}, Queued, "", nil},
+		{"held, nobody has looked", in(Held), noon, RetryOptions{}, Held, "", ErrPaid},
 		{"held, found", in(Held), noon, RetryOptions{SubmittedAs: "found"}, Rendering, "found", nil},
 		{"rejected", in(Failed), noon, RetryOptions{}, Queued, "", nil},
 		{"a clip failed", failedClip, noon, RetryOptions{}, Mirroring, "task1", nil},
@@ -259,7 +260,7 @@ func TestPayAgainIsANewExport(t *testing.T) {
 
 func TestReceipt(t *testing.T) {
 	for s, want := range map[State]string{
-		Queued: "", Submitting: "", Held: "", Rendering: ReceiptOpen, Mirroring: ReceiptOpen, Failed: "",
+		Queued: "", Submitting: "", Held: "", Rendering: ReceiptOpen, Mirroring: ReceiptOpen, Failed: ReceiptFailed,
 		Archived: ReceiptDone, Expired: ReceiptExpired, Canceled: "",
 	} {
 		r := at(t, s)
@@ -270,7 +271,7 @@ func TestReceipt(t *testing.T) {
 		if !due {
 			continue
 		}
-		r.ReceiptPut("task1", r.Receipts, says)
+		r.ReceiptPut(r.ExportTaskID, r.Receipts, says)
 		if _, due := r.ReceiptDue(); due {
 			t.Errorf("%s: due again after it was written", s)
 		}

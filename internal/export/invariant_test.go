@@ -282,7 +282,7 @@ func serve(r *Record, s Step, now time.Time, n int) error {
 	switch s.Kind {
 	case StepSubmit:
 		if r.State == Submitting {
-			return r.Lose(now, r.IntentBy, Resubmit, Problem{Reason: ReasonAnswerLost, Detail: "lost"})
+			return r.Lose(now, r.IntentBy, now, Resubmit, Problem{Reason: ReasonAnswerLost, Detail: "lost"})
 		}
 		if err := r.Intend(now, fmt.Sprint("fair", n)); err != nil {
 			return err

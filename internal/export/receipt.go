@@ -12,11 +12,11 @@ const (
 )
 
 // ReceiptDue returns what the export's receipt in S3 must say, and whether that
-// has not been recorded as written yet. An export that was never accepted has
-// none. A receipt is closed, never removed: it also keeps a job id that comes
+// has not been recorded as written yet. Of an export that was not accepted it says
+// nothing but that it came to nothing. A receipt is closed, never removed: it also keeps a job id that comes
 // again after a loss of Redis from being paid for twice.
 func (r *Record) ReceiptDue() (says string, due bool) {
-	if !r.accepted() {
+	if !r.accepted() && (len(r.Settled) == 0 || r.unsettled() || r.State != Failed && r.State != Canceled) {
 		return "", false
 	}
 	says = ReceiptOpen
@@ -28,7 +28,7 @@ func (r *Record) ReceiptDue() (says string, due bool) {
 	case Canceled:
 		says = ReceiptCanceled
 	case Failed:
-		if r.Outcome == RenderFailed {
+		if r.Outcome == RenderFailed || !r.accepted() {
 			says = ReceiptFailed
 		}
 	}

@@ -53,12 +53,13 @@ type Record struct {
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
 
-	Round     int       `json:"round,omitempty"`    // number of the current submit task
-	Attempts  int       `json:"attempts,omitempty"` // times the paid request was about to be sent
-	Doubts    int       `json:"doubts,omitempty"`   // times its answer was lost
-	IntentAt  time.Time `json:"intent_at,omitzero"`
-	IntentBy  string    `json:"intent_by,omitempty"` // token of the run that was about to send
-	Settled   string    `json:"settled,omitempty"`   // token of the last intent whose end is known, or left to a person
+	Round    int       `json:"round,omitempty"`    // number of the current submit task
+	Attempts int       `json:"attempts,omitempty"` // times the paid request was about to be sent
+	Doubts   int       `json:"doubts,omitempty"`   // times its answer was lost
+	IntentAt time.Time `json:"intent_at,omitzero"`
+	IntentBy string    `json:"intent_by,omitempty"` // token of the run that was about to send
+	// Settled are tokens of intents that may stand in S3 and whose end is known, or left to a person.
+	Settled   []string  `json:"settled_intents,omitempty"`
 	NotBefore time.Time `json:"not_before,omitzero"` // the current submit task is not due earlier
 
 	ExportTaskID   string    `json:"export_task_id,omitempty"`

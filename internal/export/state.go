@@ -53,8 +53,8 @@ const (
 	EvIntend    Event = "intend"     // about to send the paid request
 	EvAccept    Event = "accept"     // the provider took it and named a task
 	EvPutBack   Event = "put_back"   // not sent, or refused in a way that passes
-	EvReject    Event = "reject"     // the provider will never take it
-	EvLose      Event = "lose"       // sent, and the answer is lost
+	EvReject    Event = "reject"     // the provider will never take it, or it can't be sent under its id
+	EvLose      Event = "lose"       // sent, or perhaps sent, and the answer is lost
 	EvAnswer    Event = "answer"     // a status read was answered
 	EvReadFault Event = "read_fault" // a status read failed
 	EvClipDone  Event = "clip_done"  // a clip is in S3, proven
@@ -70,8 +70,6 @@ const (
 	EvRetry     Event = "retry"      // a person takes it up again
 	EvRestore   Event = "restore"    // its manifest was found: it was archived before Redis forgot it
 	EvReplace   Event = "replace"    // it was paid for again before Redis forgot that
-	EvRecall    Event = "recall"     // sent, the answer is lost, and Redis has forgotten that it was
-	EvRefuse    Event = "refuse"     // its id is another export's
 	EvYield     Event = "yield"      // its id is another's that was paid for, which comes back in its place
 )
 
@@ -80,7 +78,7 @@ func Events() []Event {
 	return []Event{
 		EvIntend, EvAccept, EvPutBack, EvReject, EvLose, EvAnswer, EvReadFault, EvClipDone, EvClipRetry,
 		EvClipStale, EvClipFail, EvUrge, EvSeal, EvSealRetry, EvExpire, EvFail, EvCancel, EvRetry, EvRestore,
-		EvReplace, EvRecall, EvRefuse, EvYield,
+		EvReplace, EvYield,
 	}
 }
 
@@ -96,8 +94,8 @@ var next = map[State]map[Event][]State{
 		EvAccept:  {Rendering},
 		EvPutBack: {Queued},
 		EvRestore: {Archived},
-		EvRecall:  {Queued, Held},
-		EvRefuse:  {Failed},
+		EvReject:  {Failed},
+		EvLose:    {Queued, Held},
 		EvYield:   {Rendering, Archived, Held},
 		EvFail:    {Failed},
 		EvCancel:  {Canceled},

@@ -23,7 +23,7 @@ func (r *Record) Intend(now time.Time, by string) error {
 	}
 	r.State = Submitting
 	r.Attempts++
-	r.IntentAt, r.IntentBy = now, by
+	r.IntentAt, r.IntentBy, r.Receipt = now, by, ""
 	r.Problem.clear()
 	r.UpdatedAt = now
 	return nil
@@ -90,13 +90,14 @@ func (r *Record) PutBack(now time.Time, by string, notBefore time.Time, why Prob
 	return nil
 }
 
-// Reject ends an export that the provider will never take. by is the token of
-// the intent whose request was rejected.
+// Reject ends an export that the provider will never take; by is the token of the
+// intent whose request was rejected. With none it ends one that can't be sent under
+// its id.
 func (r *Record) Reject(now time.Time, by string, why Problem) error {
 	if err := r.may(EvReject); err != nil {
 		return err
 	}
-	if !r.settleIntent(by) {
+	if !r.settleIntent(by) && (by != "" || r.State != Queued) {
 		return r.otherIntent(by)
 	}
 	r.UpdatedAt = now
@@ -107,14 +108,22 @@ func (r *Record) Reject(now time.Time, by string, why Problem) error {
 	return nil
 }
 
-// Lose settles a paid request that was sent and whose answer was lost. by is
-// the token of its intent, as the caller loaded it before it looked for a
-// receipt. A canceled export stays in doubt until somebody takes it up again.
-func (r *Record) Lose(now time.Time, by string, policy Policy, why Problem) error {
+// Lose settles a paid request whose answer was lost. by is the token of its
+// intent, as the caller loaded it before it looked for a receipt. An export that is
+// queued knows nothing of the request, which was sent, or perhaps sent, at the
+// time: Redis was lost, or has gone back to before the intent, and only the worker
+// that sent it, or S3, remembers. A canceled export stays in doubt until somebody
+// takes it up again.
+func (r *Record) Lose(now time.Time, by string, sent time.Time, policy Policy, why Problem) error {
 	if err := r.may(EvLose); err != nil {
 		return err
 	}
-	if by != r.IntentBy || !r.unsettled() {
+	switch {
+	case r.State == Queued && (by == "" || slices.Contains(r.Settled, by)):
+		return fmt.Errorf("intent %q is settled: %w", by, ErrStale)
+	case r.State == Queued:
+		r.IntentAt, r.IntentBy = sent, by
+	case by != r.IntentBy || !r.unsettled():
 		return r.otherIntent(by)
 	}
 	r.UpdatedAt = now
@@ -126,21 +135,25 @@ func (r *Record) Lose(now time.Time, by string, policy Policy, why Problem) erro
 	return nil
 }
 
-// Recall settles a paid request in doubt that the record knows nothing of:
-// Redis was lost, or has gone back to before its intent, and only the worker
-// that sent it, or S3, remembers. sent is when. It is [ErrStale] for one that was
-// settled already.
-func (r *Record) Recall(now time.Time, by string, sent time.Time, policy Policy, why Problem) error {
-	if err := r.may(EvRecall); err != nil {
-		return err
+// maxSettled bounds the tokens that are remembered of intents.
+const maxSettled = 16
+
+// Unsent notes the token of an intent that was written to S3, or may have been, and
+// whose request was not sent, or not taken: it stands in nobody's way. It is no
+// event: that holds whatever has become of the export meanwhile.
+func (r *Record) Unsent(by string, written bool) {
+	switch {
+	case by == "":
+		return
+	case written: // and so nothing else can stand there
+		r.Settled = nil
+	case len(r.Settled) == maxSettled:
+		r.Settled = slices.Delete(r.Settled, 1, 2) // the first is the last that surely stood there
 	}
-	if by == "" || by == r.Settled {
-		return fmt.Errorf("intent %q is settled: %w", by, ErrStale)
+	if !slices.Contains(r.Settled, by) {
+		r.Settled = append(r.Settled, by)
 	}
-	r.UpdatedAt = now
-	r.IntentAt, r.IntentBy = sent, by
-	r.doubt(now, policy, why)
-	return nil
+	r.Receipt = ""
 }
 
 func (r *Record) doubt(now time.Time, policy Policy, why Problem) {
@@ -166,7 +179,7 @@ func (r *Record) settleIntent(by string) bool {
 	if by == "" || by != r.IntentBy {
 		return false
 	}
-	r.IntentBy, r.Settled = "", by
+	r.IntentBy, r.Settled = "", []string{by}
 	return true
 }
 

@@ -2,7 +2,9 @@ package export
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -26,7 +28,7 @@ func at(t *testing.T, s State) *Record {
 	switch s {
 	case Submitting:
 	case Held:
-		must(t, r.Lose(noon, "me", Hold, Problem{Reason: ReasonAnswerLost, Detail: "the answer was lost"}))
+		must(t, r.Lose(noon, "me", noon, Hold, Problem{Reason: ReasonAnswerLost, Detail: "the answer was lost"}))
 	case Failed:
 		must(t, r.Reject(noon, "me", Problem{Reason: ReasonRequestRejected, Detail: "no"}))
 	case Canceled:
@@ -133,7 +135,7 @@ func TestOutcomeNamesItsIntent(t *testing.T) {
 			if err := r.Reject(noon, by, Problem{Reason: ReasonRequestRejected, Detail: "no"}); !errors.Is(err, ErrStale) {
 				t.Errorf("%s: Reject by %q: %v", in, by, err)
 			}
-			if err := r.Lose(noon, by, Resubmit, Problem{Reason: ReasonAnswerLost, Detail: "lost"}); !errors.Is(err, ErrStale) {
+			if err := r.Lose(noon, by, noon, Resubmit, Problem{Reason: ReasonAnswerLost, Detail: "lost"}); !errors.Is(err, ErrStale) {
 				t.Errorf("%s: Lose by %q: %v", in, by, err)
 			}
 			must(t, r.PutBack(noon, by, noon, Problem{Reason: ReasonProviderUnavailable, Detail: "wait"}))
@@ -164,11 +166,11 @@ func TestPutBack(t *testing.T) {
 
 func TestLose(t *testing.T) {
 	r := at(t, Submitting)
-	must(t, r.Lose(noon, "me", Resubmit, Problem{Reason: ReasonAnswerLost, Detail: "lost"}))
+	must(t, r.Lose(noon, "me", noon, Resubmit, Problem{Reason: ReasonAnswerLost, Detail: "lost"}))
 	if r.State != Queued || r.Round != 1 || r.Doubts != 1 || r.Problem.Detail != "lost" {
 		t.Errorf("resubmit: %+v", r)
 	}
-	if err := r.Lose(noon, "me", Resubmit, Problem{Reason: ReasonAnswerLost, Detail: "lost"}); !errors.Is(err, ErrNotNow) {
+	if err := r.Lose(noon, "me", noon, Resubmit, Problem{Reason: ReasonAnswerLost, Detail: "lost"}); !errors.Is(err, ErrStale) {
 		t.Errorf("lost twice: %v", err)
 	}
 	r = at(t, Held)
@@ -184,7 +186,7 @@ func TestLose(t *testing.T) {
 // it is taken up, the doubt is settled first.
 func TestCanceledInDoubt(t *testing.T) {
 	r := at(t, Canceled)
-	must(t, r.Lose(noon, "me", Resubmit, Problem{Reason: ReasonAnswerLost, Detail: "lost"}))
+	must(t, r.Lose(noon, "me", noon, Resubmit, Problem{Reason: ReasonAnswerLost, Detail: "lost"}))
 	if r.State != Canceled || r.Problem.Reason != ReasonAnswerLost {
 		t.Fatalf("%s: %+v", r.State, r.Problem)
 	}
@@ -192,7 +194,7 @@ func TestCanceledInDoubt(t *testing.T) {
 	if r.State != Submitting || r.Round != 1 || len(Due(r)) != 1 {
 		t.Fatalf("taken up as %s, round %d, due %v", r.State, r.Round, Due(r))
 	}
-	must(t, r.Lose(noon, "me", Hold, Problem{Reason: ReasonAnswerLost, Detail: "lost"}))
+	must(t, r.Lose(noon, "me", noon, Hold, Problem{Reason: ReasonAnswerLost, Detail: "lost"}))
 	if r.State != Held || r.Doubts != 1 {
 		t.Errorf("%s after %d doubts, want held after one", r.State, r.Doubts)
 	}
@@ -202,5 +204,33 @@ func TestCanceledInDoubt(t *testing.T) {
 	must(t, r.Retry(noon, RetryOptions{}))
 	if r.State != Queued {
 		t.Errorf("a canceled export that was refused is taken up as %s", r.State)
+	}
+}
+
+// What was written ahead and not sent is in nobody's way; what is not known to be
+// there is remembered besides what was there before.
+func TestUnsent(t *testing.T) {
+	r := newRecord()
+	for _, step := range []struct {
+		by      string
+		written bool
+		want    string
+	}{{"a", true, "a"}, {"b", false, "a b"}, {"b", false, "a b"}, {"", true, "a b"}, {"c", true, "c"}, {"d", false, "c d"}} {
+		if r.Unsent(step.by, step.written); strings.Join(r.Settled, " ") != step.want {
+			t.Errorf("after %s: %v", step.by, r.Settled)
+		}
+	}
+	for i := range 100 {
+		r.Unsent(fmt.Sprint(i), false)
+	}
+	if len(r.Settled) != maxSettled || r.Settled[0] != "c" || r.Settled[maxSettled-1] != "99" {
+		t.Errorf("%v", r.Settled)
+	}
+	if err := r.Lose(noon, "c", noon, Hold, Problem{Reason: ReasonAnswerLost}); !errors.Is(err, ErrStale) {
+		t.Errorf("an intent that was not sent is in doubt: %v", err)
+	}
+	must(t, r.Cancel(noon))
+	if says, due := r.ReceiptDue(); says != ReceiptCanceled || !due {
+		t.Errorf("its receipt says %q, due %v", says, due)
 	}
 }

@@ -133,7 +133,7 @@ func (w *walker) all(r *Record) []action {
 	case 1:
 		_ = other.Restore(now, task, "manifest", []Clip{{Idx: 0, Object: object}})
 	default:
-		_ = other.Recall(now, intent, now, Hold, Problem{Reason: ReasonAnswerLost, Detail: "why"})
+		_ = other.Lose(now, intent, now, Hold, Problem{Reason: ReasonAnswerLost, Detail: "why"})
 		kept = ""
 	}
 	actions := []action{
@@ -144,7 +144,7 @@ func (w *walker) all(r *Record) []action {
 		}},
 		{event: EvReject, do: func(r *Record) error { return r.Reject(now, by, Problem{Reason: ReasonRequestRejected, Detail: "why"}) }},
 		{event: EvLose, do: func(r *Record) error {
-			return r.Lose(now, by, policy, Problem{Reason: ReasonAnswerLost, Detail: "why"})
+			return r.Lose(now, by, now, policy, Problem{Reason: ReasonAnswerLost, Detail: "why"})
 		}},
 		{event: EvAnswer, do: func(r *Record) error { return r.Answer(now, own, step, reading, later) }},
 		{event: EvReadFault, do: func(r *Record) error {
@@ -178,10 +178,10 @@ func (w *walker) all(r *Record) []action {
 	}
 	actions = append(actions,
 		action{event: EvReplace, accepts: task, do: func(r *Record) error { return r.Replace(now, task, now) }},
-		action{event: EvRecall, do: func(r *Record) error {
-			return r.Recall(now, intent, now, policy, Problem{Reason: ReasonAnswerLost, Detail: "why"})
+		action{event: EvLose, do: func(r *Record) error {
+			return r.Lose(now, intent, now, policy, Problem{Reason: ReasonAnswerLost, Detail: "why"})
 		}},
-		action{event: EvRefuse, do: func(r *Record) error { return r.Refuse(now, Problem{Reason: ReasonJobIDTaken, Detail: "why"}) }},
+		action{event: EvReject, do: func(r *Record) error { return r.Reject(now, "", Problem{Reason: ReasonJobIDTaken, Detail: "why"}) }},
 		action{event: EvYield, accepts: kept, do: func(r *Record) error { return r.Yield(now, other) }},
 	)
 	for i := range actions {
@@ -238,7 +238,7 @@ func (w *walker) next(r *Record) action {
 			if w.pick(6) != 0 {
 				continue
 			}
-		case EvRefuse, EvYield, EvRecall, EvReplace, EvRestore:
+		case EvYield, EvReplace, EvRestore:
 			if w.pick(40) != 0 {
 				continue
 			}

@@ -102,7 +102,7 @@ func TestARetryThatIsNotMeantSoChangesNothing(t *testing.T) {
 		if err := r.Intend(now, "run"); err != nil {
 			return err
 		}
-		return r.Lose(now, "run", export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "the answer was lost"})
+		return r.Lose(now, "run", now, export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "the answer was lost"})
 	})
 	for body, want := range map[string]string{
 		`{"submitted_as":""}`:                                 "submitted_as: must not be empty",
@@ -140,7 +140,7 @@ func TestAHeldExportIsFoundByHand(t *testing.T) {
 		if err := r.Intend(now, "run"); err != nil {
 			return err
 		}
-		return r.Lose(now, "run", export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "the answer was lost"})
+		return r.Lose(now, "run", now, export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "the answer was lost"})
 	})
 	var v view.Export
 	f.call("POST", "/api/v2/clips/export/"+id+"/retry", `{"submitted_as":"task_9"}`).data(t, &v)

@@ -18,7 +18,7 @@ import (
 // TestLinksLeadToFilesInS3 follows links to a real S3 server, which checks what
 // it is that was signed.
 func TestLinksLeadToFilesInS3(t *testing.T) {
-	const key, video = "exports/p/t/clip-000-älter 100%.mp4", "all of the video"
+	const key, video = "exports/p/t/clip-000-älter-100.mp4", "all of the video"
 	server := s3test.Start(t)
 	if _, err := server.Client().PutObject(t.Context(), &s3.PutObjectInput{
 		Bucket: aws.String(s3test.Bucket), Key: aws.String(key), Body: strings.NewReader(video), ContentType: aws.String("video/mp4"),

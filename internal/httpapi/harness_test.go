@@ -32,7 +32,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const secret = "correct-horse-battery"
+const (
+	secret        = "correct-horse-battery"
+	signingSecret = "correct-horse-battery-staple-0123"
+)
 
 // clock is a clock that only tests move.
 type clock struct {
@@ -87,6 +90,10 @@ func (b *bucket) Presign(_ context.Context, key, _ string, ttl time.Duration) (s
 	return u.String() + "?until=" + strconv.FormatInt(b.clock.now().Add(ttl).Unix(), 10), nil
 }
 
+func (b *bucket) IsFile(key string) bool {
+	return strings.HasPrefix(key, "exports/") && strings.Contains(key, "/clip-")
+}
+
 func (b *bucket) PresignHead(ctx context.Context, key string, ttl time.Duration) (string, error) {
 	link, err := b.Presign(ctx, key, "", ttl)
 	return link + "&method=HEAD", err
@@ -115,7 +122,7 @@ func newFixture(t *testing.T, change ...func(*Options)) *fixture {
 	o := Options{
 		Exports: admin.New(f.rdb, f.ledger, f.clock.now), Queue: queue, Archive: f.bucket,
 		Logger: slog.New(slog.NewTextHandler(&lockedWriter{w: f.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Keys:   []Key{{"web", secret}, {"batch", "another-secret-of-length"}}, Webhooks: true, Now: f.clock.now,
+		Keys:   []Key{{"web", secret}, {"batch", "another-secret-of-length"}}, Secrets: []string{signingSecret}, Webhooks: true, Now: f.clock.now,
 		Monitor: Monitor{Redis: f.rdb},
 	}
 	for _, c := range change {

@@ -55,6 +55,10 @@ type Presigner interface {
 	Presign(ctx context.Context, key, filename string, ttl time.Duration) (string, error)
 	// PresignHead is Presign for a HEAD.
 	PresignHead(ctx context.Context, key string, ttl time.Duration) (string, error)
+	// IsFile reports whether a key is that of an archived clip or thumbnail. A link
+	// leads nowhere else, whoever signed it: not to receipts, manifests, or what
+	// others keep in the bucket.
+	IsFile(key string) bool
 }
 
 // The defaults of [Options].
@@ -78,10 +82,10 @@ type Options struct {
 	// PublicURL is what the links that we hand out start with, such as
 	// https://clips.example.com; empty takes it from each request.
 	PublicURL string
-	// LinkSecrets sign the links: the first signs, all are accepted. They must be
-	// the same on all servers. None: keys are derived from the secrets of Keys,
-	// so that a link dies when the secret that signed it is removed.
-	LinkSecrets []string
+	// Secrets sign the links, and the ids that are ours to give: the first signs,
+	// all are accepted. They must be the same on all servers; at least 32
+	// characters each. The API needs one.
+	Secrets []string
 	// LinkTTL is how long a link of S3's that we redirect to can be used; 15
 	// minutes when zero. A download that has begun is not cut by it.
 	LinkTTL time.Duration
@@ -119,6 +123,7 @@ type API struct {
 	log      *slog.Logger
 	now      func() time.Time
 	keys     keyring
+	signer   signer
 	links    *linker
 	ready    *readiness
 	mux      *http.ServeMux
@@ -130,12 +135,15 @@ type API struct {
 // never a secret.
 func New(o Options) (*API, error) {
 	o.setDefaults()
-	links, linkErr := newLinker(o)
 	keys, keyErr := newKeyring(o.Keys)
-	if err := errors.Join(o.validate(), linkErr, keyErr, o.Monitor.validate()); err != nil {
+	if err := errors.Join(o.validate(), checkSecrets(o.Secrets), keyErr, o.Monitor.validate(o)); err != nil {
 		return nil, fmt.Errorf("httpapi: %w", err)
 	}
-	a := &API{o: o, log: o.Logger, now: o.Now, keys: keys, links: links, mux: http.NewServeMux()}
+	signer := newSigner(o.Secrets)
+	a := &API{
+		o: o, log: o.Logger, now: o.Now, keys: keys, signer: signer,
+		links: &linker{signer: signer, publicURL: o.PublicURL}, mux: http.NewServeMux(),
+	}
 	a.ready = newReadiness(o.Checks, o.Now, a.draining.Load)
 	a.routes()
 	return a, nil
@@ -164,6 +172,7 @@ func (o *Options) validate() error {
 	bad(o.Logger == nil, "logger: required")
 	bad(len(o.Keys) > 0 && (o.Exports == nil || o.Queue == nil || o.Archive == nil),
 		"exports, queue, archive: required where there are keys")
+	bad(len(o.Keys) > 0 && len(o.Secrets) == 0, "secrets: required where there are keys")
 	bad(o.LinkTTL < time.Second || o.LinkTTL > 7*24*time.Hour, "link TTL: must be from 1 s to 7 days, S3's limit")
 	bad(o.Retention < 0, "retention: must not be negative")
 	bad(o.MaxWaiting < 0, "max waiting: must not be negative")

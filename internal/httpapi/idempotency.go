@@ -1,11 +1,12 @@
 package httpapi
 
 import (
-	"crypto/sha256"
-	"encoding/base32"
+	"context"
+	"errors"
 	"net/http"
 	"strings"
 
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -14,33 +15,49 @@ const (
 	maxIdempotencyKey = 255
 )
 
-// takeIdempotencyKey turns the request's Idempotency-Key, where it has one, into
-// the export's id: the queue then does the rest, for as long as the ledger
-// remembers the export. Keys are told apart by client.
-func takeIdempotencyKey(r *http.Request, e *tasks.Export) error {
+// setID gives the export an id before it is enqueued, so that a Redis whose answer was
+// lost can be asked again without a second export. It is what the request's
+// Idempotency-Key stands for: the queue then does the rest, for as long as the
+// ledger remembers the export. Keys are told apart by client. Or it is the
+// client's own job_id, or a fresh one.
+func (a *API) setID(r *http.Request, e *tasks.Export) (given bool, err error) {
+	client := clientOf(r.Context())
 	values := r.Header.Values(idempotencyHeader)
-	if len(values) == 0 {
-		return nil
+	switch {
+	case len(values) > 1:
+		return false, fail(http.StatusBadRequest, idempotencyHeader+": given more than once")
+	case len(values) == 1 && e.JobID != "":
+		return false, fail(http.StatusBadRequest, idempotencyHeader+": job_id says the same in another way; give only one of them")
+	case len(values) == 1:
+		key, wrong := parseIdempotencyKey(values[0])
+		if wrong != "" {
+			return false, fail(http.StatusBadRequest, idempotencyHeader+": "+wrong)
+		}
+		e.JobID, err = a.idempotentID(r.Context(), client, key)
+		return true, err
+	case e.JobID == "":
+		e.JobID = a.signer.newID(client)
+		return false, nil
+	case strings.HasPrefix(e.JobID, idPrefix) && !a.signer.gave(client, e.JobID):
+		return false, tasks.Faults{{Field: "job_id", Message: "ids that begin with " + idPrefix + " are given by this server, and this one was not given to you; use one of your own"}}
 	}
-	if len(values) > 1 {
-		return fail(http.StatusBadRequest, idempotencyHeader+": given more than once")
-	}
-	key, wrong := parseIdempotencyKey(values[0])
-	if wrong != "" {
-		return fail(http.StatusBadRequest, idempotencyHeader+": "+wrong)
-	}
-	if e.JobID != "" {
-		return fail(http.StatusBadRequest, idempotencyHeader+": job_id says the same in another way; give only one of them")
-	}
-	e.JobID = idempotentID(clientOf(r.Context()), key)
-	return nil
+	return true, nil
 }
 
-// idempotentID looks like every other id, so that nobody can tell or guess which
-// key is behind it.
-func idempotentID(client, key string) string {
-	sum := sha256.Sum256([]byte("idempotency\x00" + client + "\x00" + key))
-	return "exp_" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:16]))
+// idempotentID returns the id of the export that the key stands for. While
+// secrets are rotated that may be one of a former secret.
+func (a *API) idempotentID(ctx context.Context, client, key string) (string, error) {
+	for n := 1; n < len(a.signer.ids); n++ {
+		id := a.signer.idempotentID(n, client, key)
+		_, err := a.o.Exports.Get(ctx, id)
+		if err == nil {
+			return id, nil
+		}
+		if !errors.Is(err, admin.ErrUnknown) {
+			return "", err
+		}
+	}
+	return a.signer.idempotentID(0, client, key), nil
 }
 
 // parseIdempotencyKey reads the header: a quoted string as the IETF draft has

@@ -16,7 +16,7 @@ func TestIdempotencyKey(t *testing.T) {
 	first := f.call("POST", "/api/v2/clips/export", body, "Idempotency-Key", `"order 17"`)
 	var s submitted
 	first.data(t, &s)
-	if strings.Contains(s.ExportTaskID, "17") || len(s.ExportTaskID) != 30 {
+	if strings.Contains(s.ExportTaskID, "17") || !strings.HasPrefix(s.ExportTaskID, "exp_") {
 		t.Errorf("id %s", s.ExportTaskID)
 	}
 	// The same, however far the export is and however the JSON is written.
@@ -36,6 +36,61 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 	if id := f.submit(body, "Idempotency-Key", `order-17`); id == s.ExportTaskID {
 		t.Error("two keys are one")
+	}
+}
+
+// TestAnIdempotencyKeyOutlivesARotation: the same order is the same export while
+// the secret that its id came from is among the configured ones.
+func TestAnIdempotencyKeyOutlivesARotation(t *testing.T) {
+	const body, fresh = `{"project_id":"p"}`, "another-signing-secret-of-32-chars"
+	f := newFixture(t)
+	id := f.submit(body, "Idempotency-Key", "order-17")
+	f.api.signer = newSigner([]string{fresh, signingSecret})
+	if again := f.submit(body, "Idempotency-Key", "order-17"); again != id {
+		t.Errorf("%s while it is rotated, before %s", again, id)
+	}
+	f.takeUp(id)
+	if again := f.submit(body, "Idempotency-Key", "order-17"); again != id {
+		t.Errorf("%s after it was taken up, before %s", again, id)
+	}
+	first := f.submit(body, "Idempotency-Key", "order-18")
+	if again := f.submit(body, "Idempotency-Key", "order-18"); again != first || again == id {
+		t.Errorf("a new order: %s, then %s", first, again)
+	}
+}
+
+// TestNobodyGuessesTheIDOfAnIdempotencyKey: who knows a client's name and key
+// could take its id before, or ask what became of its order.
+func TestNobodyGuessesTheIDOfAnIdempotencyKey(t *testing.T) {
+	one, other := newSigner([]string{signingSecret}), newSigner([]string{"another-signing-secret-of-32-chars"})
+	if one.idempotentID(0, "web", "k") == other.idempotentID(0, "web", "k") {
+		t.Error("the id follows from the key alone")
+	}
+}
+
+// TestIDsThatWeGiveAreOurs: an id of our own form is taken back from the client
+// that we gave it to, as a 503 asks for, and from nobody else.
+func TestIDsThatWeGiveAreOurs(t *testing.T) {
+	f := newFixture(t)
+	ours := f.api.signer.newID("web")
+	if id := f.submit(`{"project_id":"p","job_id":"` + ours + `"}`); id != ours {
+		t.Errorf("%s became %s", ours, id)
+	}
+	byKey := f.submit(`{"project_id":"q"}`, "Idempotency-Key", "k")
+	if id := f.submit(`{"project_id":"q","job_id":"` + byKey + `"}`); id != byKey {
+		t.Errorf("%s became %s", byKey, id)
+	}
+	if id := f.submit(`{"project_id":"q"}`); !f.api.signer.gave("web", id) {
+		t.Errorf("%s is none of ours", id)
+	}
+	for what, id := range map[string]string{
+		"made up": tasks.NewID(), "cut": ours[:len(ours)-1], "changed": ours[:len(ours)-1] + map[bool]string{true: "b", false: "a"}[ours[len(ours)-1] == 'a'],
+		"another client's": f.api.signer.newID("batch"), "nothing": "exp_", "upper case": "exp_" + strings.ToUpper(ours[4:]),
+	} {
+		got := f.call("POST", "/api/v2/clips/export", `{"project_id":"p","job_id":"`+id+`"}`)
+		if got.status != 400 || !strings.Contains(got.message(t), "job_id: ") {
+			t.Errorf("%s: %d %s", what, got.status, got.body)
+		}
 	}
 }
 
@@ -98,7 +153,7 @@ func FuzzParseIdempotencyKey(f *testing.F) {
 		if (key == "") != (wrong != "") || len(key) > maxIdempotencyKey {
 			t.Errorf("%q: key %q, wrong %q", value, key, wrong)
 		}
-		if !tasks.ValidID(idempotentID("web", key)) {
+		if !tasks.ValidID(newSigner([]string{signingSecret}).idempotentID(0, "web", key)) {
 			t.Errorf("%q makes no id", value)
 		}
 	})

@@ -1,12 +1,9 @@
 package httpapi
 
 import (
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -17,38 +14,13 @@ import (
 // in S3: without the ledger, after the provider's deadline, after a loss of Redis.
 const clipPath = "/clips/{signature}/{key...}"
 
-const (
-	minLinkSecret = 16
-	signatureLen  = 16 // bytes of the HMAC that a link carries
-)
+// signatureLen is how much of the HMAC a link carries, in bytes.
+const signatureLen = 16
 
-// linker signs the links to archived files. The first key signs, all are accepted.
+// linker makes and checks the links to archived files.
 type linker struct {
-	keys      [][]byte
+	signer
 	publicURL string
-}
-
-func newLinker(o Options) (*linker, error) {
-	l := &linker{publicURL: o.PublicURL}
-	secrets := o.LinkSecrets
-	for i, s := range secrets {
-		if len(s) < minLinkSecret {
-			return nil, fmt.Errorf("link secret %d: must have at least %d characters", i+1, minLinkSecret)
-		}
-	}
-	if len(secrets) == 0 {
-		for _, k := range o.Keys {
-			secrets = append(secrets, k.Secret)
-		}
-	}
-	for _, s := range secrets {
-		key, err := hkdf.Key(sha256.New, []byte(s), nil, "clipferry clip links v1", sha256.Size)
-		if err != nil {
-			return nil, errors.New("link secret: no key can be derived from it")
-		}
-		l.keys = append(l.keys, key)
-	}
-	return l, nil
 }
 
 // base is what a link starts with.
@@ -69,7 +41,7 @@ func (l *linker) path(key string) string {
 	for i, p := range parts {
 		parts[i] = url.PathEscape(p)
 	}
-	return "/clips/" + sign(l.keys[0], key) + "/" + strings.Join(parts, "/")
+	return "/clips/" + sign(l.links[0], key) + "/" + strings.Join(parts, "/")
 }
 
 func sign(secret []byte, key string) string {
@@ -81,23 +53,16 @@ func sign(secret []byte, key string) string {
 // signed reports whether one of our keys signed the link.
 func (l *linker) signed(key, signature string) bool {
 	good := false
-	for _, secret := range l.keys {
+	for _, secret := range l.links {
 		good = hmac.Equal([]byte(sign(secret, key)), []byte(signature)) || good
 	}
 	return good
 }
 
-// isClip reports whether the key is that of a clip or its thumbnail. Where link
-// keys are derived from API keys, whoever has one could sign any name: this
-// keeps receipts, manifests and what else is in the bucket out of reach.
-func isClip(key string) bool {
-	return strings.HasPrefix(key[strings.LastIndexByte(key, '/')+1:], "clip-")
-}
-
 // redirect is GET and HEAD /clips/{signature}/{key...}.
 func (a *API) redirect(w http.ResponseWriter, r *http.Request) error {
 	key := r.PathValue("key")
-	if a.o.Archive == nil || !isClip(key) || !a.links.signed(key, r.PathValue("signature")) {
+	if a.o.Archive == nil || !a.o.Archive.IsFile(key) || !a.links.signed(key, r.PathValue("signature")) {
 		return fail(http.StatusNotFound, "no such file; take the link from GET /api/v2/clips/export/{taskId} as it is")
 	}
 	var link string

@@ -61,6 +61,7 @@ func TestALinkCannotBeMadeUp(t *testing.T) {
 		"a receipt, signed":   f.api.links.path("exports/_receipts/x.json"),
 		"a manifest, signed":  f.api.links.path("exports/p/t/manifest.json"),
 		"another file signed": f.api.links.path("backups/clip-/dump.sql"),
+		"another archive's":   f.api.links.path("others/p/t/clip-000.mp4"),
 	} {
 		if got := f.call("GET", made, ""); got.status == 302 || got.header.Get("Location") != "" && got.status != 301 && got.status != 307 {
 			t.Errorf("%s: %d %s", what, got.status, got.header.Get("Location"))
@@ -72,40 +73,28 @@ func TestALinkCannotBeMadeUp(t *testing.T) {
 // among the configured ones, on every server and after every restart.
 func TestLinksOutliveRotation(t *testing.T) {
 	const key = "exports/p/t/clip-000.mp4"
-	old, fresh := "an-old-secret-of-length", "a-fresh-secret-of-length"
-	server := func(o Options) *linker {
-		l, err := newLinker(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return l
-	}
-	works := func(made, used *linker) bool {
-		signature := strings.Split(made.path(key), "/")[2]
-		return used.signed(key, signature)
-	}
-	byKeys := func(secrets ...string) Options {
-		var o Options
-		for i, s := range secrets {
-			o.Keys = append(o.Keys, Key{fmt.Sprintf("k%d", i), s})
-		}
-		return o
-	}
+	old, fresh := "an-old-secret-of-the-length-needed", "a-fresh-secret-of-the-length-needed"
 	for what, c := range map[string]struct {
-		made, used Options
+		made, used []string
 		want       bool
 	}{
-		"restart, secrets":  {Options{LinkSecrets: []string{old}}, Options{LinkSecrets: []string{old}}, true},
-		"rotation, secrets": {Options{LinkSecrets: []string{old}}, Options{LinkSecrets: []string{fresh, old}}, true},
-		"removed, secrets":  {Options{LinkSecrets: []string{old}}, Options{LinkSecrets: []string{fresh}}, false},
-		"restart, keys":     {byKeys(old), byKeys(old), true},
-		"rotation, keys":    {byKeys(old), byKeys(fresh, old), true},
-		"removed, keys":     {byKeys(old), byKeys(fresh), false},
-		"secrets hide keys": {byKeys(old), Options{Keys: byKeys(old).Keys, LinkSecrets: []string{fresh}}, false},
+		"restart":  {[]string{old}, []string{old}, true},
+		"rotation": {[]string{old}, []string{fresh, old}, true},
+		"removed":  {[]string{old}, []string{fresh}, false},
 	} {
-		if works(server(c.made), server(c.used)) != c.want {
+		made, used := linker{signer: newSigner(c.made)}, linker{signer: newSigner(c.used)}
+		if used.signed(key, strings.Split(made.path(key), "/")[2]) != c.want {
 			t.Errorf("%s: not %v", what, c.want)
 		}
+	}
+}
+
+// TestTheAPINeedsASecret: links that were signed with an API key would let anyone
+// who has one test keys without asking us.
+func TestTheAPINeedsASecret(t *testing.T) {
+	_, err := New(Options{Logger: slog.New(slog.DiscardHandler), Keys: []Key{{"web", secret}}})
+	if err == nil || !strings.Contains(err.Error(), "secrets: required where there are keys") {
+		t.Errorf("without one: %v", err)
 	}
 }
 
@@ -127,7 +116,7 @@ func TestWrongOptionsAreAllNamed(t *testing.T) {
 	_, err := New(Options{
 		Keys:      []Key{{"a b", "short"}, {"web", secret}, {"again", secret}, {"utf", "ünprintable-secret"}},
 		PublicURL: "https://user@host", LinkTTL: 8 * 24 * time.Hour, MaxWaiting: 1, Retention: -1,
-		Monitor: Monitor{Username: "ops", Writable: true}, LinkSecrets: []string{"short"},
+		Monitor: Monitor{Username: "ops", Writable: true}, Secrets: []string{"short", "a-secret-with-a\nline-break-and-of-length"},
 	})
 	if err == nil {
 		t.Fatal("accepted")
@@ -135,7 +124,7 @@ func TestWrongOptionsAreAllNamed(t *testing.T) {
 	for _, want := range []string{
 		"logger: required", "exports, queue, archive: required", "public URL", "link TTL", "waiting: required", "retention",
 		"key 1: its name", "key 3 (again): its secret is given twice", "key 4 (utf): its secret must be printable", "monitor: a user name needs a password",
-		"link secret 1: must have at least 16",
+		"secret 1: must have at least 32", "secret 2: must be printable",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("not named: %s", want)

@@ -16,10 +16,11 @@ import (
 
 // Monitor is Asynqmon under /monitor/.
 //
-// It has credentials of its own. Without them it is shown, read-only, only where
-// the server listens on a loopback address, and only to a browser that asked for
-// such an address itself: neither through a proxy nor by a name that somebody
-// pointed at us.
+// It has credentials of its own. Without them it is shown only if it was opened,
+// read-only, where the server listens on a loopback address alone and has neither
+// a public URL nor API keys, and only to a browser that asked for such an address
+// itself: neither through a proxy nor by a name that somebody pointed at us. A
+// proxy that adds no header can't be told from a browser: hence the opt-in.
 type Monitor struct {
 	// Redis is the queues' pool, which stays the caller's to close; nil leaves
 	// Asynqmon out.
@@ -28,11 +29,13 @@ type Monitor struct {
 	Username, Password string
 	// Writable lets queues and tasks be changed. It needs credentials.
 	Writable bool
+	// Open shows it without credentials.
+	Open bool
 	// Loopback says that the server listens on a loopback address only.
 	Loopback bool
 }
 
-func (m Monitor) validate() error {
+func (m Monitor) validate(o Options) error {
 	var errs []error
 	if (m.Username == "") != (m.Password == "") {
 		errs = append(errs, errors.New("monitor: a user name needs a password, and a password a user name"))
@@ -42,6 +45,9 @@ func (m Monitor) validate() error {
 	}
 	if m.Writable && m.Username == "" {
 		errs = append(errs, errors.New("monitor: changing queues needs credentials"))
+	}
+	if m.Open && (o.PublicURL != "" || len(o.Keys) > 0) {
+		errs = append(errs, errors.New("monitor: open without credentials only where there are neither a public URL nor API keys"))
 	}
 	return errors.Join(errs...)
 }
@@ -53,8 +59,8 @@ func (m Monitor) on() (ok bool, why string) {
 	switch {
 	case m.Redis == nil:
 		return false, "Asynqmon is switched off"
-	case m.Username == "" && !m.Loopback:
-		return false, "Asynqmon is off: it needs credentials (CLIPFERRY_MONITOR_AUTH) unless the server listens on a loopback address"
+	case m.Username == "" && !(m.Open && m.Loopback):
+		return false, "Asynqmon is off: it needs credentials (CLIPFERRY_MONITOR_AUTH) or, for a browser on the same machine, CLIPFERRY_MONITOR_OPEN and a loopback address to listen on"
 	}
 	return true, ""
 }
@@ -125,14 +131,24 @@ func isLoopbackHost(hostport string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// proxied reports whether a proxy shows itself. One that is left as it comes may
-// add no header, but then speaks HTTP/1.0, as no browser does.
+// ofBrowsers are the headers that a browser on the same machine sends by itself,
+// and Asynqmon's page by it. Whatever else comes was added on the way: there are
+// too many headers of proxies, in too many spellings, to list those.
+var ofBrowsers = map[string]bool{
+	"Accept": true, "Accept-Encoding": true, "Accept-Language": true, "Authorization": true, "Cache-Control": true,
+	"Connection": true, "Content-Length": true, "Content-Type": true, "Cookie": true, "Dnt": true,
+	"If-Modified-Since": true, "If-None-Match": true, "If-Range": true, "Origin": true, "Pragma": true, "Priority": true, "Purpose": true,
+	"Range": true, "Referer": true, "Save-Data": true, "Te": true, "Upgrade-Insecure-Requests": true, "User-Agent": true,
+}
+
+// proxied reports whether a proxy shows itself: by a header of its own, whatever
+// it holds, or by HTTP/1.0, which some speak and no browser does.
 func proxied(r *http.Request) bool {
 	if !r.ProtoAtLeast(1, 1) {
 		return true
 	}
-	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} {
-		if r.Header.Get(name) != "" {
+	for name := range r.Header {
+		if !ofBrowsers[name] && !strings.HasPrefix(name, "Sec-") {
 			return true
 		}
 	}

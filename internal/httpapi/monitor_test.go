@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -19,6 +20,7 @@ const (
 
 // TestWhoSeesTheMonitor goes through every way to ask for it.
 func TestWhoSeesTheMonitor(t *testing.T) {
+	open := Monitor{Loopback: true, Open: true}
 	with := Monitor{Username: "ops", Password: "hunter2-hunter2"}
 	for what, c := range map[string]struct {
 		monitor Monitor
@@ -26,15 +28,21 @@ func TestWhoSeesTheMonitor(t *testing.T) {
 		host    string
 		want    int
 	}{
-		"no credentials, public address":  {Monitor{}, nil, loopbackHost, 403},
-		"no credentials, loopback":        {Monitor{Loopback: true}, nil, loopbackHost, 200},
-		"no credentials, by another name": {Monitor{Loopback: true}, nil, "evil.example.com", 403},
-		"no credentials, through a proxy": {Monitor{Loopback: true}, []string{"X-Forwarded-For", "203.0.113.7"}, loopbackHost, 403},
-		"credentials, none given":         {with, nil, loopbackHost, 401},
-		"credentials, given":              {with, []string{"Authorization", basic("ops", "hunter2-hunter2")}, "clips.example.com", 200},
-		"wrong password":                  {with, []string{"Authorization", basic("ops", "hunter3-hunter3")}, loopbackHost, 401},
-		"wrong user":                      {with, []string{"Authorization", basic("root", "hunter2-hunter2")}, loopbackHost, 401},
-		"the API's key":                   {with, []string{"Authorization", "Bearer " + secret}, loopbackHost, 401},
+		"no credentials, public address": {Monitor{Open: true}, nil, loopbackHost, 403},
+		"no credentials, not opened":     {Monitor{Loopback: true}, nil, loopbackHost, 403},
+		"opened":                         {open, nil, loopbackHost, 200},
+		"opened, by another name":        {open, nil, "evil.example.com", 403},
+		"opened, a browser":              {open, []string{"Sec-Fetch-Site", "none", "Accept-Language", "en", "Upgrade-Insecure-Requests", "1", "Cache-Control", "no-cache"}, loopbackHost, 200},
+		"opened, a proxy":                {open, []string{"X-Forwarded-For", "203.0.113.7"}, loopbackHost, 403},
+		"opened, an empty header first":  {open, []string{"X-Forwarded-For", ""}, loopbackHost, 403},
+		"opened, a proxy's own spelling": {open, []string{"X_Forwarded_For", "203.0.113.7"}, loopbackHost, 403},
+		"opened, a proxy's request id":   {open, []string{"X-Request-Id", "1"}, loopbackHost, 403},
+		"opened, a content network":      {open, []string{"Cf-Connecting-Ip", "203.0.113.7"}, loopbackHost, 403},
+		"credentials, none given":        {with, nil, loopbackHost, 401},
+		"credentials, given":             {with, []string{"Authorization", basic("ops", "hunter2-hunter2")}, "clips.example.com", 200},
+		"wrong password":                 {with, []string{"Authorization", basic("ops", "hunter3-hunter3")}, loopbackHost, 401},
+		"wrong user":                     {with, []string{"Authorization", basic("root", "hunter2-hunter2")}, loopbackHost, 401},
+		"the API's key":                  {with, []string{"Authorization", "Bearer " + secret}, loopbackHost, 401},
 		"loopback with credentials": {
 			Monitor{Username: "ops", Password: "hunter2-hunter2", Loopback: true}, nil, loopbackHost, 401,
 		},
@@ -44,6 +52,9 @@ func TestWhoSeesTheMonitor(t *testing.T) {
 				rdb := o.Monitor.Redis
 				o.Monitor = c.monitor
 				o.Monitor.Redis = rdb
+				if o.Monitor.Open {
+					o.Keys, o.Secrets = nil, nil
+				}
 			})
 			req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, f.URL+queuesPath, nil)
 			req.Host = c.host
@@ -62,10 +73,31 @@ func TestWhoSeesTheMonitor(t *testing.T) {
 	}
 }
 
+// openMonitor shows Asynqmon without credentials, which rules the API out.
+func openMonitor(o *Options) {
+	o.Monitor.Loopback, o.Monitor.Open = true, true
+	o.Keys, o.Secrets = nil, nil
+}
+
+// TestTheMonitorIsNeverOpenBesideTheAPI: who has a public address or keys has a
+// proxy or clients, and no browser of the same machine is meant.
+func TestTheMonitorIsNeverOpenBesideTheAPI(t *testing.T) {
+	for what, change := range map[string]func(*Options){
+		"a public URL": func(o *Options) { o.PublicURL = "https://clips.example.com" },
+		"API keys":     func(o *Options) { o.Keys, o.Secrets = []Key{{"web", secret}}, []string{signingSecret} },
+	} {
+		o := Options{Logger: slog.New(slog.DiscardHandler), Monitor: Monitor{Loopback: true, Open: true}}
+		change(&o)
+		if _, err := New(o); err == nil || !strings.Contains(err.Error(), "monitor: open") {
+			t.Errorf("beside %s: %v", what, err)
+		}
+	}
+}
+
 // TestAProxyThatDoesNotSayItIsOne: nginx, left as it comes, names our address as
 // the host and adds no header, but speaks HTTP/1.0, which no browser does.
 func TestAProxyThatDoesNotSayItIsOne(t *testing.T) {
-	f := newFixture(t, func(o *Options) { o.Monitor.Loopback = true })
+	f := newFixture(t, openMonitor)
 	for proto, want := range map[string]string{"HTTP/1.0": "403", "HTTP/1.1": "200"} {
 		conn, err := net.Dial("tcp", f.Listener.Addr().String())
 		if err != nil {
@@ -109,7 +141,8 @@ func TestTheMonitorIsReadOnlyUnlessAllowed(t *testing.T) {
 
 // TestTheMonitorShowsPayloadsAndNoSecrets asks Asynqmon's own API.
 func TestTheMonitorShowsPayloadsAndNoSecrets(t *testing.T) {
-	f := newFixture(t, func(o *Options) { o.Monitor.Loopback = true })
+	auth := basic("ops", "hunter2-hunter2")
+	f := newFixture(t, func(o *Options) { o.Monitor.Username, o.Monitor.Password = "ops", "hunter2-hunter2" })
 	id := f.submit(`{"project_id":"proj_abc","resolution":"UHD_4K","notify":{"webhook":"https://hooks.example.com/T00/hush?token=hush"}}`)
 	foreign := asynq.NewTask("mail:send", []byte(`{"to":"a@b.c","smtp":{"user":"u","password":"hush"},"link":"https://cdn.example.com/x.mp4?X-Amz-Signature=hush"}`))
 	if _, err := asynq.NewClientFromRedisClient(f.rdb).Enqueue(foreign); err != nil {
@@ -118,15 +151,15 @@ func TestTheMonitorShowsPayloadsAndNoSecrets(t *testing.T) {
 	var got struct {
 		Tasks []struct{ ID, Payload string }
 	}
-	raw := f.call("GET", queuesPath+"/clipferry-submit/pending_tasks", "", "Authorization", "").body
+	raw := f.call("GET", queuesPath+"/clipferry-submit/pending_tasks", "", "Authorization", auth).body
 	if err := json.Unmarshal([]byte(raw), &got); err != nil || len(got.Tasks) != 1 {
 		t.Fatalf("%s (%v)", raw, err)
 	}
 	if want := `{"project_id":"proj_abc","resolution":"UHD_4K","job_id":"` + id + `","notify":{"webhook":"https://hooks.example.com/…"}}`; got.Tasks[0].Payload != want {
 		t.Errorf("payload %s", got.Tasks[0].Payload)
 	}
-	raw += f.call("GET", queuesPath+"/default/pending_tasks", "", "Authorization", "").body
-	raw += f.call("GET", queuesPath+"/clipferry-submit/tasks/submit:"+id, "", "Authorization", "").body
+	raw += f.call("GET", queuesPath+"/default/pending_tasks", "", "Authorization", auth).body
+	raw += f.call("GET", queuesPath+"/clipferry-submit/tasks/submit:"+id, "", "Authorization", auth).body
 	if strings.Contains(raw, "hush") || !strings.Contains(raw, "mail:send") {
 		t.Errorf("a secret is shown: %s", raw)
 	}

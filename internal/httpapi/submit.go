@@ -39,13 +39,14 @@ func (a *API) submit(w http.ResponseWriter, r *http.Request) error {
 	if e.Notify != nil && e.Notify.Webhook != "" && !a.o.Webhooks {
 		return tasks.Faults{{Field: "notify", Message: "webhooks are off here: no signing secret is configured (CLIPFERRY_WEBHOOK_SECRETS)"}}
 	}
-	if err := takeIdempotencyKey(r, &e); err != nil {
+	given, err := a.setID(r, &e)
+	if err != nil {
 		return err
 	}
 	if err := a.checkWaiting(r.Context()); err != nil {
 		return err
 	}
-	id, err := a.enqueue(r.Context(), e)
+	id, err := a.enqueue(r.Context(), e, given)
 	if err != nil {
 		return err
 	}
@@ -92,12 +93,11 @@ func isUTF8(charset string) bool {
 // The pauses before an enqueue is tried again.
 var enqueuePauses = []time.Duration{100 * time.Millisecond, 500 * time.Millisecond}
 
-// enqueue puts the export in the queue. It always has an id first, so that a
-// Redis whose answer was lost can be asked again without a second export.
-func (a *API) enqueue(ctx context.Context, e tasks.Export) (string, error) {
+// enqueue puts the export in the queue. given says that its id came from the client,
+// which knows it.
+func (a *API) enqueue(ctx context.Context, e tasks.Export, given bool) (string, error) {
 	again := "with the same Idempotency-Key or job_id"
-	if e.JobID == "" {
-		e.JobID = tasks.NewID()
+	if !given {
 		again = "with the job_id " + e.JobID
 	}
 	for try := 0; ; try++ {

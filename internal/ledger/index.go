@@ -28,9 +28,9 @@ var (
 	placeScript = redis.NewScript(placeSource)
 )
 
-// announce runs before a record is stored, in the version, that needs care and
-// did not before.
-func (l *Ledger) announce(ctx context.Context, r *export.Record, version int64) error {
+// enterOpen puts a record among the open ones before it is stored, as of the version
+// that it will have: one that comes to need care is never without its entry.
+func (l *Ledger) enterOpen(ctx context.Context, r *export.Record, version int64) error {
 	_, err := l.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		p.ZAddNX(ctx, indexAll, redis.Z{Score: created(r), Member: r.ID})
 		p.ZAddGT(ctx, indexOpen, redis.Z{Score: float64(version), Member: r.ID})
@@ -91,7 +91,7 @@ func (l *Ledger) Tidy(ctx context.Context, id string) error {
 		if err := l.forget(ctx, id); err != nil {
 			return err
 		}
-		r, s, err = l.loadFields(ctx, id, nil) // it may have been born between the two
+		r, s, err = l.loadFields(ctx, id, nil) // it may have been created between the two
 		if errors.Is(err, ErrUnknown) {
 			return nil
 		}
@@ -103,9 +103,9 @@ func (l *Ledger) Tidy(ctx context.Context, id string) error {
 }
 
 // overtake loads a record for [Ledger.Tidy]. If one that needs no care was
-// announced for a version that it has not reached, because the writer died or
+// entered for a version that it has not reached, because the writer died or
 // Redis lost its last moments, it moves the record past that version: a writer
-// that still is about to store it then has to announce it again.
+// that still is about to store it then has to enter it again.
 func (l *Ledger) overtake(ctx context.Context, id string) (*export.Record, snapshot, error) {
 	for {
 		r, s, err := l.loadFields(ctx, id, nil)

@@ -55,7 +55,11 @@ func intend(r *export.Record) error { return r.Intend(noon, "w") }
 func fail(r *export.Record) error {
 	return r.Fail(noon, export.Problem{Reason: export.ReasonStepGivenUp})
 }
-func retryExport(r *export.Record) error { return r.Retry(noon, export.RetryOptions{}) }
+
+func retryExport(r *export.Record) error {
+	return r.Retry(noon, export.RetryOptions{PayAgain: true})
+}
+
 func closeReceipt(r *export.Record) error {
 	says, _ := r.ReceiptDue()
 	r.ReceiptWritten(says)
@@ -101,7 +105,7 @@ func (e *env) swapOnly(t *testing.T, id string, change func(*export.Record) erro
 	cared := r.NeedsCare()
 	must(t, change(r))
 	if !cared && r.NeedsCare() {
-		must(t, e.announce(t.Context(), r, before.version+1))
+		must(t, e.enterOpen(t.Context(), r, before.version+1))
 	}
 	version, err := e.store(t.Context(), r, before)
 	must(t, err)
@@ -111,12 +115,12 @@ func (e *env) swapOnly(t *testing.T, id string, change func(*export.Record) erro
 func testCrashBetween(t *testing.T, e *env) {
 	ctx := t.Context()
 	// Born, and not in the index of its state.
-	r := newRecord("born")
-	must(t, e.announce(ctx, r, 1))
+	r := newRecord("written")
+	must(t, e.enterOpen(ctx, r, 1))
 	_, err := e.store(ctx, r, snapshot{})
 	must(t, err)
-	// Announced, and never born.
-	must(t, e.announce(ctx, newRecord("unborn"), 1))
+	// Entered, and never written.
+	must(t, e.enterOpen(ctx, newRecord("unwritten"), 1))
 	// Ended, and still among the open ones.
 	e.create(t, "ended")
 	e.update(t, "ended", intend)
@@ -127,17 +131,17 @@ func testCrashBetween(t *testing.T, e *env) {
 	e.update(t, "retried", reject)
 	e.swapOnly(t, "retried", retryExport)
 
-	for _, id := range []string{"born", "unborn", "ended", "retried"} {
+	for _, id := range []string{"written", "unwritten", "ended", "retried"} {
 		if !e.open(t, id) {
 			t.Errorf("%s is not among those to look after", id)
 		}
 		must(t, e.Tidy(ctx, id))
-		if id != "unborn" {
+		if id != "unwritten" {
 			e.rightlyPlaced(t, id)
 		}
 	}
-	if e.open(t, "unborn") || e.rdb.ZScore(ctx, indexAll, "unborn").Err() == nil {
-		t.Error("the entry of an export that was never born stays")
+	if e.open(t, "unwritten") || e.rdb.ZScore(ctx, indexAll, "unwritten").Err() == nil {
+		t.Error("the entry of an export that was never written stays")
 	}
 	if got, err := e.List(ctx, Filter{}); err != nil || len(got) != 3 {
 		t.Errorf("List: %d, %v", len(got), err)
@@ -156,13 +160,13 @@ func testLateIndexWriter(t *testing.T, e *env) {
 	must(t, e.place(ctx, late, version))
 	e.rightlyPlaced(t, "a")
 
-	// The same between the announcement and the record of the retry.
+	// The same between the entry and the record of the retry.
 	e.update(t, "a", intend)
 	late, version = e.swapOnly(t, "a", reject)
 	r, before, err := e.Ledger.load(ctx, "a")
 	must(t, err)
 	must(t, retryExport(r))
-	must(t, e.announce(ctx, r, before.version+1))
+	must(t, e.enterOpen(ctx, r, before.version+1))
 	must(t, e.place(ctx, late, version))
 	_, err = e.store(ctx, r, before) // and its worker dies
 	must(t, err)
@@ -173,24 +177,25 @@ func testLateIndexWriter(t *testing.T, e *env) {
 	e.rightlyPlaced(t, "a")
 }
 
-// An announcement whose writer died goes away; one whose writer lives on, and
+// An entry whose writer died goes away; one whose writer lives on, and
 // stores after all, has its entry.
-func testAnnouncedNotStored(t *testing.T, e *env) {
+func testEnteredNotStored(t *testing.T, e *env) {
 	ctx := t.Context()
 	e.create(t, "a")
 	e.update(t, "a", intend)
 	e.update(t, "a", reject)
+	e.update(t, "a", closeReceipt)
 	r, before, err := e.Ledger.load(ctx, "a")
 	must(t, err)
 	must(t, retryExport(r))
-	must(t, e.announce(ctx, r, before.version+1))
+	must(t, e.enterOpen(ctx, r, before.version+1))
 	must(t, e.Tidy(ctx, "a"))
 	e.rightlyPlaced(t, "a")
 	if e.open(t, "a") {
-		t.Error("an announcement that nobody followed up stays")
+		t.Error("an entry that nobody followed up stays")
 	}
 	if _, err := e.store(ctx, r, before); !errors.Is(err, errConflict) {
-		t.Errorf("the announced change is stored without an entry: %v", err)
+		t.Errorf("the entered change is stored without an entry: %v", err)
 	}
 	// Redis lost its last moments: the entry is ahead of the record by far.
 	must(t, e.rdb.ZAdd(ctx, indexOpen, redis.Z{Score: float64(before.version + 20), Member: "a"}).Err())
@@ -198,9 +203,9 @@ func testAnnouncedNotStored(t *testing.T, e *env) {
 	e.rightlyPlaced(t, "a")
 }
 
-func testTidyWhileBorn(t *testing.T, e *env) {
+func testTidyWhileCreated(t *testing.T, e *env) {
 	for i := range 40 {
-		id := fmt.Sprint("born", i)
+		id := fmt.Sprint("written", i)
 		done := make(chan error)
 		go func() { done <- e.Tidy(t.Context(), id) }()
 		e.create(t, id)
@@ -283,6 +288,7 @@ func TestIndexFailureLeavesTheChange(t *testing.T) {
 	e.create(t, "a")
 	e.update(t, "a", intend)
 	e.update(t, "a", reject)
+	e.update(t, "a", closeReceipt)
 	if e.open(t, "a") {
 		t.Fatal("a rejected export needs care")
 	}

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"time"
@@ -26,14 +27,13 @@ type Lease struct {
 }
 
 var (
-	renewScript = redis.NewScript(`
--- Renews a lease if it is still ours. KEYS[1] the lease; ARGV[1] token; ARGV[2] milliseconds.
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return 0`)
-	releaseScript = redis.NewScript(`
--- Gives a lease back if it is still ours. KEYS[1] the lease; ARGV[1] token.
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0`)
+	//go:embed renew.lua
+	renewSource string
+	//go:embed release.lua
+	releaseSource string
+
+	renewScript   = redis.NewScript(renewSource)
+	releaseScript = redis.NewScript(releaseSource)
 )
 
 // Lease takes the named lease of an export for ttl, or returns [ErrLeased].

@@ -12,6 +12,8 @@
 //	clipferry:{index}:open        sorted set: exports that still need care
 //	clipferry:{index}:state:<s>   sorted set: exports in that state
 //	clipferry:{transfer:<hash>}:checkpoint  how far one transfer got
+//	clipferry:{fleet}:lease:<name>          who sweeps
+//	clipferry:{fleet}:outages               hash: the workers that S3 fails
 //
 // The indexes follow the records, they are not part of the swap: an export is
 // put into "open" before it needs care and taken out after it stopped needing
@@ -36,6 +38,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/retry"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 // ErrUnknown is returned for an export that has no record.
@@ -82,13 +85,13 @@ func (l *Ledger) Retention() time.Duration { return l.retention }
 const (
 	fieldVersion = "ver"
 	fieldDoc     = "doc"
-	fieldDigest  = "digest"
+	fieldDigest  = tasks.LedgerDigest
 	fieldAnswer  = "answer"
 	fieldClip    = "clip:"
 )
 
-// Key is the Redis key of an export's record.
-func Key(id string) string { return "clipferry:{" + id + "}" }
+// Key is the Redis key of an export's record, which producers look at too.
+func Key(id string) string { return tasks.LedgerKey(id) }
 
 var (
 	//go:embed swap.lua
@@ -111,7 +114,7 @@ type snapshot struct {
 // Create stores a new record. It reports false, and changes nothing, if the
 // export is known already.
 func (l *Ledger) Create(ctx context.Context, r *export.Record) (bool, error) {
-	if err := l.announce(ctx, r, 1); err != nil {
+	if err := l.enterOpen(ctx, r, 1); err != nil {
 		return false, err
 	}
 	version, err := l.store(ctx, r, snapshot{})
@@ -242,7 +245,7 @@ func (l *Ledger) swap(ctx context.Context, id string, load loader, change func(*
 			return r, err
 		}
 		if !cared && r.NeedsCare() {
-			if err := l.announce(ctx, r, before.version+1); err != nil {
+			if err := l.enterOpen(ctx, r, before.version+1); err != nil {
 				return nil, err
 			}
 		}

@@ -46,8 +46,8 @@ var suite = []struct {
 	{"indexes follow", testIndexesFollow},
 	{"crash between record and index", testCrashBetween},
 	{"late index writer", testLateIndexWriter},
-	{"announced and not stored", testAnnouncedNotStored},
-	{"tidy while born", testTidyWhileBorn},
+	{"announced and not stored", testEnteredNotStored},
+	{"tidy while born", testTidyWhileCreated},
 	{"random crashes", testRandomCrashes},
 	{"trim", testTrim},
 	{"list", testList},
@@ -312,7 +312,7 @@ func testTimeToLive(t *testing.T, e *env) {
 	}
 	e.create(t, "held")
 	e.update(t, "held", func(r *export.Record) error {
-		return errors.Join(r.Intend(noon, "w"), r.Lose(noon, "w", export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "lost"}))
+		return errors.Join(r.Intend(noon, "w"), r.Lose(noon, "w", noon, export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "lost"}))
 	})
 	if got := e.rdb.PTTL(ctx, Key("held")).Val(); got > 0 {
 		t.Errorf("a held export ends in %s: it waits for a person as long as that takes", got)

@@ -188,7 +188,7 @@ func testPlacedByItsCreation(t *testing.T, e *env) {
 	ctx := t.Context()
 	r := newRecord("a")
 	r.CreatedAt = noon
-	must(t, e.announce(ctx, r, 1))
+	must(t, e.enterOpen(ctx, r, 1))
 	r.CreatedAt = noon.Add(time.Minute)
 	if _, err := e.Create(ctx, r); err != nil {
 		t.Fatal(err)

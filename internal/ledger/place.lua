@@ -5,7 +5,7 @@
 -- ARGV[3]  version of the record that this follows from
 -- ARGV[4]  1 if the export needs care
 -- ARGV[5]  which of KEYS is its state's
--- It may have been announced with another creation before, by a worker that died.
+-- It may have been entered with another creation before, by a worker that died.
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
 for i = 3, #KEYS do
   if i == tonumber(ARGV[5]) then

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/storage"
 )
 
 // edges returns everything that may happen next.
@@ -135,7 +136,7 @@ func (w *world) flush() {
 		accounts = &w.unnamed
 	}
 	for _, task := range w.charges {
-		if w.receipt.task != task {
+		if w.receipt.ExportTaskID != task {
 			*accounts++
 		}
 	}
@@ -194,11 +195,11 @@ func (w *world) resting(swept bool) string {
 	switch {
 	case r == nil && len(w.charges) == 0:
 		return "" // a lost Redis before anything was paid for: the producer's to repeat
-	case r == nil && w.receipt.says == export.ReceiptDone && w.manifest != w.receipt.task:
+	case r == nil && w.receipt.State == storage.ReceiptDone && w.manifest != w.receipt.ExportTaskID:
 		return "the receipt says done and there is no manifest"
-	case r == nil && w.receipt.task != "" && w.receipt.says != export.ReceiptOpen:
+	case r == nil && w.receipt.ExportTaskID != "" && w.receipt.State != storage.ReceiptOpen:
 		return "" // it was over, and is known to be
-	case r == nil && w.receipt.task == "" && len(w.charges) <= w.lost+w.allowed+w.unnamed:
+	case r == nil && w.receipt.ExportTaskID == "" && len(w.charges) <= w.lost+w.allowed+w.unnamed:
 		return "" // paid for in the very moment: its answer reached nobody
 	case r == nil:
 		return "paid for, and Redis knows nothing"
@@ -207,20 +208,26 @@ func (w *world) resting(swept bool) string {
 	case r.Read != export.ReadNone:
 		return "at rest, and still to be read"
 	}
-	says, _ := r.ReceiptDue()
+	says, due := r.ReceiptDue()
 	if !swept {
 		return ""
 	}
-	if r.ExportTaskID == "" || w.receipt.is(r.ExportTaskID, says) {
+	if r.ExportTaskID == "" && due {
+		return "its receipt does not say that it came to nothing"
+	}
+	is := func(says string) bool {
+		return w.receipt.ExportTaskID == r.ExportTaskID && string(w.receipt.State) == says
+	}
+	if r.ExportTaskID == "" || is(says) {
 		return ""
 	}
-	if w.harmed && (r.State == export.Archived || w.receipt.is(r.ExportTaskID, export.ReceiptOpen)) {
+	if w.harmed && (r.State == export.Archived || is(export.ReceiptOpen)) {
 		// A write that was under way when its worker died, or when Redis was
 		// lost, has the last word. To call too much open costs a look; to call
 		// something closed that is paid for and not archived would lose it.
 		return ""
 	}
-	return fmt.Sprintf("%s as %s, and its receipt says %q of %s", r.State, r.ExportTaskID, w.receipt.says, w.receipt.task)
+	return fmt.Sprintf("%s as %s, and its receipt says %q of %s", r.State, r.ExportTaskID, w.receipt.State, w.receipt.ExportTaskID)
 }
 
 // fair returns what happens next when nothing fails any more: who is at work
@@ -248,7 +255,7 @@ func (w *world) fair(swept bool) (edge, bool) {
 		c.procs[0] = proc{at: begin(s), on: s}
 		return edge{name: "sweep", to: c}, true
 	}
-	if w.rec == nil && w.receipt.says == export.ReceiptOpen {
+	if w.rec == nil && w.receipt.State == storage.ReceiptOpen {
 		c := w.clone()
 		s := step{kind: "recover"}
 		c.procs[0] = proc{at: begin(s), on: s}

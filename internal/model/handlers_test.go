@@ -1,11 +1,13 @@
 package model
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/recovery"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 var errUnknown = errors.New("no record")
@@ -19,11 +21,9 @@ const (
 	takeUp   place = "take up"  // submit: find or make the record
 	lease    place = "lease"    // submit: one run at a time
 	reload   place = "reload"   // submit: load again, under the lease
-	adopt    place = "adopt"    // submit: look for a receipt
-	settle   place = "settle"   // submit: a request of a dead worker is in doubt
-	accepted place = "adopted"  // submit: the receipt's task is recorded
-	intend   place = "intend"   // submit: write the intent ahead
-	announce place = "announce" // submit: write the intent to S3, too
+	examine  place = "examine"  // submit: what a dead worker sent, its receipt may tell
+	prepare  place = "prepare"  // submit: write the intent to S3
+	intend   place = "intend"   // submit: write the intent to the ledger
 	post     place = "post"     // submit: the paid request goes out
 	answered place = "answered" // submit: it was taken; ledger and receipt
 	mark     place = "mark"     // submit: the receipt is known to stand
@@ -55,7 +55,7 @@ type edge struct {
 	to    *world
 }
 
-// starts maps a task to where its handler begins.
+// begin maps a task to where its handler begins.
 func begin(s step) place {
 	switch s.kind {
 	case string(export.StepSubmit):
@@ -86,7 +86,7 @@ func (w *world) run(i int) []edge {
 		edges = append(edges, edge{name + how, fault, c})
 	}
 	switch p.at {
-	case takeUp, lease, reload, adopt, settle, accepted, intend, announce:
+	case takeUp, lease, reload, examine, prepare, intend:
 		then("", false, (*world).beforePost)
 		w.stops(p, then)
 	case post:
@@ -179,17 +179,20 @@ func (w *world) afterwards(p *proc) {
 		by := p.token
 		w.lose(p, by)
 	case putBack:
-		by := p.token
 		w.record(p, func(r *export.Record) error {
-			return r.PutBack(noon, by, noon, export.Problem{Reason: export.ReasonProviderUnavailable, Detail: "refused"})
-		}, leave)
-		w.receipt.clear(by)
+			if p.token != "" {
+				r.Unsent(p.token, p.wrote)
+			}
+			if r.Round != s.n {
+				return nil
+			}
+			return r.PutBack(noon, p.token, noon, export.Problem{Reason: export.ReasonProviderUnavailable, Detail: "refused"})
+		}, loadAll)
 	case reject:
 		by := p.token
 		w.record(p, func(r *export.Record) error {
 			return r.Reject(noon, by, export.Problem{Reason: export.ReasonRequestRejected, Detail: "rejected"})
-		}, leave)
-		w.receipt.clear(by)
+		}, loadAll)
 	case load:
 		w.goDue(p, map[export.Kind]place{
 			export.StepPoll: read, export.StepMirror: transfer, export.StepSeal: manifest,
@@ -225,10 +228,7 @@ func (w *world) afterwards(p *proc) {
 		}
 	case receipts:
 		says, _ := p.snap.ReceiptDue()
-		if p.snap.Receipt == "" {
-			w.receipt.put(p.snap.ExportTaskID, slices.Concat(p.snap.Previous, p.snap.Duplicates)...)
-		}
-		w.receipt.say(p.snap.ExportTaskID, says)
+		w.sync(receiptOf(p.snap.Record, says))
 		p.at = noted
 	case noted:
 		says, _ := p.snap.ReceiptDue()
@@ -251,10 +251,7 @@ func (w *world) afterwards(p *proc) {
 // well is born anew.
 func (w *world) lose(p *proc, by string) {
 	lose := func(r *export.Record) error {
-		if r.State == export.Queued {
-			return r.Recall(noon, by, noon, w.policy, export.Problem{Reason: export.ReasonAnswerLost, Detail: "lost"})
-		}
-		return r.Lose(noon, by, w.policy, export.Problem{Reason: export.ReasonAnswerLost, Detail: "lost"})
+		return r.Lose(noon, by, noon, w.policy, export.Problem{Reason: export.ReasonAnswerLost, Detail: "lost"})
 	}
 	if w.rec == nil {
 		anew := thaw(p.snap)
@@ -287,14 +284,11 @@ func (w *world) ask(r *export.Record, what string) error {
 	case "fail": // asynq gave its current step up
 		return r.Fail(noon, export.Problem{Reason: export.ReasonStepGivenUp, Detail: "given up"})
 	case "retry":
-		if r.State == export.Held {
-			w.allowed++ // "it is not there", and that may be wrong
-		}
-		return r.Retry(noon, export.RetryOptions{})
+		return r.Retry(noon, export.RetryOptions{}) // which never pays twice
 	default:
-		before, held := r.ExportTaskID, r.State == export.Held
+		before, doubts := r.ExportTaskID, r.Doubts
 		err := r.Retry(noon, export.RetryOptions{PayAgain: true})
-		if held || before != "" && r.ExportTaskID == "" {
+		if err == nil && before == "" && doubts > 0 || before != "" && r.ExportTaskID == "" {
 			w.allowed++
 		}
 		return err
@@ -304,27 +298,14 @@ func (w *world) ask(r *export.Record, what string) error {
 // recover rebuilds a lost record from the receipt.
 func (w *world) recover(p *proc) {
 	if p.at == rescue {
-		if w.receipt.intent != "" {
-			p.answer, p.outcome, p.at = w.receipt.intent, "in doubt", born
-			return
+		p.at = leave
+		if w.receipt.ID != "" && !w.receipt.Ended() {
+			p.found, p.at = w.receipt, born
 		}
-		if w.receipt.task == "" || w.receipt.says != export.ReceiptOpen {
-			p.at = leave
-			return
-		}
-		p.answer, p.at = w.receipt.task, born
 		return
 	}
 	if w.rec == nil {
-		r := newborn()
-		var err error
-		if p.outcome == "in doubt" {
-			err = r.Recall(noon, p.answer, noon, export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "in doubt"})
-		} else {
-			r.State, r.Attempts, r.Receipt = export.Submitting, 1, export.ReceiptOpen
-			err = r.Accept(noon, p.answer, "", "")
-			r.Receipt = export.ReceiptOpen
-		}
+		r, err := recovery.Rebuilt(context.Background(), w, p.found, noon)
 		if err != nil {
 			panic(err)
 		}
@@ -349,9 +330,10 @@ func (w *world) leaveWith(p *proc, acked bool) {
 	*p = proc{}
 }
 
-func newborn() *export.Record {
-	r := export.New("x", []byte(`{}`), "d", "p", noon)
-	return r
+var request = tasks.Export{ProjectID: "p"}
+
+func newRecord() *export.Record {
+	return export.New("x", request.Body(), request.Digest(), "p", noon)
 }
 
 func (w *world) reading(how string, n int) export.Reading {
@@ -364,12 +346,4 @@ func (w *world) reading(how string, n int) export.Reading {
 		a.Clips = append(a.Clips, export.Clip{Idx: idx, Link: fmt.Sprint("link", n)})
 	}
 	return a
-}
-
-func (w *world) restored() []export.Clip {
-	all := make([]export.Clip, w.clips)
-	for idx := range all {
-		all[idx].Idx = idx
-	}
-	return all
 }

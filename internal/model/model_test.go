@@ -49,6 +49,8 @@ var scenarios = []struct {
 	{name: "Redis lost, and enqueued again by itself", left: faults{flush: 1, again: 1}, only: export.Hold},
 	{name: "a lost answer, Redis lost, and enqueued again", left: faults{answerLost: 1, flush: 1, again: 1}, only: export.Hold},
 	{name: "Redis lost, and enqueued again", left: faults{flush: 1, rescue: 1, again: 1}, deep: true},
+	{name: "a crash, Redis lost, and enqueued again", left: faults{crash: 1, flush: 1, again: 1}, only: export.Hold},
+	{name: "a stop, Redis lost, and enqueued again", left: faults{stop: 1, flush: 1, again: 1}, only: export.Hold, deep: true},
 	{name: "Redis lost and a crash", left: faults{flush: 1, crash: 1}},
 }
 

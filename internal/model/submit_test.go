@@ -1,42 +1,55 @@
 package model
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/recovery"
 )
 
-// stops adds how a submit leaves before its request: its worker stops, or Redis
-// takes the intent and its answer is lost for good.
+// stops adds how a submit leaves before its request: its worker stops, S3 takes the
+// intent or not and its answer is lost, or Redis does.
 func (w *world) stops(p *proc, then outcomes) {
 	if w.left.stop == 0 {
 		return
 	}
-	switch {
-	case p.at == adopt && p.snap.State == export.Submitting: // S3 doesn't answer, and a doubt can't be put back
-		then("stops", true, func(w *world, p *proc) { w.left.stop--; p.at = retreat })
-	case p.at == adopt, p.at == intend: // the same, or while it waits for its turn
-		then("stops", true, func(w *world, p *proc) { w.left.stop--; p.token, p.at = "", putBack })
-	}
-	if p.at == intend && p.holds {
-		then("the ledger's answer is lost", true, func(w *world, p *proc) {
+	leaves := func(do bool, at place) func(w *world, p *proc) {
+		return func(w *world, p *proc) {
 			w.left.stop--
-			w.beforePost(p)
-			if p.at == post || p.at == announce {
-				p.at = putBack
+			from := p.at
+			if do {
+				w.beforePost(p)
 			}
-		})
+			if p.at == from || p.at == next[from] {
+				p.wrote = p.wrote && from != prepare
+				p.at = at
+			}
+		}
+	}
+	switch p.at {
+	case examine: // S3 does not say, and a doubt can't be put back
+		then("stops", true, leaves(false, retreat))
+	case prepare: // or S3 has taken the intent, and it does not know
+		then("stops", true, leaves(false, putBack))
+		then("S3's answer is lost", true, leaves(true, putBack))
+	case intend: // while it waits for its request
+		then("stops", true, leaves(false, putBack))
+		then("the ledger's answer is lost", true, leaves(true, putBack))
 	}
 }
 
+// next is where the places before the paid request lead if all goes well.
+var next = map[place]place{prepare: intend, intend: post}
+
 // beforePost is the submit handler up to the paid request.
 func (w *world) beforePost(p *proc) {
+	ctx := context.Background()
 	switch p.at {
 	case takeUp:
 		if w.rec == nil && p.on.n == 0 {
-			w.rec = freeze(newborn())
+			w.rec = freeze(newRecord())
 		}
 		w.goDue(p, lease)
 	case lease:
@@ -46,54 +59,55 @@ func (w *world) beforePost(p *proc) {
 		}
 		w.leased, w.mourned, p.holds, p.at = true, false, true, reload
 	case reload:
-		w.goDue(p, adopt)
-	case adopt:
-		switch {
-		case w.receipt.intent != "" && p.snap.State == export.Queued && w.receipt.intent != p.snap.Settled:
-			intent := w.receipt.intent
-			w.record(p, func(r *export.Record) error {
-				return r.Recall(noon, intent, noon, w.policy, export.Problem{Reason: export.ReasonAnswerLost, Detail: "dead"})
-			}, leave)
-		case w.receipt.task != "" && !slices.Contains(p.snap.Previous, w.receipt.task):
-			p.answer, p.outcome, p.at = w.receipt.task, w.receipt.says, accepted
-		case p.snap.State == export.Submitting:
-			p.at = settle
-		default:
-			p.at = intend
+		w.goDue(p, prepare)
+		if p.at == prepare && p.snap.State == export.Submitting {
+			p.at = examine
 		}
-	case accepted:
-		says := p.outcome
-		w.record(p, func(r *export.Record) error {
-			if says == export.ReceiptDone && w.manifest == p.answer {
-				return r.Restore(noon, p.answer, "manifest", w.restored())
-			}
-			if err := r.Accept(noon, p.answer, "", ""); err != nil {
-				return err
-			}
-			r.ReceiptWritten(says)
-			return nil
-		}, leave)
-	case settle:
-		w.lose(p, p.snap.IntentBy)
-	case intend:
-		if !p.holds { // the lease was lost while it waited: renewing fails
-			p.at = retreat
+	case examine:
+		f, err := recovery.Find(ctx, w, p.snap.Record, "", w.policy, noon)
+		w.resolve(p, f, err)
+	case prepare:
+		if p.token == "" {
+			w.tokens++
+			p.token = fmt.Sprint("token", w.tokens)
+		}
+		intent := receiptOf(p.snap.Record, "")
+		intent.Intent = p.token
+		f, err := recovery.WriteAhead(ctx, w, p.snap.Record, intent, w.policy, noon)
+		if err == nil && f.Action == recovery.Send {
+			p.wrote, p.at = true, intend
 			return
 		}
-		w.tokens++
-		p.token = fmt.Sprint("token", w.tokens)
-		w.record(p, func(r *export.Record) error { return r.Intend(noon, p.token) }, loadAll)
+		w.resolve(p, f, err)
+	case intend:
+		if !p.holds { // the lease was lost while it waited: renewing fails
+			p.at = putBack
+			return
+		}
+		w.record(p, func(r *export.Record) error {
+			if r.Round != p.on.n {
+				return export.ErrStale
+			}
+			return r.Intend(noon, p.token)
+		}, putBack)
 		if p.at == ensure {
 			p.at, p.seen = post, p.snap.Receipts
-			if w.policy == export.Hold {
-				p.at = announce
-			}
 		}
-	case announce:
-		p.at = post
-		if !w.receipt.doubt(p.token, p.snap.Settled, p.snap.Previous...) {
-			p.at = putBack
-		}
+	}
+}
+
+// resolve carries out what follows from what S3 says.
+func (w *world) resolve(p *proc, f recovery.Finding, err error) {
+	if err != nil {
+		panic(err)
+	}
+	switch f.Action {
+	case recovery.Settle:
+		w.lose(p, p.snap.IntentBy)
+	case recovery.Adopt, recovery.Recall:
+		w.record(p, func(r *export.Record) error { return f.Apply(r, noon, w.policy) }, leave)
+	default:
+		panic("nobody else has this id, and yet it is to " + string(f.Action))
 	}
 }
 
@@ -141,7 +155,9 @@ func (w *world) answeredBy(p *proc, then outcomes) {
 	}
 	if !p.inS3 {
 		then("S3", false, func(w *world, p *proc) {
-			w.receipt.put(p.answer, slices.Concat(p.snap.Previous, p.snap.Duplicates)...)
+			paid := receiptOf(p.snap.Record, export.ReceiptOpen)
+			paid.ExportTaskID, paid.Intent = p.answer, ""
+			w.sync(paid)
 			p.inS3 = true
 			p.done()
 		})

@@ -2,6 +2,7 @@ package model
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/storage"
 )
 
 var noon = time.Date(2026, 4, 7, 12, 0, 0, 0, time.UTC)
@@ -40,7 +42,7 @@ func freeze(r *export.Record) *record {
 
 func thaw(r *record) *export.Record {
 	c := *r.Record
-	c.Duplicates, c.Previous = slices.Clone(r.Duplicates), slices.Clone(r.Previous)
+	c.Duplicates, c.Previous, c.Settled = slices.Clone(r.Duplicates), slices.Clone(r.Previous), slices.Clone(r.Settled)
 	c.Clips = make(map[int]*export.Clip, len(r.Clips))
 	for idx, clip := range r.Clips {
 		k := *clip
@@ -83,65 +85,11 @@ func (s step) compare(t step) int {
 	return cmp.Or(strings.Compare(s.kind, t.kind), cmp.Compare(s.clip, t.clip), cmp.Compare(s.n, t.n))
 }
 
-// receipt is the one object in S3 that names what was paid for.
-type receipt struct {
-	task, says string
-	intent     string // of a paid request in doubt
-	earlier    string // tasks before it, each with a space behind it
-}
-
-// is reports whether the receipt says that of the task.
-func (r receipt) is(task, says string) bool { return r.task == task && r.says == says }
-
-// put opens the receipt for a task; knows are the others that its writer knows of.
-func (r *receipt) put(task string, knows ...string) {
-	late := strings.Contains(r.earlier, task+" ") && !slices.Contains(knows, r.task)
-	if r.task == task || late {
-		return
-	}
-	if r.task != "" {
-		r.earlier += r.task + " "
-	}
-	r.earlier = strings.ReplaceAll(r.earlier, task+" ", "")
-	r.task, r.says, r.intent = task, export.ReceiptOpen, ""
-}
-
-// doubt says ahead of a paid request that it may have been taken; it reports
-// false, and changes nothing, if the export is paid for as a task that the writer
-// does not know, or may be by another request than the settled one.
-func (r *receipt) doubt(intent, settled string, knows ...string) bool {
-	if r.intent != "" && r.intent != intent && r.intent != settled {
-		return false
-	}
-	if r.task != "" && !slices.Contains(knows, r.task) {
-		return false
-	}
-	if r.task != "" {
-		r.earlier += r.task + " "
-	}
-	r.task, r.says, r.intent = "", "", intent
-	return true
-}
-
-// clear says that the request of the intent was not taken.
-func (r *receipt) clear(intent string) {
-	if r.intent == intent {
-		r.intent = ""
-	}
-}
-
-// say closes or reopens the receipt of a task; done is the last word.
-func (r *receipt) say(task, says string) {
-	if r.task == task && r.says != export.ReceiptDone {
-		r.says = says
-	}
-}
-
 // world is all there is. It is copied before it is changed.
 type world struct {
 	rec      *record
 	queue    map[step]task
-	receipt  receipt
+	receipt  storage.Receipt   // the one object in S3 that says what was paid for; no ID for none
 	manifest string            // the task whose manifest stands
 	objects  map[string][]bool // clips in S3, of each task
 	leased   bool              // the submit lease is taken …
@@ -166,12 +114,14 @@ type proc struct {
 	on   step
 	snap *record // the record as it was loaded, or as the last change left it
 	// what the handler carries along
-	holds          bool   // the submit lease, as it believes
-	token, answer  string // of its paid request
-	inLedger, inS3 bool   // where the answer is recorded already
-	outcome        string // of a request or a transfer
-	due            int    // steps that Ensure has seen to
-	seen           int    // receipts written before its own
+	holds          bool            // the submit lease, as it believes
+	token, answer  string          // of its paid request
+	wrote          bool            // the intent, for all that it knows
+	found          storage.Receipt // what recover has read
+	inLedger, inS3 bool            // where the answer is recorded already
+	outcome        string          // of a request or a transfer
+	due            int             // steps that Ensure has seen to
+	seen           int             // receipts written before its own
 	resumes        bool
 }
 
@@ -202,8 +152,11 @@ func (w *world) fingerprint() [2]uint64 {
 		x, y = y, x
 	}
 	b = append(append(append(b, '|'), x...), '|')
-	b = append(append(b, y...), w.receipt.task...)
-	b = append(append(append(b, w.receipt.says...), (w.receipt.intent+"/"+w.receipt.earlier)...), w.manifest...)
+	b = append(append(b, y...), w.receipt.ExportTaskID...)
+	b = append(append(append(b, w.receipt.State...), w.receipt.Intent...), '/')
+	for _, tasks := range [][]string{w.receipt.Earlier, w.receipt.Duplicates, {w.manifest}} {
+		b = append(append(b, strings.Join(tasks, " ")...), '/')
+	}
 	for _, task := range w.charges {
 		b = append(append(b, task...), flags(w.objects[task]...)...)
 	}
@@ -237,7 +190,8 @@ func (p *proc) key() string {
 	for _, s := range []string{string(p.at), p.token, p.answer, p.outcome} {
 		b = append(append(b, s...), ' ')
 	}
-	b = append(p.on.append(b), flags(p.holds, p.inLedger, p.inS3, p.resumes)...)
+	b = append(p.on.append(b), flags(p.holds, p.inLedger, p.inS3, p.resumes, p.wrote)...)
+	b = append(append(b, p.found.ExportTaskID...), p.found.Intent...)
 	b = append(b, byte(p.due), byte(p.seen))
 	if p.snap != nil {
 		b = append(b, p.snap.key...)
@@ -269,7 +223,7 @@ func stepOf(s export.Step) step { return step{kind: string(s.Kind), n: s.N, clip
 
 // pointsTo reports whether the record or the receipt names the task.
 func (w *world) pointsTo(task string) bool {
-	if w.receipt.task == task {
+	if r := w.receipt; r.ExportTaskID == task || slices.Contains(r.Earlier, task) || slices.Contains(r.Duplicates, task) {
 		return true
 	}
 	r := w.rec
@@ -279,4 +233,48 @@ func (w *world) pointsTo(task string) bool {
 func (w *world) archived(task string) bool {
 	o := w.objects[task]
 	return len(o) == w.clips && !slices.Contains(o, false)
+}
+
+// The archive as package recovery sees it: what it finds there, and what follows
+// from that, is the real decision.
+
+func (w *world) Receipt(context.Context, string) (storage.Receipt, bool, error) {
+	return w.receipt, w.receipt.ID != "", nil
+}
+
+func (w *world) WriteReceipt(_ context.Context, r, was storage.Receipt) (bool, error) {
+	if was.ID != w.receipt.ID {
+		return false, nil
+	}
+	w.receipt = r
+	return true, nil
+}
+
+// sync is [storage.Archive.SyncReceipt].
+func (w *world) sync(r storage.Receipt) {
+	if next, due := r.Over(w.receipt); due {
+		w.receipt = next
+	}
+}
+
+func (w *world) ManifestKey(_, task string) string { return task }
+
+func (w *world) ReadManifest(_ context.Context, key string) (storage.Manifest, bool, error) {
+	var m storage.Manifest
+	for idx := range w.clips {
+		m.Clips = append(m.Clips, storage.ManifestClip{Idx: idx})
+	}
+	return m, key != "" && key == w.manifest, nil
+}
+
+// receiptOf is what a worker says of the record's export in S3.
+func receiptOf(r *export.Record, says string) storage.Receipt {
+	receipt := storage.Receipt{
+		ID: r.ID, ExportTaskID: r.ExportTaskID, ProjectID: r.ProjectID, Request: r.Request, Submitted: noon,
+		State: storage.ReceiptState(says), Earlier: r.Previous, Duplicates: r.Duplicates,
+	}
+	if n := len(r.Settled); n > 0 && r.ExportTaskID == "" {
+		receipt.Intent = r.Settled[n-1]
+	}
+	return receipt
 }

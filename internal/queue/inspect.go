@@ -108,22 +108,32 @@ func (q *Queue) Workers(ctx context.Context) (int, error) {
 	return len(workers), nil
 }
 
-// Served returns the queues that some worker serves just now.
-func (q *Queue) Served(ctx context.Context) (map[string]bool, error) {
+// Fleet is who works just now.
+type Fleet struct {
+	Queues  map[string]bool // that some worker serves
+	Workers map[string]bool // see [WorkerName]
+}
+
+// WorkerName is how asynq's server in a process is told from others.
+func WorkerName(host string, pid int) string { return fmt.Sprintf("%s:%d", host, pid) }
+
+// Fleet returns who works just now.
+func (q *Queue) Fleet(ctx context.Context) (Fleet, error) {
+	fleet := Fleet{Queues: map[string]bool{}, Workers: map[string]bool{}}
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return fleet, err
 	}
 	servers, err := q.inspector.Servers()
 	if err != nil {
-		return nil, fmt.Errorf("look who works: %w", err)
+		return fleet, fmt.Errorf("look who works: %w", err)
 	}
-	served := map[string]bool{}
 	for _, s := range servers {
+		fleet.Workers[WorkerName(s.Host, s.PID)] = true
 		for name := range s.Queues {
-			served[name] = true
+			fleet.Queues[name] = true
 		}
 	}
-	return served, nil
+	return fleet, nil
 }
 
 // Order is an export's first task as it lies in a queue. Fault says that it is

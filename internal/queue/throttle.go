@@ -21,6 +21,7 @@ import (
 type throttled struct {
 	redis.UniversalClient
 	stopping <-chan struct{} // ends every wait
+	rests    func(queue string) bool
 
 	mu    sync.Mutex
 	waits map[string]time.Duration // by script, the last one
@@ -33,12 +34,16 @@ const (
 )
 
 // Throttled returns the client for asynq's servers. No wait in it outlives stopping.
-func Throttled(rdb redis.UniversalClient, stopping <-chan struct{}) redis.UniversalClient {
-	return &throttled{UniversalClient: rdb, stopping: stopping, waits: map[string]time.Duration{}}
+// A queue for which rests says so looks empty to them.
+func Throttled(rdb redis.UniversalClient, stopping <-chan struct{}, rests func(queue string) bool) redis.UniversalClient {
+	return &throttled{UniversalClient: rdb, stopping: stopping, rests: rests, waits: map[string]time.Duration{}}
 }
 
 // EvalSha runs a script that Redis knows, which is what asynq tries first.
 func (t *throttled) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	if t.dequeues(keys) {
+		return redis.NewCmdResult(nil, redis.Nil)
+	}
 	cmd := t.UniversalClient.EvalSha(ctx, sha, keys, args...)
 	t.delay(ctx, sha, cmd.Err())
 	return cmd
@@ -46,9 +51,22 @@ func (t *throttled) EvalSha(ctx context.Context, sha string, keys []string, args
 
 // Eval runs a script that Redis does not know yet.
 func (t *throttled) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
+	if t.dequeues(keys) {
+		return redis.NewCmdResult(nil, redis.Nil)
+	}
 	cmd := t.UniversalClient.Eval(ctx, script, keys, args...)
 	t.delay(ctx, script, cmd.Err())
 	return cmd
+}
+
+// dequeues reports whether a script would take a task out of a queue that rests.
+// Asynq's dequeue alone has both these keys of one queue (v0.26.0).
+func (t *throttled) dequeues(keys []string) bool {
+	if len(keys) < 2 {
+		return false
+	}
+	name, _ := strings.CutPrefix(strings.TrimSuffix(keys[0], "}:pending"), "asynq:{")
+	return keys[0] == PendingKey(name) && keys[1] == PausedKey(name) && t.rests(name)
 }
 
 // delay waits if Redis has refused the script, and the longer the more often it

@@ -8,7 +8,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/redistest"
 )
 
 // answering is a Redis that answers every script alike.
@@ -34,7 +37,7 @@ func (said) RedisError()     {}
 func TestARefusalIsReturnedLateAndNothingElseIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rdb := &answering{}
-		b := Throttled(rdb, nil)
+		b := Throttled(rdb, nil, never)
 		returned := func(script string, err error) time.Duration {
 			t.Helper()
 			rdb.err = err
@@ -83,7 +86,7 @@ func TestARefusalIsReturnedLateAndNothingElseIs(t *testing.T) {
 func TestNobodyIsThrottledAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stopping := make(chan struct{})
-		b := Throttled(&answering{err: said("OOM")}, stopping)
+		b := Throttled(&answering{err: said("OOM")}, stopping, never)
 		waits := func(ctx context.Context) time.Duration {
 			began := time.Now()
 			b.EvalSha(ctx, "dequeue", nil)
@@ -102,4 +105,34 @@ func TestNobodyIsThrottledAfterTheEnd(t *testing.T) {
 			t.Errorf("beyond the stop: %s", got)
 		}
 	})
+}
+
+func never(string) bool { return false }
+
+// asynq must take nothing out of a queue that rests, and do all else with it.
+func TestAQueueThatRestsLooksEmpty(t *testing.T) {
+	s := redistest.Start(t)
+	rdb := Throttled(s.Client(), nil, func(name string) bool { return name == "resting" })
+	client := asynq.NewClientFromRedisClient(s.Client())
+	done := make(chan string, 2)
+	for _, name := range []string{"resting", "awake"} {
+		if _, err := client.Enqueue(asynq.NewTask(name, nil), asynq.Queue(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := asynq.NewServerFromRedisClient(rdb, asynq.Config{
+		Queues: map[string]int{"resting": 9, "awake": 1}, TaskCheckInterval: 10 * time.Millisecond, LogLevel: asynq.FatalLevel,
+	})
+	if err := server.Start(asynq.HandlerFunc(func(_ context.Context, t *asynq.Task) error { done <- t.Type(); return nil })); err != nil {
+		t.Fatal(err)
+	}
+	defer server.Shutdown()
+	if got := <-done; got != "awake" {
+		t.Errorf("%s came first", got)
+	}
+	select {
+	case got := <-done:
+		t.Errorf("%s was taken", got)
+	case <-time.After(200 * time.Millisecond):
+	}
 }

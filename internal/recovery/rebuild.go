@@ -18,15 +18,38 @@ type Manifests interface {
 	ReadManifest(ctx context.Context, key string) (storage.Manifest, bool, error)
 }
 
-// ManifestOf returns the manifest of a receipt's export and its key; false if
-// none stands. A crash between manifest and receipt leaves the receipt open.
-func ManifestOf(ctx context.Context, from Manifests, receipt storage.Receipt) (storage.Manifest, string, bool, error) {
+// archiveOf reads the manifest of a receipt's task. A crash between manifest and
+// receipt leaves the receipt open.
+func archiveOf(ctx context.Context, from Manifests, receipt storage.Receipt) (archive, error) {
 	key := receipt.Manifest
 	if key == "" {
 		key = from.ManifestKey(receipt.ProjectID, receipt.ExportTaskID)
 	}
 	m, ok, err := from.ReadManifest(ctx, key)
-	return m, key, ok, err
+	return archive{m, key, ok}, err
+}
+
+// Archived looks whether the record's export is archived though the record does not
+// say so: a Redis that was restored from an older image has forgotten that. It
+// returns what to change then, else nil.
+func Archived(ctx context.Context, from Manifests, r *export.Record, now time.Time) (func(*export.Record) error, error) {
+	if r.ExportTaskID == "" || !export.Allowed(r.State, export.EvRestore) {
+		return nil, nil //nolint:nilnil // nothing to change, and no fault
+	}
+	task := r.ExportTaskID
+	a, err := archiveOf(ctx, from, storage.Receipt{ProjectID: r.ProjectID, ExportTaskID: task})
+	if fault.ClassOf(err) == fault.Terminal {
+		return nil, nil //nolint:nilnil // something is there that is no manifest of ours: asking again won't help
+	}
+	if err != nil || !a.complete {
+		return nil, err
+	}
+	return func(r *export.Record) error {
+		if r.ExportTaskID != task {
+			return fmt.Errorf("task %s is archived, current is %q: %w", task, r.ExportTaskID, export.ErrStale)
+		}
+		return r.Restore(now, task, a.key, archivedClips(a.manifest))
+	}, nil
 }
 
 // RequestIn returns the request that a receipt was written for. What can't be
@@ -59,26 +82,26 @@ func Rebuilt(ctx context.Context, from Manifests, receipt storage.Receipt, now t
 	r.Wanted = e.ClipIndices
 	r.Account, r.Priority, r.Trace = receipt.Account, receipt.Priority, receipt.Trace
 	r.Attempts = 1
-	if receipt.State == storage.ReceiptDoubt {
-		return r, Recall(r, now, receipt, export.Hold)
+	if receipt.ExportTaskID == "" {
+		return r, recall(r, now, receipt, export.Hold)
 	}
-	manifest, key, archived, err := ManifestOf(ctx, from, receipt)
+	a, err := archiveOf(ctx, from, receipt)
 	if err != nil {
 		return nil, err
 	}
-	if err := Adopt(r, now, receipt, key, manifest, archived); err != nil {
+	if err := adopt(r, now, receipt, a); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
-// Adopt lets a record go on with the task that its receipt names, or end with
+// adopt lets a record go on with the task that its receipt names, or end with
 // the manifest that stands for it.
-func Adopt(r *export.Record, now time.Time, receipt storage.Receipt, key string, m storage.Manifest, archived bool) error {
-	Inherit(r, receipt)
+func adopt(r *export.Record, now time.Time, receipt storage.Receipt, a archive) error {
+	inherit(r, receipt)
 	var err error
-	if archived {
-		err = r.Restore(now, receipt.ExportTaskID, key, ArchivedClips(m))
+	if a.complete {
+		err = r.Restore(now, receipt.ExportTaskID, a.key, archivedClips(a.manifest))
 	} else {
 		err = r.Accept(now, receipt.ExportTaskID, "", "")
 	}
@@ -92,14 +115,14 @@ func Adopt(r *export.Record, now time.Time, receipt storage.Receipt, key string,
 	return nil
 }
 
-// Recall reminds a record of the paid request in doubt that its receipt tells of.
-func Recall(r *export.Record, now time.Time, receipt storage.Receipt, policy export.Policy) error {
-	Inherit(r, receipt)
-	return r.Recall(now, receipt.Intent, receipt.Submitted, policy, inDoubt)
+// recall reminds a record of the paid request in doubt that its receipt names.
+func recall(r *export.Record, now time.Time, receipt storage.Receipt, policy export.Policy) error {
+	inherit(r, receipt)
+	return r.Lose(now, receipt.Intent, receipt.Submitted, policy, inDoubt)
 }
 
-// Inherit tells a record of the tasks that its receipt knows besides its own.
-func Inherit(r *export.Record, receipt storage.Receipt) {
+// inherit notes in a record the tasks that its receipt knows besides its own.
+func inherit(r *export.Record, receipt storage.Receipt) {
 	add := func(to []string, tasks []string) []string {
 		for _, task := range tasks {
 			known := task == "" || task == receipt.ExportTaskID || task == r.ExportTaskID ||
@@ -112,4 +135,20 @@ func Inherit(r *export.Record, receipt storage.Receipt) {
 	}
 	r.Duplicates = add(r.Duplicates, receipt.Duplicates)
 	r.Previous = add(r.Previous, receipt.Earlier)
+}
+
+// archivedClips returns the clips as a manifest names them.
+func archivedClips(m storage.Manifest) []export.Clip {
+	clips := make([]export.Clip, 0, len(m.Clips))
+	for _, c := range m.Clips {
+		clip := export.Clip{
+			Idx: c.Idx, Title: c.Title, Desc: c.Desc, Tags: c.Tags, Score: c.Score, BeginMS: c.BeginMS, EndMS: c.EndMS,
+			Warning: c.Warning, ArchivedAt: c.ArchivedAt, Object: c.Object,
+		}
+		if c.Thumbnail != nil {
+			clip.Thumb = &c.Thumbnail.Object
+		}
+		clips = append(clips, clip)
+	}
+	return clips
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/storage"
@@ -13,7 +14,7 @@ import (
 
 // Archive says what was paid for and what was archived, from outside Redis.
 type Archive interface {
-	Receipts(ctx context.Context) iter.Seq2[storage.Receipt, error]
+	Receipts(ctx context.Context, since time.Time) iter.Seq2[storage.Receipt, error]
 	Manifests
 }
 
@@ -31,6 +32,10 @@ type Recovered struct {
 	Repaired int // of these two, exports whose record was from before what the receipt says
 }
 
+// openFor is how long an export may be open at most. The provider keeps results for
+// days; what was last written of an export longer ago needs no recovery.
+const openFor = 30 * 24 * time.Hour
+
 // Recover rebuilds from the receipts every export that was paid for and whose
 // record is gone, and puts records right that Redis has from before what their
 // receipts say. Run twice, or beside a running fleet, it changes nothing else: a
@@ -42,7 +47,8 @@ func (s *Service) Recover(ctx context.Context, archive Archive, to Recipients) (
 		done   Recovered
 		faults []error
 	)
-	for receipt, err := range archive.Receipts(ctx) {
+	since := s.now().Add(-max(openFor, s.ledger.Retention()))
+	for receipt, err := range archive.Receipts(ctx, since) {
 		if err != nil {
 			faults = append(faults, err) // the others are worth no less for it
 			continue
@@ -55,7 +61,7 @@ func (s *Service) Recover(ctx context.Context, archive Archive, to Recipients) (
 		if repaired {
 			done.Repaired++
 		}
-		if receipt.State != storage.ReceiptOpen && receipt.State != storage.ReceiptDoubt {
+		if receipt.Ended() {
 			done.Closed++
 			continue
 		}
@@ -112,20 +118,4 @@ func (s *Service) known(ctx context.Context, rebuilt *export.Record) (*export.Re
 		}
 		return nil
 	})
-}
-
-// ArchivedClips returns the clips as a manifest names them.
-func ArchivedClips(m storage.Manifest) []export.Clip {
-	clips := make([]export.Clip, 0, len(m.Clips))
-	for _, c := range m.Clips {
-		clip := export.Clip{
-			Idx: c.Idx, Title: c.Title, Desc: c.Desc, Tags: c.Tags, Score: c.Score, BeginMS: c.BeginMS, EndMS: c.EndMS,
-			Warning: c.Warning, ArchivedAt: c.ArchivedAt, Object: c.Object,
-		}
-		if c.Thumbnail != nil {
-			clip.Thumb = &c.Thumbnail.Object
-		}
-		clips = append(clips, clip)
-	}
-	return clips
 }

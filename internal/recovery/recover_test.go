@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/recovery"
 	"github.com/clipferry/clipferry/storage"
-	"github.com/redis/go-redis/v9"
 )
 
 type rig struct {
@@ -36,7 +37,7 @@ func newRig(t *testing.T) rig {
 // receipts is an archive's receipts, or their faults.
 type receipts []any
 
-func (rs receipts) Receipts(context.Context) iter.Seq2[storage.Receipt, error] {
+func (rs receipts) Receipts(context.Context, time.Time) iter.Seq2[storage.Receipt, error] {
 	return func(yield func(storage.Receipt, error) bool) {
 		for _, r := range rs {
 			err, _ := r.(error)

@@ -12,10 +12,10 @@ import (
 	"github.com/clipferry/clipferry/storage"
 )
 
-// repair puts a record right that Redis has from before what its receipt tells of:
+// repair puts a record right that Redis has from before what its receipt says:
 // a backup was restored, or a failover lost the last moments. It reports whether
 // there was something to do. Without a record nothing is.
-func (s *Service) repair(ctx context.Context, archive Archive, receipt storage.Receipt) (bool, error) {
+func (s *Service) repair(ctx context.Context, from Manifests, receipt storage.Receipt) (bool, error) {
 	r, err := s.ledger.LoadHead(ctx, receipt.ID)
 	if errors.Is(err, ledger.ErrUnknown) {
 		return false, nil
@@ -36,7 +36,7 @@ func (s *Service) repair(ctx context.Context, archive Archive, receipt storage.R
 			return false, fmt.Errorf("the receipt of task %s is for a different request than the export that has its id now", receipt.ExportTaskID)
 		}
 	}
-	manifest, key, archived, err := ManifestOf(ctx, archive, receipt)
+	found, err := archiveOf(ctx, from, receipt)
 	if err != nil {
 		return false, err
 	}
@@ -44,7 +44,7 @@ func (s *Service) repair(ctx context.Context, archive Archive, receipt storage.R
 		if !diverged(r, receipt) {
 			return export.ErrStale
 		}
-		return reconcile(r, s.now(), receipt, key, manifest, archived)
+		return reconcile(r, s.now(), receipt, found)
 	})
 	if errors.Is(err, export.ErrStale) || errors.Is(err, export.ErrNotNow) {
 		return false, nil
@@ -52,7 +52,7 @@ func (s *Service) repair(ctx context.Context, archive Archive, receipt storage.R
 	return err == nil, err
 }
 
-// diverged reports whether the receipt tells of something that the record does not
+// diverged reports whether the receipt says something that the record does not
 // know: another task, or the archive. What waits to be submitted looks for its
 // receipt itself; what was canceled is a person's to take up.
 func diverged(r *export.Record, receipt storage.Receipt) bool {
@@ -73,15 +73,15 @@ func diverged(r *export.Record, receipt storage.Receipt) bool {
 // reconcile lets the record go on as what its receipt says was paid for last. Its
 // own task was given up for that where the receipt says so, or where it came to
 // an end; else both were paid for.
-func reconcile(r *export.Record, now time.Time, receipt storage.Receipt, key string, m storage.Manifest, archived bool) error {
+func reconcile(r *export.Record, now time.Time, receipt storage.Receipt, a archive) error {
 	own := r.ExportTaskID
 	if own != "" && own != receipt.ExportTaskID && (r.State.Final() || slices.Contains(receipt.Earlier, own)) {
 		if err := r.Replace(now, receipt.ExportTaskID, receipt.Submitted); err != nil {
 			return err
 		}
 	}
-	if receipt.State == storage.ReceiptDone && !archived {
+	if receipt.State == storage.ReceiptDone && !a.complete {
 		return fmt.Errorf("the receipt is done and there is no manifest: %w", export.ErrStale)
 	}
-	return Adopt(r, now, receipt, key, m, archived)
+	return adopt(r, now, receipt, a)
 }

@@ -23,7 +23,7 @@ func TestRecoverLetsRecordsCatchUpWithTheirReceipts(t *testing.T) {
 		return r.Fail(now, export.Problem{Reason: export.ReasonStepGivenUp, Detail: "given up"})
 	}
 	held := func(r *export.Record) error {
-		return r.Recall(now, "token", now, export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "lost"})
+		return r.Lose(now, "token", now, export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "lost"})
 	}
 	canceled := func(r *export.Record) error { return r.Cancel(now) }
 	for _, c := range []struct {

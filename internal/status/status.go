@@ -16,9 +16,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/pace"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/units"
@@ -49,11 +49,11 @@ type Reader struct {
 	rdb      redis.UniversalClient
 	queue    *queue.Queue
 	accounts func(name string) Account
-	bucket   *breaker.Breaker
+	ledger   *ledger.Ledger
 	now      func() time.Time
 
 	mu       sync.Mutex
-	served   map[string]bool // queues that a running worker serves
+	served   queue.Fleet // who works
 	servedAt time.Time
 }
 
@@ -63,7 +63,7 @@ type Reader struct {
 func NewReader(rdb redis.UniversalClient, accounts func(name string) Account, now func() time.Time) *Reader {
 	return &Reader{
 		rdb: rdb, queue: queue.New(rdb), accounts: accounts,
-		bucket: breaker.New(rdb, breaker.Bucket), now: now,
+		ledger: ledger.New(ledger.Options{Redis: rdb}), now: now,
 	}
 }
 
@@ -74,8 +74,8 @@ type Snapshot struct {
 	WaitingFor map[string]string
 	// Accounts are those of the exports, and those asked for, in that order.
 	Accounts []AccountStatus
-	// Bucket is how the breaker in front of the archive's bucket stands.
-	Bucket breaker.Status
+	// Outages are the workers that S3 fails.
+	Outages []ledger.Outage
 	// Fleet is what keeps the fleet as a whole from its work, one line for people
 	// each: that no worker is running, or queues that are paused.
 	Fleet []string
@@ -104,10 +104,10 @@ func (l *Reader) Read(ctx context.Context, records []*export.Record, accounts ..
 	if err := l.estimate(ctx, records, seen, line); err != nil {
 		return Snapshot{}, err
 	}
-	if line.bucket, err = l.bucket.Status(ctx); err != nil {
+	if line.outages, err = l.ledger.Outages(ctx, l.now()); err != nil {
 		return Snapshot{}, err
 	}
-	out := Snapshot{WaitingFor: map[string]string{}, Bucket: line.bucket, Fleet: line.blockers()}
+	out := Snapshot{WaitingFor: map[string]string{}, Outages: line.outages, Fleet: line.blockers()}
 	for _, r := range records {
 		if !r.State.Final() {
 			out.WaitingFor[r.ID] = waitingFor(r, seen[l.accounts(r.Account).Name], line, l.now())
@@ -159,14 +159,15 @@ func (l *Reader) queuesOf(account string) []string {
 
 // lines are the queues at one moment.
 type lines struct {
-	names  []string // accounts
-	length map[string]int
-	paused map[string]bool
-	served map[string]bool          // nil if nobody asked
-	looked map[string]bool          // by export: whether it was looked for
-	place  map[string]int           // by export: how many go before it
-	starts map[string]time.Duration // by export: in about how long it starts
-	bucket breaker.Status
+	names   []string // accounts
+	length  map[string]int
+	paused  map[string]bool
+	served  map[string]bool          // nil if nobody asked
+	looked  map[string]bool          // by export: whether it was looked for
+	place   map[string]int           // by export: how many go before it
+	starts  map[string]time.Duration // by export: in about how long it starts
+	workers map[string]bool
+	outages []ledger.Outage
 }
 
 func (l *lines) queued(queues ...string) int {
@@ -193,6 +194,20 @@ func (l *lines) blockers() []string {
 		all = append(all, fmt.Sprintf("PAUSED, until `clipferry resume`: %s", strings.Join(paused, ", ")))
 	}
 	return all
+}
+
+// halted returns the outage of S3 that all workers have, nil if it lets some work.
+func (l *lines) halted() *ledger.Outage {
+	failing := 0
+	for _, o := range l.outages {
+		if l.workers[o.Worker] {
+			failing++
+		}
+	}
+	if failing == 0 || failing < len(l.workers) {
+		return nil
+	}
+	return &l.outages[0]
 }
 
 // blocker says why nobody works on what is in the queues; empty if somebody may.
@@ -257,9 +272,11 @@ func (l *Reader) readQueues(ctx context.Context, records []*export.Record, seen 
 			line.place[r.ID] = line.before(r.Account, q) + max(0, line.length[q]-1-behind)
 		}
 	}
-	if line.served, err = l.servedQueues(ctx, len(seen) > 0); err != nil {
+	fleet, err := l.fleet(ctx, len(seen) > 0)
+	if err != nil {
 		return nil, err
 	}
+	line.served, line.workers = fleet.Queues, fleet.Workers
 	return line, nil
 }
 
@@ -272,15 +289,15 @@ func taskOf(r *export.Record) (in, taskID string) {
 // servedFor is how long it is believed which queues are served.
 const servedFor = 10 * time.Second
 
-func (l *Reader) servedQueues(ctx context.Context, wanted bool) (map[string]bool, error) {
+func (l *Reader) fleet(ctx context.Context, wanted bool) (queue.Fleet, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !wanted || l.served != nil && l.now().Sub(l.servedAt) < servedFor {
+	if !wanted || l.served.Queues != nil && l.now().Sub(l.servedAt) < servedFor {
 		return l.served, nil
 	}
-	served, err := l.queue.Served(ctx)
+	served, err := l.queue.Fleet(ctx)
 	if err != nil {
-		return nil, err
+		return queue.Fleet{}, err
 	}
 	l.served, l.servedAt = served, l.now()
 	return served, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +18,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/internal/admin"
-	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
@@ -323,18 +323,28 @@ func TestABucketThatIsDownIsWhatAllWaitFor(t *testing.T) {
 		records = append(records, r)
 	}
 	records = append(records, queued)
-	for range 5 {
-		breaker.New(w.rdb, breaker.Bucket).Failed(t.Context(), time.Minute)
-	}
-	out, err := w.reader.Read(t.Context(), records)
+	host, err := os.Hostname()
 	must(t, err)
+	down := func(worker string) status.Snapshot {
+		t.Helper()
+		must(t, ledger.New(ledger.Options{Redis: w.rdb}).ReportOutage(t.Context(), ledger.Outage{
+			Worker: worker, Since: time.Now(), Next: time.Now().Add(time.Minute), Sentence: "S3 fails", SaidAt: time.Now(),
+		}))
+		out, err := w.reader.Read(t.Context(), records)
+		must(t, err)
+		return out
+	}
+	if out := down("another:1"); strings.HasPrefix(out.WaitingFor["a"], "S3") || len(out.Outages) != 1 {
+		t.Errorf("one worker of two lacks S3: %+v, %s", out.Outages, out.WaitingFor["a"])
+	}
+	out := down(queue.WorkerName(host, os.Getpid()))
 	for id, waits := range map[string]bool{"a": true, "mirroring": true, "rendering": false, "submitting": false} {
 		if strings.HasPrefix(out.WaitingFor[id], "S3, which fails whatever it is asked since ") != waits {
 			t.Errorf("%s waits for %s", id, out.WaitingFor[id])
 		}
 	}
-	if !out.Bucket.Open || !strings.HasSuffix(out.WaitingFor["a"], "; next try in 60 s") {
-		t.Errorf("%+v, %s", out.Bucket, out.WaitingFor["a"])
+	if len(out.Outages) != 2 || !strings.HasSuffix(out.WaitingFor["a"], "; next try in 60 s") {
+		t.Errorf("%+v, %s", out.Outages, out.WaitingFor["a"])
 	}
 }
 

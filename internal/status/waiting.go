@@ -6,9 +6,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/pace"
 	"github.com/clipferry/clipferry/internal/queue"
 )
@@ -23,8 +23,8 @@ func waitingFor(r *export.Record, s *AccountStatus, line *lines, now time.Time) 
 	case export.Rendering:
 		return renderingFor(r, s.Budget, line, now)
 	default:
-		if line.bucket.Open {
-			return BucketHalted(line.bucket, now)
+		if o := line.halted(); o != nil {
+			return storageFor(*o, now)
 		}
 		return mirroringFor(r, line)
 	}
@@ -48,8 +48,8 @@ func queuedFor(r *export.Record, s *AccountStatus, line *lines, now time.Time) s
 		return fmt.Sprintf("a worker with account %s: none of those running has it", r.Account)
 	case line.paused[q]:
 		return fmt.Sprintf("queue %s, which is paused", q)
-	case line.bucket.Open: // nothing is ordered that could not be archived
-		return BucketHalted(line.bucket, now)
+	case line.halted() != nil: // nothing is ordered that could not be archived
+		return storageFor(*line.halted(), now)
 	case r.NotBefore.Sub(now) > time.Second:
 		return "another try in " + roughly(r.NotBefore.Sub(now))
 	case s.Today.Reached():
@@ -134,10 +134,10 @@ func halted(st budget.Status) string {
 	return text
 }
 
-// BucketHalted says that S3 is waited for, in words that follow "waits for".
-func BucketHalted(st breaker.Status, now time.Time) string {
-	text := "S3, which fails whatever it is asked since " + st.Since.UTC().Format("15:04 MST")
-	if left := st.Probe.Sub(now); left > 0 {
+// storageFor says that S3 is waited for, in words that follow "waits for".
+func storageFor(o ledger.Outage, now time.Time) string {
+	text := "S3, which fails whatever it is asked since " + o.Since.UTC().Format("15:04 MST")
+	if left := o.Next.Sub(now); left > 0 {
 		text += "; next try in " + roughly(left)
 	}
 	return text

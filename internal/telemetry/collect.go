@@ -8,13 +8,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/pace"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/internal/units"
+	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -45,9 +45,9 @@ type Units interface {
 	Today(ctx context.Context, now time.Time) (units.Day, error)
 }
 
-// Bucket knows whether the archive's bucket is left alone; *breaker.Breaker does.
+// Bucket knows whether this process leaves the archive's bucket alone; *storage.Archive does.
 type Bucket interface {
-	Status(ctx context.Context) (breaker.Status, error)
+	Health() storage.Health
 }
 
 // Sources are where the truth about the fleet is. Those that are nil are not
@@ -77,9 +77,7 @@ func (t *Telemetry) Watch(s Sources) {
 		c.add("queues", read(t, t.queueDepths(s.Queues), c.queues))
 	}
 	if s.Bucket != nil {
-		c.add("bucket", read(t, s.Bucket.Status, func(out chan<- prometheus.Metric, st breaker.Status) {
-			gauge(out, descBucket, flag(st.Open))
-		}))
+		c.parts = append(c.parts, func(out chan<- prometheus.Metric) { gauge(out, descBucket, flag(s.Bucket.Health().Open)) })
 	}
 	if len(s.Budgets) > 0 {
 		c.add("budget", read(t, budgetStatuses(s.Budgets), c.budgets))
@@ -184,7 +182,7 @@ var (
 	descUnitsToday = desc("budget_units_today", "Units charged for exports that the provider accepted on this UTC day.", "account")
 	descUnitsCap   = desc("budget_units_cap", "Units that may be spent on a UTC day; 0 is no cap.", "account")
 	descUnitsHeld  = desc("budget_units_held", "Whether the day's cap holds submits back at the moment.", "account")
-	descBucket     = desc("archive_halted", "Whether the bucket is left alone but for probes, because it fails whatever it is asked.")
+	descBucket     = desc("archive_halted", "Whether this process leaves the bucket alone but for probes, because it fails whatever it is asked.")
 	descCrashed    = desc("budget_crashed_total", "Requests whose holder died before it said how they ended.", "account")
 )
 

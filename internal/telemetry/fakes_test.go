@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/provider"
@@ -81,9 +80,7 @@ func (p *fakeProvider) Read(context.Context, string) (provider.Task, error) {
 // bucketDown is a bucket that is left alone.
 type bucketDown struct{}
 
-func (bucketDown) Status(context.Context) (breaker.Status, error) {
-	return breaker.Status{Open: true}, nil
-}
+func (bucketDown) Health() storage.Health { return storage.Health{Open: true} }
 
 // archive believes every transfer; the first one fails.
 type archive struct {
@@ -103,12 +100,18 @@ func (a *archive) Mirror(_ context.Context, job storage.Job) (storage.Result, er
 
 func (a *archive) Folder(project, task string) string { return project + "/" + task + "/" }
 
-func (a *archive) PutReceipt(_ context.Context, r storage.Receipt) error {
+func (a *archive) WriteReceipt(_ context.Context, r, _ storage.Receipt) (bool, error) {
+	return true, a.SyncReceipt(context.Background(), r)
+}
+
+func (a *archive) SyncReceipt(_ context.Context, r storage.Receipt) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.receipts[r.ID] = r
 	return nil
 }
+
+func (a *archive) Health() storage.Health { return storage.Health{} }
 
 func (a *archive) Receipt(_ context.Context, id string) (storage.Receipt, bool, error) {
 	a.mu.Lock()
@@ -116,14 +119,6 @@ func (a *archive) Receipt(_ context.Context, id string) (storage.Receipt, bool, 
 	r, ok := a.receipts[id]
 	return r, ok, nil
 }
-
-func (a *archive) CloseReceipt(context.Context, string, string, storage.ReceiptState, string) error {
-	return nil
-}
-func (a *archive) ReopenReceipt(context.Context, string, string) error { return nil }
-
-func (a *archive) PutDoubt(context.Context, storage.Receipt, string) error { return nil }
-func (a *archive) ClearDoubt(context.Context, string, string) error        { return nil }
 
 func (a *archive) PutManifest(context.Context, storage.Manifest) (string, error) {
 	return "manifest.json", nil

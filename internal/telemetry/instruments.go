@@ -187,7 +187,7 @@ func (i *instruments) start(accounts []string) {
 var (
 	steps    = []export.Kind{export.StepSubmit, export.StepPoll, export.StepMirror, export.StepSeal, stepNotify}
 	outcomes = []worker.Outcome{worker.Done, worker.PutOff, worker.Failed}
-	classes  = []fault.Class{fault.Retry, fault.Terminal, fault.LinkExpired}
+	classes  = []fault.Class{fault.Retry, fault.Terminal, fault.LinkExpired, fault.InDoubt}
 	results  = []string{"answered", "refused", "forbidden", "failed", "not_sent", "in_doubt"}
 )
 

@@ -71,7 +71,7 @@ func TestFleetIsReadAtTheScrape(t *testing.T) {
 		`clipferry_budget_halted{account="default",reason="forbidden"} 1`,
 		`clipferry_budget_halted{account="bulk",reason="forbidden"} 0`,
 		`clipferry_budget_waiting{account="default",kind="submit"} 2`,
-		`clipferry_archive_halted 1`, `clipferry_source_up{source="bucket"} 1`,
+		`clipferry_archive_halted 1`,
 		`clipferry_ready 1`, `clipferry_source_up{source="ledger"} 1`,
 	)
 	if strings.Contains(body, `clipferry_budget_credits{account="bulk"}`) {
@@ -128,7 +128,7 @@ func TestChangesBecomeCounts(t *testing.T) {
 	}
 	change(func(r *export.Record) { must(r.Intend(now, "a")) })
 	change(func(r *export.Record) {
-		must(r.Lose(now, "a", export.Resubmit, export.Problem{Reason: export.ReasonAnswerLost, Detail: "lost"}))
+		must(r.Lose(now, "a", now, export.Resubmit, export.Problem{Reason: export.ReasonAnswerLost, Detail: "lost"}))
 	})
 	change(func(r *export.Record) { must(r.Intend(now, "b")) })
 	change(func(r *export.Record) { must(r.Accept(now, "task-1", "", "")) })

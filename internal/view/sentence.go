@@ -98,28 +98,28 @@ func same(text string) hint { return hint{text, text} }
 var (
 	hintHeld = hint{
 		"look for an export of project {project} of {intent} on the provider's site, then run " +
-			"`clipferry retry --submitted-as TASK_ID {id}` if it is there, or `clipferry retry {id}` if it is not",
+			"`clipferry retry --submitted-as TASK_ID -- {id}` if it is there, or `clipferry retry --pay-again -- {id}` if it is not",
 		"look for an export of project {project} of {intent} on the provider's site, then retry it " +
-			"with {\"submitted_as\": \"TASK_ID\"} if it is there, or without if it is not",
+			"with {\"submitted_as\": \"TASK_ID\"} if it is there, or with {\"pay_again\": true} if it is not",
 	}
 	hintPayAgain = hint{
-		"only a new paid export brings the rest: `clipferry retry --pay-again {id}`",
+		"only a new paid export brings the rest: `clipferry retry --pay-again -- {id}`",
 		"only a new paid export brings the rest: retry it with {\"pay_again\": true}",
 	}
 	hintFree = hint{
-		"`clipferry retry {id}` submits it again",
+		"`clipferry retry -- {id}` submits it again",
 		"it cost nothing: a retry submits it again",
 	}
 	hintCharged = hint{
-		"it charged {units} units, so a new try must be asked for with `clipferry retry --pay-again {id}`",
+		"it charged {units} units, so a new try must be asked for with `clipferry retry --pay-again -- {id}`",
 		"it charged {units} units, so a new try must be asked for: retry it with {\"pay_again\": true}",
 	}
 	hintUnknownCharge = hint{
-		"it did not say what it charged, so a new try must be asked for with `clipferry retry --pay-again {id}`",
+		"it did not say what it charged, so a new try must be asked for with `clipferry retry --pay-again -- {id}`",
 		"it did not say what it charged, so a new try must be asked for: retry it with {\"pay_again\": true}",
 	}
 	hintRetry = hint{
-		"`clipferry retry {id}` takes it up again where it stopped",
+		"`clipferry retry -- {id}` takes it up again where it stopped",
 		"a retry takes it up again where it stopped",
 	}
 )
@@ -143,22 +143,22 @@ var hints = map[export.Reason]struct{ failed, open hint }{
 
 	export.ReasonRequestRejected: {failed: same("correct the request and enqueue it again, under another job_id if it has one")},
 	export.ReasonNoClips: {failed: hint{
-		"check the project on the provider's site, then run `clipferry retry {id}` to read it again",
+		"check the project on the provider's site, then run `clipferry retry -- {id}` to read it again",
 		"check the project on the provider's site, then a retry reads it again",
 	}},
 	export.ReasonClipsUnidentified: {failed: hint{
-		"fetch them on the provider's site, or `clipferry retry {id}` reads them again{until}",
+		"fetch them on the provider's site, or `clipferry retry -- {id}` reads them again{until}",
 		"fetch them on the provider's site, or a retry reads them again{until}",
 	}},
 	export.ReasonClipsFailed: {failed: hint{
-		"`clipferry retry {id}` takes them up again{until}",
+		"`clipferry retry -- {id}` takes them up again{until}",
 		"a retry takes them up again{until}",
 	}},
 	export.ReasonTaskMalformed: {failed: same("correct the producer and enqueue it again under another id")},
 	export.ReasonJobIDAlike:    {failed: same("use a job_id that differs in more than upper and lower case")},
 	export.ReasonJobIDTaken:    {failed: same("use another job_id")},
 	export.ReasonReceiptUnreadable: {failed: hint{
-		"see to the receipt, then `clipferry retry {id}`",
+		"see to the receipt, then `clipferry retry -- {id}`",
 		"the receipt must be seen to first, then a retry goes on",
 	}},
 	export.ReasonRecordLost: {open: hint{

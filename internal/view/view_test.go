@@ -59,7 +59,7 @@ func TestSentences(t *testing.T) {
 				answer(t, r, "SUCCEEDED", 48, "a", "")
 				return r
 			}, export.ReasonClipsFailed,
-			[]string{"1 of 2 clips", "clip 1: the provider says SUCCEEDED but gave no export link for it in 6 reads", "`clipferry retry exp_a`", "until 2026-04-09T12:00:00Z"},
+			[]string{"1 of 2 clips", "clip 1: the provider says SUCCEEDED but gave no export link for it in 6 reads", "`clipferry retry -- exp_a`", "until 2026-04-09T12:00:00Z"},
 			[]string{"a retry takes them up again until 2026-04-09"},
 		},
 		"clips without an index": {
@@ -69,7 +69,7 @@ func TestSentences(t *testing.T) {
 					Problem: export.Problem{Reason: export.ReasonClipsUnidentified, Count: 6},
 				}
 			}, export.ReasonClipsUnidentified,
-			[]string{"2 clips could not be archived, the other 1 are", "clipferry retry exp_a"},
+			[]string{"2 clips could not be archived, the other 1 are", "clipferry retry -- exp_a"},
 			[]string{"a retry reads them again"},
 		},
 		"no clips": {func(t *testing.T) *export.Record {
@@ -78,7 +78,7 @@ func TestSentences(t *testing.T) {
 				answer(t, r, "SUCCEEDED", 48)
 			}
 			return r
-		}, export.ReasonNoClips, []string{"lists no clip in 6 reads", "clipferry retry exp_a"}, []string{"a retry reads it again"}},
+		}, export.ReasonNoClips, []string{"lists no clip in 6 reads", "clipferry retry -- exp_a"}, []string{"a retry reads it again"}},
 		"a render that cost nothing": {func(t *testing.T) *export.Record {
 			r := rendering(t)
 			answer(t, r, "FAILED", 0)
@@ -98,17 +98,17 @@ func TestSentences(t *testing.T) {
 			func(t *testing.T) *export.Record {
 				r := export.New("exp_a", []byte(`{}`), "d", "p", noon)
 				must(t, r.Intend(noon, "me"))
-				must(t, r.Lose(noon, "me", export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "connection reset"}))
+				must(t, r.Lose(noon, "me", noon, export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "connection reset"}))
 				return r
 			}, export.ReasonAnswerLost,
-			[]string{"its answer was lost (connection reset)", "project \"p\"", "2026-04-07T12:00:00Z", "retry --submitted-as TASK_ID exp_a", "retry exp_a"},
+			[]string{"its answer was lost (connection reset)", "project \"p\"", "2026-04-07T12:00:00Z", "retry --submitted-as TASK_ID -- exp_a", "retry --pay-again -- exp_a"},
 			[]string{"project \"p\"", `{"submitted_as": "TASK_ID"}`},
 		},
 		"canceled in doubt": {func(t *testing.T) *export.Record {
 			r := export.New("exp_a", []byte(`{}`), "d", "p", noon)
 			must(t, r.Intend(noon, "me"))
 			must(t, r.Cancel(noon))
-			must(t, r.Lose(noon, "me", export.Resubmit, export.Problem{Reason: export.ReasonAnswerLost}))
+			must(t, r.Lose(noon, "me", noon, export.Resubmit, export.Problem{Reason: export.ReasonAnswerLost}))
 			return r
 		}, export.ReasonAnswerLost, []string{"a paid request was sent at 2026-04-07T12:00:00Z and its answer was lost"}, nil},
 		"expired": {
@@ -119,7 +119,7 @@ func TestSentences(t *testing.T) {
 				must(t, r.ClipStale(noon.Add(49*time.Hour), 0, 1, "a", export.Problem{Reason: export.ReasonLinkRefused, Detail: "403"}))
 				return r
 			}, export.ReasonDeadlinePassed,
-			[]string{"expired: clip 0: its link is dead (403)", "1 of 2 clips were saved", "`clipferry retry --pay-again exp_a`"},
+			[]string{"expired: clip 0: its link is dead (403)", "1 of 2 clips were saved", "`clipferry retry --pay-again -- exp_a`"},
 			[]string{`{"pay_again": true}`},
 		},
 		"not known to the provider": {func(t *testing.T) *export.Record {

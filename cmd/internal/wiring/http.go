@@ -13,7 +13,6 @@ import (
 
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/admin"
-	"github.com/clipferry/clipferry/internal/breaker"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/httpapi"
@@ -79,7 +78,7 @@ func isLoopback(addr net.Addr) bool {
 }
 
 func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
-	look, err := Lookout(cfg, f.Redis)
+	look, err := StatusReader(cfg, f.Redis)
 	if err != nil {
 		return nil, err
 	}
@@ -97,14 +96,14 @@ func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
 		Checks: f.checks(), Version: f.Version,
 		Monitor: httpapi.Monitor{
 			Redis: f.Redis, Username: cfg.MonitorAuth.User, Password: cfg.MonitorAuth.Password.Reveal(),
-			Writable: cfg.MonitorWritable, Loopback: loopback,
+			Writable: cfg.MonitorWritable, Open: cfg.MonitorOpen, Loopback: loopback,
 		},
 	}
 	for _, k := range cfg.HTTPAPIKeys {
 		o.Keys = append(o.Keys, httpapi.Key{Name: k.Name, Secret: k.Secret.Reveal()})
 	}
-	for _, s := range cfg.HTTPLinkSecrets {
-		o.LinkSecrets = append(o.LinkSecrets, s.Reveal())
+	for _, s := range cfg.HTTPSecret {
+		o.Secrets = append(o.Secrets, s.Reveal())
 	}
 	var api *httpapi.API
 	var ready func(context.Context) bool
@@ -151,9 +150,6 @@ func (f Front) checks() []httpapi.Check {
 func (f Front) budgets() map[string]telemetry.Budget {
 	gates := map[string]telemetry.Budget{}
 	for name, account := range f.Accounts {
-		if account.Name != "" && account.Name != name {
-			continue // the default account once more, under its own name
-		}
 		if gate, ok := account.Gate.(*budget.Gate); ok {
 			gates[name] = gate
 		}
@@ -164,7 +160,7 @@ func (f Front) budgets() map[string]telemetry.Budget {
 func (f Front) units() map[string]telemetry.Units {
 	meters := map[string]telemetry.Units{}
 	for name, account := range f.Accounts {
-		if meter, ok := account.Units.(telemetry.Units); ok && account.Name == name {
+		if meter, ok := account.Units.(telemetry.Units); ok {
 			meters[name] = meter
 		}
 	}
@@ -175,7 +171,7 @@ func (f Front) units() map[string]telemetry.Units {
 func (f Front) metrics(ready func(context.Context) bool) http.Handler {
 	f.Telemetry.Watch(telemetry.Sources{
 		Ledger: f.Ledger, Queues: queue.New(f.Redis), Budgets: f.budgets(), Units: f.units(),
-		Bucket: breaker.New(f.Redis, breaker.Bucket),
+		Bucket: f.Archive,
 		Redis:  telemetry.ReadRedis(f.Redis), Ready: ready,
 	})
 	return f.Telemetry.Handler()

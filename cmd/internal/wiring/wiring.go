@@ -75,7 +75,7 @@ func Accounts(cfg *config.Config, rdb redis.UniversalClient, log *slog.Logger) (
 			c()
 		}
 	}
-	for i, a := range cfg.Accounts() {
+	for _, a := range cfg.Accounts() {
 		provider, err := provider.New(provider.Options{
 			BaseURL: cfg.APIBaseURL, Key: a.Key, UserAgent: UserAgent,
 		})
@@ -90,11 +90,7 @@ func Accounts(cfg *config.Config, rdb redis.UniversalClient, log *slog.Logger) (
 			return nil, nil, err
 		}
 		closers = append(closers, gate.Close)
-		account := worker.Account{Name: a.Name, Provider: provider, Gate: gate, Units: units.New(rdb, a.Name, a.DailyUnits)}
-		accounts[a.Name] = account
-		if i == 0 {
-			accounts[worker.DefaultAccount] = account
-		}
+		accounts[a.Name] = worker.Account{Name: a.Name, Provider: provider, Gate: gate, Units: units.New(rdb, a.Name, a.DailyUnits)}
 	}
 	return accounts, closeAll, nil
 }
@@ -146,6 +142,7 @@ func webhookSecrets(cfg *config.Config) []string {
 func NewWorker(cfg *config.Config, o worker.Options) (*worker.Worker, error) {
 	o.InDoubt = export.Policy(cfg.SubmitInDoubt)
 	o.MirrorConcurrency = cfg.MirrorConcurrency
+	o.Default = cfg.Account("").Name
 	slots := 0
 	for _, a := range cfg.Accounts() {
 		slots += a.MaxActive

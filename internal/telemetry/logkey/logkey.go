@@ -18,6 +18,7 @@ const (
 	ProviderStatus = "provider_status"
 	ExpireAt       = "expire_at"
 	SentAt         = "sent_at"
+	Until          = "until"
 	Clip           = "clip"     // index of a clip
 	Clips          = "clips"    // how many
 	Archived       = "archived" // how many of them
@@ -26,6 +27,8 @@ const (
 	Size           = "size"     // bytes of one object
 	Bytes          = "bytes"    // bytes of several
 	Count          = "count"
+	Parts          = "parts" // of an object in S3
+	Kept           = "kept"  // of them, those that an earlier try has left
 )
 
 // Where in the machinery it happened.
@@ -47,6 +50,8 @@ const (
 	Reason       = "reason" // a stable code, see package export
 	Why          = "why"    // what exactly, in words
 	Warning      = "warning"
-	Faults       = "faults" // how many so far
-	Policy       = "policy" // of submits in doubt
+	Faults       = "faults"  // how many so far
+	Policy       = "policy"  // of submits in doubt
+	Receipt      = "receipt" // what the receipt in S3 says
+	Action       = "action"  // what follows from that
 )

@@ -99,7 +99,7 @@ func (w *Walker) Write(p []byte) (int, error) {
 	return total, nil
 }
 
-// headerSize is how long a header is, as far as its first bytes tell. The first
+// headerSize is how long a header is, as far as its first bytes show. The first
 // box's header is read with its brand.
 func headerSize(head []byte) int {
 	switch {

@@ -12,9 +12,9 @@ import (
 	"github.com/clipferry/clipferry/internal/units"
 )
 
-// Lookout returns what tells what exports wait for. Its budgets are only read, so
-// there is nothing to close.
-func Lookout(cfg *config.Config, rdb redis.UniversalClient) (*status.Reader, error) {
+// StatusReader returns what says what exports wait for. Its budgets are only read,
+// so there is nothing to close.
+func StatusReader(cfg *config.Config, rdb redis.UniversalClient) (*status.Reader, error) {
 	look := func(a config.Account) (status.Account, error) {
 		gate, err := Gate(a, rdb, slog.New(slog.DiscardHandler))
 		if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -11,20 +12,20 @@ import (
 	"github.com/clipferry/clipferry/internal/view"
 )
 
-// lookout tells what exports wait for. What it can't learn is left out: the
+// snapshots says what exports wait for. What it can't learn is left out: the
 // exports themselves are shown all the same.
-type lookout struct {
+type snapshots struct {
 	accounts []string
-	look     *status.Reader
+	reader   *status.Reader
 }
 
-func (c *connection) lookout() (*lookout, error) {
-	look, err := wiring.Lookout(c.cfg, c.rdb)
-	return &lookout{wiring.AccountNames(c.cfg), look}, err
+func (c *connection) snapshots() (*snapshots, error) {
+	reader, err := wiring.StatusReader(c.cfg, c.rdb)
+	return &snapshots{wiring.AccountNames(c.cfg), reader}, err
 }
 
-func (l *lookout) at(ctx context.Context, records []*export.Record) status.Snapshot {
-	out, err := l.look.Read(ctx, records, l.accounts...)
+func (s *snapshots) of(ctx context.Context, records []*export.Record) status.Snapshot {
+	out, err := s.reader.Read(ctx, records, s.accounts...)
 	if err != nil {
 		return status.Snapshot{}
 	}
@@ -40,8 +41,8 @@ func summaries(out status.Snapshot) []string {
 			all = append(all, "  "+spent)
 		}
 	}
-	if out.Bucket.Open {
-		all = append(all, "archive: HALTED: it waits for "+status.BucketHalted(out.Bucket, time.Now()))
+	for _, o := range out.Outages {
+		all = append(all, fmt.Sprintf("archive: worker %s takes nothing that needs S3: %s", o.Worker, o.Sentence))
 	}
 	for _, what := range out.Fleet {
 		all = append(all, "fleet: "+what)

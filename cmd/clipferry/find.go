@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/clipferry/clipferry/cmd/internal/wiring"
+	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/admin"
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/view"
+	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// finder finds exports wherever they are known: in Redis, in a queue, or in S3,
+// where the bucket is configured.
+type finder struct {
+	c         *console
+	conn      *connection
+	forgotten map[string]*export.Record // what only S3 knows, asked for once; nil for what it does not
+	archive   *storage.Archive
+	closeAll  func()
+}
+
+func (f *finder) close() {
+	if f.closeAll != nil {
+		f.closeAll()
+	}
+}
+
+// all loads the exports; an id that nobody knows is missing from the result.
+func (f *finder) all(ctx context.Context, ids []string) (map[string]*export.Record, error) {
+	records := make(map[string]*export.Record, len(ids))
+	for _, id := range ids {
+		r, err := f.conn.exports.Get(ctx, id)
+		if errors.Is(err, admin.ErrUnknown) && tasks.ValidID(id) {
+			r, err = f.conn.exports.Search(ctx, id)
+		}
+		if errors.Is(err, admin.ErrUnknown) {
+			r, err = f.inS3(ctx, id)
+		}
+		switch {
+		case errors.Is(err, admin.ErrUnknown):
+		case err != nil:
+			return nil, err
+		default:
+			records[id] = r
+		}
+	}
+	return records, nil
+}
+
+// inS3 reads an export that Redis does not know from its receipt and manifest.
+func (f *finder) inS3(ctx context.Context, id string) (*export.Record, error) {
+	if r, asked := f.forgotten[id]; asked && r != nil {
+		return r, nil
+	} else if asked || f.conn.cfg.S3Bucket == "" {
+		return nil, admin.ErrUnknown
+	}
+	if err := f.openArchive(ctx); err != nil {
+		return nil, err
+	}
+	fallback := admin.ReceiptFallback{Service: f.conn.exports, Receipts: f.archive, Logger: slog.New(slog.DiscardHandler)}
+	r, err := fallback.Get(ctx, id)
+	if err == nil || errors.Is(err, admin.ErrUnknown) {
+		f.forgotten[id] = r
+	}
+	return r, err
+}
+
+func (f *finder) openArchive(ctx context.Context) error {
+	if f.archive != nil {
+		return nil
+	}
+	archive, links, err := wiring.Archive(ctx, f.conn.cfg, f.conn.ledger, f.c.logger(f.conn.cfg))
+	if err != nil {
+		return err
+	}
+	f.archive, f.closeAll = archive, links.Close
+	return nil
+}
+
+// linkTTL is how long a printed link can be used.
+const linkTTL = time.Hour
+
+// links prints a link to each archived clip of the exports.
+func (f *finder) links(ctx context.Context, ids []string) error {
+	if f.conn.cfg.S3Bucket == "" {
+		return config.Faults{{Variable: "CLIPFERRY_S3_BUCKET", Message: "required"}}
+	}
+	records, err := f.all(ctx, ids)
+	if err != nil {
+		return err
+	}
+	if err := f.openArchive(ctx); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if records[id] == nil {
+			continue
+		}
+		for _, clip := range view.Of(records[id], view.CLI).Clips {
+			if clip.Key == "" {
+				continue
+			}
+			link, err := f.archive.Presign(ctx, clip.Key, clip.Title, linkTTL)
+			if err != nil {
+				return err
+			}
+			if err := f.c.out.Printf("%s %d %s\n", id, clip.Idx, link); err != nil {
+				return err
+			}
+		}
+	}
+	return anyUnknown(f.c, ids, records, false)
+}

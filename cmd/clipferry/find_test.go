@@ -1,0 +1,41 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/clipferry/clipferry/cmd/internal/cli"
+)
+
+// What Redis has forgotten is read from S3, so that nobody orders again what was
+// paid for.
+func TestStatusOfWhatRedisHasForgotten(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.archived(t.Context(), "over", []byte("the clip"))
+	b.accepted(t.Context(), "open")
+	if out, _ := b.clipferry(cli.Done, "status", "--json", "over"); !strings.Contains(out, `"state":"archived"`) || !strings.Contains(out, `"export_task_id":"task-over"`) {
+		t.Errorf("over: %s", out)
+	}
+	if out, _ := b.clipferry(cli.Done, "status", "open"); !strings.Contains(out, "Redis has lost this export, which was paid for; `clipferry recover`") {
+		t.Errorf("open: %s", out)
+	}
+	if out, msg := b.clipferry(cli.Failed, "status", "nobody"); out != "" || !strings.Contains(msg, "nobody: unknown: ") {
+		t.Errorf("nobody: %s%s", out, msg)
+	}
+	out, _ := b.clipferry(cli.Done, "status", "--links", "over", "open")
+	fields := strings.Fields(out)
+	if len(fields) != 3 || fields[0] != "over" || fields[1] != "0" {
+		t.Fatalf("links: %s", out)
+	}
+	resp, err := http.Get(fields[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if clip, err := io.ReadAll(resp.Body); err != nil || string(clip) != "the clip" {
+		t.Errorf("%s %q, %v", resp.Status, clip, err)
+	}
+}
