@@ -70,6 +70,8 @@ type (
 	Result = pace.Result
 	// Outcome is what came of a request.
 	Outcome = pace.Outcome
+	// Refusal is a refusal that may be the account's fault.
+	Refusal = pace.Refusal
 )
 
 // The values of [Kind], [Priority] and [Result].
@@ -82,12 +84,14 @@ const (
 	Normal = pace.Normal
 	High   = pace.High
 
-	Answered  = pace.Answered
-	Refused   = pace.Refused
-	Forbidden = pace.Forbidden
-	Failed    = pace.Failed
-	NotSent   = pace.NotSent
-	InDoubt   = pace.InDoubt
+	Answered      = pace.Answered
+	Refused       = pace.Refused
+	Forbidden     = pace.Forbidden
+	OutOfUnits    = pace.OutOfUnits
+	NotUnderstood = pace.NotUnderstood
+	Failed        = pace.Failed
+	NotSent       = pace.NotSent
+	InDoubt       = pace.InDoubt
 )
 
 // ErrClosed is returned to those who wait when the gate is closed.
@@ -98,7 +102,10 @@ type Request struct {
 	// Export is the export's id. For a submit it names the slot, so asking
 	// again after a crash takes no second one.
 	Export string
-	Kind   Kind
+	// Project is the export's, for a submit: when orders are refused alike,
+	// another project's is tried first.
+	Project string
+	Kind    Kind
 	// Since is, for a submit, when the export was enqueued: first come,
 	// first served. For a read it is when rendering began, used only if the
 	// state was lost. Zero means now.
@@ -112,6 +119,9 @@ type Request struct {
 	// the provider says more, for the estimate of its duration.
 	Resolution string
 	Clips      int
+	// Refused is, for a submit, what [Turn.Refused] said of the export's last one:
+	// it waits until the account has accepted another since, for a minute at most.
+	Refused time.Time
 	// Prepare, of a submit, is called once it has its slot and before it asks for
 	// its request, so that what takes long holds up nobody else's. Its context
 	// ends in time for the slot to be still reserved. If it fails, the slot is
@@ -216,7 +226,7 @@ func (g *Gate) Wait(ctx context.Context, r Request) (*Turn, error) {
 	w := &waiting{
 		id: id,
 		record: pace.Waiter{
-			Export: r.Export, Kind: r.Kind, Since: pace.At(r.Since), Priority: r.Priority,
+			Export: r.Export, Project: r.Project, Refused: pace.At(r.Refused), Kind: r.Kind, Since: pace.At(r.Since), Priority: r.Priority,
 			Deadline: pace.At(r.Deadline), Resolution: r.Resolution, Clips: max(0, r.Clips), Worker: g.id,
 		},
 		granted:  make(chan pace.Turn, 1),
@@ -264,8 +274,9 @@ type Turn struct {
 	id   string
 	turn pace.Turn
 
-	mu   sync.Mutex
-	done bool
+	mu      sync.Mutex
+	done    bool
+	verdict pace.Verdict
 }
 
 // Waited is how long the turn took to come.
@@ -287,13 +298,23 @@ func (t *Turn) Done(ctx context.Context, o Outcome) error {
 	}
 	dice := t.gate.rand()
 	err := t.gate.do(ctx, &op{finish: t.id, apply: func(now pace.Instant, s *pace.State) {
-		s.Finish(t.id, t.turn, o, now, dice)
+		t.verdict = s.Finish(t.id, t.turn, o, now, dice)
 	}})
 	if err != nil {
 		return fmt.Errorf("record the end of a %s: %w", t.turn.Kind, err)
 	}
 	t.done = true
 	return nil
+}
+
+// Refused says, once Done has recorded a submit's refusal that is unspecific, when
+// it came (on the clock of the store, for [Request.Refused]) and whether it is the
+// export's own fault: it was refused before, and the account has accepted another
+// since, or there was none to wait for and the account isn't halted.
+func (t *Turn) Refused() (at time.Time, final bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.verdict.Refused.Time(), t.verdict.Final
 }
 
 // Hold makes sure that an export that is being rendered, since the given time

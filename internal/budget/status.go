@@ -33,13 +33,18 @@ type Status struct {
 	// what was sent since the state was made.
 	Waiting, InFlight     map[Kind]int
 	Sent, Refused, Failed map[Kind]int64
-	// Doubts are submits whose answer was lost, Crashed requests whose holder
-	// died, Denied answers of 401 or 403.
+	// Doubts are submits whose outcome is unknown, Crashed requests whose holder
+	// died, Denied answers that refuse the key or say that no units are left.
 	Doubts, Crashed, Denied int64
-	// Halted says why nothing is spent: "forbidden", "down", or empty; the
-	// next probe goes at Probe, if anybody waits.
+	// Halted says why nothing is spent (of pace.HaltReasons), or empty; only
+	// submits are halted if HaltedOrders is set. The next probe goes at Probe, if
+	// anybody waits.
 	Halted             string
+	HaltedOrders       bool
 	HaltedSince, Probe time.Time
+	// Accepted is when the provider accepted a submit last, Read when it answered a
+	// read well last.
+	Accepted, Read time.Time
 	// Render times as learned, over recent exports: the mean estimated time
 	// from a render's end to the read that saw it, mean real and predicted
 	// durations, and the mean error of a prediction as a factor (1 = none).
@@ -78,7 +83,8 @@ func (g *Gate) status(now pace.Instant, s *pace.State) Status {
 		Waiting: map[Kind]int{}, InFlight: map[Kind]int{},
 		Sent: map[Kind]int64{}, Refused: map[Kind]int64{}, Failed: map[Kind]int64{},
 		Doubts: gate.Spent.Doubts, Crashed: gate.Spent.Crashed, Denied: gate.Spent.Denied,
-		Halted: gate.Halt.Why, HaltedSince: gate.Halt.Since.Time(), Probe: gate.Halt.Probe.Time(),
+		Halted: gate.Halt.Why, HaltedOrders: gate.Halt.Orders, Accepted: gate.Signs.Accepted.Time(), Read: gate.Signs.Read.Time(),
+		HaltedSince: gate.Halt.Since.Time(), Probe: gate.Halt.Probe.Time(),
 		Ends: seen.Ends, Lag: span(seen.Lag), Duration: span(seen.Real), Predicted: span(seen.Predicted),
 		PredictionErrorFactor: math.Exp(seen.Miss),
 	}
@@ -108,6 +114,30 @@ func (g *Gate) status(now pace.Instant, s *pace.State) Status {
 }
 
 func span(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
+
+// Health is what the last answers say of the account. Times are on this machine's
+// clock, zero if it never happened.
+type Health struct {
+	Halted   string    // why, as in [Status]
+	Accepted time.Time // the last submit that was accepted
+	Read     time.Time // the last read that was answered well
+}
+
+// Health returns what this worker knows of it, without a round trip while
+// somebody waits here.
+func (g *Gate) Health(ctx context.Context) (h Health, err error) {
+	err = g.look(ctx, func(now pace.Instant, s *pace.State) {
+		local := func(at pace.Instant) time.Time {
+			if at == 0 {
+				return time.Time{}
+			}
+			return time.Now().Add(at.Sub(now))
+		}
+		signs := s.Gate.Signs
+		h = Health{Halted: s.Gate.Halt.Why, Accepted: local(signs.Accepted), Read: local(signs.Read)}
+	})
+	return h, err
+}
 
 // Slots returns the exports that hold slots, in no order.
 func (g *Gate) Slots(ctx context.Context) ([]string, error) {

@@ -205,14 +205,14 @@ func (s *State) Claim(id string, now Instant) Turn {
 	w := s.Waiters[id]
 	t := &Turn{
 		Export: w.Export, Kind: w.Kind, Worker: w.Worker,
-		Began: now, Until: now.Add(turnLease), Waited: max(0, now-w.Joined),
+		Began: now, Until: now.Add(turnLease), Waited: max(0, now-w.Joined), Refused: w.Refused,
 	}
 	s.Leave(id)
 	s.Turns[id] = t
 	s.touch(prefixTurn, id)
 	s.Gate.Spent.Sent[w.Kind]++
 	s.touch(fieldSpent, "")
-	if s.Gate.Halt.Why != "" {
+	if s.Gate.Halt.halts(w.Kind) {
 		// No second probe beside this one.
 		s.Gate.Halt.Probe = t.Until
 		if w.Kind == Submit {

@@ -51,8 +51,9 @@ type Gate struct {
 	// Took is how long a request usually takes, in seconds.
 	Took float64 `json:"took,omitempty"`
 	// Fails counts requests without an answer in a row.
-	Fails int  `json:"fails,omitempty"`
-	Halt  Halt `json:"halt,omitzero"`
+	Fails int   `json:"fails,omitempty"`
+	Halt  Halt  `json:"halt,omitzero"`
+	Signs Signs `json:"signs,omitzero"`
 	// Spent lives in a field of its own.
 	Spent Spent `json:"-"`
 }

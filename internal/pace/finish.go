@@ -22,31 +22,13 @@ const (
 	// longestTook is the longest time in seconds that a request counts with
 	// towards the usual.
 	longestTook = 10.0
-	// breakAfter is how many requests without an answer in a row halt spending.
-	breakAfter = 5
-)
-
-// Halt says why the fleet has stopped spending.
-type Halt struct {
-	// Why is HaltForbidden, HaltDown, or empty.
-	Why   string  `json:"why,omitempty"`
-	Since Instant `json:"since,omitempty"`
-	Probe Instant `json:"probe,omitempty"` // when one request is let through
-	Tries int     `json:"tries,omitempty"`
-	// Submit is when a submit was let through last.
-	Submit Instant `json:"submit,omitempty"`
-}
-
-// Why spending is halted.
-const (
-	HaltForbidden = "forbidden" // the provider refuses the key
-	HaltDown      = "down"      // the provider doesn't answer
 )
 
 // Finish takes in what the turn brought, at now. The dice are a number in
 // [0, 1) that spreads probes. A turn that is no longer known (its lease ended)
 // has been counted already; what it brought is taken in all the same.
-func (s *State) Finish(id string, t Turn, o Outcome, now Instant, dice float64) {
+// The verdict is for a submit whose refusal is unspecific.
+func (s *State) Finish(id string, t Turn, o Outcome, now Instant, dice float64) (v Verdict) {
 	if _, ok := s.Turns[id]; ok {
 		if o.Result == NotSent {
 			delete(s.Turns, id)
@@ -62,17 +44,23 @@ func (s *State) Finish(id string, t Turn, o Outcome, now Instant, dice float64) 
 	case Answered:
 		took := min(longestTook, max(0, seconds(now.Sub(t.Began))))
 		s.Gate.Took += alphaWide * (took - s.Gate.Took) // stored with the charge
-		s.answered(o, now)
+		v = s.answered(t, o, now, dice)
 	case Refused:
 		s.refused(t, o, now)
 	case Forbidden:
 		s.Gate.Spent.Denied++
 		s.touch(fieldSpent, "")
-		s.halt(HaltForbidden, now, dice)
+		s.halt(HaltForbidden, false, now, dice)
+	case OutOfUnits:
+		s.Gate.Spent.Denied++
+		s.touch(fieldSpent, "")
+		s.halt(HaltUnits, true, now, dice)
+	case NotUnderstood:
+		s.odd(t, now, dice)
 	case Failed, InDoubt:
 		s.failed(t, o, now, dice)
 	case NotSent:
-		if s.Gate.Halt.Why != "" {
+		if s.Gate.Halt.halts(t.Kind) {
 			s.Gate.Halt.Probe = now
 			s.touch(fieldGate, "")
 		}
@@ -83,47 +71,7 @@ func (s *State) Finish(id string, t Turn, o Outcome, now Instant, dice float64) 
 	case Read, Refresh:
 		s.read(t, o, now)
 	}
-}
-
-func (s *State) answered(o Outcome, now Instant) {
-	if s.Gate.Fails == 0 && s.Gate.Halt == (Halt{}) {
-		return
-	}
-	s.Gate.Fails, s.Gate.Halt = 0, Halt{}
-	s.touch(fieldGate, "")
-}
-
-// failed counts a request without an answer; several in a row halt spending.
-func (s *State) failed(t Turn, o Outcome, now Instant, dice float64) {
-	if o.Result == InDoubt && t.Kind == Submit {
-		s.Gate.Spent.Doubts++
-	}
-	s.Gate.Spent.Failed[t.Kind]++
-	s.touch(fieldSpent, "")
-	s.Gate.Fails++
-	s.touch(fieldGate, "")
-	if o.RetryAfter > 0 {
-		s.Gate.Pause = max(s.Gate.Pause, now.Add(min(o.RetryAfter, longestPause)))
-	}
-	if s.Gate.Fails >= breakAfter || s.Gate.Halt.Why != "" {
-		s.halt(HaltDown, now, dice)
-	}
-}
-
-// halt stops the fleet's spending, but for a probe now and then.
-func (s *State) halt(why string, now Instant, dice float64) {
-	h := &s.Gate.Halt
-	if h.Why != why {
-		*h = Halt{Why: why, Since: now}
-	}
-	first, longest := 5*time.Second, time.Minute
-	if why == HaltForbidden {
-		first, longest = 15*time.Second, 2*time.Minute
-	}
-	wait := min(longest, first<<min(h.Tries, 8))
-	h.Tries++
-	h.Probe = now.Add(time.Duration(float64(wait) * (0.8 + 0.4*dice)))
-	s.touch(fieldGate, "")
+	return v
 }
 
 // refused takes in a 429, which doesn't say which limit was meant.
@@ -182,7 +130,7 @@ func (s *State) submitted(t Turn, o Outcome, now Instant) {
 		r.Predicted = math.Exp(mu)
 		s.touch(prefixSlot, t.Export)
 		s.started(now)
-	case o.Result == InDoubt:
+	case o.Result == InDoubt, o.Result == NotUnderstood:
 		s.doubt(t.Export, r, now)
 	case r.Pending:
 		s.Release(t.Export)

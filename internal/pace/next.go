@@ -56,56 +56,66 @@ func (s *State) Next(now Instant) Choice {
 	if len(s.Waiters) == 0 {
 		return Choice{At: Never}
 	}
-	if s.Gate.Halt.Why != "" {
+	if s.Gate.Halt.halts(Read) {
 		return s.nextProbe(now)
 	}
 	open, openRead := s.opens(1, now), s.opensRead(now)
-	c := Choice{At: Never}
-	for _, step := range [...]struct {
-		next func(Instant) (string, Instant)
-		open Instant
-	}{
-		{s.nextSlot, now}, // costs no request
-		{s.nextSubmit, open},
-	} {
-		id, at := step.next(now)
+	c := Choice{At: s.restEnds(now)}
+	for _, rule := range append(s.orders(now, open),
+		rule{s.nextRefresh, open},
+		rule{s.nextOverdue, openRead},
+		rule{s.nextRead, openRead},
+		rule{s.anyRefresh, s.opens(s.burst(now), now)}, // nothing else wants the credit
+	) {
+		id, at := rule.next(now)
 		if id == "" {
 			continue
 		}
-		if at = max(at, step.open); at <= now {
+		if at = max(at, rule.open); at <= now {
 			return Choice{Waiter: id, At: now}
 		}
 		c.At = min(c.At, at)
 	}
-	for _, step := range [...]struct {
-		next func(Instant) (string, Instant)
-		open Instant
-	}{
-		{s.nextRefresh, open},
-		{s.nextOverdue, openRead},
-		{s.nextRead, openRead},
-		{s.anyRefresh, s.opens(s.burst(now), now)}, // nothing else wants the credit
-	} {
-		id, at := step.next(now)
-		if id == "" {
-			continue
-		}
-		if at = max(at, step.open); at <= now {
-			return Choice{Waiter: id, At: now}
-		}
-		c = c.or(id, at, now)
-	}
 	return c
 }
 
-// or takes in one more candidate: it is chosen if its moment has come, else
-// the decision has to be made again by then.
-func (c Choice) or(id string, at, now Instant) Choice {
-	if at <= now && c.Waiter == "" {
-		return Choice{Waiter: id, At: now}
+// rule is a part of the order: who is next by it and when, and when a request may go.
+type rule struct {
+	next func(Instant) (string, Instant)
+	open Instant
+}
+
+// orders are the rules for submits. A slot costs no request. While submits are
+// halted only a probe goes.
+func (s *State) orders(now, open Instant) []rule {
+	if s.Gate.Halt.Why == "" {
+		return []rule{{s.nextSlot, now}, {s.nextSubmit, open}}
 	}
-	c.At = min(c.At, at)
-	return c
+	for _, t := range s.Turns {
+		if t.Kind == Submit {
+			return nil
+		}
+	}
+	if id, _ := s.probeSubmit(now); id != "" && s.Waiters[id].Stage == Unslotted {
+		open = now
+	}
+	return []rule{{s.probeSubmit, max(open, s.Gate.Halt.Probe)}}
+}
+
+// rests says whether a submit waits for another to be accepted before it is tried again.
+func (s *State) rests(w *Waiter, now Instant) bool {
+	return w.Refused != 0 && s.Gate.Signs.Accepted <= w.Refused && now < w.Refused.Add(refusedRest)
+}
+
+// restEnds is when the next such submit is tried whatever others see.
+func (s *State) restEnds(now Instant) Instant {
+	at := Never
+	for _, w := range s.Waiters {
+		if w.Kind == Submit && s.rests(w, now) {
+			at = min(at, w.Refused.Add(refusedRest))
+		}
+	}
+	return at
 }
 
 // opensRead returns when a read may go. While exports wait it leaves one
@@ -129,8 +139,11 @@ func (s *State) lead() time.Duration {
 	return time.Duration(leadShare * s.Gate.Took * float64(time.Second))
 }
 
-// exportsWait says whether an export waits to be submitted.
+// exportsWait says whether an export waits to be submitted, and may be.
 func (s *State) exportsWait() bool {
+	if s.Gate.Halt.Why != "" {
+		return false
+	}
 	for _, w := range s.Waiters {
 		if w.Kind == Submit {
 			return true
@@ -152,19 +165,19 @@ func (s *State) SlotLimit(now Instant) int {
 // slotDoubt is after how long a slot that was refused is tried again.
 const slotDoubt = 30 * time.Second
 
-// slotFree says whether the submit may go as far as slots go, and else when one
-// is known to become free. One that is reserved for it is of use only while the
+// slotAt returns when the submit may go as far as slots go: now, or when one is
+// known to become free. One that is reserved for it is of use only while the
 // provider is believed to give as many.
-func (s *State) slotFree(w *Waiter, now Instant) (bool, Instant) {
+func (s *State) slotAt(w *Waiter, now Instant) Instant {
 	if s.Limits.Slots == 0 || s.Renders[w.Export] != nil {
-		return true, now
+		return now
 	}
 	held := len(s.Renders)
 	if !s.holdsSlot(w) {
 		held += s.reserved()
 	}
 	if held < s.SlotLimit(now) {
-		return true, now
+		return now
 	}
 	at := Never
 	for _, r := range s.Renders {
@@ -174,7 +187,7 @@ func (s *State) slotFree(w *Waiter, now Instant) (bool, Instant) {
 		steps := now.Sub(s.Gate.SlotsAt)/slotDoubt + 1
 		at = min(at, s.Gate.SlotsAt.Add(steps*slotDoubt))
 	}
-	return false, at
+	return at
 }
 
 // place is where in line a submit stands: the earlier the better.
@@ -187,10 +200,10 @@ func (w *Waiter) place() Instant {
 }
 
 // firstSubmit returns the submit that is first in line of those that are meant.
-func (s *State) firstSubmit(meant func(*Waiter) bool) string {
+func (s *State) firstSubmit(now Instant, meant func(*Waiter) bool) string {
 	var first string
 	for id, w := range s.Waiters {
-		if w.Kind == Submit && meant(w) && (first == "" || s.before(id, first)) {
+		if w.Kind == Submit && meant(w) && !s.rests(w, now) && (first == "" || s.before(id, first)) {
 			first = id
 		}
 	}
@@ -200,15 +213,11 @@ func (s *State) firstSubmit(meant func(*Waiter) bool) string {
 // nextSubmit returns the submit that is first in line for a request, and when it
 // may have it as far as slots go.
 func (s *State) nextSubmit(now Instant) (string, Instant) {
-	first := s.firstSubmit(func(w *Waiter) bool { return w.Stage == Plain || w.Stage == Prepared })
+	first := s.firstSubmit(now, func(w *Waiter) bool { return w.Stage == Plain || w.Stage == Prepared })
 	if first == "" {
 		return "", Never
 	}
-	free, at := s.slotFree(s.Waiters[first], now)
-	if free {
-		at = now
-	}
-	return first, max(at, s.Gate.SubmitPause)
+	return first, max(s.slotAt(s.Waiters[first], now), s.Gate.SubmitPause)
 }
 
 // before orders two submits: first those whose slot is theirs already.
@@ -312,71 +321,6 @@ func (s *State) nextRead(now Instant) (string, Instant) {
 		return best, now
 	}
 	return first, at
-}
-
-// submitProbe is for how long an export waits, while the provider doesn't answer
-// and there are reads to try it with, before its submit is the probe.
-const submitProbe = 10 * time.Minute
-
-// nextProbe lets one request through now and then while spending is halted.
-func (s *State) nextProbe(now Instant) Choice {
-	if len(s.Turns) > 0 {
-		return Choice{At: s.turnsEnd()}
-	}
-	at := max(s.Gate.Halt.Probe, s.opens(1, now))
-	id := s.longestRead()
-	if submit, when := s.probeSubmit(now); submit != "" && (id == "" || when <= now && s.submitProbes(submit, id, now)) {
-		id, at = submit, max(at, when)
-	}
-	switch {
-	case id == "":
-		return Choice{At: Never}
-	case at <= now:
-		return Choice{Waiter: id, At: now}
-	}
-	return Choice{At: at}
-}
-
-// probeSubmit returns the submit that would be the probe, and when it may go, or
-// may get its slot first if it has something to prepare.
-func (s *State) probeSubmit(now Instant) (string, Instant) {
-	first := s.firstSubmit(func(w *Waiter) bool { return true })
-	if first == "" || s.Waiters[first].Stage == Preparing {
-		return first, Never
-	}
-	free, at := s.slotFree(s.Waiters[first], now)
-	if free {
-		at = now
-	}
-	return first, max(at, s.Gate.SubmitPause)
-}
-
-// longestRead returns the read, of whichever kind and due or not, that has waited
-// for longest. One whose probe failed stands behind the others when it comes back:
-// an export that alone can't be read keeps nobody from finding out that others can.
-func (s *State) longestRead() string {
-	var first string
-	for id, w := range s.Waiters {
-		if w.Kind == Submit {
-			continue
-		}
-		if f := s.Waiters[first]; f == nil || w.Joined < f.Joined || w.Joined == f.Joined && id < first {
-			first = id
-		}
-	}
-	return first
-}
-
-// submitProbes says whether the submit is the probe rather than the read. Of a
-// provider that doesn't answer, a submit may cost a doubt, and so reads are tried
-// first; but not for ever, since theirs alone may be what fails. A key that is
-// refused costs nothing.
-func (s *State) submitProbes(submit, read string, now Instant) bool {
-	joined := s.Waiters[submit].Joined
-	if s.Gate.Halt.Why == HaltForbidden {
-		return joined < s.Waiters[read].Joined
-	}
-	return now >= max(joined, s.Gate.Halt.Since, s.Gate.Halt.Submit).Add(submitProbe)
 }
 
 func (s *State) turnsEnd() Instant {

@@ -21,6 +21,12 @@
 // While exports wait, a read leaves one request in reserve: the read that sees
 // a render end frees its slot, and the submit that refills it goes out at once.
 //
+// # What halts the account
+//
+// Some failures are the account's and end no export: halt.go says after which
+// answers spending stops, of submits alone or of all, and how it is found out that
+// it may go on.
+//
 // # What is never exceeded
 //
 // The credit (credit.go) is counted so that no provider that limits by calendar
@@ -121,12 +127,14 @@ type Result int
 
 // The results of a request.
 const (
-	Answered  Result = iota // the provider answered it
-	Refused                 // 429
-	Forbidden               // 401 or 403: the key itself is refused
-	Failed                  // 5xx, or the answer to a read was lost
-	NotSent                 // nothing left this machine; the credit is returned
-	InDoubt                 // a submit was sent and its answer lost
+	Answered      Result = iota // the provider answered it
+	Refused                     // 429
+	Forbidden                   // 401 or 403: the key itself is refused
+	OutOfUnits                  // a submit was refused because the account has no units left
+	NotUnderstood               // answered, perhaps accepted, but not in a way that is understood
+	Failed                      // 5xx, or the answer to a read was lost
+	NotSent                     // nothing left this machine; the credit is returned
+	InDoubt                     // a submit was sent and its outcome is unknown
 )
 
 // Outcome is what a request brought.
@@ -136,6 +144,9 @@ type Outcome struct {
 	RetryAfter time.Duration
 	// Accepted, of a submit: the provider took it, the slot stays.
 	Accepted bool
+	// Unspecific, of a submit that is answered and not accepted: the refusal may
+	// be the account's fault.
+	Unspecific Refusal
 	// Ended, of a read: the render is over, the slot is free. Succeeded says how.
 	Ended, Succeeded bool
 	// Clips and ClipsReady count the clips of an answer, Seconds and

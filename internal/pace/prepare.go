@@ -41,15 +41,11 @@ func (s *State) reserved() int {
 // nextSlot returns the submit that gets the next slot in order to prepare, and when.
 // The request that it then wants is none of its concern yet.
 func (s *State) nextSlot(now Instant) (string, Instant) {
-	id := s.firstSubmit(func(w *Waiter) bool { return w.Stage <= Unslotted })
+	id := s.firstSubmit(now, func(w *Waiter) bool { return w.Stage <= Unslotted })
 	if id == "" || s.Waiters[id].Stage != Unslotted {
 		return "", Never
 	}
-	free, at := s.slotFree(s.Waiters[id], now)
-	if free {
-		at = now
-	}
-	return id, max(at, s.Gate.SubmitPause, s.Gate.Pause, s.Gate.Quiet)
+	return id, max(s.slotAt(s.Waiters[id], now), s.Gate.SubmitPause, s.Gate.Pause, s.Gate.Quiet)
 }
 
 // Reserve gives the waiter its slot at now, for as long as it prepares.

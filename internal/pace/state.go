@@ -16,6 +16,7 @@ type Limits struct {
 // Waiter is somebody who waits for one request.
 type Waiter struct {
 	Export     string   `json:"x"`
+	Project    string   `json:"pr,omitempty"`
 	Kind       Kind     `json:"k"`
 	Since      Instant  `json:"s"` // submit: when the export was enqueued
 	Joined     Instant  `json:"j"`
@@ -26,6 +27,8 @@ type Waiter struct {
 	Worker     string   `json:"w"`
 	Stage      Stage    `json:"g,omitempty"`
 	Until      Instant  `json:"u,omitempty"` // of its preparing
+	// Refused is when the export was refused for no reason of its own.
+	Refused Instant `json:"re,omitempty"`
 }
 
 // Turn is a request that may be in flight. It counts against every limit until
@@ -37,7 +40,8 @@ type Turn struct {
 	Began  Instant `json:"b"`
 	Until  Instant `json:"u"`
 	// Waited is for how long its holder had been waiting, in microseconds.
-	Waited Instant `json:"q,omitempty"`
+	Waited  Instant `json:"q,omitempty"`
+	Refused Instant `json:"re,omitempty"` // as of its waiter
 }
 
 // Render is an export that holds a slot, with what is known of its progress.

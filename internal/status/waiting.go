@@ -79,7 +79,7 @@ func renderingFor(r *export.Record, st budget.Status, line *lines, now time.Time
 			text += ", likely done in about " + roughly(left)
 		}
 	}
-	if st.Halted != "" {
+	if st.Halted != "" && !st.HaltedOrders {
 		return text + "; " + halted(st)
 	}
 	if h := line.blocker(queue.Poll); h != "" {
@@ -122,12 +122,19 @@ func mirroringFor(r *export.Record, line *lines) string {
 	return but(strings.Join(parts, ", "), line.blocker(queues...))
 }
 
+// haltedFor says what a halted account waits for.
+var haltedFor = map[string]string{
+	pace.HaltDown:      "the provider, which does not answer",
+	pace.HaltForbidden: "the provider to accept the API key again, which it refuses (401 or 403)",
+	pace.HaltUnits:     "units: the provider says that the account has none left",
+	pace.HaltRefusals:  "the provider to accept orders again: it refuses those of several projects in the same words",
+	pace.HaltDoubts:    "the provider to answer orders: the outcome of the last ones is unknown",
+	pace.HaltAnswers:   "answers of the provider that can be understood: the last ones could not be",
+}
+
 // halted says why nothing is spent.
 func halted(st budget.Status) string {
-	text := "the provider, which does not answer"
-	if st.Halted == pace.HaltForbidden {
-		text = "the provider to accept the API key again, which it refuses (401 or 403)"
-	}
+	text := haltedFor[st.Halted]
 	if left := st.Probe.Sub(st.At); left > 0 {
 		text += "; next try in " + roughly(left)
 	}

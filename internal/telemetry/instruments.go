@@ -188,7 +188,7 @@ var (
 	steps    = []export.Kind{export.StepSubmit, export.StepPoll, export.StepMirror, export.StepSeal, stepNotify}
 	outcomes = []worker.Outcome{worker.Done, worker.PutOff, worker.Failed}
 	classes  = []fault.Class{fault.Retry, fault.Terminal, fault.LinkExpired, fault.InDoubt}
-	results  = []string{"answered", "refused", "forbidden", "failed", "not_sent", "in_doubt"}
+	results  = []string{"answered", "refused", "forbidden", "out_of_units", "not_understood", "failed", "not_sent", "in_doubt"}
 )
 
 // stepNotify is the call of a producer's webhook; the machine of exports knows

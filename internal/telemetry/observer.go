@@ -152,6 +152,10 @@ func resultLabel(r budget.Result) string {
 		return "refused"
 	case budget.Forbidden:
 		return "forbidden"
+	case budget.OutOfUnits:
+		return "out_of_units"
+	case budget.NotUnderstood:
+		return "not_understood"
 	case budget.NotSent:
 		return "not_sent"
 	case budget.InDoubt:

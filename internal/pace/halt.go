@@ -1,0 +1,290 @@
+package pace
+
+import (
+	"slices"
+	"time"
+)
+
+// Halt says why the account has stopped spending. One request is let through now
+// and then, ever more seldom; one that is answered well ends the halt.
+type Halt struct {
+	// Why is one of the Halt constants, or empty.
+	Why string `json:"why,omitempty"`
+	// Orders says that only submits are halted.
+	Orders bool    `json:"orders,omitempty"`
+	Since  Instant `json:"since,omitempty"`
+	Probe  Instant `json:"probe,omitempty"` // when one request is let through
+	Tries  int     `json:"tries,omitempty"`
+	// Submit is when a submit was let through last.
+	Submit Instant `json:"submit,omitempty"`
+}
+
+// Why spending is halted: stable codes for programs. Of a halt that is for submits
+// alone reads go on, and only an accepted submit ends it.
+const (
+	HaltForbidden = "forbidden"              // the provider refuses the key
+	HaltDown      = "down"                   // the provider doesn't answer
+	HaltUnits     = "out_of_units"           // submits: the account has none left
+	HaltRefusals  = "orders_refused"         // submits: all refused in the same words
+	HaltDoubts    = "orders_in_doubt"        // submits: the outcome of one after the other is unknown
+	HaltAnswers   = "answers_not_understood" // of submits, which are paid for likewise; or of reads, then nothing is spent
+)
+
+// HaltReasons are all of them.
+var HaltReasons = [...]string{HaltForbidden, HaltDown, HaltUnits, HaltRefusals, HaltDoubts, HaltAnswers}
+
+// probes says after how long the first probe goes, and the longest time between two.
+type probes struct{ first, longest time.Duration }
+
+// probing returns how a halt is probed. A probe that may be paid for is seldom.
+func probing(why string, orders bool) probes {
+	switch {
+	case why == HaltDown:
+		return probes{5 * time.Second, time.Minute}
+	case why == HaltDoubts, why == HaltAnswers && orders:
+		return probes{10 * time.Minute, time.Hour}
+	default:
+		return probes{15 * time.Second, 2 * time.Minute}
+	}
+}
+
+const (
+	// breakAfter is how many requests without an answer in a row halt spending,
+	// doubtsAfter how many submits in doubt without one accepted between halt submits.
+	breakAfter, doubtsAfter = 5, 3
+	// projectsAlike is how many projects in a row are refused in the same words
+	// until it is believed to be the account's fault.
+	projectsAlike = 3
+	// refusalsKept bounds how many refusals are remembered.
+	refusalsKept = 8
+	// refusedRest is for how long a submit that was refused for no reason of its own
+	// waits for another to be accepted.
+	refusedRest = time.Minute
+)
+
+// Signs are what the last answers say of the account.
+type Signs struct {
+	// Accepted is when a submit was last accepted, Read when a read was last
+	// answered well.
+	Accepted Instant `json:"a,omitempty"`
+	Read     Instant `json:"r,omitempty"`
+	// Doubts counts the submits in doubt since one was accepted.
+	Doubts int `json:"d,omitempty"`
+	// OddSubmit and OddRead are the exports whose answers, the last of their kind,
+	// weren't understood.
+	OddSubmit string `json:"os,omitempty"`
+	OddRead   string `json:"or,omitempty"`
+	// Refusals are unspecific ones in the same words since a submit was accepted,
+	// one for each project, the latest last.
+	Refusals []refused `json:"u,omitempty"`
+}
+
+type refused struct {
+	Refusal
+	At Instant `json:"t"`
+}
+
+// Refusal is a submit's refusal that names neither a field nor the project, so
+// that it may be the account's fault as well as the export's.
+type Refusal struct {
+	Project string `json:"p"`
+	// Words are the same for all refusals in the same words, such as a hash.
+	Words string `json:"w"`
+}
+
+// Verdict is what a refusal that is unspecific comes to.
+type Verdict struct {
+	// Refused is when it came, to be given with the export's next submit.
+	Refused Instant
+	// Final says that it is the export's own fault: it was refused before, and the
+	// account has accepted another since or has no other to compare with.
+	Final bool
+}
+
+// halt stops the account's spending, but for a probe now and then.
+func (s *State) halt(why string, orders bool, now Instant, dice float64) {
+	h := &s.Gate.Halt
+	if h.Why != why || h.Orders != orders {
+		*h = Halt{Why: why, Orders: orders, Since: now}
+	}
+	p := probing(why, orders)
+	wait := min(p.longest, p.first<<min(h.Tries, 8))
+	h.Tries++
+	h.Probe = now.Add(time.Duration(float64(wait) * (0.8 + 0.4*dice)))
+	s.touch(fieldGate, "")
+}
+
+// halts says whether requests of the kind are halted.
+func (h *Halt) halts(k Kind) bool { return h.Why != "" && (k == Submit || !h.Orders) }
+
+// answered takes in that the provider gave an answer that makes sense.
+func (s *State) answered(t Turn, o Outcome, now Instant, dice float64) (v Verdict) {
+	g, signs := &s.Gate, &s.Gate.Signs
+	g.Fails = 0
+	s.touch(fieldGate, "")
+	switch {
+	case t.Kind != Submit:
+		signs.Read, signs.OddRead = now, ""
+	case o.Accepted:
+		signs.Accepted, signs.OddSubmit, signs.Doubts, signs.Refusals = now, "", 0, nil
+	}
+	if !g.Halt.Orders || o.Accepted {
+		g.Halt = Halt{}
+	}
+	if t.Kind == Submit && o.Unspecific != (Refusal{}) {
+		return s.refusedAlike(t, o.Unspecific, now, dice)
+	}
+	return v
+}
+
+// refusedAlike takes in a refusal that may be the account's fault.
+func (s *State) refusedAlike(t Turn, r Refusal, now Instant, dice float64) Verdict {
+	signs := &s.Gate.Signs
+	kept := slices.DeleteFunc(slices.Clone(signs.Refusals), func(x refused) bool {
+		return x.Words != r.Words || x.Project == r.Project
+	})
+	kept = append(kept, refused{r, now})
+	signs.Refusals = kept[max(0, len(kept)-refusalsKept):]
+	switch h := s.Gate.Halt; {
+	case len(kept) >= projectsAlike:
+		s.halt(HaltRefusals, true, now, dice)
+	case h.Orders: // a probe that says no more than that it is refused
+		s.halt(h.Why, true, now, dice)
+	}
+	alone := s.Gate.Halt.Why == "" && now >= t.Refused.Add(refusedRest)
+	return Verdict{Refused: now, Final: t.Refused != 0 && (signs.Accepted > t.Refused || alone)}
+}
+
+// failed counts a request without an answer; several in a row halt spending, and
+// several submits whose outcome is unknown halt submits.
+func (s *State) failed(t Turn, o Outcome, now Instant, dice float64) {
+	g := &s.Gate
+	g.Spent.Failed[t.Kind]++
+	if o.Result == InDoubt && t.Kind == Submit {
+		g.Spent.Doubts++
+		g.Signs.Doubts++
+	}
+	s.touch(fieldSpent, "")
+	g.Fails++
+	s.touch(fieldGate, "")
+	if o.RetryAfter > 0 {
+		g.Pause = max(g.Pause, now.Add(min(o.RetryAfter, longestPause)))
+	}
+	switch h := g.Halt; {
+	case g.Fails >= breakAfter, h.Why != "" && !h.Orders:
+		s.halt(HaltDown, false, now, dice)
+	case t.Kind == Submit && h.Orders:
+		s.halt(h.Why, true, now, dice)
+	case t.Kind == Submit && g.Signs.Doubts >= doubtsAfter:
+		s.halt(HaltDoubts, true, now, dice)
+	}
+}
+
+// odd takes in an answer that wasn't understood. The second in a row halts what it
+// is the answer to: of reads that of another export, since one alone may be odd.
+func (s *State) odd(t Turn, now Instant, dice float64) {
+	g := &s.Gate
+	g.Spent.Failed[t.Kind]++
+	s.touch(fieldSpent, "")
+	last := &g.Signs.OddRead
+	if t.Kind == Submit {
+		last = &g.Signs.OddSubmit
+	}
+	first := *last == "" || *last == t.Export
+	*last = t.Export
+	s.touch(fieldGate, "")
+	orders := t.Kind == Submit
+	if !first || g.Halt.Why == HaltAnswers && g.Halt.Orders == orders {
+		s.halt(HaltAnswers, orders, now, dice)
+	}
+}
+
+// submitProbe is for how long an export waits, while the provider doesn't answer
+// and there are reads to try it with, before its submit is the probe.
+const submitProbe = 10 * time.Minute
+
+// nextProbe lets one request through now and then while spending is halted.
+func (s *State) nextProbe(now Instant) Choice {
+	if len(s.Turns) > 0 {
+		return Choice{At: s.turnsEnd()}
+	}
+	at := max(s.Gate.Halt.Probe, s.opens(1, now))
+	id := s.longestRead()
+	if submit, when := s.probeSubmit(now); submit != "" && (id == "" || when <= now && s.submitProbes(submit, id, now)) {
+		id, at = submit, max(at, when)
+	}
+	switch {
+	case id == "":
+		return Choice{At: Never}
+	case at <= now:
+		return Choice{Waiter: id, At: now}
+	}
+	return Choice{At: at}
+}
+
+// probeSubmit returns the submit that would be the probe, and when it may go, or
+// may get its slot first if it has something to prepare; one at a time. If orders are refused alike
+// it is one of another project, or of the one that was refused longest ago.
+func (s *State) probeSubmit(now Instant) (string, Instant) {
+	var first string
+	at := Never
+	for id, w := range s.Waiters {
+		if w.Kind != Submit {
+			continue
+		}
+		if w.Stage == Preparing {
+			return "", Never // it may be the probe soon
+		}
+		when := s.slotAt(w, now)
+		if first == "" || when < at || when == at && s.probesBefore(id, first) {
+			first, at = id, when
+		}
+	}
+	return first, max(at, s.Gate.SubmitPause)
+}
+
+func (s *State) probesBefore(a, b string) bool {
+	ra, rb := s.lastRefused(s.Waiters[a]), s.lastRefused(s.Waiters[b])
+	if ra != rb {
+		return ra < rb
+	}
+	return s.before(a, b)
+}
+
+// lastRefused is when the waiter's project was refused last in the way that all are.
+func (s *State) lastRefused(w *Waiter) Instant {
+	for _, r := range s.Gate.Signs.Refusals {
+		if r.Project == w.Project {
+			return r.At
+		}
+	}
+	return 0
+}
+
+// longestRead returns the read, of whichever kind and due or not, that has waited
+// for longest. One whose probe failed stands behind the others when it comes back:
+// an export that alone can't be read keeps nobody from finding out that others can.
+func (s *State) longestRead() string {
+	var first string
+	for id, w := range s.Waiters {
+		if w.Kind == Submit {
+			continue
+		}
+		if f := s.Waiters[first]; f == nil || w.Joined < f.Joined || w.Joined == f.Joined && id < first {
+			first = id
+		}
+	}
+	return first
+}
+
+// submitProbes says whether the submit is the probe rather than the read. Of a
+// provider that doesn't answer, or not in a way that is understood, a submit may
+// be paid for in vain, and so reads are tried first; but not for ever, since theirs
+// alone may be what fails. A key that is refused costs nothing.
+func (s *State) submitProbes(submit, read string, now Instant) bool {
+	joined := s.Waiters[submit].Joined
+	if s.Gate.Halt.Why == HaltForbidden {
+		return joined < s.Waiters[read].Joined
+	}
+	return now >= max(joined, s.Gate.Halt.Since, s.Gate.Halt.Submit).Add(submitProbe)
+}
