@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
@@ -15,11 +14,9 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/fault"
-	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/secret"
-	"github.com/clipferry/clipferry/storage"
 )
 
 func doctorCommand(c *console) *cobra.Command {
@@ -49,6 +46,9 @@ func (c *console) doctor(ctx context.Context) error {
 	d.report("configuration", finding{good, "every variable is right", ""})
 	rdb := cfg.Redis.NewClient()
 	defer rdb.Close()
+	if f, proxied := checkProxies(c.env); proxied {
+		d.report("proxy", f)
+	}
 	d.redis(ctx, cfg, rdb)
 	d.s3(ctx, cfg, rdb)
 	d.provider(ctx, cfg)
@@ -115,32 +115,6 @@ func (d *doctor) fleet(ctx context.Context, rdb redis.UniversalClient) {
 		if depths[name].Paused {
 			d.report("fleet", finding{warn, "queue " + name + " is paused", "`clipferry resume " + name + "` ends that"})
 		}
-	}
-}
-
-func (d *doctor) s3(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) {
-	archive, links, err := wiring.Archive(ctx, cfg, ledger.New(ledger.Options{Redis: rdb}), d.c.logger(cfg))
-	if err != nil {
-		d.report("S3", finding{bad, err.Error(), ""})
-		return
-	}
-	defer links.Close()
-	works := true
-	for _, f := range examineS3(ctx, archive) {
-		d.report("S3", f)
-		works = works && f.verdict != bad
-	}
-	if out, err := ledger.New(ledger.Options{Redis: rdb}).Outages(ctx, time.Now()); works && err == nil && len(out) > 0 {
-		d.report("S3", waitsInVain(out))
-	}
-}
-
-// waitsInVain is about workers that wait for a bucket which answers here.
-func waitsInVain(outages []ledger.Outage) finding {
-	return finding{
-		bad, fmt.Sprintf("workers that wait for it, though it answers from here: %d, the first (%s) since %s",
-			len(outages), outages[0].Worker, outages[0].Since.UTC().Format("15:04 MST")),
-		"if that lasts, they can't reach it: /readyz of each says so; see what they have in common, network, credentials or clock",
 	}
 }
 
@@ -211,30 +185,3 @@ func shorten(text string, longest int) string {
 	head := longest / 3
 	return string(runes[:head]) + " … " + string(runes[len(runes)-(longest-head):])
 }
-
-// examineS3 tries everything that the archive needs of the bucket.
-func examineS3(ctx context.Context, archive *storage.Archive) []finding {
-	ctx, cancel := context.WithTimeout(ctx, s3CheckTimeout)
-	defer cancel()
-	var found []finding
-	for _, r := range archive.SelfTest(ctx) {
-		f := finding{good, r.Name, r.Note}
-		if r.Err != nil {
-			f = blame(r.Name+": ", r.Err, "see AWS_ENDPOINT_URL_S3, AWS_REGION, the credentials and the bucket's policy")
-		}
-		if r.Note != "" {
-			f.hint = r.Note
-		}
-		if r.Err != nil && r.Optional {
-			f.verdict = warn
-			if said := (*fault.Fault)(nil); errors.As(r.Err, &said) { // why does not matter
-				f.text = r.Name + ": " + said.Message
-			}
-		}
-		found = append(found, f)
-	}
-	return found
-}
-
-// s3CheckTimeout leaves room for the retries of a bucket that is slow.
-const s3CheckTimeout = time.Minute

@@ -253,6 +253,54 @@ func TestDoctorTellsOfAFleetThatWaitsForABucketThatAnswers(t *testing.T) {
 	}
 }
 
+func TestDoctorSaysWhatS3Lacks(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	address, _ := fakeProvider(t, http.StatusNotFound)
+	b.env = append(b.env, "CLIPFERRY_API_BASE_URL="+address, "AWS_EC2_METADATA_DISABLED=true")
+	env := b.env
+	for _, c := range []struct {
+		set   []string
+		lines []string
+	}{
+		{[]string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="}, []string{
+			"FAIL S3: there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give this machine a role\n",
+		}},
+		{[]string{"CLIPFERRY_S3_BUCKET=nowhere"}, []string{
+			"ok   S3: credentials from AWS_ACCESS_KEY_ID\n",
+			"FAIL S3: bucket: the bucket nowhere does not exist; create it: aws s3api create-bucket --bucket nowhere (or correct CLIPFERRY_S3_BUCKET)\n",
+		}},
+		{[]string{"AWS_SECRET_ACCESS_KEY=wrong"}, []string{"check the AWS credentials\n"}},
+		{[]string{"AWS_ENDPOINT_URL_S3=http://127.0.0.1:1"}, []string{"connection refused); "}},
+		{[]string{"HTTPS_PROXY=http://127.0.0.1:1"}, []string{"warn proxy: HTTPS_PROXY is used for the provider and for S3, not for export links, webhooks and Redis; "}},
+	} {
+		b.env = append(slices.Clone(env), c.set...)
+		cmd := b.command("doctor")
+		out, _ := cmd.Output()
+		for _, want := range c.lines {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("%v: no %q in\n%s", c.set, want, out)
+			}
+		}
+		for _, raw := range []string{"operation error", "StatusCode", "RequestID"} {
+			if strings.Contains(string(out), raw) {
+				t.Errorf("%v: the SDK's own words:\n%s", c.set, out)
+			}
+		}
+	}
+}
+
+func TestServersByName(t *testing.T) {
+	for endpoint, want := range map[string]string{
+		"": "AWS in eu-west-1", "https://storage.googleapis.com": "Google Cloud Storage", "https://a.r2.cloudflarestorage.com": "Cloudflare R2",
+		"https://s3.eu-central-003.backblazeb2.com": "Backblaze B2", "http://minio:9000": "server minio:9000", "minio:9000": "is no URL",
+	} {
+		if f := checkServer(&endpoint, "eu-west-1"); !strings.Contains(f.text, want) {
+			t.Errorf("%s: %+v", endpoint, f)
+		}
+	}
+}
+
 func TestALongErrorKeepsItsCause(t *testing.T) {
 	if got := shorten("é"+strings.Repeat("x", 100)+"refused", 9); got != "éxx … efused" {
 		t.Error(got)
