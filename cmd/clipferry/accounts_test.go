@@ -34,6 +34,7 @@ func (b *bench) awaitStatus(id string, ok func(waitingView) bool) waitingView {
 // TestTwoKeys: two accounts with limits of their own, one that nobody has, and a
 // cap on a day's units, with the program as it is run.
 func TestTwoKeys(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	provider, err := emulator.New(emulator.Options{
 		Limits: emulator.Limits{MaxActive: 5}, Keys: []string{"key-of-eu", "key-of-us"}, Speed: 100,

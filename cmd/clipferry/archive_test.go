@@ -116,6 +116,7 @@ func (b *bench) accepted(ctx context.Context, id string) {
 }
 
 func TestVerify(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.archived(t.Context(), "good", []byte("the clip"))
 	changed := b.archived(t.Context(), "changed", []byte("the other clip"))
@@ -160,6 +161,7 @@ func TestVerifyOfNothing(t *testing.T) {
 const webhookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 func TestRecover(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.archived(t.Context(), "over", []byte("the clip"))
 	b.accepted(t.Context(), "open")

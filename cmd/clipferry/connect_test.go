@@ -17,6 +17,7 @@ import (
 
 // A Redis that can't save refuses a PING, and is the one to be looked into.
 func TestARedisThatCannotSaveIsReached(t *testing.T) {
+	t.Parallel()
 	m := miniredis.RunT(t)
 	rdb := redis.NewClient(&redis.Options{Addr: m.Addr(), MaxRetries: -1})
 	t.Cleanup(func() { _ = rdb.Close() })

@@ -35,6 +35,7 @@ func fakeProvider(t *testing.T, status int) (address string, reads *int) {
 }
 
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	address, reads := fakeProvider(t, http.StatusNotFound)
 	b.env = append(b.env, "CLIPFERRY_API_BASE_URL="+address)
@@ -56,6 +57,7 @@ func TestDoctor(t *testing.T) {
 }
 
 func TestDoctorFindsFaults(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	address, _ := fakeProvider(t, http.StatusForbidden)
 	lossy := redistest.Start(t, redistest.Config("maxmemory-policy", "allkeys-lru"), redistest.Config("appendonly", "no"))
@@ -86,6 +88,7 @@ func TestDoctorFindsFaults(t *testing.T) {
 }
 
 func TestExamineRedisOnACluster(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("needs a real Redis")
 	}
@@ -120,6 +123,7 @@ func TestExamineRedisThatTellsLittle(t *testing.T) {
 
 // Such a Redis answers every question, and takes nothing.
 func TestExamineRedisThatTakesNoWrites(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("needs a real Redis")
 	}
@@ -207,6 +211,7 @@ func firstOf(check func(map[string]string) []finding) func(map[string]string) fi
 }
 
 func TestExamineRedisWithReplicas(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("needs a real Redis")
 	}
@@ -240,6 +245,7 @@ func TestJudgeKey(t *testing.T) {
 
 // No worker reaches S3, and this machine does.
 func TestDoctorTellsOfAFleetThatWaitsForABucketThatAnswers(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	address, _ := fakeProvider(t, http.StatusNotFound)
 	b.env = append(b.env, "CLIPFERRY_API_BASE_URL="+address)

@@ -81,6 +81,7 @@ func (r *running) ends(code int) string {
 }
 
 func TestWorkerStopsInOrder(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.env = append(b.env, "CLIPFERRY_API_BASE_URL=http://127.0.0.1:1")
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
@@ -147,6 +148,7 @@ func TestALostReaderCostsLogLinesOnly(t *testing.T) {
 }
 
 func TestInterruptedWaitLeavesTheExport(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	r := start(t, b.command("enqueue", "--project-id", "p", "--job-id", "a", "--wait"))
 	r.await(r.stdout, "a\n")
@@ -166,6 +168,7 @@ func TestInterruptedWaitLeavesTheExport(t *testing.T) {
 }
 
 func TestInterruptedWhileReadingStandardInput(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	cmd := b.command("enqueue", "--file", "-")
 	stdin, err := cmd.StdinPipe()

@@ -38,6 +38,7 @@ func (b *bench) ask(method, url, body string) (int, string) {
 }
 
 func TestServe(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	addr := s3test.FreeAddr(t)
 	b.env = append(b.env, "CLIPFERRY_HTTP_ADDR="+addr, "CLIPFERRY_API_KEY=", "CLIPFERRY_HTTP_API_KEYS=shop:"+httpSecret,
@@ -110,6 +111,7 @@ func TestServe(t *testing.T) {
 }
 
 func TestWorkerServes(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	addr := s3test.FreeAddr(t)
 	b.env = append(b.env, "CLIPFERRY_HTTP_ADDR="+addr, "CLIPFERRY_API_BASE_URL=http://127.0.0.1:1")
