@@ -152,7 +152,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 
 func TestFaults(t *testing.T) {
 	for pair, want := range map[string]string{
-		"CLIPFERRY_REDIS_URL=":                                                    "CLIPFERRY_REDIS_URL: not a Redis address: it starts with none of redis://, rediss://, redis-sentinel:// or redis-cluster://",
+		"CLIPFERRY_REDIS_URL=":                                                    "CLIPFERRY_REDIS_URL: not a Redis address: it starts with none of redis://, rediss://, unix://, redis-sentinel://, redis-cluster://, rediss-sentinel:// or rediss-cluster://",
 		"CLIPFERRY_API_BASE_URL=wayin.ai":                                         "CLIPFERRY_API_BASE_URL: must start with https:// (or http://) and a host",
 		"CLIPFERRY_API_BASE_URL=https://u:hunter2@h":                              "CLIPFERRY_API_BASE_URL: must hold no user, query or fragment",
 		"CLIPFERRY_API_BASE_URL=https://u:hunter2%zz@h":                           "CLIPFERRY_API_BASE_URL: not a valid URL",

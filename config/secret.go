@@ -64,10 +64,11 @@ type NamedSecrets []NamedSecret
 // Decode reads the list. Its errors name a secret by its place.
 func (n *NamedSecrets) Decode(list string) error {
 	*n = nil
+	var all NamedSecrets
 	seen := map[string]bool{}
 	for item := range items(list) {
 		name, value, ok := strings.Cut(item, ":")
-		place := len(*n) + 1
+		place := len(all) + 1
 		problem := checkSecret(value, 16)
 		switch {
 		case !ok:
@@ -80,8 +81,9 @@ func (n *NamedSecrets) Decode(list string) error {
 			return fmt.Errorf("the secret of item %d is given twice", place)
 		}
 		seen[value] = true
-		*n = append(*n, NamedSecret{name, secret.String(value)})
+		all = append(all, NamedSecret{name, secret.String(value)})
 	}
+	*n = all
 	return nil
 }
 
