@@ -20,12 +20,12 @@ import (
 
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/observe"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/redistest"
 	"github.com/clipferry/clipferry/internal/telemetry"
 	"github.com/clipferry/clipferry/internal/units"
 	"github.com/clipferry/clipferry/storage"
-	"github.com/clipferry/clipferry/worker"
 )
 
 // catalog is every metric of the program with its labels and their values.
@@ -55,7 +55,7 @@ func families(t *testing.T) []*dto.MetricFamily {
 		Ledger: ledger{}, Queues: queues{}, Budgets: map[string]telemetry.Budget{"default": queues{}}, Units: map[string]telemetry.Units{"default": queues{}}, Bucket: queues{},
 		Redis: telemetry.ReadRedis(rdb), Ready: func(context.Context) bool { return true },
 	})
-	tel.Swept(worker.Swept{Open: []worker.Deadline{{State: export.Mirroring, ExpireAt: time.Now(), ClipsLeft: 1}}})
+	tel.Swept(observe.Sweep{Open: []observe.Deadline{{State: export.Mirroring, ExpireAt: time.Now(), ClipsLeft: 1}}})
 	tel.Handler() // adds what it counts itself
 	all, err := tel.Registry().Gather()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/observe"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
@@ -57,7 +58,7 @@ func (w *Worker) transfer(ctx context.Context, r *export.Record, c *export.Clip)
 	defer cancel()
 	began := w.now()
 	object, err := w.o.Archive.Mirror(cut, w.clipJob(r, c))
-	w.watch.Transferred(ctx, Transfer{
+	w.watch.Transferred(ctx, observe.Transfer{
 		Clip: c.Idx, Bytes: object.Size, Fetched: object.Fetched, Took: w.now().Sub(began), Err: err,
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/observe"
 	"github.com/clipferry/clipferry/internal/queue"
 )
 
@@ -19,91 +20,35 @@ import (
 type Observer interface {
 	// StepBegins hears of every run of a handler. The run goes on with the
 	// context that it returns; the function is called when the run has ended.
-	StepBegins(ctx context.Context, run Run) (context.Context, func(Outcome, error))
+	StepBegins(ctx context.Context, run observe.Run) (context.Context, func(observe.Outcome, error))
 	// Trace returns the task headers by which later steps join ctx's trace, nil
 	// without one.
 	Trace(ctx context.Context) map[string]string
 	// Requested hears of every turn that was spent on the provider.
-	Requested(ctx context.Context, r Request)
+	Requested(ctx context.Context, r observe.Request)
 	// Transferred hears of every attempt to carry a clip to S3.
-	Transferred(ctx context.Context, t Transfer)
+	Transferred(ctx context.Context, t observe.Transfer)
 	// Changed hears of every change that the ledger took. Neither record may
 	// be kept or altered; of the one before, the clips are not to be looked at.
 	Changed(ctx context.Context, before, after *export.Record)
 	// Faulted hears of every failure of a step, whatever follows from it.
 	Faulted(ctx context.Context, step export.Kind, err error)
 	// Swept hears of every sweep of the fleet's exports that this worker made.
-	Swept(s Swept)
-}
-
-// Run is one run of a step's handler.
-type Run struct {
-	Kind    export.Kind
-	Export  string // empty if the task is malformed
-	TaskID  string
-	Queue   string
-	Retried int // how often asynq ran it before
-	Headers map[string]string
-}
-
-// Outcome is how a run of a handler ended.
-type Outcome string
-
-// The outcomes of a run.
-const (
-	Done   Outcome = "done"    // the step is over, or was so already
-	PutOff Outcome = "put_off" // another run goes on with it; no failure
-	Failed Outcome = "failed"  // asynq tries again, or gives up
-)
-
-// Request is one request to the provider.
-type Request struct {
-	Account string
-	Kind    budget.Kind
-	Result  budget.Result
-	Waited  time.Duration // for its turn
-	Took    time.Duration
-	Err     error
-}
-
-// Transfer is one attempt to carry a clip from its link to S3.
-type Transfer struct {
-	Clip  int
-	Bytes int64 // of the proven object, 0 after a failure
-	// Fetched are those that this attempt read from the link: fewer than Bytes if
-	// it went on where an earlier one was cut.
-	Fetched int64
-	Took    time.Duration
-	Err     error
-}
-
-// Swept is what a sweep found.
-type Swept struct {
-	Took time.Duration
-	Err  error
-	// Open are the exports with a deadline that are not over yet.
-	Open []Deadline
-}
-
-// Deadline is how an open export stands to its deadline.
-type Deadline struct {
-	State     export.State
-	ExpireAt  time.Time
-	ClipsLeft int // known and not archived yet
+	Swept(s observe.Sweep)
 }
 
 // noopObserver is the Observer of a worker that nobody observes.
 type noopObserver struct{}
 
-func (noopObserver) StepBegins(ctx context.Context, _ Run) (context.Context, func(Outcome, error)) {
-	return ctx, func(Outcome, error) {}
+func (noopObserver) StepBegins(ctx context.Context, _ observe.Run) (context.Context, func(observe.Outcome, error)) {
+	return ctx, func(observe.Outcome, error) {}
 }
 func (noopObserver) Trace(context.Context) map[string]string                 { return nil }
-func (noopObserver) Requested(context.Context, Request)                      {}
-func (noopObserver) Transferred(context.Context, Transfer)                   {}
+func (noopObserver) Requested(context.Context, observe.Request)              {}
+func (noopObserver) Transferred(context.Context, observe.Transfer)           {}
 func (noopObserver) Changed(context.Context, *export.Record, *export.Record) {}
 func (noopObserver) Faulted(context.Context, export.Kind, error)             {}
-func (noopObserver) Swept(Swept)                                             {}
+func (noopObserver) Swept(observe.Sweep)                                     {}
 
 var errPanicked = errors.New("the handler panicked")
 
@@ -118,8 +63,8 @@ func (w *Worker) instrumented(next asynq.Handler) asynq.Handler {
 	})
 }
 
-func runOf(ctx context.Context, t *asynq.Task) Run {
-	run := Run{Kind: kindOfTask(t.Type()), Headers: t.Headers()}
+func runOf(ctx context.Context, t *asynq.Task) observe.Run {
+	run := observe.Run{Kind: kindOfTask(t.Type()), Headers: t.Headers()}
 	run.TaskID, _ = asynq.GetTaskID(ctx)
 	run.Queue, _ = asynq.GetQueueName(ctx)
 	run.Retried, _ = asynq.GetRetryCount(ctx)
@@ -128,14 +73,14 @@ func runOf(ctx context.Context, t *asynq.Task) Run {
 	return run
 }
 
-func outcome(err error) Outcome {
+func outcome(err error) observe.Outcome {
 	switch {
 	case err == nil:
-		return Done
+		return observe.Done
 	case putOff(err):
-		return PutOff
+		return observe.PutOff
 	default:
-		return Failed
+		return observe.Failed
 	}
 }
 
@@ -169,11 +114,11 @@ func remember(before *export.Record, change func(*export.Record) error) func(*ex
 
 // deadline returns how the export stands to its deadline; false if it has none
 // or is over.
-func deadline(r *export.Record) (Deadline, bool) {
+func deadline(r *export.Record) (observe.Deadline, bool) {
 	if r.ExpireAt.IsZero() || r.State.Final() {
-		return Deadline{}, false
+		return observe.Deadline{}, false
 	}
-	return Deadline{
+	return observe.Deadline{
 		State: r.State, ExpireAt: r.ExpireAt,
 		ClipsLeft: max(0, r.ClipCount-r.ArchivedCount-r.FailedCount),
 	}, true
@@ -185,7 +130,7 @@ func (w *Worker) requested(ctx context.Context, r *export.Record, kind budget.Ki
 	if err != nil {
 		result = outcomeOf(err).Result
 	}
-	w.watch.Requested(ctx, Request{
+	w.watch.Requested(ctx, observe.Request{
 		Account: w.accountName(r), Kind: kind, Result: result, Waited: turn.Waited(), Took: w.now().Sub(began), Err: err,
 	})
 }

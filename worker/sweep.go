@@ -10,6 +10,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/observe"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/tasks"
@@ -67,16 +68,16 @@ func (w *Worker) sweepOnce(ctx context.Context, orphans *time.Time) error {
 // is repaired along the way as well: nothing depends on it.
 func (w *Worker) Sweep(ctx context.Context) error {
 	began := w.now()
-	var open []Deadline
+	var open []observe.Deadline
 	err := w.sweepAll(ctx, &open)
 	if ctx.Err() == nil {
-		w.watch.Swept(Swept{Took: w.now().Sub(began), Err: err, Open: open})
+		w.watch.Swept(observe.Sweep{Took: w.now().Sub(began), Err: err, Open: open})
 	}
 	return err
 }
 
 // sweepAll adds the deadlines that it meets to open.
-func (w *Worker) sweepAll(ctx context.Context, open *[]Deadline) error {
+func (w *Worker) sweepAll(ctx context.Context, open *[]observe.Deadline) error {
 	ids, err := w.o.Ledger.Open(ctx)
 	if err != nil {
 		return err
@@ -94,7 +95,7 @@ func (w *Worker) sweepAll(ctx context.Context, open *[]Deadline) error {
 	return errors.Join(faults...)
 }
 
-func (w *Worker) sweepExport(ctx context.Context, id string, open *[]Deadline) error {
+func (w *Worker) sweepExport(ctx context.Context, id string, open *[]observe.Deadline) error {
 	r, err := w.o.Ledger.Load(ctx, id)
 	if errors.Is(err, ledger.ErrUnknown) {
 		// Its creation was cut off, or is under way: then its entry is made anew with the record.

@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/clipferry/clipferry/internal/export"
-	"github.com/clipferry/clipferry/worker"
+	"github.com/clipferry/clipferry/internal/observe"
 )
 
 // horizons are the times ahead for which clips that are due are counted. With
@@ -33,7 +33,7 @@ type deadlines struct {
 
 	mu   sync.Mutex
 	at   time.Time
-	open []worker.Deadline
+	open []observe.Deadline
 }
 
 var (
@@ -41,7 +41,7 @@ var (
 	descDue   = desc("clips_due", "Clips that the provider has finished and that are not archived yet, by how soon their expire_at comes (cumulative), as of the last sweep.", "within")
 )
 
-func (d *deadlines) found(open []worker.Deadline) {
+func (d *deadlines) found(open []observe.Deadline) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.at, d.open = d.now(), open

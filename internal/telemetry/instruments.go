@@ -6,8 +6,8 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/notify"
+	"github.com/clipferry/clipferry/internal/observe"
 	"github.com/clipferry/clipferry/internal/pace"
-	"github.com/clipferry/clipferry/worker"
 )
 
 // Buckets, in seconds unless said otherwise. A quantile may be wrong by as much as a
@@ -186,7 +186,7 @@ func (i *instruments) start(accounts []string) {
 // The values of bounded labels that their owners don't list.
 var (
 	steps    = []export.Kind{export.StepSubmit, export.StepPoll, export.StepMirror, export.StepSeal, stepNotify}
-	outcomes = []worker.Outcome{worker.Done, worker.PutOff, worker.Failed}
+	outcomes = []observe.Outcome{observe.Done, observe.PutOff, observe.Failed}
 	classes  = []fault.Class{fault.Retry, fault.Terminal, fault.LinkExpired, fault.InDoubt}
 	results  = []string{"answered", "refused", "forbidden", "out_of_units", "not_understood", "failed", "not_sent", "in_doubt"}
 )

@@ -9,18 +9,18 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/notify"
-	"github.com/clipferry/clipferry/worker"
+	"github.com/clipferry/clipferry/internal/observe"
 )
 
 // StepBegins counts the run and opens its span, as a part of the trace that the
 // task's headers name.
-func (t *Telemetry) StepBegins(ctx context.Context, run worker.Run) (context.Context, func(worker.Outcome, error)) {
+func (t *Telemetry) StepBegins(ctx context.Context, run observe.Run) (context.Context, func(observe.Outcome, error)) {
 	step := stepLabel(run.Kind)
 	ctx, endSpan := t.tracing.step(ctx, run)
 	running := t.stepsRunning.WithLabelValues(step)
 	running.Inc()
 	began := t.now()
-	return ctx, func(outcome worker.Outcome, err error) {
+	return ctx, func(outcome observe.Outcome, err error) {
 		running.Dec()
 		t.stepDuration.WithLabelValues(step, string(outcome)).Observe(t.now().Sub(began).Seconds())
 		endSpan(outcome, err)
@@ -31,7 +31,7 @@ func (t *Telemetry) StepBegins(ctx context.Context, run worker.Run) (context.Con
 func (t *Telemetry) Trace(ctx context.Context) map[string]string { return t.tracing.Headers(ctx) }
 
 // Requested counts a request to the provider.
-func (t *Telemetry) Requested(ctx context.Context, r worker.Request) {
+func (t *Telemetry) Requested(ctx context.Context, r observe.Request) {
 	kind, result := r.Kind.String(), resultLabel(r.Result)
 	t.turnWait.WithLabelValues(kind).Observe(r.Waited.Seconds())
 	t.requests.WithLabelValues(t.account(r.Account), kind, result).Inc()
@@ -42,7 +42,7 @@ func (t *Telemetry) Requested(ctx context.Context, r worker.Request) {
 }
 
 // Transferred counts an attempt to carry a clip to S3.
-func (t *Telemetry) Transferred(ctx context.Context, tr worker.Transfer) {
+func (t *Telemetry) Transferred(ctx context.Context, tr observe.Transfer) {
 	outcome := outcomeOK
 	if tr.Err != nil {
 		outcome = outcomeError
@@ -67,7 +67,7 @@ func (t *Telemetry) Faulted(ctx context.Context, step export.Kind, err error) {
 func (t *Telemetry) Told(outcome notify.Outcome) { t.told.WithLabelValues(string(outcome)).Inc() }
 
 // Swept keeps what a sweep found.
-func (t *Telemetry) Swept(s worker.Swept) {
+func (t *Telemetry) Swept(s observe.Sweep) {
 	outcome := outcomeError
 	if s.Err == nil {
 		outcome = outcomeOK

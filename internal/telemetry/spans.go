@@ -12,7 +12,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
-	"github.com/clipferry/clipferry/worker"
+	"github.com/clipferry/clipferry/internal/observe"
 )
 
 // The attributes of our spans; the rest are OpenTelemetry's own for messaging
@@ -41,9 +41,9 @@ func end(span trace.Span, err error) {
 }
 
 // step opens the span of one run of a handler.
-func (t *Tracing) step(ctx context.Context, run worker.Run) (context.Context, func(worker.Outcome, error)) {
+func (t *Tracing) step(ctx context.Context, run observe.Run) (context.Context, func(observe.Outcome, error)) {
 	if t == nil {
-		return ctx, func(worker.Outcome, error) {}
+		return ctx, func(observe.Outcome, error) {}
 	}
 	ctx, span := t.tracer.Start(t.joined(ctx, run.Headers), string(run.Kind)+" export",
 		trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
@@ -56,9 +56,9 @@ func (t *Tracing) step(ctx context.Context, run worker.Run) (context.Context, fu
 	if run.Export != "" {
 		span.SetAttributes(attribute.String(attrExport, run.Export))
 	}
-	return ctx, func(outcome worker.Outcome, err error) {
+	return ctx, func(outcome observe.Outcome, err error) {
 		span.SetAttributes(attribute.String(attrOutcome, string(outcome)))
-		if outcome == worker.PutOff {
+		if outcome == observe.PutOff {
 			err = nil
 		}
 		end(span, err)
@@ -66,7 +66,7 @@ func (t *Tracing) step(ctx context.Context, run worker.Run) (context.Context, fu
 }
 
 // request adds the span of a request to the provider that has just ended.
-func (t *Tracing) request(ctx context.Context, r worker.Request, kind, result string, now time.Time) {
+func (t *Tracing) request(ctx context.Context, r observe.Request, kind, result string, now time.Time) {
 	if !t.On() {
 		return
 	}
@@ -82,7 +82,7 @@ func (t *Tracing) request(ctx context.Context, r worker.Request, kind, result st
 }
 
 // transfer adds the span of a transfer that has just ended.
-func (t *Tracing) transfer(ctx context.Context, tr worker.Transfer, now time.Time) {
+func (t *Tracing) transfer(ctx context.Context, tr observe.Transfer, now time.Time) {
 	if !t.On() {
 		return
 	}

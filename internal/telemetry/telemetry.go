@@ -4,8 +4,8 @@
 //
 // There are two kinds of metrics, and they add up differently.
 //
-//   - What happened in this process: counters and histograms, kept by the
-//     [worker.Observer] that [Telemetry] is, by a hook on the Redis client and by
+//   - What happened in this process: counters and histograms, kept by
+//     [Telemetry] as the worker's observer, by a hook on the Redis client and by
 //     a middleware of the S3 client. Over the fleet they are summed.
 //   - What is true of the whole fleet, because it stands in Redis: exports by
 //     state, queues, budgets, Redis itself. Every process reports the same, so
@@ -17,8 +17,8 @@
 // links, keys and error texts are never labels. They are in the logs (package
 // logkey names the keys) and, but for secrets, in traces.
 //
-// It is not for logging, nor for what an operator sees of one export (package
-// control).
+// It is not for logging, nor for what an operator sees of one export (packages
+// view and status).
 package telemetry
 
 import (
@@ -35,7 +35,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
-	"github.com/clipferry/clipferry/worker"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 // Options configures a Telemetry. All of it is optional.
@@ -43,7 +43,7 @@ type Options struct {
 	// Version is the program's, for clipferry_build_info.
 	Version string
 	// Accounts are the names of the configured provider accounts, the only
-	// values that the label account takes; worker.DefaultAccount when empty.
+	// values that the label account takes; tasks.DefaultAccount when empty.
 	Accounts []string
 	// Tracing makes spans; nil makes none.
 	Tracing *Tracing
@@ -64,8 +64,6 @@ type Telemetry struct {
 	instruments
 }
 
-var _ worker.Observer = (*Telemetry)(nil)
-
 // New returns a Telemetry with a registry of its own.
 func New(o Options) *Telemetry {
 	if o.Logger == nil {
@@ -75,7 +73,7 @@ func New(o Options) *Telemetry {
 		o.Now = time.Now
 	}
 	if len(o.Accounts) == 0 {
-		o.Accounts = []string{worker.DefaultAccount}
+		o.Accounts = []string{tasks.DefaultAccount}
 	}
 	t := &Telemetry{
 		registry: prometheus.NewRegistry(), tracing: o.Tracing, log: o.Logger, now: o.Now,
@@ -136,8 +134,8 @@ func (l *errorLog) Println(v ...any) {
 // account returns the value of the label account for an export's account.
 func (t *Telemetry) account(name string) string {
 	switch {
-	case name == "", name == worker.DefaultAccount:
-		return worker.DefaultAccount
+	case name == "", name == tasks.DefaultAccount:
+		return tasks.DefaultAccount
 	case t.accounts[name]:
 		return name
 	default:

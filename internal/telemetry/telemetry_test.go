@@ -15,8 +15,8 @@ import (
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/observe"
 	"github.com/clipferry/clipferry/internal/telemetry"
-	"github.com/clipferry/clipferry/worker"
 )
 
 func scrape(t *testing.T, tel *telemetry.Telemetry) string {
@@ -215,16 +215,16 @@ func TestAnExportFoundAgainIsNotCountedAgain(t *testing.T) {
 func TestRequestsTransfersAndFaults(t *testing.T) {
 	tel := telemetry.New(telemetry.Options{Accounts: []string{"main"}})
 	ctx := t.Context()
-	tel.Requested(ctx, worker.Request{Account: "main", Kind: budget.Submit, Result: budget.Answered, Took: time.Second, Waited: 20 * time.Second})
-	tel.Requested(ctx, worker.Request{Account: "main", Kind: budget.Refresh, Result: budget.Refused, Took: time.Second})
-	tel.Requested(ctx, worker.Request{Account: "stranger", Kind: budget.Read, Result: budget.NotSent})
-	tel.Transferred(ctx, worker.Transfer{Bytes: 3 << 20, Fetched: 2 << 20, Took: 2 * time.Second})
-	tel.Transferred(ctx, worker.Transfer{Took: time.Second, Err: errors.New("reset")})
+	tel.Requested(ctx, observe.Request{Account: "main", Kind: budget.Submit, Result: budget.Answered, Took: time.Second, Waited: 20 * time.Second})
+	tel.Requested(ctx, observe.Request{Account: "main", Kind: budget.Refresh, Result: budget.Refused, Took: time.Second})
+	tel.Requested(ctx, observe.Request{Account: "stranger", Kind: budget.Read, Result: budget.NotSent})
+	tel.Transferred(ctx, observe.Transfer{Bytes: 3 << 20, Fetched: 2 << 20, Took: 2 * time.Second})
+	tel.Transferred(ctx, observe.Transfer{Took: time.Second, Err: errors.New("reset")})
 	tel.Faulted(ctx, export.StepMirror, fault.New(fault.LinkExpired, "dead", nil))
 	tel.Faulted(ctx, "nonsense", errors.New("what?"))
-	_, end := tel.StepBegins(ctx, worker.Run{Kind: export.StepPoll})
+	_, end := tel.StepBegins(ctx, observe.Run{Kind: export.StepPoll})
 	wantLines(t, scrape(t, tel), `clipferry_steps_running{step="poll"} 1`)
-	end(worker.PutOff, errors.New("busy"))
+	end(observe.PutOff, errors.New("busy"))
 	wantLines(
 		t, scrape(t, tel),
 		`clipferry_provider_requests_total{account="main",kind="submit",result="answered"} 1`,
@@ -248,7 +248,7 @@ func TestDeadlinesOfTheLastSweep(t *testing.T) {
 	if body := scrape(t, tel); strings.Contains(body, "clipferry_headroom_least") || strings.Contains(body, "clipferry_clips_due") {
 		t.Error("deadlines are shown before anybody looked")
 	}
-	tel.Swept(worker.Swept{Took: time.Second, Open: []worker.Deadline{
+	tel.Swept(observe.Sweep{Took: time.Second, Open: []observe.Deadline{
 		{State: export.Mirroring, ExpireAt: now.Add(5 * time.Hour), ClipsLeft: 3},
 		{State: export.Mirroring, ExpireAt: now.Add(30 * time.Hour), ClipsLeft: 4},
 		{State: export.Rendering, ExpireAt: now.Add(2 * time.Hour), ClipsLeft: 9},
@@ -265,13 +265,13 @@ func TestDeadlinesOfTheLastSweep(t *testing.T) {
 	if body := scrape(t, tel); strings.Contains(body, "clipferry_headroom_least") {
 		t.Error("an old finding is still shown")
 	}
-	tel.Swept(worker.Swept{Err: errors.New("redis")})
+	tel.Swept(observe.Sweep{Err: errors.New("redis")})
 	body := scrape(t, tel)
 	wantLines(t, body, `clipferry_sweep_duration_seconds_count{outcome="error"} 1`)
 	if strings.Contains(body, "clipferry_clips_due") {
 		t.Error("a sweep that saw nothing is taken for one that found nothing due")
 	}
-	tel.Swept(worker.Swept{})
+	tel.Swept(observe.Sweep{})
 	wantLines(t, scrape(t, tel), `clipferry_clips_due{within="1h"} 0`)
 }
 
@@ -282,7 +282,7 @@ func TestLint(t *testing.T) {
 		Ledger: counts{}, Queues: someQueues, Budgets: map[string]telemetry.Budget{"default": someBudget},
 		Redis: telemetry.RedisInfo{}, Ready: func(context.Context) bool { return false },
 	})
-	tel.Swept(worker.Swept{Open: []worker.Deadline{{State: export.Mirroring, ExpireAt: time.Now(), ClipsLeft: 1}}})
+	tel.Swept(observe.Sweep{Open: []observe.Deadline{{State: export.Mirroring, ExpireAt: time.Now(), ClipsLeft: 1}}})
 	problems, err := testutil.GatherAndLint(tel.Registry())
 	if err != nil {
 		t.Fatal(err)
