@@ -146,8 +146,10 @@ func (w *Worker) servers() []server {
 	for _, name := range slices.Sorted(maps.Keys(w.o.Accounts)) {
 		servers = append(servers, w.server(rdb, "submit "+name, mux, w.o.SubmitConcurrency, w.o.PollInterval, w.orderQueues(name)))
 	}
-	if h, ok := w.o.Notifier.(asynq.Handler); ok {
-		mux.Handle(queue.TypeNotify, h)
+	if d, ok := w.o.Notifier.(Deliverer); ok {
+		mux.HandleFunc(queue.TypeNotify, func(ctx context.Context, t *asynq.Task) error {
+			return d.Deliver(ctx, t.Payload(), t.Headers())
+		})
 		servers = append(servers, w.server(rdb, "notify", mux, notifyConcurrency, w.o.PollInterval, map[string]int{queue.Notify: 1}))
 	}
 	return servers

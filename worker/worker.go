@@ -62,13 +62,18 @@ type Archive interface {
 
 // Notifier notifies when an export has reached a final state. It is called at
 // least once, possibly more often, and keeps its own retries.
-// One that is an asynq.Handler as well is given [queue.TypeNotify].
+// One that is a [Deliverer] as well is given the tasks of [queue.TypeNotify].
 type Notifier interface {
 	Ended(ctx context.Context, r *export.Record) error
 	// ForReceipt returns what the export's receipt holds of whom to notify, and
 	// FromReceipt whom to notify from that, as the record holds it; nil for nobody.
 	ForReceipt(id string, notify json.RawMessage) json.RawMessage
 	FromReceipt(id string, receipt json.RawMessage) (json.RawMessage, error)
+}
+
+// Deliverer carries out what a Notifier has put into the queue.
+type Deliverer interface {
+	Deliver(ctx context.Context, payload []byte, headers map[string]string) error
 }
 
 // Options configures a Worker.

@@ -10,15 +10,13 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
-
-	"github.com/hibiken/asynq"
 
 	"github.com/clipferry/clipferry/internal/egress"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/retry"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -32,9 +30,8 @@ var pauses = []time.Duration{
 
 const (
 	callTimeout   = 15 * time.Second
-	taskTimeout   = 2 * time.Minute
 	maxRetryAfter = 12 * time.Hour
-	maxAnswer     = 64 << 10 // of an answer that is read, so that its connection can be used again
+	maxResponse   = 64 << 10 // bytes that are read, so that its connection can be used again
 )
 
 // call is the payload of [queue.TypeNotify].
@@ -44,56 +41,43 @@ type call struct {
 	Event json.RawMessage `json:"event"`
 }
 
-// webhookTask makes the task of one call.
-func webhookTask(c call, eventID string, headers map[string]string, opts ...asynq.Option) (*asynq.Task, error) {
-	payload, err := json.Marshal(c)
-	if err != nil {
-		return nil, fmt.Errorf("encode the webhook of export %s: %w", c.ID, err)
-	}
-	opts = append(opts, asynq.TaskID("notify:"+eventID+":"+strconv.Itoa(c.N)), asynq.Queue(queue.Notify),
-		asynq.MaxRetry(tasks.MaxRetry), asynq.Timeout(taskTimeout))
-	return asynq.NewTaskWithHeaders(queue.TypeNotify, payload, headers, opts...), nil
-}
-
-// ProcessTask calls a webhook. A call that fails is put off by a new scheduled
-// task; one that failed for the last time ends in Asynq's archive, from where it
-// can be run again.
-func (n *Notifier) ProcessTask(ctx context.Context, t *asynq.Task) error {
+// Deliver calls a webhook: payload and headers are those of a task of
+// [queue.TypeNotify]. A call that fails is put off by a new scheduled task; one that
+// failed for the last time is [queue.ErrGiveUp], and can be run again from the
+// dead letters.
+func (n *Notifier) Deliver(ctx context.Context, payload []byte, headers map[string]string) error {
 	var c call
 	var head struct{ ID, Type string }
-	if err := json.Unmarshal(t.Payload(), &c); err != nil || !tasks.ValidID(c.ID) || c.N < 0 {
-		return fmt.Errorf("malformed payload of a webhook: %w", asynq.SkipRetry)
+	if err := json.Unmarshal(payload, &c); err != nil || !tasks.ValidID(c.ID) || c.N < 0 {
+		return fmt.Errorf("malformed payload of a webhook: %w", queue.ErrGiveUp)
 	}
 	if err := json.Unmarshal(c.Event, &head); err != nil || head.ID == "" {
-		return fmt.Errorf("malformed event of export %s: %w", c.ID, asynq.SkipRetry)
+		return fmt.Errorf("malformed event of export %s: %w", c.ID, queue.ErrGiveUp)
 	}
 	address, err := n.address(ctx, c.ID)
 	if err != nil {
 		return err
 	}
 	began := n.now()
-	answer, err := n.post(ctx, address, head.ID, c.Event)
-	log := n.log.With("export", c.ID, "event", head.ID, "type", head.Type, "host", address.Host, "call", c.N+1, "took", n.now().Sub(began))
+	response, err := n.post(ctx, address, head.ID, c.Event)
+	log := n.log.With(logkey.Export, c.ID, logkey.Event, head.ID, logkey.Type, head.Type, logkey.Host, address.Host,
+		logkey.Try, c.N+1, logkey.Took, n.now().Sub(began))
 	switch {
 	case err == nil:
 		log.InfoContext(ctx, "webhook delivered")
 		n.o.Observe(Delivered)
 		return nil
 	case ctx.Err() != nil:
-		return fmt.Errorf("webhook of export %s: %w", c.ID, ctx.Err()) // nobody's failure: asynq runs it again
-	case answer.gone || c.N >= len(pauses):
+		return fmt.Errorf("webhook of export %s: %w", c.ID, ctx.Err()) // nobody's failure: it is run again
+	case response.gone || c.N >= len(pauses):
 		n.o.Observe(GaveUp)
-		return fmt.Errorf("webhook of export %s to %s given up: %w: %w", c.ID, address.Host, err, asynq.SkipRetry)
+		return fmt.Errorf("webhook of export %s to %s given up: %w: %w", c.ID, address.Host, err, queue.ErrGiveUp)
 	}
-	wait := max(spread(pauses[c.N]), answer.retryAfter) + time.Second // asynq runs tasks up to one early
-	log.WarnContext(ctx, "webhook failed, to be tried again", "wait", wait, "error", err)
+	wait := max(spread(pauses[c.N]), response.retryAfter) + time.Second // tasks run up to one early
+	log.WarnContext(ctx, "webhook failed, to be tried again", logkey.Wait, wait, logkey.Error, err)
 	n.o.Observe(PutOff)
 	c.N++
-	next, err := webhookTask(c, head.ID, t.Headers(), asynq.ProcessIn(wait))
-	if err != nil {
-		return err
-	}
-	if _, err := n.queue.EnqueueContext(ctx, next); err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
+	if err := n.queue.Add(ctx, queue.NotifyTask(head.ID, c.N, time.Now().Add(wait), c, headers)); err != nil {
 		return fmt.Errorf("put the webhook of export %s off: %w", c.ID, err)
 	}
 	return nil
@@ -108,49 +92,49 @@ func spread(d time.Duration) time.Duration {
 func (n *Notifier) address(ctx context.Context, id string) (*url.URL, error) {
 	r, err := n.o.Ledger.LoadHead(ctx, id)
 	if errors.Is(err, ledger.ErrUnknown) {
-		return nil, fmt.Errorf("export %s is no longer known, nor is the address of its webhook: %w", id, asynq.SkipRetry)
+		return nil, fmt.Errorf("export %s is no longer known, nor is the address of its webhook: %w", id, queue.ErrGiveUp)
 	}
 	if err != nil {
 		return nil, err
 	}
 	var to tasks.Notify
 	if err := json.Unmarshal(r.Notify, &to); err != nil {
-		return nil, fmt.Errorf("export %s names no webhook: %w", id, asynq.SkipRetry)
+		return nil, fmt.Errorf("export %s names no webhook: %w", id, queue.ErrGiveUp)
 	}
 	u, err := url.Parse(to.Webhook)
 	if err != nil || u.Hostname() == "" {
-		return nil, fmt.Errorf("export %s names no webhook: %w", id, asynq.SkipRetry)
+		return nil, fmt.Errorf("export %s names no webhook: %w", id, queue.ErrGiveUp)
 	}
 	return u, nil
 }
 
-// answer is what matters of a receiver's answer other than 2xx.
-type answer struct {
+// response is what matters of a receiver's response other than 2xx.
+type response struct {
 	gone       bool
 	retryAfter time.Duration
 }
 
 // post makes one call. The error never shows more of the address than its host.
-func (n *Notifier) post(ctx context.Context, to *url.URL, eventID string, body []byte) (answer, error) {
+func (n *Notifier) post(ctx context.Context, to *url.URL, eventID string, body []byte) (response, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, callTimeout, fmt.Errorf("no answer within %s", callTimeout))
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to.String(), bytes.NewReader(body))
 	if err != nil {
-		return answer{}, errors.New("its address can't be requested")
+		return response{}, errors.New("its address can't be requested")
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "clipferry-webhook/1")
 	sign(req.Header, n.secrets, eventID, n.now(), body)
 	resp, err := n.http.Do(req)
 	if err != nil {
-		return answer{}, withoutAddress(ctx, err)
+		return response{}, withoutAddress(ctx, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer))
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxResponse))
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
-		return answer{}, nil
+		return response{}, nil
 	}
-	return answer{gone: resp.StatusCode == http.StatusGone, retryAfter: retry.After(resp.Header, n.now(), maxRetryAfter)},
+	return response{gone: resp.StatusCode == http.StatusGone, retryAfter: retry.After(resp.Header, n.now(), maxRetryAfter)},
 		fmt.Errorf("the receiver answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 }
 

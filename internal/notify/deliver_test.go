@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hibiken/asynq"
-
 	"github.com/clipferry/clipferry/internal/queue"
 )
 
@@ -108,7 +106,7 @@ func TestRetriesOverADay(t *testing.T) {
 		}
 		before := time.Now()
 		info, err := f.run()
-		if n < len(pauses) && err != nil || n >= len(pauses) && !errors.Is(err, asynq.SkipRetry) {
+		if n < len(pauses) && err != nil || n >= len(pauses) && !errors.Is(err, queue.ErrGiveUp) {
 			t.Fatalf("call %d: %v", n+1, err)
 		}
 		if err != nil {
@@ -174,7 +172,7 @@ func TestAnswers(t *testing.T) {
 			}
 			before := time.Now()
 			_, err := f.run()
-			if (c.outcome == GaveUp) != errors.Is(err, asynq.SkipRetry) || len(f.outcomes) != 1 || f.outcomes[0] != c.outcome {
+			if (c.outcome == GaveUp) != errors.Is(err, queue.ErrGiveUp) || len(f.outcomes) != 1 || f.outcomes[0] != c.outcome {
 				t.Errorf("%v %v", f.outcomes, err)
 			}
 			next := f.in(queue.Notify)
@@ -235,13 +233,13 @@ func TestTasksThatNobodyCanCarryOut(t *testing.T) {
 		`{"id":"a","n":0,"event":{}}`, `{"id":"a","n":0,"event":[]}`, `{"id":"unknown","n":0,"event":{"id":"e"}}`,
 		`{"id":"no-webhook","n":0,"event":{"id":"e"}}`, `{"id":"nobody","n":0,"event":{"id":"e"}}`,
 	} {
-		if err := f.ProcessTask(t.Context(), asynq.NewTask(queue.TypeNotify, []byte(payload))); !errors.Is(err, asynq.SkipRetry) {
+		if err := f.Deliver(t.Context(), []byte(payload), nil); !errors.Is(err, queue.ErrGiveUp) {
 			t.Errorf("%s: %v", payload, err)
 		}
 	}
 	broken := newFixture(t, func(o *Options) { o.Ledger = failingLedger{} })
-	err := broken.ProcessTask(t.Context(), asynq.NewTask(queue.TypeNotify, []byte(`{"id":"a","n":0,"event":{"id":"e"}}`)))
-	if err == nil || errors.Is(err, asynq.SkipRetry) {
+	err := broken.Deliver(t.Context(), []byte(`{"id":"a","n":0,"event":{"id":"e"}}`), nil)
+	if err == nil || errors.Is(err, queue.ErrGiveUp) {
 		t.Errorf("a Redis that fails: %v", err)
 	}
 }
@@ -251,7 +249,7 @@ func FuzzPayload(f *testing.F) {
 	f.Add([]byte(`{"id":"a","n":0,"event":{"id":"e","type":"t"}}`))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		n := &Notifier{o: Options{Ledger: failingLedger{}}}
-		if err := n.ProcessTask(t.Context(), asynq.NewTask(queue.TypeNotify, payload)); err == nil {
+		if err := n.Deliver(t.Context(), payload, nil); err == nil {
 			t.Error("delivered to nobody")
 		}
 	})

@@ -171,5 +171,5 @@ func (f *fixture) run() (*asynq.TaskInfo, error) {
 	if err := f.inspect.DeleteTask(queue.Notify, infos[0].ID); err != nil {
 		f.t.Fatal(err)
 	}
-	return infos[0], f.ProcessTask(context.Background(), asynq.NewTaskWithHeaders(infos[0].Type, infos[0].Payload, infos[0].Headers))
+	return infos[0], f.Deliver(context.Background(), infos[0].Payload, infos[0].Headers)
 }

@@ -1,11 +1,11 @@
-// Package notify tells producers when their exports have ended: by a signed
+// Package notify notifies producers when their exports have ended: by a signed
 // webhook (Standard Webhooks), or by a task of the producer's own type in the
 // producer's own queue, whichever the request asked for ([tasks.Notify]).
 //
 // There is an event for each time that an export becomes archived, failed,
-// expired or held; none for canceled, which somebody asked for. It is told at
-// least once, after the manifest stands where there is one. Every telling of an
-// event has the same id and the same bytes, so that a receiver can drop the
+// expired or held; none for canceled, which somebody asked for. Producers are notified
+// at least once, after the manifest is written where there is one. An event has
+// the same id and the same bytes each time, so that a receiver can drop the
 // second. It is not for logs, metrics or alerts.
 //
 //	Ended ──► export:notify, notify:<event>:0 in clipferry-notify ──POST──► 2xx: done
@@ -17,10 +17,11 @@
 // encrypted in the export's receipt in S3 ([Envelope]): no task carries it, no log
 // and no error shows more of it than the host.
 //
-//	clipferry:{<export>}:told   the last event that was put on its way
+//	clipferry:{<export>}:notified   the last event that was put on its way
 package notify
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,11 +31,12 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -71,7 +73,7 @@ type Options struct {
 	// AllowedCIDRs are ranges that webhooks may lead to besides public addresses
 	// on ports 80 and 443; in them every port is open as well.
 	AllowedCIDRs []netip.Prefix
-	// Retention is how long it is remembered that an event was told;
+	// Retention is how long it is remembered that a producer was notified;
 	// [ledger.DefaultRetention] when zero.
 	Retention time.Duration
 	// Observe hears of every outcome; may be nil.
@@ -80,13 +82,12 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Notifier tells of ends. It is the worker's Notifier, and the asynq.Handler of
-// [queue.TypeNotify]. It is safe for concurrent use.
+// Notifier notifies of ends, and makes the calls that [queue.TypeNotify] stands for. It is safe for concurrent use.
 type Notifier struct {
 	o     Options
 	log   *slog.Logger
 	now   func() time.Time
-	queue *asynq.Client
+	queue *queue.Queue
 	http  *http.Client
 	Envelope
 }
@@ -110,7 +111,7 @@ func New(o Options) (*Notifier, error) {
 		return nil, err
 	}
 	return &Notifier{
-		o: o, log: o.Logger, now: o.Now, queue: asynq.NewClientFromRedisClient(o.Redis),
+		o: o, log: o.Logger, now: o.Now, queue: queue.New(o.Redis),
 		http: newHTTPClient(o.AllowedCIDRs), Envelope: envelope,
 	}, nil
 }
@@ -124,11 +125,11 @@ func (n *Notifier) Ended(ctx context.Context, r *export.Record) error {
 	if len(r.Notify) == 0 || eventTypes[r.State] == "" {
 		return nil
 	}
-	told, err := n.o.Redis.Get(ctx, toldKey(r.ID)).Result()
+	notified, err := n.o.Redis.Get(ctx, notifiedKey(r.ID)).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return fmt.Errorf("look whether the end of export %s was told: %w", r.ID, err)
+		return fmt.Errorf("look whether the end of export %s was notified of: %w", r.ID, err)
 	}
-	if told == eventID(r) {
+	if notified == eventID(r) {
 		return nil
 	}
 	r, err = n.whole(ctx, r)
@@ -141,13 +142,13 @@ func (n *Notifier) Ended(ctx context.Context, r *export.Record) error {
 	if err := n.send(ctx, r); err != nil {
 		return err
 	}
-	if err := n.o.Redis.Set(ctx, toldKey(r.ID), eventID(r), n.o.Retention).Err(); err != nil {
-		return fmt.Errorf("record that the end of export %s was told: %w", r.ID, err)
+	if err := n.o.Redis.Set(ctx, notifiedKey(r.ID), eventID(r), n.o.Retention).Err(); err != nil {
+		return fmt.Errorf("record that the end of export %s was notified of: %w", r.ID, err)
 	}
 	return nil
 }
 
-func toldKey(id string) string { return tasks.LedgerKey(id) + ":told" }
+func notifiedKey(id string) string { return tasks.LedgerKey(id) + ":notified" }
 
 // whole returns the record with all its clips: the caller's may hold just the
 // one that its step was about.
@@ -167,11 +168,11 @@ func (n *Notifier) whole(ctx context.Context, r *export.Record) (*export.Record,
 func (n *Notifier) send(ctx context.Context, r *export.Record) error {
 	var to tasks.Notify
 	if err := json.Unmarshal(r.Notify, &to); err != nil {
-		n.log.ErrorContext(ctx, "who is to be told of an export's end can't be read", "export", r.ID, "error", err)
+		n.log.ErrorContext(ctx, "whom to notify of an export's end can't be read", logkey.Export, r.ID, logkey.Error, err)
 		return nil
 	}
 	if to.Webhook != "" && len(n.secrets) == 0 {
-		n.log.ErrorContext(ctx, "a webhook is not sent: no signing secret is configured (CLIPFERRY_WEBHOOK_SECRETS)", "export", r.ID)
+		n.log.ErrorContext(ctx, "a webhook is not sent: no signing secret is configured (CLIPFERRY_WEBHOOK_SECRETS)", logkey.Export, r.ID)
 		n.o.Observe(Unsigned)
 		return nil
 	}
@@ -180,28 +181,18 @@ func (n *Notifier) send(ctx context.Context, r *export.Record) error {
 	if err != nil {
 		return fmt.Errorf("encode the event of export %s: %w", r.ID, err)
 	}
-	task := ownTask(to, event, body, r.Trace)
 	if to.Webhook != "" {
-		if task, err = webhookTask(call{ID: r.ID, Event: body}, event.ID, r.Trace); err != nil {
-			return err
-		}
+		err = n.queue.Add(ctx, queue.NotifyTask(event.ID, 0, time.Time{}, call{ID: r.ID, Event: body}, r.Trace))
+	} else {
+		err = n.queue.AddForeign(ctx, event.ID, cmp.Or(to.Queue, tasks.DefaultNotifyQueue), to.TaskType, body, r.Trace)
 	}
-	_, err = n.queue.EnqueueContext(ctx, task)
-	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
+	if err != nil {
 		return fmt.Errorf("enqueue the event of export %s: %w", r.ID, err)
 	}
-	n.log.InfoContext(ctx, "the end of an export is told", "export", r.ID, "event", event.ID, "type", event.Type, "task_type", task.Type())
+	n.log.InfoContext(ctx, "the producer is notified of an export's end", logkey.Export, r.ID, logkey.Event, event.ID,
+		logkey.Type, event.Type, logkey.TaskType, cmp.Or(to.TaskType, queue.TypeNotify))
 	if to.Webhook == "" {
 		n.o.Observe(Enqueued)
 	}
 	return nil
-}
-
-// ownTask is the task of a producer that asked for one.
-func ownTask(to tasks.Notify, e event, body json.RawMessage, trace map[string]string) *asynq.Task {
-	queue := to.Queue
-	if queue == "" {
-		queue = tasks.DefaultNotifyQueue
-	}
-	return asynq.NewTaskWithHeaders(to.TaskType, body, trace, asynq.TaskID(e.ID), asynq.Queue(queue))
 }

@@ -10,16 +10,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hibiken/asynq"
-
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/worker"
 )
 
 var (
-	_ asynq.Handler = (*Notifier)(nil)
-	_ Ledger        = (*ledger.Ledger)(nil)
+	_ worker.Deliverer = (*Notifier)(nil)
+	_ Ledger           = (*ledger.Ledger)(nil)
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")

@@ -32,7 +32,7 @@ func TestOnARealServer(t *testing.T) {
 		Queues: map[string]int{queue.Notify: 1}, LogLevel: asynq.FatalLevel,
 		TaskCheckInterval: 50 * time.Millisecond, DelayedTaskCheckInterval: 100 * time.Millisecond,
 	})
-	if err := srv.Start(f.Notifier); err != nil {
+	if err := srv.Start(asynq.HandlerFunc(func(ctx context.Context, t *asynq.Task) error { return f.Deliver(ctx, t.Payload(), t.Headers()) })); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(srv.Shutdown)

@@ -29,6 +29,10 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 )
 
+// ErrGiveUp ends a task whose handler returns it: it is not tried again, and is kept
+// among the dead letters.
+var ErrGiveUp = asynq.SkipRetry
+
 // Queue adds tasks and looks at them. It is safe for concurrent use.
 type Queue struct {
 	rdb       redis.UniversalClient

@@ -33,13 +33,18 @@ const (
 
 // Where in the machinery it happened.
 const (
-	Task    = "task"   // asynq's TaskID
-	Type    = "type"   // asynq's task type
-	Server  = "server" // which of a worker's asynq servers
-	Source  = "source" // what metrics are read from
-	Try     = "try"
-	Retried = "retried" // how often asynq has tried before
-	Last    = "last"    // whether this was its last try
+	Task     = "task"   // asynq's TaskID
+	Type     = "type"   // asynq's task type
+	Server   = "server" // which of a worker's asynq servers
+	Source   = "source" // what metrics are read from
+	Event    = "event"  // id of what a producer is notified of
+	Host     = "host"   // of an address, never more of it
+	Try      = "try"
+	Took     = "took"
+	Wait     = "wait"      // until the next try
+	TaskType = "task_type" // of a producer's own
+	Retried  = "retried"   // how often asynq has tried before
+	Last     = "last"      // whether this was its last try
 )
 
 // What went wrong, and what follows.
