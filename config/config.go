@@ -37,7 +37,7 @@ type Config struct {
 	APIDailyUnits        DailyUnits    `envconfig:"CLIPFERRY_API_DAILY_UNITS" desc:"how many units an account may spend on a UTC day, a number for each or name:units,name:units; further exports wait for the next day; empty or 0 = no cap"`
 
 	S3Bucket              string        `envconfig:"CLIPFERRY_S3_BUCKET" desc:"the bucket that clips are archived in"`
-	S3Prefix              string        `envconfig:"CLIPFERRY_S3_PREFIX" default:"exports" desc:"what stands before every key"`
+	S3Prefix              string        `envconfig:"CLIPFERRY_S3_PREFIX" default:"exports" desc:"the prefix of every key"`
 	S3PathStyle           bool          `envconfig:"CLIPFERRY_S3_PATH_STYLE" default:"false" desc:"put the bucket in the path, as many S3 look-alikes need"`
 	S3Checksum            string        `envconfig:"CLIPFERRY_S3_CHECKSUM" default:"crc32" desc:"how bodies are protected: crc32, or md5 for servers that refuse x-amz-checksum headers"`
 	S3StorageClass        string        `envconfig:"CLIPFERRY_S3_STORAGE_CLASS" desc:"the storage class of clips, such as STANDARD_IA; empty = the bucket's"`

@@ -16,7 +16,7 @@ import (
 	"github.com/clipferry/clipferry/tasks"
 )
 
-// validate checks what decoding alone doesn't, and reads what stands in files.
+// validate checks what decoding alone doesn't, and reads files that are named.
 func (c *Config) validate(needs Needs, faults *Faults) {
 	var err error
 	if c.Redis, err = tasks.ParseRedis(c.RedisURL.Reveal()); err != nil {

@@ -39,7 +39,7 @@ func startRedis(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("start the embedded Redis: %w", err)
 	}
 	go func() {
-		// miniredis lets keys age only when it is told to.
+		// miniredis lets keys age only when it is asked to.
 		const step = 100 * time.Millisecond
 		tick := time.NewTicker(step)
 		defer tick.Stop()

@@ -141,12 +141,12 @@ func (d *doctor) key(ctx context.Context, what, address string, key secret.Strin
 	}
 	defer client.Close()
 	_, err = client.Read(ctx, probeTask)
-	d.report(what, judgeKey(address, err))
+	d.report(what, keyFinding(address, err))
 }
 
-// judgeKey says what the answer to a read of a task that doesn't exist means
+// keyFinding says what the result to a read of a task that doesn't exist means
 // for the key: any answer but "forbidden" has let it in.
-func judgeKey(address string, err error) finding {
+func keyFinding(address string, err error) finding {
 	switch provider.KindOf(err) {
 	case provider.NotFound, provider.Rejected:
 		return finding{good, address + " accepts the key", ""}
@@ -158,12 +158,12 @@ func judgeKey(address string, err error) finding {
 	if err == nil {
 		return finding{good, address + " accepts the key", ""}
 	}
-	return blame("", err, "see CLIPFERRY_API_BASE_URL")
+	return providerFailure("", err, "see CLIPFERRY_API_BASE_URL")
 }
 
-// blame is what a failure looks like here: with its cause, which a sentence for
+// providerFailure is what a failed read looks like here: with its cause, which a sentence for
 // daily use leaves out, and with the hint unless the failure has one of its own.
-func blame(what string, err error, hint string) finding {
+func providerFailure(what string, err error, hint string) finding {
 	const longest = 300
 	var f *fault.Fault
 	if errors.As(err, &f) && f.Hint != "" {

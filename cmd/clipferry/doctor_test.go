@@ -234,11 +234,11 @@ func TestExamineRedisWithReplicas(t *testing.T) {
 	}
 }
 
-func TestJudgeKey(t *testing.T) {
-	if f := judgeKey("https://x", errors.New("boom")); f.verdict != bad || f.text != "boom" {
+func TestKeyFinding(t *testing.T) {
+	if f := keyFinding("https://x", errors.New("boom")); f.verdict != bad || f.text != "boom" {
 		t.Errorf("%+v", f)
 	}
-	if f := judgeKey("https://x", nil); f.verdict != good {
+	if f := keyFinding("https://x", nil); f.verdict != good {
 		t.Errorf("%+v", f)
 	}
 }

@@ -108,7 +108,7 @@ type object struct {
 }
 
 // objects finds what should be one object each: the lines or, where the first of
-// them is no object by itself, what a JSON array holds or what stands over several
+// them is no object by itself, what a JSON array holds or what spans several
 // lines. A file that is none of these is taken by lines, so that each fault is named.
 func objects(lines [][]byte) []object {
 	var byLine []object

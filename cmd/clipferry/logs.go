@@ -38,11 +38,11 @@ func (c *console) loggerTo(w io.Writer, cfg *config.Config) *slog.Logger {
 // perhaps. It is for what runs for long; `clipferry list | head` ends as usual.
 func outliveReaders() { signal.Ignore(syscall.SIGPIPE) }
 
-// logPatience is how long one line may keep a worker from its work.
-const logPatience = time.Second
+// logTimeout is how long one line may keep a worker from its work.
+const logTimeout = time.Second
 
 // lossy writes lines to w as long as somebody takes them. While nobody does (a
-// pipe whose reader stands still, a terminal that is held) lines are lost, and
+// pipe whose reader is stopped, a terminal that is held) lines are lost, and
 // nothing else; the next one that gets through says how many.
 type lossy struct {
 	w io.Writer
@@ -77,7 +77,7 @@ func (l *lossy) Write(line []byte) (int, error) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(logPatience):
+	case <-time.After(logTimeout):
 	}
 	return len(line), nil
 }

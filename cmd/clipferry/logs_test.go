@@ -33,7 +33,7 @@ func TestALogThatNobodyReadsHoldsUpNothing(t *testing.T) {
 				t.Errorf("%d, %v", n, err)
 			}
 		}
-		if waited := time.Since(began); waited != logPatience {
+		if waited := time.Since(began); waited != logTimeout {
 			t.Errorf("three lines took %v", waited)
 		}
 		close(pipe.open)

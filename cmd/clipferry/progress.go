@@ -188,7 +188,7 @@ func (b *bar) end() {
 	_ = b.out.Printf("\n")
 }
 
-// share is how far an export has come, of fullShare. The provider tells no
+// share is how far an export has come, of fullShare. The provider reports no
 // progress of its own, so the steps count and, in the end, the clips.
 func share(r *export.Record) int {
 	const accepted = fullShare / 10

@@ -116,12 +116,12 @@ func checkServer(endpoint *string, region string) finding {
 			return finding{good, s.name + " at " + u.Host, s.note}
 		}
 	}
-	return finding{good, "server " + u.Host, "MinIO, Ceph and other servers in your own house mostly need CLIPFERRY_S3_PATH_STYLE=true"}
+	return finding{good, "server " + u.Host, "MinIO, Ceph and most servers of your own need CLIPFERRY_S3_PATH_STYLE=true"}
 }
 
-// s3Blame is what a failed check of S3 looks like: what was tried, S3's own code and
+// s3Failure is what a failed check of S3 looks like: what was tried, S3's own code and
 // words, what to do. The SDK's chain of errors, with ids of requests, is for logs.
-func s3Blame(what string, err error, bucket string) finding {
+func s3Failure(what string, err error, bucket string) finding {
 	hint := "see AWS_ENDPOINT_URL_S3, AWS_REGION, the credentials and the bucket's policy"
 	text := err.Error()
 	var f *fault.Fault
@@ -154,7 +154,7 @@ func examineS3(ctx context.Context, archive *storage.Archive, bucket string) []f
 	for _, r := range archive.SelfTest(ctx) {
 		f := finding{good, r.Name, r.Note}
 		if r.Err != nil {
-			f = s3Blame(r.Name, r.Err, bucket)
+			f = s3Failure(r.Name, r.Err, bucket)
 		}
 		if r.Note != "" {
 			f.hint = r.Note

@@ -48,7 +48,7 @@ func newUnknown(id string) unknownView {
 
 func (s *statusFlags) run(ctx context.Context, c *console, ids []string) error {
 	if s.links && (s.json || s.watch) {
-		return cli.Usagef("--links stands alone")
+		return cli.Usagef("--links goes with neither --json nor --watch")
 	}
 	conn, err := c.connect(ctx, 0)
 	if err != nil {
@@ -64,7 +64,7 @@ func (s *statusFlags) run(ctx context.Context, c *console, ids []string) error {
 	if s.links {
 		return find.links(ctx, ids)
 	}
-	view := &watched{c: c, screen: &screen{c: c}, snapshots: snapshots, last: map[string]cli.Styled{}}
+	view := &shown{c: c, screen: &screen{c: c}, snapshots: snapshots, last: map[string]cli.Styled{}}
 	for {
 		records, err := find.all(ctx, ids)
 		if err != nil && (!s.watch || ctx.Err() != nil) {
@@ -84,15 +84,15 @@ func (s *statusFlags) run(ctx context.Context, c *console, ids []string) error {
 	}
 }
 
-// watched is what has been shown so far, and what helps to show more.
-type watched struct {
+// shown is what is on the screen so far, and what helps to show more.
+type shown struct {
 	c         *console
 	screen    *screen
 	snapshots *snapshots
 	last      map[string]cli.Styled
 }
 
-func (s *statusFlags) show(ctx context.Context, v *watched, ids []string, records map[string]*export.Record) error {
+func (s *statusFlags) show(ctx context.Context, v *shown, ids []string, records map[string]*export.Record) error {
 	out := v.snapshots.of(ctx, slices.Collect(maps.Values(records)))
 	if s.watch && !s.json && v.c.lively() {
 		return v.screen.draw(v.fit(ids, records, out))
@@ -116,7 +116,7 @@ func (s *statusFlags) show(ctx context.Context, v *watched, ids []string, record
 // fit returns what is drawn: no more lines than the terminal has, and none that
 // wraps, since neither could be drawn over. Where not all exports fit, those that
 // are open go first.
-func (v *watched) fit(ids []string, records map[string]*export.Record, out status.Snapshot) []cli.Styled {
+func (v *shown) fit(ids []string, records map[string]*export.Record, out status.Snapshot) []cli.Styled {
 	width, height := v.c.out.Size()
 	var foot []cli.Styled
 	for _, line := range summaries(out) {

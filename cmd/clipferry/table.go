@@ -169,7 +169,7 @@ func expires(r *export.Record) string {
 }
 
 // clips is how far the clips are: a bar for a person who watches, and the count
-// as far as the provider has told it.
+// as far as the provider has named them.
 func (c *console) clips(r *export.Record) string {
 	total := r.ClipCount
 	if r.State == export.Rendering || r.State == export.Mirroring {

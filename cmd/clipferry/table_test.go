@@ -113,7 +113,7 @@ func TestManyExportsFitTheScreen(t *testing.T) {
 		}
 		records[id], ids = r, append(ids, id)
 	}
-	v := &watched{c: &console{out: cli.NewPrinter(io.Discard), msg: cli.NewPrinter(io.Discard)}}
+	v := &shown{c: &console{out: cli.NewPrinter(io.Discard), msg: cli.NewPrinter(io.Discard)}}
 	out := status.Snapshot{Accounts: []status.AccountStatus{{Name: "default"}}}
 	lines := texts(v.fit(ids, records, out))
 	if len(lines) != 23 || !strings.Contains(lines[1], "job-55") || !strings.Contains(lines[21], "60 exports, 5 of them open") || !strings.HasPrefix(lines[22], "account default") {

@@ -1,4 +1,4 @@
-// Package wiring builds the rooms of the program from the configuration: it
+// Package wiring builds the parts of the program from the configuration: it
 // maps each variable to the option that it stands for. Both binaries use it, so
 // that what the development one shows is what the production one does.
 package wiring
@@ -112,19 +112,19 @@ func AccountNames(cfg *config.Config) []string {
 	return names
 }
 
-// Notifier returns what tells producers of the ends of their exports; told hears
-// what became of it. The caller closes it.
-func Notifier(cfg *config.Config, rdb redis.UniversalClient, l *ledger.Ledger, told func(notify.Outcome), log *slog.Logger) (*notify.Notifier, error) {
+// Notifier returns what notifies producers of the ends of their exports; observe is
+// called with the outcome. The caller closes it.
+func Notifier(cfg *config.Config, rdb redis.UniversalClient, l *ledger.Ledger, observe func(notify.Outcome), log *slog.Logger) (*notify.Notifier, error) {
 	o := notify.Options{
 		Redis: rdb, Ledger: l, Logger: log,
 		AllowedCIDRs: []netip.Prefix(cfg.WebhookAllowedCIDRs), Retention: cfg.LedgerRetention,
-		Observe: told,
+		Observe: observe,
 	}
 	o.Secrets = webhookSecrets(cfg)
 	return notify.New(o)
 }
 
-// Envelope returns what reads from receipts whom to tell.
+// Envelope returns what reads from receipts whom to notify.
 func Envelope(cfg *config.Config) (notify.Envelope, error) {
 	return notify.NewEnvelope(webhookSecrets(cfg))
 }
@@ -137,7 +137,7 @@ func webhookSecrets(cfg *config.Config) []string {
 	return secrets
 }
 
-// NewWorker returns a worker of the rooms in o, with the rest of its options
+// NewWorker returns a worker of the parts in o, with the rest of its options
 // from the configuration.
 func NewWorker(cfg *config.Config, o worker.Options) (*worker.Worker, error) {
 	o.InDoubt = export.Policy(cfg.SubmitInDoubt)
