@@ -161,7 +161,7 @@ func (w *Worker) afterFailure(r *export.Record, c *export.Clip, err error, why e
 	class := fault.ClassOf(err)
 	switch {
 	case class == fault.LinkExpired:
-		return func(r *export.Record) error { return r.ClipStale(w.now(), idx, round, link, why) }
+		return func(r *export.Record) error { return r.ClipRefused(w.now(), idx, round, link, why) }
 	case class == fault.Terminal, badBody && c.BadBodies+1 >= maxBadBodies:
 		return func(r *export.Record) error { return r.ClipFail(w.now(), idx, round, why) }
 	case r.PastDeadline(now.Add(-expiryGrace)):

@@ -117,7 +117,7 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 // for what should be there already come soon, then ever later.
 func (w *Worker) nextRead(ctx context.Context, gate Gate, r *export.Record, task provider.Task) time.Time {
 	if task.Status.Ended() || r.State == export.Mirroring {
-		return w.now().Add(retry.Backoff(r.Misses+r.StaleReads, 4*time.Second, 2*time.Minute))
+		return w.now().Add(retry.Backoff(r.Misses+r.StaleReads, 4*time.Second, 15*time.Minute))
 	}
 	at, err := gate.NextRead(ctx, r.ID)
 	if err != nil {

@@ -224,7 +224,7 @@ func (r *Record) resume(now time.Time) {
 	r.ClipProblem.clear()
 	for _, c := range r.Clips {
 		if c.State != ClipArchived {
-			c.State, c.Link, c.Faults, c.BadBodies, c.DeadLinks = ClipWaiting, "", 0, 0, 0
+			c.State, c.Link, c.Faults, c.BadBodies, c.Refusals = ClipWaiting, "", 0, 0, 0
 			c.Problem.clear()
 		}
 	}

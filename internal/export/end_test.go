@@ -2,6 +2,7 @@ package export
 
 import (
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -15,7 +16,7 @@ func TestClipRounds(t *testing.T) {
 	}
 	for name, err := range map[string]error{
 		"retry": r.ClipRetry(noon, 0, 1, Problem{}, false, later), "fail": r.ClipFail(noon, 0, 1, Problem{}),
-		"stale": r.ClipStale(noon, 0, 1, "a", Problem{}), "urge": r.Urge(noon, 0, 1),
+		"refused": r.ClipRefused(noon, 0, 1, "a", Problem{}), "urge": r.Urge(noon, 0, 1),
 		"unknown": r.ClipFail(noon, 9, 1, Problem{}), "urge far from the deadline": r.Urge(noon, 0, 2),
 		"done in a round to come": r.ClipDone(noon, r.ExportTaskID, 0, 3, Object{}, nil, ""),
 	} {
@@ -37,68 +38,80 @@ func TestClipRounds(t *testing.T) {
 	}
 }
 
-func TestStaleLinks(t *testing.T) {
+// A refusal by a link's server costs that server a second try, then the provider
+// one read; the same link again says that it works, another one goes first.
+func TestRefusedLinks(t *testing.T) {
+	why := Problem{Reason: ReasonLinkRefused, Detail: "403"}
 	r := at(t, Mirroring)
-	must(t, r.ClipStale(noon, 0, 1, "a", Problem{Reason: ReasonLinkRefused, Detail: "403"}))
+	must(t, r.ClipRefused(noon, 0, 1, "a", why))
+	if c := r.Clips[0]; c.State != ClipReady || c.Round != 2 || !c.NotBefore.Equal(noon.Add(2*time.Second)) || r.Read != ReadNone {
+		t.Fatalf("%+v, read %q; want the same link tried again", c, r.Read)
+	}
+	must(t, r.ClipRefused(noon, 0, 2, "a", why))
 	if r.Clips[0].State != ClipStale || r.Read != ReadRefresh || !r.PollAt.Equal(noon) {
 		t.Fatalf("%s, read %q at %s", r.Clips[0].State, r.Read, r.PollAt)
 	}
 	step := r.Step
-	must(t, r.ClipStale(noon, 1, 1, "b", Problem{Reason: ReasonLinkRefused, Detail: "403"})) // one read serves both
+	must(t, r.ClipRefused(noon, 1, 1, "b", why))
+	must(t, r.ClipRefused(noon, 1, 2, "b", why)) // one read serves both
 	if r.Step != step {
 		t.Error("a second read for the second clip")
 	}
 	must(t, r.Answer(noon, r.ExportTaskID, step, succeeded("a", "b2"), noon))
-	if r.Clips[0].State != ClipStale || r.Clips[1].State != ClipReady || r.Clips[1].Round != 3 || r.Read != ReadRefresh {
-		t.Fatalf("%s, read %q; want clip 0 still stale, clip 1 ready", clipsOf(r), r.Read)
+	same, other := r.Clips[0], r.Clips[1]
+	if same.State != ClipReady || same.Round != 4 || !same.NotBefore.Equal(noon.Add(4*time.Second)) || same.Urgent || same.Problem.Reason != why.Reason {
+		t.Errorf("the same link: %+v; want it tried again, later", same)
 	}
-	for range MaxStaleReads {
-		must(t, r.Answer(noon, r.ExportTaskID, r.Step, succeeded("a", "b2"), noon))
-	}
-	if r.Clips[0].State != ClipFailed || r.Read != ReadNone || r.State != Mirroring {
-		t.Fatalf("%s %s, read %q; want clip 0 failed, clip 1 on its way", r.State, clipsOf(r), r.Read)
-	}
-	must(t, r.ClipDone(noon, r.ExportTaskID, 1, 3, Object{}, nil, ""))
-	if r.State != Failed || r.Problem.Reason != ReasonClipsFailed || r.Problem.Cause.Reason != ReasonLinkSame {
-		t.Errorf("%s: %+v", r.State, r.Problem)
+	if other.State != ClipReady || other.Round != 4 || !other.NotBefore.Equal(noon) || !other.Urgent || r.Read != ReadNone {
+		t.Errorf("another link: %+v, read %q; want it tried at once and first", other, r.Read)
 	}
 }
 
-func TestStaleLinkThatWasReplaced(t *testing.T) {
+// Nothing fails before the deadline because of refusals, however many there are;
+// then the export has expired, and says which clip is why.
+func TestALinkIsRefusedUntilTheDeadline(t *testing.T) {
+	for name, link := range map[string]func(n int) string{
+		"the same one each time": func(int) string { return "a" },
+		"another one each time":  strconv.Itoa,
+		"none":                   func(int) string { return "" },
+	} {
+		r, now, tries := at(t, Mirroring), noon, 0
+		must(t, r.ClipDone(noon, r.ExportTaskID, 1, 1, Object{}, nil, ""))
+		reads := r.Polls
+		for r.State == Mirroring {
+			if r.Read != ReadNone {
+				now = r.PollAt
+				must(t, r.Answer(now, r.ExportTaskID, r.Step, succeeded(link(r.Step), "b"), now.Add(15*time.Minute)))
+				continue
+			}
+			c := r.Clips[0]
+			now = c.NotBefore
+			tries++
+			must(t, r.ClipRefused(now, 0, c.Round, c.Link, Problem{Reason: ReasonLinkRefused, Detail: "404"}))
+		}
+		if r.State != Expired || now.Before(r.ExpireAt) || r.Problem.Cause == nil || r.Problem.Cause.Reason != ReasonLinkRefused ||
+			r.Problem.Cause.Clip != 0 || r.Problem.Cause.Detail != "404" {
+			t.Errorf("%s: %s at %s, %+v", name, r.State, now, r.Problem)
+		}
+		if reads = r.Polls - reads; link(0) != "" && (tries < 290 || reads > 45) {
+			t.Errorf("%s: %d tries and %d reads in two days", name, tries, reads)
+		}
+	}
+}
+
+func TestRefusedLinkThatWasReplaced(t *testing.T) {
 	r := at(t, Mirroring)
 	r.Clips[0].Link = "fresh"
-	must(t, r.ClipStale(noon, 0, 1, "a", Problem{Reason: ReasonLinkRefused, Detail: "403"}))
+	must(t, r.ClipRefused(noon, 0, 1, "a", Problem{Reason: ReasonLinkRefused, Detail: "403"}))
 	if c := r.Clips[0]; c.State != ClipReady || c.Round != 2 || r.Read != ReadNone {
 		t.Errorf("%s, round %d, read %q; want the fresh link tried at once", c.State, c.Round, r.Read)
 	}
 }
 
-// Links that are always dead, each a new one, must not eat the budget.
-func TestLinksThatKeepDyingAreReadEverMoreSeldom(t *testing.T) {
-	r := at(t, Mirroring)
-	now := noon
-	var waits []time.Duration
-	for n := range 12 {
-		c := r.Clips[0]
-		must(t, r.ClipStale(now, 0, c.Round, c.Link, Problem{Reason: ReasonLinkRefused, Detail: "403"}))
-		waits = append(waits, r.PollAt.Sub(now))
-		now = r.PollAt
-		must(t, r.Answer(now, r.ExportTaskID, r.Step, succeeded("fresh"+string(rune('a'+n)), "b"), now))
-	}
-	if waits[0] != 0 || waits[1] < 30*time.Second || waits[11] != 15*time.Minute {
-		t.Errorf("waits %v; want none, then ever longer ones up to 15m", waits)
-	}
-	for n := range len(waits) - 1 {
-		if waits[n+1] < waits[n] {
-			t.Errorf("wait %d is shorter than the one before: %v", n+1, waits)
-		}
-	}
-}
-
-func TestStaleLinkPastTheDeadline(t *testing.T) {
+func TestRefusedLinkPastTheDeadline(t *testing.T) {
 	r := at(t, Mirroring)
 	must(t, r.ClipDone(noon, r.ExportTaskID, 1, 1, Object{}, nil, ""))
-	must(t, r.ClipStale(noon.Add(49*time.Hour), 0, 1, "a", Problem{Reason: ReasonLinkRefused, Detail: "403"}))
+	must(t, r.ClipRefused(noon.Add(49*time.Hour), 0, 1, "a", Problem{Reason: ReasonLinkRefused, Detail: "403"}))
 	if r.State != Expired || r.Problem.Reason != ReasonDeadlinePassed || r.ArchivedCount != 1 || r.ClipCount != 2 {
 		t.Errorf("%s: %+v", r.State, r.Problem)
 	}

@@ -104,7 +104,7 @@ func lateEnds(t *testing.T) []lateEnd {
 	read.wantRead(ReadMissing, noon)
 	must(t, read.Answer(noon, read.ExportTaskID, read.Step, Reading{Status: "SUCCEEDED", Succeeded: true}, noon))
 	done := late(Clip{Idx: 0, State: ClipReady, Round: 1, Link: "a"}, Clip{Idx: 1, State: ClipReady, Round: 1, Link: "b"})
-	must(t, done.ClipStale(noon, 0, 1, "a", Problem{Reason: ReasonLinkRefused, Detail: "403"}))
+	must(t, done.ClipRefused(noon, 0, 1, "a", Problem{Reason: ReasonLinkRefused, Detail: "403"}))
 	if done.State != Mirroring || done.Clips[1].State != ClipReady {
 		t.Errorf("a dead link past the deadline takes a living one with it: %s", done.State)
 	}

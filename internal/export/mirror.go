@@ -59,45 +59,58 @@ func (r *Record) ClipRetry(now time.Time, idx, n int, why Problem, badBody bool,
 	return nil
 }
 
-// staleWait is how long the read for a clip's nth dead link waits: a link may
-// die once, but a source whose links are all dead must not eat the budget.
-func staleWait(n int) time.Duration {
-	if n <= 1 {
-		return 0
-	}
-	return min(15*time.Second<<min(n, 8), 15*time.Minute)
-}
+// refusalWait is how long a clip rests after its nth refused link, before the
+// link is tried again as it is.
+func refusalWait(n int) time.Duration { return min(time.Second<<min(n, 10), 10*time.Minute) }
 
-// ClipStale records that the link used in mirror round n is dead. One read
-// serves all clips of the export that wait for a fresh link; it is due at once,
-// unless the clip's links keep dying.
-func (r *Record) ClipStale(now time.Time, idx, n int, link string, why Problem) error {
-	c, err := r.mayRound(EvClipStale, idx, n)
+// worthAsking reports whether the nth refusal of a clip's links is worth a read of
+// the export: the second, and ever fewer after that. The link's server may recover,
+// and to ask it again costs the provider nothing.
+func worthAsking(n int) bool { return n == 2 || n == 4 || n > 0 && n%8 == 0 }
+
+// ClipRefused records that the server of the link used in mirror round n refuses
+// it. That does not end a link: it is tried again as it is, then the provider is
+// asked, and whatever that gives, the same link too, is tried until the deadline.
+// One read serves all clips of the export that wait for a link.
+func (r *Record) ClipRefused(now time.Time, idx, n int, link string, why Problem) error {
+	c, err := r.mayRound(EvClipRefused, idx, n)
 	if err != nil {
 		return err
 	}
 	r.UpdatedAt = now
 	c.Faults++
-	c.DeadLinks++
+	c.Refusals++
 	c.Round++
-	if c.Link != link { // a read has brought a fresh one meanwhile
+	if c.Link != link { // a read has brought another one meanwhile
 		c.NotBefore = now
 		return nil
 	}
 	if r.PastDeadline(now) {
 		return r.lapseClip(now, c, why)
 	}
-	c.State = ClipStale
 	c.Problem.note(now, why)
-	at := now.Add(staleWait(c.DeadLinks))
-	if r.Read == ReadNone || r.PollAt.After(at) {
+	if !worthAsking(c.Refusals) {
+		c.NotBefore = r.afterRefusal(now, c)
+		return nil
+	}
+	c.State = ClipStale
+	if r.Read == ReadNone || r.PollAt.After(now) {
 		reason := ReadRefresh
 		if !r.over() {
 			reason = ReadRender
 		}
-		r.wantRead(reason, at)
+		r.wantRead(reason, now)
 	}
 	return nil
+}
+
+// afterRefusal is when a refused link is tried again: once more at the deadline.
+func (r *Record) afterRefusal(now time.Time, c *Clip) time.Time {
+	at := now.Add(refusalWait(c.Refusals))
+	if !r.ExpireAt.IsZero() && at.After(r.ExpireAt) {
+		return r.ExpireAt.Add(time.Second)
+	}
+	return at
 }
 
 // lapseClip gives up a clip whose link is dead and for which no fresh one can be

@@ -12,8 +12,6 @@ import (
 const (
 	// MaxMisses is how many reads at SUCCEEDED may lack a clip or a link.
 	MaxMisses = 6
-	// MaxStaleReads is how many reads may bring a dead link again.
-	MaxStaleReads = 8
 	// MaxUnknown is how many answers in a row may not know an accepted task.
 	MaxUnknown = 6
 )
@@ -112,7 +110,7 @@ func (r *Record) failRender(now time.Time, message string) {
 }
 
 // merge takes over what the reading says of each clip and returns how many
-// clips still have a dead link. Of a clip that is listed twice the first entry
+// clips with a refused link got none. Of a clip that is listed twice the first entry
 // with a link counts.
 func (r *Record) merge(now time.Time, clips []Clip) (stale int) {
 	if r.Clips == nil {
@@ -160,14 +158,19 @@ func (r *Record) mergeClip(now time.Time, in *Clip) {
 	if in.Link == "" {
 		return
 	}
-	if c.State == ClipStale && c.Link == in.Link {
+	refused, same := c.State == ClipStale, c.Link == in.Link
+	c.Link = in.Link
+	if c.State == ClipReady {
 		return
 	}
-	c.Link = in.Link
-	if c.State != ClipReady {
-		c.State = ClipReady
-		c.Round++
-		c.NotBefore = now
+	c.State = ClipReady
+	c.Round++
+	c.NotBefore = now
+	switch {
+	case refused && same: // the provider says that it works
+		c.NotBefore = r.afterRefusal(now, c)
+	case refused: // it may have waited too long in our own queue, and must not again
+		c.Urgent = true
 	}
 }
 
@@ -179,7 +182,7 @@ func (r *Record) finish(now time.Time, stale int, nextPoll time.Time) {
 		r.Misses++
 		r.wantRead(ReadMissing, nextPoll)
 		return
-	case stale > 0 && r.StaleReads < MaxStaleReads:
+	case stale > 0 && !r.PastDeadline(now):
 		r.StaleReads++
 		r.wantRead(ReadRefresh, nextPoll)
 		return
@@ -190,7 +193,7 @@ func (r *Record) finish(now time.Time, stale int, nextPoll time.Time) {
 	}
 	for _, c := range r.Clips {
 		if c.State == ClipStale {
-			r.failClip(now, c, Problem{Reason: ReasonLinkSame, Count: r.StaleReads})
+			r.failClip(now, c, Problem{Reason: c.Problem.Reason, Detail: c.Problem.Detail})
 		}
 	}
 	if r.ClipCount == 0 {

@@ -281,7 +281,7 @@ func TestClipsThatAreLinkedOutliveTheirTask(t *testing.T) {
 	})
 	t.Run("or are not", func(t *testing.T) {
 		r := forgotten(t)
-		must(t, r.ClipStale(past, 0, r.Clips[0].Round, "a", Problem{Reason: ReasonLinkRefused, Detail: "403"}))
+		must(t, r.ClipRefused(past, 0, r.Clips[0].Round, "a", Problem{Reason: ReasonLinkRefused, Detail: "403"}))
 		if r.State != Expired || r.Problem.Reason != ReasonDeadlinePassed || r.ArchivedCount != 0 {
 			t.Errorf("%s: %+v", r.State, r.Problem)
 		}
@@ -289,7 +289,8 @@ func TestClipsThatAreLinkedOutliveTheirTask(t *testing.T) {
 	t.Run("nothing more was needed", func(t *testing.T) {
 		r := at(t, Mirroring)
 		must(t, r.ClipDone(noon, "task1", 0, 1, Object{Key: "k"}, nil, ""))
-		must(t, r.ClipStale(noon, 1, 1, "b", Problem{Reason: ReasonLinkRefused, Detail: "403"}))
+		must(t, r.ClipRefused(noon, 1, 1, "b", Problem{Reason: ReasonLinkRefused, Detail: "403"}))
+		must(t, r.ClipRefused(noon, 1, 2, "b", Problem{Reason: ReasonLinkRefused, Detail: "403"}))
 		must(t, r.ClipDone(noon, "task1", 1, 1, Object{Key: "k"}, nil, "")) // another run had it
 		must(t, r.DoesNotKnow(past, r.Step, past))
 		if !r.Sealable() {

@@ -41,8 +41,8 @@ const (
 
 // What is wrong with a clip.
 const (
-	ReasonLinkRefused    Reason = "link_refused"     // the link's server refuses it; a fresh one is asked for
-	ReasonLinkSame       Reason = "link_same"        // the provider gives a dead link again and again
+	ReasonLinkRefused    Reason = "link_refused"     // the link's server refuses it; it is tried again, and asked about
+	ReasonLinkSame       Reason = "link_same"        // of records of before 1.0: a refused link was given again too often
 	ReasonLinkMissing    Reason = "link_missing"     // the provider says SUCCEEDED and gives no link
 	ReasonLinkUnusable   Reason = "link_unusable"    // it leads where no clip may come from
 	ReasonContentWrong   Reason = "content_wrong"    // what came is not the whole clip

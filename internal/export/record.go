@@ -23,7 +23,7 @@ const (
 	ReadNone    ReadReason = ""
 	ReadRender  ReadReason = "render"  // the provider is still at work
 	ReadMissing ReadReason = "missing" // it says it is done, but clips or links are missing
-	ReadRefresh ReadReason = "refresh" // a link died and a fresh one is needed
+	ReadRefresh ReadReason = "refresh" // a link is refused, and the provider is asked for it
 	ReadDrain   ReadReason = "drain"   // canceled here, but the provider still holds a slot for it
 )
 
@@ -85,7 +85,7 @@ type Record struct {
 	Unknown    int        `json:"unknown,omitempty"`     // answers in a row that did not know the task
 	Nameless   int        `json:"nameless,omitempty"`    // clips of the last answer at SUCCEEDED that nobody can tell apart
 	Misses     int        `json:"misses,omitempty"`      // reads at SUCCEEDED with links still missing
-	StaleReads int        `json:"stale_reads,omitempty"` // reads that brought a dead link again
+	StaleReads int        `json:"stale_reads,omitempty"` // reads that brought no link in the place of a refused one
 
 	SealRound int       `json:"seal_round,omitempty"`
 	SealAt    time.Time `json:"seal_at,omitzero"`
@@ -116,7 +116,7 @@ type ClipState string
 const (
 	ClipWaiting  ClipState = "waiting"   // known, but without a link yet
 	ClipReady    ClipState = "mirroring" // has a link; its mirror task is due
-	ClipStale    ClipState = "stale"     // its link died; a fresh one is asked for
+	ClipStale    ClipState = "stale"     // its link is refused; the provider is asked for one
 	ClipArchived ClipState = "archived"
 	ClipFailed   ClipState = "failed"
 )
@@ -140,7 +140,7 @@ type Clip struct {
 	Urgent    bool      `json:"urgent,omitempty"`
 	NotBefore time.Time `json:"not_before,omitzero"`
 	Faults    int       `json:"faults,omitempty"`     // transfers that failed
-	DeadLinks int       `json:"dead_links,omitempty"` // of these, for a link that had died
+	Refusals  int       `json:"refusals,omitempty"`   // of these, for a link that its server refused
 	BadBodies int       `json:"bad_bodies,omitempty"` // of these, with content that was not the clip
 	Problem   Problem   `json:"problem,omitzero"`
 

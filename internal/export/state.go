@@ -50,34 +50,34 @@ type Event string
 
 // The events of an export; each is a method of [Record] of the same name.
 const (
-	EvIntend    Event = "intend"     // about to send the paid request
-	EvAccept    Event = "accept"     // the provider took it and named a task
-	EvPutBack   Event = "put_back"   // not sent, or refused in a way that passes
-	EvReject    Event = "reject"     // the provider will never take it, or it can't be sent under its id
-	EvLose      Event = "lose"       // sent, or perhaps sent, and the answer is lost
-	EvAnswer    Event = "answer"     // a status read was answered
-	EvReadFault Event = "read_fault" // a status read failed
-	EvClipDone  Event = "clip_done"  // a clip is in S3, proven
-	EvClipRetry Event = "clip_retry" // a clip's transfer failed in a way that passes
-	EvClipStale Event = "clip_stale" // a clip's link is dead
-	EvClipFail  Event = "clip_fail"  // a clip cannot be archived
-	EvUrge      Event = "urge"       // a clip moves to the urgent queue
-	EvSeal      Event = "seal"       // the manifest stands
-	EvSealRetry Event = "seal_retry" // the manifest could not be written yet
-	EvExpire    Event = "expire"     // the provider's deadline passed
-	EvFail      Event = "fail"       // a step can't go on (dead letter)
-	EvCancel    Event = "cancel"     // a person stops it
-	EvRetry     Event = "retry"      // a person takes it up again
-	EvRestore   Event = "restore"    // its manifest was found: it was archived before Redis forgot it
-	EvReplace   Event = "replace"    // it was paid for again before Redis forgot that
-	EvYield     Event = "yield"      // its id is another's that was paid for, which comes back in its place
+	EvIntend      Event = "intend"       // about to send the paid request
+	EvAccept      Event = "accept"       // the provider took it and named a task
+	EvPutBack     Event = "put_back"     // not sent, or refused in a way that passes
+	EvReject      Event = "reject"       // the provider will never take it, or it can't be sent under its id
+	EvLose        Event = "lose"         // sent, or perhaps sent, and the answer is lost
+	EvAnswer      Event = "answer"       // a status read was answered
+	EvReadFault   Event = "read_fault"   // a status read failed
+	EvClipDone    Event = "clip_done"    // a clip is in S3, proven
+	EvClipRetry   Event = "clip_retry"   // a clip's transfer failed in a way that passes
+	EvClipRefused Event = "clip_refused" // a clip's link is refused
+	EvClipFail    Event = "clip_fail"    // a clip cannot be archived
+	EvUrge        Event = "urge"         // a clip moves to the urgent queue
+	EvSeal        Event = "seal"         // the manifest stands
+	EvSealRetry   Event = "seal_retry"   // the manifest could not be written yet
+	EvExpire      Event = "expire"       // the provider's deadline passed
+	EvFail        Event = "fail"         // a step can't go on (dead letter)
+	EvCancel      Event = "cancel"       // a person stops it
+	EvRetry       Event = "retry"        // a person takes it up again
+	EvRestore     Event = "restore"      // its manifest was found: it was archived before Redis forgot it
+	EvReplace     Event = "replace"      // it was paid for again before Redis forgot that
+	EvYield       Event = "yield"        // its id is another's that was paid for, which comes back in its place
 )
 
 // Events lists every event.
 func Events() []Event {
 	return []Event{
 		EvIntend, EvAccept, EvPutBack, EvReject, EvLose, EvAnswer, EvReadFault, EvClipDone, EvClipRetry,
-		EvClipStale, EvClipFail, EvUrge, EvSeal, EvSealRetry, EvExpire, EvFail, EvCancel, EvRetry, EvRestore,
+		EvClipRefused, EvClipFail, EvUrge, EvSeal, EvSealRetry, EvExpire, EvFail, EvCancel, EvRetry, EvRestore,
 		EvReplace, EvYield,
 	}
 }
@@ -110,36 +110,36 @@ var next = map[State]map[Event][]State{
 		EvCancel:  {Canceled},
 	},
 	Rendering: {
-		EvAccept:    {Rendering},
-		EvAnswer:    {Rendering, Mirroring, Failed, Expired},
-		EvReadFault: {Rendering},
-		EvClipDone:  {Rendering},
-		EvClipRetry: {Rendering},
-		EvClipStale: {Rendering, Expired},
-		EvClipFail:  {Rendering},
-		EvUrge:      {Rendering},
-		EvRestore:   {Archived},
-		EvReplace:   {Rendering},
-		EvExpire:    {Expired},
-		EvFail:      {Failed},
-		EvCancel:    {Canceled},
+		EvAccept:      {Rendering},
+		EvAnswer:      {Rendering, Mirroring, Failed, Expired},
+		EvReadFault:   {Rendering},
+		EvClipDone:    {Rendering},
+		EvClipRetry:   {Rendering},
+		EvClipRefused: {Rendering, Expired},
+		EvClipFail:    {Rendering},
+		EvUrge:        {Rendering},
+		EvRestore:     {Archived},
+		EvReplace:     {Rendering},
+		EvExpire:      {Expired},
+		EvFail:        {Failed},
+		EvCancel:      {Canceled},
 	},
 	Mirroring: {
-		EvAccept:    {Mirroring},
-		EvAnswer:    {Mirroring, Failed, Expired},
-		EvReadFault: {Mirroring},
-		EvClipDone:  {Mirroring, Failed, Expired},
-		EvClipRetry: {Mirroring},
-		EvClipStale: {Mirroring, Expired},
-		EvClipFail:  {Mirroring, Failed, Expired},
-		EvUrge:      {Mirroring},
-		EvSeal:      {Archived},
-		EvSealRetry: {Mirroring},
-		EvRestore:   {Archived},
-		EvReplace:   {Rendering},
-		EvExpire:    {Expired},
-		EvFail:      {Failed},
-		EvCancel:    {Canceled},
+		EvAccept:      {Mirroring},
+		EvAnswer:      {Mirroring, Failed, Expired},
+		EvReadFault:   {Mirroring},
+		EvClipDone:    {Mirroring, Failed, Expired},
+		EvClipRetry:   {Mirroring},
+		EvClipRefused: {Mirroring, Expired},
+		EvClipFail:    {Mirroring, Failed, Expired},
+		EvUrge:        {Mirroring},
+		EvSeal:        {Archived},
+		EvSealRetry:   {Mirroring},
+		EvRestore:     {Archived},
+		EvReplace:     {Rendering},
+		EvExpire:      {Expired},
+		EvFail:        {Failed},
+		EvCancel:      {Canceled},
 	},
 	Archived: {EvAccept: {Archived}},
 	Failed: {

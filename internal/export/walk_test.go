@@ -157,8 +157,8 @@ func (w *walker) all(r *Record) []action {
 		{event: EvClipRetry, clip: idx, do: func(r *Record) error {
 			return r.ClipRetry(now, idx, round, Problem{Reason: ReasonTransferFailed, Detail: "why"}, true, later)
 		}},
-		{event: EvClipStale, more: []Event{EvExpire}, clip: idx, do: func(r *Record) error {
-			return r.ClipStale(now, idx, round, link, Problem{Reason: ReasonLinkRefused, Detail: "why"})
+		{event: EvClipRefused, more: []Event{EvExpire}, clip: idx, do: func(r *Record) error {
+			return r.ClipRefused(now, idx, round, link, Problem{Reason: ReasonLinkRefused, Detail: "why"})
 		}},
 		{event: EvClipFail, clip: idx, do: func(r *Record) error {
 			return r.ClipFail(now, idx, round, Problem{Reason: ReasonContentWrong, Detail: "why"})
@@ -189,7 +189,7 @@ func (w *walker) all(r *Record) []action {
 			actions[i].name = string(actions[i].event)
 		}
 		switch actions[i].event {
-		case EvClipDone, EvClipRetry, EvClipStale, EvClipFail, EvUrge:
+		case EvClipDone, EvClipRetry, EvClipRefused, EvClipFail, EvUrge:
 		default:
 			actions[i].clip = -1
 		}

@@ -270,7 +270,7 @@ func (p *proc) ofTransfer(r *export.Record) error {
 	case "done":
 		return r.ClipDone(noon, p.snap.ExportTaskID, idx, n, export.Object{Key: p.snap.ExportTaskID}, nil, "")
 	case "stale":
-		return r.ClipStale(noon, idx, n, p.snap.Clips[idx].Link, export.Problem{Reason: export.ReasonLinkRefused, Detail: "dead"})
+		return r.ClipRefused(noon, idx, n, p.snap.Clips[idx].Link, export.Problem{Reason: export.ReasonLinkRefused, Detail: "dead"})
 	default:
 		return r.ClipRetry(noon, idx, n, export.Problem{Reason: export.ReasonTransferFailed, Detail: "cut"}, false, noon)
 	}

@@ -65,7 +65,7 @@ var sentences = map[export.Reason]string{
 	export.ReasonReceiptUnreadable: "nobody can tell whether it was paid for already{(detail)}",
 	export.ReasonRecordLost:        "Redis has lost this export, which was paid for",
 
-	export.ReasonLinkRefused:    "its link is dead{(detail)}",
+	export.ReasonLinkRefused:    "its link is refused{(detail)}",
 	export.ReasonLinkSame:       "its link is dead and the provider gave the same one again in {count} reads",
 	export.ReasonLinkMissing:    "the provider says SUCCEEDED but gave no export link for it in {count} reads",
 	export.ReasonLinkUnusable:   "{detail or: its link can't be used}",
@@ -139,7 +139,7 @@ var hints = map[export.Reason]struct{ failed, open hint }{
 	export.ReasonTaskUnknown:        {open: same("it is read again")},
 	export.ReasonStorageUnavailable: {open: same("it is tried again")},
 	export.ReasonManifestNotWritten: {open: same("it is tried again")},
-	export.ReasonLinkRefused:        {open: same("the provider is asked for a fresh one")},
+	export.ReasonLinkRefused:        {open: same("it is tried again, and the provider is asked for another one, until the deadline")},
 
 	export.ReasonRequestRejected: {failed: same("correct the request and enqueue it again, under another job_id if it has one")},
 	export.ReasonNoClips: {failed: hint{

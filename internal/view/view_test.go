@@ -116,10 +116,10 @@ func TestSentences(t *testing.T) {
 				r := rendering(t)
 				answer(t, r, "SUCCEEDED", 48, "a", "b")
 				must(t, r.ClipDone(noon, "task1", 1, 1, export.Object{}, nil, ""))
-				must(t, r.ClipStale(noon.Add(49*time.Hour), 0, 1, "a", export.Problem{Reason: export.ReasonLinkRefused, Detail: "403"}))
+				must(t, r.ClipRefused(noon.Add(49*time.Hour), 0, 1, "a", export.Problem{Reason: export.ReasonLinkRefused, Detail: "403"}))
 				return r
 			}, export.ReasonDeadlinePassed,
-			[]string{"expired: clip 0: its link is dead (403)", "1 of 2 clips were saved", "`clipferry retry --pay-again -- exp_a`"},
+			[]string{"expired: clip 0: its link is refused (403)", "1 of 2 clips were saved", "`clipferry retry --pay-again -- exp_a`"},
 			[]string{`{"pay_again": true}`},
 		},
 		"not known to the provider": {func(t *testing.T) *export.Record {
@@ -215,13 +215,17 @@ func TestAClipWithoutALinkIsTriedAtTheNextRead(t *testing.T) {
 	r := rendering(t)
 	answer(t, r, "SUCCEEDED", 48, "a")
 	dead := export.Problem{Reason: export.ReasonLinkRefused, Detail: "403"}
-	must(t, r.ClipStale(noon, 0, 1, "a", dead))
+	must(t, r.ClipRefused(noon, 0, 1, "a", dead))
+	if next := r.Clips[0].NotBefore; !at(view.Of(r, view.CLI).Clips[0].NextTry, next) {
+		t.Errorf("the clip is tried at %s: %s", next, shown(view.Of(r, view.CLI)))
+	}
+	must(t, r.ClipRefused(noon, 0, 2, "a", dead))
 	r.PollAt = noon.Add(time.Minute)
 	v := view.Of(r, view.CLI)
 	if c := v.Clips[0]; c.Reason != export.ReasonLinkRefused || !at(c.NextTry, noon.Add(time.Minute)) {
 		t.Errorf("the clip: %s", shown(c))
 	}
-	if !at(v.NextTry, noon.Add(time.Minute)) || !strings.Contains(v.Error, "clip 0: its link is dead (403); the provider is asked for a fresh one") {
+	if !at(v.NextTry, noon.Add(time.Minute)) || !strings.Contains(v.Error, "clip 0: its link is refused (403); it is tried again, and the provider is asked") {
 		t.Errorf("the export: %s", shown(v))
 	}
 }

@@ -1,0 +1,68 @@
+package worker_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/view"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// refuses has the links' server answer 404 to its first n requests.
+func (s *script) refuses(n int) {
+	s.serve = func(w http.ResponseWriter, r *http.Request, _ []byte) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		n--
+		if n < 0 {
+			return false
+		}
+		http.NotFound(w, r)
+		return true
+	}
+}
+
+// The provider gives the same link each time, as its own page shows: one that is
+// refused for a while is not dead.
+func TestALinkThatIsRefusedForAWhileIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ refusals, reads int }{
+		"once": {1, 0}, "for longer": {3, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.provider.clips, r.provider.readsFor = 1, 1
+			r.provider.refuses(c.refusals)
+			r.work()
+			rec := r.awaitState(r.enqueue(tasks.Export{ProjectID: "proj"}), export.Archived)
+			if rec.Polls > 1+c.reads {
+				t.Errorf("%d reads, want at most %d", rec.Polls, 1+c.reads)
+			}
+			r.archived(rec.Clips[0], r.provider.file("task-1", 0))
+		})
+	}
+}
+
+func TestALinkThatIsRefusedToTheEndExpires(t *testing.T) {
+	r := newRig(t)
+	r.provider.clips, r.provider.readsFor = 2, 1
+	r.provider.dead = map[string]bool{"/task-1/1.mp4?signature=secret-0": true}
+	deadline := time.Now().Add(8 * time.Second)
+	r.provider.read = func(_ int, task *provider.Task) error {
+		task.ExpireAt = deadline
+		return nil
+	}
+	r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "proj"})
+	rec := r.await(id, "over", func(rec *export.Record) bool { return rec.State.Final() })
+	if rec.State != export.Expired || rec.UpdatedAt.Before(deadline) || rec.ArchivedCount != 1 || rec.Polls > 3 {
+		t.Errorf("%s at %s of %s, %d clips, %d reads", rec.State, rec.UpdatedAt, deadline, rec.ArchivedCount, rec.Polls)
+	}
+	if said := view.Sentence(rec, view.CLI); !strings.Contains(said, "clip 1: its link is refused (the export link answered 403 Forbidden)") {
+		t.Error(said)
+	}
+}
