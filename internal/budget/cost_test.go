@@ -18,7 +18,7 @@ func TestCost(t *testing.T) {
 		for _, delay := range []time.Duration{time.Millisecond, 20 * time.Millisecond} {
 			for _, steady := range []bool{true, false} { // steady: all ends fall on the same beat
 				t.Run(fmt.Sprint(perMinute, delay, steady), func(t *testing.T) {
-					inMemory(t, func(t *testing.T, m *memory, gate func(Options) *Gate) {
+					inMemory(t, func(t *testing.T, m *troubled, gate func(Options) *Gate) {
 						m.delay = delay
 						var warm, wg sync.WaitGroup
 						warm.Add(workers * waiters)

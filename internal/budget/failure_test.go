@@ -11,9 +11,9 @@ import (
 )
 
 // inMemory runs a test in virtual time, over a store in memory.
-func inMemory(t *testing.T, test func(t *testing.T, m *memory, gate func(Options) *Gate)) {
+func inMemory(t *testing.T, test func(t *testing.T, m *troubled, gate func(Options) *Gate)) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := newTroubled()
 		test(t, m, gates(t, func(o *Options) { o.store = m }))
 	})
 }
@@ -122,7 +122,7 @@ func TestLostUnderARunningFleet(t *testing.T) {
 
 func TestFirstStartIsNotIdle(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, _ *memory, gate func(Options) *Gate) {
+	inMemory(t, func(t *testing.T, _ *troubled, gate func(Options) *Gate) {
 		g := gate(Options{RequestsPerMinute: 15, MaxActive: 5})
 		start := time.Now()
 		mustDone(t, mustWait(t, g, Request{Export: "a", Kind: Submit}), accepted)
@@ -139,7 +139,7 @@ func TestFirstStartIsNotIdle(t *testing.T) {
 
 func TestLossSpokenForBySomeRender(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, _ *memory, gate func(Options) *Gate) {
+	inMemory(t, func(t *testing.T, _ *troubled, gate func(Options) *Gate) {
 		g := gate(Options{RequestsPerMinute: 15, MaxActive: 5})
 		start := time.Now()
 		if err := g.Hold(t.Context(), "a", start.Add(-time.Minute), "", 0); err != nil {
@@ -154,7 +154,7 @@ func TestLossSpokenForBySomeRender(t *testing.T) {
 
 func TestCrashedHolder(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, _ *memory, gate func(Options) *Gate) {
+	inMemory(t, func(t *testing.T, _ *troubled, gate func(Options) *Gate) {
 		o := Options{RequestsPerMinute: 15, MaxActive: 1}
 		one, two := gate(o), gate(o)
 		mustWait(t, one, Request{Export: "a", Kind: Submit}) // and dies
@@ -179,7 +179,7 @@ func TestCrashedHolder(t *testing.T) {
 
 func TestForbiddenHaltsTheFleet(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, _ *memory, gate func(Options) *Gate) {
+	inMemory(t, func(t *testing.T, _ *troubled, gate func(Options) *Gate) {
 		o := Options{RequestsPerMinute: 600, MaxActive: 50}
 		one, two := gate(o), gate(o)
 		mustDone(t, mustWait(t, one, Request{Export: "a", Kind: Submit}), Outcome{Result: Forbidden})
@@ -218,7 +218,7 @@ func TestForbiddenHaltsTheFleet(t *testing.T) {
 
 func TestBreaker(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, _ *memory, gate func(Options) *Gate) {
+	inMemory(t, func(t *testing.T, _ *troubled, gate func(Options) *Gate) {
 		g := gate(Options{RequestsPerMinute: 600, MaxActive: 50})
 		start, sent := time.Now(), 0
 		for time.Since(start) < 10*time.Minute {
@@ -246,7 +246,7 @@ func TestBreaker(t *testing.T) {
 // TestStoreFailsForAWhile has the store unreachable while somebody waits.
 func TestStoreFailsForAWhile(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, m *memory, gate func(Options) *Gate) {
+	inMemory(t, func(t *testing.T, m *troubled, gate func(Options) *Gate) {
 		g := gate(Options{RequestsPerMinute: 15, MaxActive: 5})
 		turn := mustWait(t, g, Request{Export: "a", Kind: Submit})
 		m.fail(errors.New("connection refused"))
@@ -267,7 +267,7 @@ func TestStoreFailsForAWhile(t *testing.T) {
 // TestReleaseOnAnOldCopy has a worker that missed what another did.
 func TestReleaseOnAnOldCopy(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, m *memory, gate func(Options) *Gate) {
+	inMemory(t, func(t *testing.T, m *troubled, gate func(Options) *Gate) {
 		one, two := gate(Options{MaxActive: 1}), gate(Options{MaxActive: 1})
 		if err := one.Release(t.Context(), "nothing"); err != nil {
 			t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 // orders go on by themselves once one is accepted.
 func TestOutOfUnits(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, _ *memory, gate func(Options) *Gate) {
+	inMemory(t, func(t *testing.T, _ *troubled, gate func(Options) *Gate) {
 		o := Options{RequestsPerMinute: 600, MaxActive: 50}
 		one, two := gate(o), gate(o)
 		mustDone(t, mustWait(t, one, Request{Export: "a", Kind: Submit}), Outcome{Result: OutOfUnits})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,7 +34,7 @@ type fleet struct {
 func onEach(t *testing.T, test func(t *testing.T, f fleet)) {
 	t.Run("memory", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			m := newMemory()
+			m := newTroubled()
 			f := fleet{t: t, store: func() store { return m }, lose: m.lose}
 			f.gate = gates(t, func(o *Options) { o.store = m })
 			test(t, f)
@@ -106,4 +107,70 @@ func noTurn(t *testing.T, g *Gate, r Request, d time.Duration) {
 		_ = turn.Done(t.Context(), Outcome{Result: NotSent})
 		t.Fatalf("a %s of %s got a turn", r.Kind, r.Export)
 	}
+}
+
+// troubled is a store in memory that is slow, fails and forgets as it is told to,
+// and counts round trips.
+type troubled struct {
+	*memory
+	mu      sync.Mutex
+	trips   int
+	delay   time.Duration // of each round trip
+	failing error
+}
+
+func newTroubled() *troubled { return &troubled{memory: newMemory()} }
+
+func (m *troubled) trip() error {
+	m.mu.Lock()
+	m.trips++
+	delay, err := m.delay, m.failing
+	m.mu.Unlock()
+	if delay > 0 {
+		time.Sleep(delay)
+	}
+	return err
+}
+
+func (m *troubled) Load(ctx context.Context, worker string) (snapshot, error) {
+	if err := m.trip(); err != nil {
+		return snapshot{}, err
+	}
+	return m.memory.Load(ctx, worker)
+}
+
+func (m *troubled) Swap(ctx context.Context, c change) (reply, error) {
+	if err := m.trip(); err != nil {
+		return reply{}, err
+	}
+	return m.memory.Swap(ctx, c)
+}
+
+// lose forgets everything, as FLUSHALL does.
+func (m *troubled) lose() {
+	m.memory.mu.Lock()
+	defer m.memory.mu.Unlock()
+	m.version, m.recent = 0, nil
+	m.fields, m.last = map[string]string{}, map[string]int64{}
+}
+
+// fail makes every round trip fail with err, until it is called with nil.
+func (m *troubled) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failing = err
+}
+
+// count is how many round trips there were.
+func (m *troubled) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.trips
+}
+
+// mute loses what would be published to those who watch now.
+func (m *troubled) mute() {
+	m.memory.mu.Lock()
+	defer m.memory.mu.Unlock()
+	clear(m.watchers)
 }

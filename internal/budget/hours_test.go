@@ -91,7 +91,7 @@ func hours(t *testing.T, workers int) (busy float64, s *site) {
 	const length = 3 * time.Hour
 	s = &site{ends: map[string]time.Time{}, rnd: rand.New(rand.NewPCG(1, 2))}
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		m := newTroubled()
 		m.delay = 500 * time.Microsecond
 		gate := gates(t, func(o *Options) { o.store = m })
 		ctx, cancel := context.WithTimeout(t.Context(), length)

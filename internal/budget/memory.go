@@ -17,31 +17,14 @@ type memory struct {
 	fields   map[string]string
 	last     map[string]int64 // number of each worker's last change
 	watchers map[chan change]struct{}
-	trips    int
-	delay    time.Duration // of each round trip
-	failing  error
 }
 
 func newMemory() *memory {
 	return &memory{fields: map[string]string{}, last: map[string]int64{}, watchers: map[chan change]struct{}{}}
 }
 
-func (m *memory) trip(ctx context.Context) error {
-	m.mu.Lock()
-	m.trips++
-	delay, err := m.delay, m.failing
-	m.mu.Unlock()
-	if delay > 0 {
-		time.Sleep(delay)
-	}
-	if err != nil {
-		return err
-	}
-	return ctx.Err()
-}
-
 func (m *memory) Load(ctx context.Context, worker string) (snapshot, error) {
-	if err := m.trip(ctx); err != nil {
+	if err := ctx.Err(); err != nil {
 		return snapshot{}, err
 	}
 	m.mu.Lock()
@@ -77,7 +60,7 @@ func (m *memory) fits(c change, now int64) bool {
 }
 
 func (m *memory) Swap(ctx context.Context, c change) (reply, error) {
-	if err := m.trip(ctx); err != nil {
+	if err := ctx.Err(); err != nil {
 		return reply{}, err
 	}
 	m.mu.Lock()
@@ -128,33 +111,4 @@ func (m *memory) Watch(ctx context.Context) (<-chan change, error) {
 		close(w)
 	})
 	return w, nil
-}
-
-// lose forgets everything, as FLUSHALL does.
-func (m *memory) lose() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.version, m.recent = 0, nil
-	m.fields, m.last = map[string]string{}, map[string]int64{}
-}
-
-// fail makes every round trip fail with err, until it is called with nil.
-func (m *memory) fail(err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.failing = err
-}
-
-// count is how many round trips there were.
-func (m *memory) count() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.trips
-}
-
-// mute loses what would be told to those who watch now.
-func (m *memory) mute() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	clear(m.watchers)
 }

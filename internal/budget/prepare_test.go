@@ -69,7 +69,7 @@ func TestPreparingHoldsTheSlotAlone(t *testing.T) {
 // TestWhatWasPreparedGoesFirst has a submit keep its place before all that came meanwhile.
 func TestWhatWasPreparedGoesFirst(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, _ *memory, gate func(Options) *Gate) {
+	inMemory(t, func(t *testing.T, _ *troubled, gate func(Options) *Gate) {
 		o := Options{RequestsPerMinute: 15, MaxActive: 5}
 		one, two := gate(o), gate(o)
 		mustDone(t, mustWait(t, two, Request{Export: "x", Kind: Submit}), accepted)
@@ -118,7 +118,7 @@ func TestPrepareFails(t *testing.T) {
 // TestPrepareTakesTooLong ends it before its slot is given away.
 func TestPrepareTakesTooLong(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, _ *memory, gate func(Options) *Gate) {
+	inMemory(t, func(t *testing.T, _ *troubled, gate func(Options) *Gate) {
 		g := gate(Options{RequestsPerMinute: 600, MaxActive: 1})
 		start := time.Now()
 		_, _, failed := preparing(t, g, "a")
@@ -162,7 +162,7 @@ func TestLostWhilePreparing(t *testing.T) {
 // TestDeadWhilePreparing has a worker that died with a slot reserved for it.
 func TestDeadWhilePreparing(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, m *memory, gate func(Options) *Gate) {
+	inMemory(t, func(t *testing.T, m *troubled, gate func(Options) *Gate) {
 		snap, err := m.Load(t.Context(), "")
 		if err != nil {
 			t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 // rough is the way to a store on which everything may be slow, lost, late, or
 // done twice, as a client that tries again does it.
 type rough struct {
-	*memory
+	*troubled
 	mu   sync.Mutex
 	rnd  *rand.Rand
 	late sync.WaitGroup
@@ -31,7 +31,7 @@ func (r *rough) travel() { time.Sleep(time.Duration(r.dice(30_000)) * time.Micro
 
 func (r *rough) Load(ctx context.Context, worker string) (snapshot, error) {
 	r.travel()
-	snap, err := r.memory.Load(ctx, worker)
+	snap, err := r.troubled.Load(ctx, worker)
 	r.travel()
 	return snap, err
 }
@@ -46,18 +46,18 @@ func (r *rough) Swap(ctx context.Context, c change) (reply, error) {
 		wait := time.Duration(r.dice(2000)) * time.Millisecond
 		r.late.Go(func() {
 			time.Sleep(wait)
-			_, _ = r.memory.Swap(context.Background(), c)
+			_, _ = r.troubled.Swap(context.Background(), c)
 		})
 		return reply{}, errRough
 	}
-	rep, err := r.memory.Swap(ctx, c)
+	rep, err := r.troubled.Swap(ctx, c)
 	r.travel()
 	switch {
 	case fate < 12: // the answer is lost
 		return reply{}, errRough
 	case fate < 18: // the answer is lost, and the client asks again
 		r.travel()
-		return r.memory.Swap(ctx, c)
+		return r.troubled.Swap(ctx, c)
 	}
 	return rep, err
 }
@@ -69,8 +69,9 @@ func TestAnyInterleaving(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			inMemory(t, func(t *testing.T, m *memory, _ func(Options) *Gate) {
-				r := &rough{memory: m, rnd: rand.New(rand.NewPCG(seed, 3))}
+			inMemory(t, func(t *testing.T, m *troubled, _ func(Options) *Gate) {
+				r := &rough{troubled: m, rnd: rand.New(rand.NewPCG(seed, 3))}
+				t.Cleanup(r.late.Wait) // also of what the gates store as they close
 				gate := gates(t, func(o *Options) { o.store = r })
 				s := &site{ends: map[string]time.Time{}, rnd: rand.New(rand.NewPCG(seed, 4))}
 				var wg sync.WaitGroup

@@ -52,9 +52,6 @@ func (s *State) Index(export string, now Instant) float64 {
 	if r == nil || r.Overdue {
 		return math.Inf(1)
 	}
-	if s.Rank != nil {
-		return s.Rank(r, now)
-	}
 	last, age := r.ages(now)
 	l := s.lawOf(r)
 	j := l.idle(last, age) / l.survival(age)

@@ -88,9 +88,6 @@ type State struct {
 	Workers map[string]Instant // until when each is believed alive
 	Learned Learned
 
-	// Rank, if set, takes the place of the index: for comparisons only.
-	Rank func(*Render, Instant) float64
-
 	dirty map[string]struct{}
 	// urgent says that others must know at once of a change that they could
 	// else do without for a moment.

@@ -164,11 +164,6 @@ func (r *run) begin() {
 		}
 		return
 	}
-	if r.Policy == Equal {
-		r.state.Rank = func(x *pace.Render, now pace.Instant) float64 {
-			return now.Sub(max(x.Started, x.Last)).Seconds()
-		}
-	}
 	if r.Workload.Load > 0 {
 		r.arrive()
 	} else {
@@ -221,7 +216,7 @@ func (r *run) join(x *render, k pace.Kind) {
 func (r *run) decide() {
 	r.state.Settle(r.now)
 	for {
-		c := r.state.Next(r.now)
+		c := r.next()
 		if c.Waiter == "" {
 			wake := min(c.At, r.state.Ends())
 			if wake != pace.Never && (r.nextWake <= r.now || wake < r.nextWake) {
@@ -242,6 +237,35 @@ func (r *run) decide() {
 		t := r.state.Claim(c.Waiter, r.now)
 		r.send(c.Waiter, t)
 	}
+}
+
+// next is who is next by the policy. For equal shares every read is worth a request
+// at once, and it is the longest unread that goes.
+func (r *run) next() pace.Choice {
+	if r.Policy != Equal {
+		return r.state.Next(r.now)
+	}
+	for _, x := range r.state.Renders {
+		x.Overdue = true
+	}
+	c := r.state.Next(r.now)
+	if c.Waiter == "" || r.state.Waiters[c.Waiter].Kind != pace.Read {
+		return c
+	}
+	for id, w := range r.state.Waiters {
+		if a, b := r.unreadSince(id), r.unreadSince(c.Waiter); w.Kind == pace.Read && (a < b || a == b && id < c.Waiter) {
+			c.Waiter = id
+		}
+	}
+	return c
+}
+
+func (r *run) unreadSince(waiter string) pace.Instant {
+	x := r.state.Renders[r.state.Waiters[waiter].Export]
+	if x == nil {
+		return 0
+	}
+	return max(x.Started, x.Last)
 }
 
 // prepare gives the submit its slot, and it does what it does before its request.
