@@ -3,25 +3,25 @@
 // many workers there are. Whoever wants to talk to the provider asks a [Gate]
 // for a [Turn], sends exactly one request, and says what came of it.
 //
-// What is decided, and why, stands in package pace; here it is kept and
-// shared. One account's state is a handful of small records in Redis under one
-// version. Every worker that waits holds a copy and follows each change as it
-// is published, so all of them come to the same decision without asking; the
-// one whose waiter is chosen claims it by compare-and-swap, field by field: two
-// changes that write different fields don't stand in each other's way. A turn
-// costs three round trips (join, claim, done), two when nobody is in the way;
-// a fleet in which nobody waits costs none. That a submit gets its slot before it
-// prepares, and that it has prepared, costs none of its own in general: whoever
-// frees a slot gives it to the next in line, and whoever has prepared says so with
-// the claim, or before the next request may go.
+// Package pace decides who is next; this package keeps its state for the fleet. One
+// account's state is a number of small records in Redis under one version. Every
+// worker that waits holds a copy and follows the changes as they are published, so
+// all come to the same decision without asking. The worker whose waiter is chosen
+// claims the turn by compare-and-swap, field by field: two changes that write
+// different fields don't conflict.
 //
-// A change is made once. Each carries its worker's name and a number, by which
-// Redis recognizes one that the client sends again because the answer was lost,
-// and the worker one of which it never heard.
+// A turn costs three round trips (join, claim, done), two when no other waits, and a
+// fleet in which none waits costs none. The slot of a submit that prepares comes with
+// the change that freed it, and that it has prepared is stored with its claim, or
+// before the next request may go.
 //
-// Redis's clock decides. A worker estimates it from its last round trip, uses
-// the early bound when it asks whether a request may go and the late one when
-// it says that one was answered, and Redis checks both.
+// A change is made once. It carries its worker's name and a number, by which Redis
+// recognizes one that the client sends again because the answer was lost, and the
+// worker one whose answer it never got.
+//
+// Redis's clock decides. A worker estimates it from its last round trip. It uses the
+// early bound to decide whether a request may go, and the late one as the time at
+// which a request was answered; Redis checks both.
 //
 // # What is lost, and what then
 //
@@ -33,10 +33,10 @@
 //     first worker to notice writes its own copy back.
 //   - The whole fleet starts again: two requests are assumed that the state may
 //     not know of.
-//   - Everything is lost, fleet and state: an empty state can't be told from a
+//   - Everything is lost, fleet and state: an empty state looks like a
 //     first start, and a first start mustn't idle. So spending begins at once,
 //     unless an export turns up whose render began before ([Gate.Hold], or
-//     a read of one that nobody knows): that speaks for a loss, and nothing is
+//     a read of one that nobody knows): that means a loss, and nothing is
 //     sent until the state is a minute old. Call Hold for all such exports
 //     before the first Wait.
 //
@@ -284,7 +284,7 @@ func (t *Turn) Waited() time.Duration { return time.Duration(t.turn.Waited) * ti
 
 // Lease is for how long the request may be in flight, from the moment that
 // Wait returned: a request that could take longer must be given up by then,
-// because the fleet will believe its holder dead.
+// because the others then take its holder for dead.
 func (t *Turn) Lease() time.Duration { return t.turn.Until.Sub(t.turn.Began) }
 
 // Done says what came of the request. It must be called for every turn; a

@@ -310,7 +310,7 @@ func (l *loop) follow(c change, ok bool) {
 	case c.From == l.version && l.fresh:
 		l.heard = time.Now()
 		if c.By == l.g.id {
-			l.recall(c.Seq) // it was stored late
+			l.confirm(c.Seq) // it was stored late
 		}
 		l.version++
 		var err error
@@ -341,7 +341,7 @@ func (l *loop) sleep() time.Duration {
 	now := l.clock.low(time.Now())
 	next := min(l.wake, l.state.Ends(), l.state.Renewal(l.g.id))
 	if next != pace.Never {
-		// A hair later, so that the estimate has surely passed it.
+		// Slightly later, so that the estimate has surely passed it.
 		wait = min(wait, next.Sub(now)+time.Microsecond)
 	}
 	return max(wait, time.Millisecond)

@@ -169,7 +169,7 @@ func TestDeadWhilePreparing(t *testing.T) {
 		}
 		dead := pace.NewState(pace.Limits{Slots: 1})
 		now := pace.Instant(snap.Time)
-		dead.Born(now)
+		dead.Create(now)
 		dead.Alive("dead", now)
 		dead.Join("dead-1", pace.Waiter{Export: "x", Kind: Submit, Worker: "dead", Since: 1, Stage: pace.Unslotted}, now)
 		dead.Reserve("dead-1", now)

@@ -80,7 +80,7 @@ func (r *redisStore) Swap(ctx context.Context, c change) (reply, error) {
 }
 
 // parseReply reads {done, seconds, microseconds, [field, value, …], last}, the
-// latter two only if what is stored is told.
+// latter two only if the answer says what is stored.
 func parseReply(raw []any) (reply, error) {
 	if len(raw) < 3 {
 		return reply{}, errors.New("short answer from the budget script")
@@ -152,10 +152,10 @@ func (r *redisStore) Watch(ctx context.Context) (<-chan change, error) {
 	return out, nil
 }
 
-// parseChange reads a change as it is told: the version it was stored upon, a
+// parseChange reads a change as it is published: the version it was stored upon, a
 // space, and JSON. What can't be read is an empty change.
-func parseChange(told string) (c change) {
-	from, body, _ := strings.Cut(told, " ")
+func parseChange(published string) (c change) {
+	from, body, _ := strings.Cut(published, " ")
 	v, err := strconv.ParseInt(from, 10, 64)
 	if err != nil || json.Unmarshal([]byte(body), &c) != nil {
 		return change{}

@@ -68,7 +68,7 @@ type Slot struct {
 	LastRead time.Time
 }
 
-// Status tells how the budget stands, in one round trip.
+// Status returns the state of the budget, in one round trip.
 func (g *Gate) Status(ctx context.Context) (Status, error) {
 	var st Status
 	err := g.read(ctx, func(now pace.Instant, s *pace.State) { st = g.status(now, s) })

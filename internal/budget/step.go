@@ -55,7 +55,7 @@ func (l *loop) step() {
 		began := time.Now()
 		now := l.clock.low(began)
 		l.state.Settle(now)
-		l.assert(now)
+		l.reconcile(now)
 		late := l.clock.high(began)
 		for _, o := range l.ops {
 			if _, open := l.turns[o.finish]; open || o.finish == "" {
@@ -94,16 +94,16 @@ func (l *loop) step() {
 			l.complete(granted)
 			return
 		}
-		l.giveWay()
+		l.backOff()
 	}
 	l.g.log.Warn("the shared budget changes faster than it can be followed")
 	l.backoff, l.fresh = retryFirst, false
 }
 
-// giveWay waits a little before a change that lost to another is tried again, so
+// backOff waits a little before a change that lost to another is tried again, so
 // that many of the same moment don't meet again, and takes in what happens
 // meanwhile.
-func (l *loop) giveWay() {
+func (l *loop) backOff() {
 	longest := min(patience, 3*l.clock.recv.Sub(l.clock.sent))
 	time.Sleep(time.Duration(l.g.rand() * float64(longest)))
 	l.drain()
@@ -140,7 +140,7 @@ func (l *loop) changing() bool {
 	return false
 }
 
-// complete tells everybody what was stored.
+// complete gives all who wait for it what was stored.
 func (l *loop) complete(granted []grant) {
 	for _, o := range l.ops {
 		if o.finish != "" {
@@ -181,7 +181,7 @@ func (l *loop) swap(c change) (bool, error) {
 		l.unsure = nil
 	}
 	if rep.Now != nil {
-		return rep.Done, l.adopt(*rep.Now)
+		return rep.Done, l.replace(*rep.Now)
 	}
 	l.version = c.From + 1
 	return true, nil
@@ -194,9 +194,9 @@ type attempt struct {
 	ops []*op
 }
 
-// recall takes in that this worker's change of that number was stored, in case
+// confirm takes in that this worker's change of that number was stored, in case
 // its answer was lost: what it was for mustn't be done again.
-func (l *loop) recall(seq int64) {
+func (l *loop) confirm(seq int64) {
 	for _, a := range l.unsure {
 		if a.seq != seq {
 			continue
@@ -220,14 +220,14 @@ func (l *loop) load() error {
 	}
 	recv := time.Now()
 	l.clock.set(snap.Time, sent, recv)
-	return l.adopt(snap)
+	return l.replace(snap)
 }
 
-// adopt makes what is stored the copy. If the store went back, because it lost
+// replace makes what is stored the copy. If the store went back, because it lost
 // what it had, it is the copy that is stored again.
-func (l *loop) adopt(snap snapshot) error {
+func (l *loop) replace(snap snapshot) error {
 	now := l.clock.high(time.Now())
-	l.recall(snap.Last)
+	l.confirm(snap.Last)
 	if snap.Version < l.version {
 		return l.restore(snap.Version, now)
 	}
@@ -238,8 +238,8 @@ func (l *loop) adopt(snap snapshot) error {
 	l.version, l.fresh, l.heard = snap.Version, true, time.Now()
 	switch {
 	case snap.Version == 0:
-		l.state.Born(now)
-	case first && l.state.Alone(now):
+		l.state.Create(now)
+	case first && l.state.Unattended(now):
 		// Nobody has followed it: its last moments may be missing.
 		l.state.Restored(now)
 	}
@@ -257,7 +257,7 @@ func (l *loop) restore(stored int64, now pace.Instant) error {
 	old := time.Since(l.heard) > quietIdle
 	l.state.Restored(now)
 	if old {
-		l.state.Silence(now)
+		l.state.Quiesce(now)
 	}
 	l.state.Changes() // all of it is written
 	done, err := l.swap(change{
@@ -273,9 +273,9 @@ func (l *loop) restore(stored int64, now pace.Instant) error {
 	return nil
 }
 
-// assert sees to it that the state knows those who wait here and what is in
+// reconcile sees to it that the state knows those who wait here and what is in
 // flight here, whoever may have dropped it.
-func (l *loop) assert(now pace.Instant) {
+func (l *loop) reconcile(now pace.Instant) {
 	for id, t := range l.state.Turns {
 		if t.Worker != l.g.id {
 			continue
@@ -306,7 +306,7 @@ func (l *loop) assert(now pace.Instant) {
 	}
 	for id, t := range l.turns {
 		if l.state.Turns[id] == nil && t.Until > now && !l.finishing(id) {
-			l.state.Again(id, t)
+			l.state.RestoreTurn(id, t)
 		}
 	}
 }
@@ -364,6 +364,6 @@ func (l *loop) claim(now pace.Instant) (granted []grant) {
 			return granted
 		}
 		l.g.log.Warn("a worker doesn't take its turn; going on without it", slog.String("worker", w.Worker))
-		l.state.Bury(w.Worker)
+		l.state.DropWorker(w.Worker)
 	}
 }

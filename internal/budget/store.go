@@ -18,7 +18,7 @@ type store interface {
 	Load(ctx context.Context, worker string) (snapshot, error)
 	// Swap makes the change if nothing that it writes was written since
 	// c.From and the store's clock isn't outside [c.After, c.Before]; it then
-	// tells every watcher. Otherwise it changes nothing and returns what is
+	// notifies every watcher. Otherwise it changes nothing and returns what is
 	// stored. A change is made once: the same one again, because the answer was
 	// lost, is Done and changes nothing; one older than its worker's last is
 	// refused.

@@ -5,25 +5,25 @@ import (
 )
 
 const (
-	// workerLease is for how long nobody does away with a worker that gives
-	// no sign of life, unless it is its turn. Renewing it should seldom be
+	// workerLease is for how long a worker that gives no sign of life is
+	// kept, unless it is its turn. Renewing it should seldom be
 	// the only thing that a worker has to store.
 	workerLease = 30 * time.Minute
 	// workerSign is how old its last sign of life is at the most when it has
-	// something to store anyway, and workerAlive for how long it speaks for
-	// a worker that follows what happens.
+	// something to store anyway, and workerAlive how old it may be
+	// for the worker to have followed what happened.
 	workerSign, workerAlive = 30 * time.Second, 60 * time.Second
 	// afterLoss is how long the provider's window may hold what was sent
 	// before the state was lost.
 	afterLoss = window
-	// bornSlack is how far clocks may differ for an export to count as older
+	// createdSlack is how far clocks may differ for an export to count as older
 	// than the state.
-	bornSlack = 2 * time.Second
+	createdSlack = 2 * time.Second
 )
 
-// Born marks a state that was made out of nothing at now. It starts with one
+// Create makes a state that was made out of nothing at now. It starts with one
 // request less than a rested one.
-func (s *State) Born(now Instant) {
+func (s *State) Create(now Instant) {
 	s.Gate = Gate{Born: now, At: now}
 	if s.Limits.PerMinute > 0 {
 		s.Gate.Due = now.Add(s.interval(now))
@@ -33,7 +33,7 @@ func (s *State) Born(now Instant) {
 	}
 }
 
-// Restored marks a state that nobody kept up for a while, or that was read
+// Restored marks a state that was not kept up to date for a while, or that was read
 // back from a store that may have lost its last changes: two requests may have
 // been sent that it doesn't know of.
 func (s *State) Restored(now Instant) {
@@ -47,17 +47,17 @@ func (s *State) Restored(now Instant) {
 }
 
 // Settle ends what has run out by now: requests whose holder died, slots that
-// nobody spoke of, workers that are gone and what they waited for.
+// no worker mentioned, workers that are gone and what they waited for.
 func (s *State) Settle(now Instant) {
-	s.unwarp(now)
+	s.clampClock(now)
 	for worker, until := range s.Workers {
 		if until <= now || until > now.Add(2*workerLease) {
-			s.Bury(worker)
+			s.DropWorker(worker)
 		}
 	}
 	for _, w := range s.Waiters {
 		if w.Stage == Preparing && (w.Until <= now || w.Until > now.Add(2*prepareLease)) {
-			s.Bury(w.Worker)
+			s.DropWorker(w.Worker)
 		}
 	}
 	for id, t := range s.Turns {
@@ -101,8 +101,8 @@ func (s *State) Renewal(worker string) Instant {
 	return s.Workers[worker].Add(-workerLease / 4)
 }
 
-// Alone says whether no worker has given a sign of life lately.
-func (s *State) Alone(now Instant) bool {
+// Unattended says whether no worker has given a sign of life lately.
+func (s *State) Unattended(now Instant) bool {
 	for _, until := range s.Workers {
 		if until.Add(workerAlive-workerLease) > now {
 			return false
@@ -111,9 +111,9 @@ func (s *State) Alone(now Instant) bool {
 	return true
 }
 
-// Bury drops a worker that is believed dead and whatever it waits for. What it
+// DropWorker drops a worker that is believed dead and whatever it waits for. What it
 // has in flight is left to its lease. A worker that lives comes back by itself.
-func (s *State) Bury(worker string) {
+func (s *State) DropWorker(worker string) {
 	if _, ok := s.Workers[worker]; ok {
 		delete(s.Workers, worker)
 		s.touch(prefixAlive, worker)
@@ -163,7 +163,7 @@ func (s *State) extend(export string, r *Render, now Instant) {
 
 // Hold makes sure that an export that is being rendered since then (or at an
 // unknown time, zero) has a slot. An export that began before the state was
-// made speaks for a loss, so a state that was just made falls silent until the
+// made means that one was lost, so a state that was just made sends nothing until the
 // provider's minute is over. An export that wasn't known is read as soon as
 // possible.
 func (s *State) Hold(export string, since Instant, resolution string, clips int, now Instant) {
@@ -175,7 +175,7 @@ func (s *State) Hold(export string, since Instant, resolution string, clips int,
 		s.extend(export, r, now)
 		return
 	}
-	older := since.Add(bornSlack) < s.Gate.Born // or unknown
+	older := since.Add(createdSlack) < s.Gate.Born // or unknown
 	if since == 0 || since > now {
 		since = now
 	}
@@ -244,8 +244,8 @@ func (s *State) doubt(export string, r *Render, now Instant) {
 	s.touch(prefixSlot, export)
 }
 
-// Again puts a request back into flight that the state forgot.
-func (s *State) Again(id string, t Turn) {
+// RestoreTurn puts a request back into flight that the state forgot.
+func (s *State) RestoreTurn(id string, t Turn) {
 	s.Turns[id] = &t
 	s.touch(prefixTurn, id)
 	if t.Kind == Submit && s.Renders[t.Export] == nil {
@@ -254,9 +254,9 @@ func (s *State) Again(id string, t Turn) {
 	}
 }
 
-// Silence stops everything for as long as the provider may still count what
+// Quiesce stops everything for as long as the provider may still count what
 // this state doesn't know of.
-func (s *State) Silence(now Instant) {
+func (s *State) Quiesce(now Instant) {
 	if s.Limits.PerMinute == 0 {
 		return
 	}
@@ -267,7 +267,7 @@ func (s *State) Silence(now Instant) {
 // NextRead returns the first moment from now on at which a read of the export
 // could be worth a request.
 func (s *State) NextRead(export string, now Instant) Instant {
-	at := s.worthAt(export, s.worth(), now)
+	at := s.reachesAt(export, s.leastIndex(), now)
 	if r := s.Renders[export]; r != nil && s.Limits.PerMinute == 0 && !r.Overdue {
 		at = max(at, r.quietSince().Add(politeFree))
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	// window is the provider's minute, a hair longer so that rounding on
+	// window is the provider's minute, slightly longer so that rounding on
 	// either side never makes sixteen of fifteen.
 	window = 60*time.Second + 10*time.Millisecond
 	// smallLimit is the limit up to which every answer is logged by itself
@@ -74,7 +74,7 @@ type Spent struct {
 	Denied  int64    `json:"denied"`
 }
 
-// at is how many answers the i-th entry stands for.
+// at is how many answers the i-th entry counts.
 func (l *Log) at(i int) int {
 	if i < len(l.Counts) {
 		return l.Counts[i]
@@ -207,8 +207,8 @@ func (s *State) charge(t Instant) {
 	s.touch(fieldGate, "")
 }
 
-// unwarp bounds what a clock that jumped back may have left in the future.
-func (s *State) unwarp(now Instant) {
+// clampClock bounds what a clock that jumped back may have left in the future.
+func (s *State) clampClock(now Instant) {
 	if s.Limits.PerMinute == 0 {
 		return
 	}

@@ -14,7 +14,7 @@ import (
 func adversary(t *rapid.T, limit int) []Instant {
 	s := NewState(Limits{PerMinute: limit})
 	now := Instant(1_700_000_000_000_000)
-	s.Born(now)
+	s.Create(now)
 	type flying struct {
 		id   string
 		turn Turn
@@ -111,7 +111,7 @@ func TestSteadyRate(t *testing.T) {
 	// minute's burst and the hair of the window.
 	s := NewState(Limits{PerMinute: 15})
 	now := Instant(1_700_000_000_000_000)
-	s.Born(now)
+	s.Create(now)
 	start, n := now, 0
 	for now < start.Add(time.Hour) {
 		s.Join("w", Waiter{Export: "x", Kind: Refresh}, now)
@@ -128,7 +128,7 @@ func TestSteadyRate(t *testing.T) {
 func TestClockThatJumpsBack(t *testing.T) {
 	s := NewState(Limits{PerMinute: 15, Slots: 1})
 	now := Instant(1_700_000_000_000_000)
-	s.Born(now)
+	s.Create(now)
 	for range 10 {
 		now = s.opens(1, now)
 		s.Join("w", Waiter{Export: "x", Kind: Submit}, now)
@@ -147,7 +147,7 @@ func TestClockThatJumpsBack(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	now := Instant(1_700_000_000_000_000)
 	s := NewState(Limits{PerMinute: 15, Slots: 5})
-	s.Born(now)
+	s.Create(now)
 	s.Hold("x", now, "", 0, now.Add(2*time.Minute))
 	now = now.Add(2 * time.Minute)
 	refuse := func(after time.Duration) {
@@ -177,7 +177,7 @@ func TestRefusals(t *testing.T) {
 func TestRefusedSlot(t *testing.T) {
 	now := Instant(1_700_000_000_000_000)
 	s := NewState(Limits{PerMinute: 15, Slots: 5})
-	s.Born(now)
+	s.Create(now)
 	submit := func(id string, o Outcome) {
 		now = now.Add(20 * time.Second)
 		s.Join(id, Waiter{Export: id, Kind: Submit}, now)

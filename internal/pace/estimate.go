@@ -22,7 +22,7 @@ func (s *State) Opens(now Instant) Instant { return s.opens(1, now) }
 // Expected is when r's render is expected to end, given that it hasn't yet.
 func (s *State) Expected(r *Render, now Instant) Instant {
 	_, age := r.ages(now)
-	return r.Started.Add(duration(s.lawOf(r).median(age)))
+	return r.Started.Add(duration(s.modelOf(r).median(age)))
 }
 
 func duration(seconds float64) time.Duration {

@@ -88,7 +88,7 @@ func (s *State) refused(t Turn, o Outcome, now Instant) {
 	pause := min(o.RetryAfter, longestPause)
 	full := s.Limits.PerMinute == 0 || s.rate(now) == float64(s.Limits.PerMinute)
 	if t.Kind == Submit && s.Limits.Slots > 0 && full && !again {
-		// Our own count had room, and nothing speaks for strangers' requests:
+		// Our own count had room, and nothing points to requests by others:
 		// they use slots of this key.
 		ours := len(s.Renders) - 1
 		g.Slots, g.SlotsAt = max(1, ours), now
@@ -179,7 +179,7 @@ func (s *State) read(t Turn, o Outcome, now Instant) {
 	r.take(o)
 	r.narrow()
 	r.note()
-	r.lawAge = 0
+	r.modelGeneration = 0
 	s.touch(prefixSlot, t.Export)
 }
 

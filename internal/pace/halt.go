@@ -262,7 +262,7 @@ func (s *State) lastRefused(w *Waiter) Instant {
 }
 
 // longestRead returns the read, of whichever kind and due or not, that has waited
-// for longest. One whose probe failed stands behind the others when it comes back:
+// for longest. One whose probe failed comes after the others when it is back:
 // an export that alone can't be read keeps nobody from finding out that others can.
 func (s *State) longestRead() string {
 	var first string

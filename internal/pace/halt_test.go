@@ -15,7 +15,7 @@ type account struct {
 
 func newAccount() *account {
 	a := &account{State: NewState(Limits{PerMinute: 600, Slots: 50}), now: 1_700_000_000_000_000}
-	a.Born(a.now)
+	a.Create(a.now)
 	a.now = a.now.Add(time.Hour)
 	return a
 }

@@ -9,26 +9,26 @@ const (
 	// Gap is the longest time between two reads of an export that waits to
 	// be read: beyond it the export comes before every other read.
 	Gap = 110 * time.Second
-	// worthBusy and worthIdle are the indexes, in seconds, below which a
+	// leastBusy and leastIdle are the indexes, in seconds, below which a
 	// read isn't worth a request: while exports wait, and while none does.
-	worthBusy = 0.14
-	worthIdle = 1.0
+	leastBusy = 0.14
+	leastIdle = 1.0
 	// usualShare is for how many requests a minute and slot these are meant,
 	// cheapest by how much they fall at most where there are more.
 	usualShare, cheapest = 3.0, 0.05
 	// coldPrice is what they fall to before enoughEnds renders were seen to end.
 	coldPrice, enoughEnds = 0.2, 5
 	// firstRead is how much more the first read of an export is worth,
-	// because it also tells how much there is to render.
+	// because it also shows how much there is to render.
 	firstRead = 3
 )
 
-// lawOf returns what is believed of r's duration.
-func (s *State) lawOf(r *Render) *law {
-	if r.lawAge != s.Learned.generation || r.law == (law{}) {
-		r.law, r.lawAge = s.Learned.law(r), s.Learned.generation
+// modelOf returns what is believed of r's duration.
+func (s *State) modelOf(r *Render) *durationModel {
+	if r.modelGeneration != s.Learned.generation || r.model == (durationModel{}) {
+		r.model, r.modelGeneration = s.Learned.model(r), s.Learned.generation
 	}
-	return &r.law
+	return &r.model
 }
 
 // ages returns the ages of r at its last read and at now, in seconds.
@@ -53,7 +53,7 @@ func (s *State) Index(export string, now Instant) float64 {
 		return math.Inf(1)
 	}
 	last, age := r.ages(now)
-	l := s.lawOf(r)
+	l := s.modelOf(r)
 	j := l.idle(last, age) / l.survival(age)
 	if r.Reads == 0 {
 		j *= firstRead
@@ -67,16 +67,16 @@ func (s *State) Index(export string, now Instant) float64 {
 // quietSince is when r was last heard of by a read, or began.
 func (r *Render) quietSince() Instant { return max(r.Started, r.Last) }
 
-// worth is the index at which a read is worth a request. Where a slot's share
+// leastIndex is the index at which a read is worth a request. Where a slot's share
 // of the requests is larger than the provider's usual three a minute, a request
 // is worth less; so it is before enough ends were seen to learn from.
-func (s *State) worth() float64 {
+func (s *State) leastIndex() float64 {
 	if s.Limits.PerMinute == 0 {
-		return worthFree
+		return leastFree
 	}
-	price := worthIdle
+	price := leastIdle
 	if s.exportsWait() {
-		price = worthBusy
+		price = leastBusy
 	}
 	if s.Limits.Slots > 0 {
 		share := float64(s.Limits.PerMinute) / float64(s.Limits.Slots)
@@ -88,35 +88,35 @@ func (s *State) worth() float64 {
 	return price
 }
 
-// worthAt returns the first moment from now on at which the index of the
-// export reaches worth seconds, at the latest when the gap is full.
-func (s *State) worthAt(export string, worth float64, now Instant) Instant {
+// reachesAt returns the first moment from now on at which the index of the
+// export reaches least, in seconds, at the latest when the gap is full.
+func (s *State) reachesAt(export string, least float64, now Instant) Instant {
 	r := s.Renders[export]
 	if r == nil || r.Overdue {
 		return now
 	}
 	since := r.quietSince()
-	known := worthKey{since, worth, s.Learned.generation}
-	if r.worthKey != known {
-		r.worthKey, r.worth = known, s.reaches(export, worth, since, since.Add(s.gap()))
+	known := reachKey{since, least, s.Learned.generation}
+	if r.reachKey != known {
+		r.reachKey, r.reaches = known, s.reaches(export, least, since, since.Add(s.gap()))
 	}
-	return max(now, r.worth)
+	return max(now, r.reaches)
 }
 
-// worthKey is what the moment at which a read is worth a request depends on.
-type worthKey struct {
+// reachKey is what the moment at which a read is worth a request depends on.
+type reachKey struct {
 	since      Instant
-	worth      float64
+	least      float64
 	generation int
 }
 
-// reaches returns when, between low and high, the index reaches worth.
-func (s *State) reaches(export string, worth float64, low, high Instant) Instant {
-	if s.Index(export, high) < worth {
+// reaches returns when, between low and high, the index reaches least.
+func (s *State) reaches(export string, least float64, low, high Instant) Instant {
+	if s.Index(export, high) < least {
 		return high
 	}
 	for high-low > Instant((20 * time.Millisecond).Microseconds()) {
-		if mid := low + (high-low)/2; s.Index(export, mid) >= worth {
+		if mid := low + (high-low)/2; s.Index(export, mid) >= least {
 			high = mid
 		} else {
 			low = mid

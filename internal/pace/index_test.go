@@ -42,7 +42,7 @@ func TestAnyHistory(t *testing.T) {
 			Slots:     rapid.SampledFrom([]int{0, 1, 5}).Draw(t, "slots"),
 		}
 		s, now := NewState(limits), Instant(1_700_000_000_000_000)
-		s.Born(now)
+		s.Create(now)
 		for i := range rapid.IntRange(1, 60).Draw(t, "steps") {
 			now += Instant(rapid.Int64Range(0, 200_000_000).Draw(t, "pass"))
 			s.Settle(now)
@@ -73,7 +73,7 @@ func check(t *rapid.T, s *State, now Instant) {
 		t.Fatalf("%d slots held", held)
 	}
 	for export, r := range s.Renders {
-		l := s.lawOf(r)
+		l := s.modelOf(r)
 		sum := 0.0
 		for _, p := range l {
 			sum += p.weight
@@ -116,7 +116,7 @@ func check(t *rapid.T, s *State, now Instant) {
 // lengths add up to a hair more than the whole: it is read again soon.
 func TestAllReadyStillGoing(t *testing.T) {
 	s, now := NewState(Limits{PerMinute: 15, Slots: 5}), Instant(1_700_000_000_000_000)
-	s.Born(now)
+	s.Create(now)
 	s.Join("s", Waiter{Export: "x", Kind: Submit, Worker: "w"}, now)
 	s.Finish("s", s.Claim("s", now), Outcome{Result: Answered, Accepted: true}, now, 0)
 	now = now.Add(100 * time.Second)

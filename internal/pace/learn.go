@@ -143,25 +143,25 @@ func (l *Learned) prior(r *Render) (mu, variance float64) {
 	return l.factor(r.Resolution, secs) + math.Log(secs), l.Seen.Spread
 }
 
-// law returns what is believed of r's duration, from its class and progress.
-func (l *Learned) law(r *Render) law {
+// model returns what is believed of r's duration, from its class and progress.
+func (l *Learned) model(r *Render) durationModel {
 	mu, variance := l.prior(r)
 	sigma := math.Sqrt(max(variance, 0.01))
 	usual := part{1 - wideShare, mu, sigma}
 	wide := part{wideShare, mu, max(1.2, 2*sigma)}
 	m, ok := r.progress()
 	if !ok {
-		return law{usual, wide}
+		return durationModel{usual, wide}
 	}
-	told := l.told(m, usual)
-	told.weight = (1 - wideShare) * l.Seen.Trust[m.bin()]
-	usual.weight -= told.weight
-	return law{told, usual, wide}
+	guess := l.fromProgress(m, usual)
+	guess.weight = (1 - wideShare) * l.Seen.Trust[m.bin()]
+	usual.weight -= guess.weight
+	return durationModel{guess, usual, wide}
 }
 
-// told is what a guess from progress says of the duration, together with what
+// fromProgress is what a guess from progress says of the duration, together with what
 // is usual, each weighted by its precision.
-func (l *Learned) told(m mark, usual part) part {
+func (l *Learned) fromProgress(m mark, usual part) part {
 	bin := m.bin()
 	a, b := 1/(usual.sigma*usual.sigma), 1/(m.Spread*m.Spread*max(0.05, l.Seen.Ratio[bin]))
 	p := part{1, (usual.mu*a + (m.Mean+l.Seen.Bias[bin])*b) / (a + b), math.Sqrt(1 / (a + b))}
@@ -220,7 +220,7 @@ func (l *Learned) learn(r *Render, duration float64) []string {
 			changed = append(changed, name)
 		}
 	}
-	l.judge(r, math.Log(duration), usual)
+	l.score(r, math.Log(duration), usual)
 	if known && r.Clips > 0 {
 		l.Seen.Clips = follow(l.Seen.Clips, float64(r.Clips), l.Seen.Ends)
 		l.Seen.Length = follow(l.Seen.Length, r.Seconds/float64(r.Clips), l.Seen.Ends)

@@ -6,14 +6,14 @@ import (
 )
 
 const (
-	// slotLease is for how long a slot is kept for an export that nobody of
-	// the fleet speaks of.
+	// slotLease is for how long a slot is kept for an export that no worker
+	// asks for or mentions.
 	slotLease = 15 * time.Minute
 	// leaseFree is the same without any limit: nothing is held then, only
 	// remembered.
 	leaseFree = 2 * time.Minute
-	// worthFree is the index at which a read is worth it without a limit.
-	worthFree = 0.1
+	// leastFree is the index at which a read is worth it without a limit.
+	leastFree = 0.1
 	// gapFree is the longest time between two reads without a limit.
 	gapFree = 10 * time.Second
 	// politeFree is the shortest time between two reads without a limit.
@@ -34,7 +34,7 @@ type Choice struct {
 	At Instant
 }
 
-// lease is for how long an export is remembered that nobody speaks of.
+// lease is for how long an export is remembered that no worker mentions.
 func (s *State) lease() time.Duration {
 	if s.Limits == (Limits{}) {
 		return leaseFree
@@ -190,7 +190,7 @@ func (s *State) slotAt(w *Waiter, now Instant) Instant {
 	return at
 }
 
-// place is where in line a submit stands: the earlier the better.
+// place is a submit's place in line: the earlier, the sooner it goes.
 func (w *Waiter) place() Instant {
 	since := w.Since
 	if since == 0 {
@@ -293,9 +293,9 @@ func (s *State) nextOverdue(now Instant) (string, Instant) {
 // nextRead returns the waiting read with the largest index, if one is worth a
 // request, and else the one that will be first and when.
 func (s *State) nextRead(now Instant) (string, Instant) {
-	worth := s.worth()
+	least := s.leastIndex()
 	if s.Limits.PerMinute == 0 {
-		worth = 0 // whoever asks was told when by NextRead
+		least = 0 // NextRead has said when to ask
 	}
 	var best, first string
 	top, at := math.Inf(-1), Never
@@ -304,8 +304,8 @@ func (s *State) nextRead(now Instant) (string, Instant) {
 			continue
 		}
 		t := now
-		if worth > 0 {
-			t = s.worthAt(w.Export, worth, now)
+		if least > 0 {
+			t = s.reachesAt(w.Export, least, now)
 		}
 		if t < at || t == at && id < first {
 			first, at = id, t

@@ -10,7 +10,7 @@ import (
 func TestReadsLeadTheReserve(t *testing.T) {
 	s := NewState(Limits{PerMinute: 15, Slots: 1})
 	now := Instant(1_700_000_000_000_000)
-	s.Born(now)
+	s.Create(now)
 	send := func(id string, kind Kind, took time.Duration, o Outcome) {
 		s.Join(id, Waiter{Export: "x", Kind: kind}, now)
 		turn := s.Claim(id, now)

@@ -44,7 +44,7 @@ import (
 // whoever keeps the state (Redis's own, for a fleet). Zero means "not set".
 type Instant int64
 
-// Never is later than every moment: what it stands for needs an event, not time.
+// Never is later than every moment: only an event can end the wait, not time.
 const Never Instant = math.MaxInt64
 
 // At converts t.

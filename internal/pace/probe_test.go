@@ -10,7 +10,7 @@ func halted(t *testing.T, why Result) (*State, Instant) {
 	t.Helper()
 	s := NewState(Limits{PerMinute: 600, Slots: 50})
 	now := Instant(1_700_000_000_000_000)
-	s.Born(now)
+	s.Create(now)
 	for range breakAfter {
 		now = now.Add(time.Minute)
 		s.Join("w", Waiter{Export: "x", Kind: Read, Since: now}, now)

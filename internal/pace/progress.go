@@ -31,7 +31,7 @@ func (r *Render) share() float64 {
 	if r.Seconds > 0 {
 		share = r.Done / r.Seconds
 	}
-	// Sums of lengths come out a hair over one; beyond it the spreads below
+	// Sums of lengths come out slightly over one; beyond it the spreads below
 	// are roots of negative numbers, and such an export is never read again.
 	return min(1, max(0, share))
 }
@@ -113,19 +113,19 @@ func (r *Render) note() {
 	r.Marks = append(r.Marks, m)
 }
 
-// judge learns from the guesses that were made on r's way, now that the ln of
+// score learns from the guesses that were made on r's way, now that the ln of
 // its duration is known. Progress may mislead (clips that all come at the end,
 // or all at once at the beginning), so each guess is weighed against what is
 // usual: the trust in it follows the probability that it was the better one,
 // and what it teaches about guesses counts by the same.
-func (l *Learned) judge(r *Render, duration float64, usual part) {
+func (l *Learned) score(r *Render, duration float64, usual part) {
 	for _, m := range r.Marks {
 		bin := m.bin()
 		if !(m.Spread > 0) || !(m.Age > 0) {
 			continue
 		}
 		trust := l.Seen.Trust[bin]
-		better := l.told(m, usual).density(duration, m.Age) - usual.density(duration, m.Age)
+		better := l.fromProgress(m, usual).density(duration, m.Age) - usual.density(duration, m.Age)
 		share := trust / (trust + (1-trust)*math.Exp(-better))
 		miss := max(-2, min(2, duration-m.LastMean))
 		own := (miss - l.Seen.Bias[bin]) / m.LastSpread

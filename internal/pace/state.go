@@ -60,7 +60,7 @@ type Render struct {
 	Seconds    float64 `json:"cs,omitempty"`
 	Done       float64 `json:"es,omitempty"` // seconds of the clips that are ready
 	// Low and High bound the ln of the duration in seconds, as far as the
-	// answers so far tell; zero where they don't.
+	// answers so far show; zero where they don't.
 	Low  float64 `json:"lo,omitempty"`
 	High float64 `json:"hi,omitempty"`
 	// Predicted is the duration expected at the start, in seconds.
@@ -68,15 +68,15 @@ type Render struct {
 	// Marks are guesses made on the way, to be judged by the end.
 	Marks []mark `json:"m,omitempty"`
 
-	law    law
-	lawAge int // generation of the learned state that law was made from
+	model           durationModel
+	modelGeneration int // generation of the learned state that the model was made from
 
-	worth    Instant // when a read is worth a request, for worthKey
-	worthKey worthKey
+	reaches  Instant // when a read is worth a request, for reachKey
+	reachKey reachKey
 }
 
 // State is everything that the decisions depend on, for one account. Its parts
-// are addressed as named fields, so that a change can be stored and told to
+// are addressed as named fields, so that a change can be stored and published to
 // others without the rest. The zero value isn't ready for use; see [NewState].
 type State struct {
 	Limits  Limits

@@ -92,7 +92,7 @@ func (b bench) special() {
 
 func (b bench) progress() {
 	fmt.Fprintf(b.out, "\n## How clips become ready, median 120 s\n\n"+head, "progress")
-	for _, p := range []sim.Progress{sim.Parallel, sim.NeverTold, sim.AtTheEnd, sim.Early, sim.Misleading} {
+	for _, p := range []sim.Progress{sim.Parallel, sim.NotGiven, sim.AtTheEnd, sim.Early, sim.Misleading} {
 		s := b.base(120)
 		s.Workload.Progress = p
 		b.row(string(p), s)

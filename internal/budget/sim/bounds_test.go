@@ -70,7 +70,7 @@ func runs(s Setup, seeds int) []Figures {
 // TestMisleadingProgress holds that answers which mislead never cost more than
 // not using them at all would: sharing reads equally.
 func TestMisleadingProgress(t *testing.T) {
-	for _, p := range []Progress{AtTheEnd, Early, NeverTold, Misleading} {
+	for _, p := range []Progress{AtTheEnd, Early, NotGiven, Misleading} {
 		t.Run(string(p), func(t *testing.T) {
 			t.Parallel()
 			s := Setup{

@@ -32,8 +32,8 @@ type Setup struct {
 	Workers   int
 	Hours     float64
 	Seed      uint64
-	// Told is what the fleet is told the limit is, if not PerMinute.
-	Told int
+	// Configured is the limit that the fleet believes in, if not PerMinute.
+	Configured int
 	// Strangers use so many requests a minute of the same key.
 	Strangers float64
 	Latency   time.Duration // of a request, on average; 200 ms by default
@@ -110,8 +110,8 @@ func prepare(s Setup) *run {
 		s.Prepare = 100 * time.Millisecond
 	}
 	s.Workers = max(1, s.Workers)
-	if s.Told == 0 {
-		s.Told = s.PerMinute
+	if s.Configured == 0 {
+		s.Configured = s.PerMinute
 	}
 	r := &run{
 		Setup: s, rnd: rand.New(rand.NewPCG(s.Seed, 1)), renders: map[string]*render{},
@@ -123,8 +123,8 @@ func prepare(s Setup) *run {
 		limiter: newLimiter(s.Shape, s.PerMinute, pace.Instant(r.rnd.Int64N(60e6))),
 		slots:   s.Slots, active: map[string]*render{},
 	}
-	r.state = pace.NewState(pace.Limits{PerMinute: s.Told, Slots: s.Slots})
-	r.state.Born(r.now)
+	r.state = pace.NewState(pace.Limits{PerMinute: s.Configured, Slots: s.Slots})
+	r.state.Create(r.now)
 	r.begin()
 	if s.Strangers > 0 {
 		r.after(r.rnd.ExpFloat64()*60/s.Strangers, r.stranger)
@@ -239,17 +239,20 @@ func (r *run) decide() {
 	}
 }
 
-// next is who is next by the policy. For equal shares every read is worth a request
-// at once, and it is the longest unread that goes.
+// level makes every read worth a request at once, if shares are equal.
+func (r *run) level() {
+	if r.Policy == Equal {
+		for _, x := range r.state.Renders {
+			x.Overdue = true
+		}
+	}
+}
+
+// next is who is next by the policy. Of reads with equal shares it is the longest unread.
 func (r *run) next() pace.Choice {
-	if r.Policy != Equal {
-		return r.state.Next(r.now)
-	}
-	for _, x := range r.state.Renders {
-		x.Overdue = true
-	}
+	r.level()
 	c := r.state.Next(r.now)
-	if c.Waiter == "" || r.state.Waiters[c.Waiter].Kind != pace.Read {
+	if r.Policy != Equal || c.Waiter == "" || r.state.Waiters[c.Waiter].Kind != pace.Read {
 		return c
 	}
 	for id, w := range r.state.Waiters {
@@ -374,6 +377,7 @@ func (r *run) came(x *render, k pace.Kind, o pace.Outcome) {
 // later schedules the next read as the worker does: a task of whole seconds,
 // which starts up to half a second late.
 func (r *run) later(x *render) {
+	r.level()
 	at := r.state.NextRead(x.id, r.now)
 	whole := pace.Instant(math.Ceil(float64(at)/1e6)) * 1e6
 	r.at(whole+pace.Instant(r.rnd.Float64()*5e5), func() {

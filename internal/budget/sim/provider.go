@@ -107,7 +107,7 @@ const (
 	Parallel   Progress = "parallel"   // four at a time
 	AtTheEnd   Progress = "at the end" // all together, at the end
 	Early      Progress = "early"      // all but nothing left after a fifth of the time
-	NeverTold  Progress = "never told" // answers name no clips
+	NotGiven   Progress = "not given"  // answers name no clips
 	Misleading Progress = "misleading" // each render does one of the above
 )
 
@@ -119,8 +119,8 @@ type render struct {
 	lengths    []float64 // of the clips, in seconds
 	total      float64
 	ready      []float64 // when each clip is ready, as a share of the duration
-	told       bool
-	duration   float64 // seconds
+	given      bool      // answers name the clips
+	duration   float64   // seconds
 	fails      bool
 
 	waitFrom pace.Instant // when it was enqueued
@@ -143,7 +143,7 @@ const medianSize = 427
 func (w *Workload) draw(rnd *rand.Rand, id string) *render {
 	res := resolutions[rnd.IntN(len(resolutions))]
 	n := 1 + rnd.IntN(20)
-	r := &render{id: id, resolution: res.name, told: true}
+	r := &render{id: id, resolution: res.name, given: true}
 	if rnd.IntN(2) == 0 {
 		r.asked = n // else all clips of the project, and nobody knows how many
 	}
@@ -166,14 +166,14 @@ func (w *Workload) draw(rnd *rand.Rand, id string) *render {
 // plan says when the clips are ready.
 func (r *render) plan(p Progress, rnd *rand.Rand) {
 	if p == Misleading {
-		p = []Progress{AtTheEnd, Early, InTurn, NeverTold}[rnd.IntN(4)]
+		p = []Progress{AtTheEnd, Early, InTurn, NotGiven}[rnd.IntN(4)]
 	}
 	lanes := 1
 	switch p {
 	case Parallel:
 		lanes = 4
-	case NeverTold:
-		r.told = false
+	case NotGiven:
+		r.given = false
 	}
 	busy := make([]float64, lanes)
 	longest := 0.0
@@ -206,7 +206,7 @@ func (r *render) answer(now pace.Instant) pace.Outcome {
 	if now >= r.ends {
 		o.Ended, o.Succeeded = true, !r.fails
 	}
-	if !r.told {
+	if !r.given {
 		return o
 	}
 	done := float64(now-r.began) / float64(r.ends-r.began)

@@ -2,13 +2,13 @@ package pace
 
 import "math"
 
-// law is what is believed of one render's duration: a mixture of log-normals.
-// One stands for the render's progress, one for what is usual for its class,
+// durationModel is what is believed of one render's duration: a mixture of log-normals.
+// One is for the render's progress, one for what is usual for its class,
 // and a tenth for a much wider one, so that an estimate that is wrong starves
 // nobody.
-type law [3]part
+type durationModel [3]part
 
-// part is one log-normal of a law.
+// part is one log-normal of a model.
 type part struct{ weight, mu, sigma float64 }
 
 // wideShare is the weight of the wide part.
@@ -18,7 +18,7 @@ const wideShare = 0.1
 func tail(z float64) float64 { return 0.5 * math.Erfc(z/math.Sqrt2) }
 
 // survival is the probability that the render takes longer than t seconds.
-func (l *law) survival(t float64) float64 {
+func (l *durationModel) survival(t float64) float64 {
 	if t <= 0 {
 		return 1
 	}
@@ -34,7 +34,7 @@ func (l *law) survival(t float64) float64 {
 // idle is ∫ (a − u) f(u) du over [from, a], in seconds: over all renders like
 // this one, the time for which they have been over at age a, of those that
 // ended after age from.
-func (l *law) idle(from, a float64) float64 {
+func (l *durationModel) idle(from, a float64) float64 {
 	if a <= from {
 		return 0
 	}
@@ -56,7 +56,7 @@ func (l *law) idle(from, a float64) float64 {
 
 // median is the duration that half of the renders exceed, of those that are
 // still going on at age from. In seconds.
-func (l *law) median(from float64) float64 {
+func (l *durationModel) median(from float64) float64 {
 	half := l.survival(from) / 2
 	low, high := max(from, 1e-3), max(from, 1)*2
 	for i := 0; l.survival(high) > half && i < 60; i++ {
