@@ -39,10 +39,7 @@ func refusedAs(project, words string) Outcome {
 	return Outcome{Unspecific: Refusal{Project: project, Words: words}}
 }
 
-var (
-	accepted = Outcome{Accepted: true}
-	wellRead = Outcome{Result: Answered}
-)
+var accepted = Outcome{Accepted: true}
 
 // TestWhatHalts says after which answers which halt is on.
 func TestWhatHalts(t *testing.T) {
