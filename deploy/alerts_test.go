@@ -36,6 +36,7 @@ var well = map[string]string{
 	`clipferry_budget_halted{instance="a",account="default",reason="forbidden"}`:                      `0x180`,
 	`clipferry_budget_halted{instance="a",account="default",reason="down"}`:                           `0x180`,
 	`clipferry_archive_halted{instance="a"}`:                                                          `0x180`,
+	`clipferry_archive_halted{instance="b"}`:                                                          `0x180`,
 	`clipferry_submits_in_doubt_total{instance="a",account="default"}`:                                `0x180`,
 	`clipferry_submits_duplicate_total{instance="a",account="default"}`:                               `0x180`,
 	`clipferry_provider_requests_total{instance="a",account="default",kind="read",result="answered"}`: `0+10x180`,
@@ -140,9 +141,17 @@ var ill = []struct {
 		name: "S3 is down",
 		but: map[string]string{
 			`clipferry_archive_halted{instance="a"}`: `1x180`,
+			`clipferry_archive_halted{instance="b"}`: `1x180`,
 		},
 		minutes: []int{5},
 		fires:   []string{"ClipferryArchiveHalted"},
+	},
+	{
+		name: "S3 is down for one worker of two",
+		but: map[string]string{
+			`clipferry_archive_halted{instance="a"}`: `1x180`,
+		},
+		minutes: []int{5, 60},
 	},
 	{
 		name: "the first submit in doubt",
