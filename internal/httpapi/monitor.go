@@ -155,13 +155,6 @@ func proxied(r *http.Request) bool {
 	return false
 }
 
-// IsLoopback reports whether a listening address (host:port) can be reached
-// from this machine only, for [Monitor.Loopback].
-func IsLoopback(addr string) bool {
-	host, _, err := net.SplitHostPort(addr)
-	return err == nil && host != "" && isLoopbackHost(host)
-}
-
 // sharedPool hands a pool of ours to asynq's and Asynqmon's constructors.
 type sharedPool struct{ rdb redis.UniversalClient }
 
