@@ -321,8 +321,19 @@ func (m *mirror) putWhole(ctx context.Context, b []byte, info link.Info) (Result
 	return m.confirm(ctx, m.key, v, w)
 }
 
-// image archives a thumbnail: small, never resumed, and named by what it is.
+// image archives a thumbnail: small, never resumed, and named by what it is. It is
+// asked for several times, since nobody comes back for it.
 func (m *mirror) image(ctx context.Context) (Result, error) {
+	for n := 1; ; n++ {
+		result, err := m.wholeImage(ctx)
+		if err == nil || n >= maxImageReads || fault.ClassOf(err) == fault.Terminal || errors.Is(err, link.ErrUnusable) ||
+			!m.a.backoff.wait(ctx, n, err) {
+			return result, err
+		}
+	}
+}
+
+func (m *mirror) wholeImage(ctx context.Context) (Result, error) {
 	body, err := m.a.opts.Source.Open(ctx, m.job.Link, link.Range{From: 0, To: -1})
 	if err != nil {
 		return Result{}, err

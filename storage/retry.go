@@ -17,7 +17,8 @@ import (
 //   - A request to S3 is repeated here, by retries, and nowhere below: the SDK's
 //     own retries are off.
 //   - A read from a link is repeated by partSource.read, which goes on where it
-//     was cut.
+//     was cut. A refusal by the link's server is not: the worker tries the link
+//     again. A thumbnail is read anew here, since nobody comes back for it.
 //   - A transfer begins anew within one Mirror (maxRestarts) only when something
 //     about it has changed: another version of the source, a source that turned
 //     out to have no ranges, an upload that S3 forgot. It doesn't repeat what the

@@ -23,6 +23,8 @@ const (
 	maxReadAttempts = 6
 	maxReadCuts     = 50
 	readProgress    = 64 << 10
+	// maxImageReads bounds how often a thumbnail is asked for.
+	maxImageReads = 5
 )
 
 // response is an open response of a link, whose first bytes can be looked at.

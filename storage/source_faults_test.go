@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/md5"
 	"encoding/hex"
 	"errors"
@@ -167,9 +168,24 @@ func sourceFaults() []sourceFault {
 			http.ServeContent(w, r, "", time.Time{}, strings.NewReader(strings.Repeat("<html>", 2<<20)))
 			return true
 		}, want: fault.Retry, content: true},
-		{name: "gzip", do: func(_ int, o *origin, w http.ResponseWriter, _ *http.Request) bool {
+		{name: "416 to every range", do: func(_ int, o *origin, w http.ResponseWriter, r *http.Request) bool {
+			if r.Header.Get("Range") != "" {
+				w.WriteHeader(416)
+				return true
+			}
+			answer(w, o.body, len(o.body))
+			return true
+		}},
+		{name: "plain bytes called gzip", do: func(_ int, o *origin, w http.ResponseWriter, _ *http.Request) bool {
 			w.Header().Set("Content-Encoding", "gzip")
 			answer(w, o.body, len(o.body))
+			return true
+		}},
+		{name: "gzip", do: func(_ int, o *origin, w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(w)
+			_, _ = z.Write(o.body)
+			_ = z.Close()
 			return true
 		}, want: fault.Retry, content: true},
 		{name: "wrong digest", do: func(_ int, o *origin, w http.ResponseWriter, _ *http.Request) bool {

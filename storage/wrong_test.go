@@ -123,7 +123,7 @@ func TestImageFaultsAreFaults(t *testing.T) {
 	srv := s3test.Start(t)
 	img := append([]byte("\xff\xd8\xff\xe0"), noise[:50_000]...)
 	hs := httptest.NewServer(&misbehave{origin: newOrigin(img), do: func(n int, o *origin, w http.ResponseWriter, r *http.Request) bool {
-		if n == 1 {
+		if n%2 == 1 {
 			o.ServeHTTP(&cutter{w, 1000, reset}, r)
 			return true
 		}
@@ -136,6 +136,31 @@ func TestImageFaultsAreFaults(t *testing.T) {
 	var f *fault.Fault
 	if err == nil || !errors.As(err, &f) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A thumbnail that fails once is asked for again: nobody comes back for it later.
+func TestImagesGetASecondTry(t *testing.T) {
+	srv := s3test.Start(t)
+	a := newArchive(t, srv)
+	img := append([]byte("\xff\xd8\xff\xe0"), noise[:50_000]...)
+	for name, fails := range map[string]func(w http.ResponseWriter){
+		"503":   func(w http.ResponseWriter) { w.WriteHeader(503) },
+		"403":   func(w http.ResponseWriter) { w.WriteHeader(403) },
+		"reset": func(http.ResponseWriter) { reset() },
+		"page":  func(w http.ResponseWriter) { _, _ = w.Write([]byte("<html>wait</html>")) },
+	} {
+		hs := httptest.NewServer(&misbehave{origin: newOrigin(img), do: func(n int, _ *origin, w http.ResponseWriter, _ *http.Request) bool {
+			if n <= 2 {
+				fails(w)
+			}
+			return n <= 2
+		}})
+		obj, err := a.Mirror(t.Context(), Job{Export: "e", Key: "second-try/" + name, Link: hs.URL, Kind: Image})
+		hs.Close()
+		if err != nil || obj.SHA256 != sum(img) {
+			t.Errorf("%s: %+v, %v", name, obj, err)
+		}
 	}
 }
 

@@ -159,10 +159,12 @@ func (w *Worker) afterFailure(r *export.Record, c *export.Clip, err error, why e
 	now := w.now()
 	task, idx, round, link := r.ExportTaskID, c.Idx, c.Round, c.Link
 	class := fault.ClassOf(err)
+	// One that no request can be made for is asked about once: no server may recover.
+	unusable := why.Reason == export.ReasonLinkUnusable && c.Refusals >= 2
 	switch {
-	case class == fault.LinkExpired:
+	case class == fault.LinkExpired && !unusable:
 		return func(r *export.Record) error { return r.ClipRefused(w.now(), idx, round, link, why) }
-	case class == fault.Terminal, badBody && c.BadBodies+1 >= maxBadBodies:
+	case class == fault.Terminal, unusable, badBody && c.BadBodies+1 >= maxBadBodies:
 		return func(r *export.Record) error { return r.ClipFail(w.now(), idx, round, why) }
 	case r.PastDeadline(now.Add(-expiryGrace)):
 		return func(r *export.Record) error { return r.Expire(w.now(), task, why) }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/storage"
 )
@@ -42,6 +43,8 @@ func providerProblem(err error) export.Problem {
 func transferProblem(err error) export.Problem {
 	p := export.Problem{Reason: export.ReasonTransferFailed, Detail: fault.SentenceOf(err)}
 	switch class := fault.ClassOf(err); {
+	case errors.Is(err, link.ErrUnusable):
+		p.Reason = export.ReasonLinkUnusable
 	case class == fault.LinkExpired:
 		p.Reason = export.ReasonLinkRefused
 	case errors.Is(err, storage.ErrContent):

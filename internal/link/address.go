@@ -19,7 +19,7 @@ const wrongHint = "no clip has such a link: ask the provider"
 // parseLink accepts what may be requested at all; where it leads is judged at
 // dial time.
 func parseLink(link string) (*url.URL, error) {
-	u, err := url.Parse(link)
+	u, err := url.Parse(strings.TrimSpace(link))
 	if err != nil {
 		// the parser's error quotes the link
 		return nil, badLink("is not a URL", nil)
@@ -42,8 +42,14 @@ func checkURL(u *url.URL) error {
 	return nil
 }
 
+// badLink asks for another link: the provider may give a good one the next time.
 func badLink(why string, err error) *fault.Fault {
-	return fault.New(fault.Terminal, "the export link "+why, err).WithHint(wrongHint)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrUnusable, err)
+	} else {
+		err = ErrUnusable
+	}
+	return fault.New(fault.LinkExpired, "the export link "+why, err).WithHint(wrongHint)
 }
 
 // checkRedirect holds a redirect to the rules of the link itself.

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/egress"
@@ -21,6 +20,9 @@ var (
 	ErrContent = errors.New("wrong content")
 	// ErrChanged marks a file that is no longer the one asked for.
 	ErrChanged = errors.New("the source has changed")
+	// ErrUnusable marks a link that no request can be made for, or that leads where
+	// none may: another link is needed, or another configuration.
+	ErrUnusable = errors.New("unusable link")
 )
 
 // Range is what is asked of a link.
@@ -74,9 +76,6 @@ func (c *Client) accept(resp *http.Response, rg Range) (*Body, error) {
 	if err := statusFault(resp); err != nil {
 		return nil, err
 	}
-	if enc := h.Values("Content-Encoding"); !plain(enc) {
-		return nil, contentFault(fmt.Sprintf("the export link answered with Content-Encoding %.20q, which was not asked for", strings.Join(enc, ",")), nil)
-	}
 	b := &Body{Length: resp.ContentLength, limit: c.opts.MaxSize}
 	b.Info = Info{
 		Size:         resp.ContentLength,
@@ -104,26 +103,14 @@ func (c *Client) accept(resp *http.Response, rg Range) (*Body, error) {
 	return b, nil
 }
 
-// plain says whether content codings leave the bytes as they are. "aws-chunked"
-// is what some stores remember of how an object came to them; the framing itself,
-// should they have kept that too, is not a file that any proof accepts.
-func plain(codings []string) bool {
-	for c := range strings.SplitSeq(strings.Join(codings, ","), ",") {
-		switch strings.ToLower(strings.TrimSpace(c)) {
-		case "", "identity", "aws-chunked":
-		default:
-			return false
-		}
-	}
-	return true
-}
-
-// statusFault returns the fault that a status means, nil for the two good ones.
+// statusFault returns the fault that a status means, nil for the good ones. A
+// header says nothing of the bytes, Content-Encoding included: none was asked for,
+// none is undone, and whether the bytes are the file is for their proof to say.
 func statusFault(resp *http.Response) error {
 	status := resp.StatusCode
 	said := fmt.Sprintf("the export link answered %d %s", status, http.StatusText(status))
 	switch status {
-	case http.StatusOK, http.StatusPartialContent:
+	case http.StatusOK, http.StatusPartialContent, http.StatusNonAuthoritativeInfo:
 		return nil
 	case http.StatusForbidden, http.StatusNotFound, http.StatusGone,
 		// what some stores say of an expired or malformed signature
@@ -137,20 +124,31 @@ func statusFault(resp *http.Response) error {
 	return f
 }
 
+// proxyFor is where the environment would send a request; a variable for tests,
+// since net/http reads the environment once.
+var proxyFor = http.ProxyFromEnvironment
+
+// proxyHint is for machines whose only way out is a proxy.
+const proxyHint = "links are read directly, never through the proxy that the environment names: it would connect to addresses that nobody has checked"
+
 // requestFault classes an error of the HTTP client.
 func requestFault(ctx context.Context, u *url.URL, err error) error {
 	var blocked *egress.BlockedError
 	var f *fault.Fault
 	switch {
 	case errors.As(err, &blocked):
-		return fault.New(fault.Terminal, fmt.Sprintf("the export link at %s was refused: %s", u.Hostname(), blocked), nil).
+		return fault.New(fault.LinkExpired, fmt.Sprintf("the export link at %s is not read: %s", u.Hostname(), blocked), ErrUnusable).
 			WithHint(allowHint)
 	case errors.As(err, &f):
 		return f
 	case ctx.Err() != nil:
 		return fault.New(fault.Retry, "reading the export link was interrupted", context.Cause(ctx))
 	}
-	return fault.New(fault.Retry, fmt.Sprintf("the export link at %s cannot be reached", u.Hostname()), scrub(err))
+	f = fault.New(fault.Retry, fmt.Sprintf("the export link at %s cannot be reached", u.Hostname()), scrub(err))
+	if proxy, _ := proxyFor(&http.Request{URL: u}); proxy != nil {
+		f.Hint = proxyHint
+	}
+	return f
 }
 
 func tooLarge(limit int64) error {

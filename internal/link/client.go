@@ -3,12 +3,17 @@
 //
 // A link is foreign input. It may point into our own network, redirect there,
 // stall, lie about its length, or serve an error page with status 200; every
-// one of these ends as a *fault.Fault with a class that says what may be done.
-// A Fault that wraps [ErrContent] means that the link answered, with the wrong
-// bytes.
+// one of these ends as a *fault.Fault with a class that says what may be done. Only
+// a file that is too large is final: what a link's server refuses may pass, and the
+// provider may give another link. A Fault that wraps [ErrContent] means that the
+// link answered, with the wrong bytes; one that wraps [ErrUnusable], that it was
+// not asked.
 //
-// The package reads, once, what it is asked for. It does not retry, does not
-// write anything, and knows nothing of S3: storage does.
+// A proxy that the environment names is not used for links: it would connect in
+// our place, to addresses that nobody has checked.
+//
+// The package reads what it is asked for. It does not retry, does not write
+// anything, and knows nothing of S3: storage does.
 package link
 
 import (
@@ -146,18 +151,31 @@ func (c *Client) Close() { c.closing() }
 // changed since rg.IfRange, sends the whole file from its start. The caller
 // closes the Body; the context governs the whole read.
 //
-// A source that answers the whole as a range with less than that is asked once
-// more, without one.
+// A source that refuses ranges is asked for the whole once more, without one: it
+// answers with less than that, or with any refusal at all, since what refuses a
+// signed link's Range may say so in any way.
 func (c *Client) Open(ctx context.Context, link string, rg Range) (*Body, error) {
 	u, err := parseLink(link)
 	if err != nil {
 		return nil, err
 	}
 	body, status, err := c.ask(ctx, u, rg, rg.header())
-	if rg.whole() && status == http.StatusPartialContent && errors.Is(err, ErrContent) {
+	if err != nil && rg.whole() && refusesRanges(status) {
 		body, _, err = c.ask(ctx, u, rg, "")
 	}
 	return body, err
+}
+
+// refusesRanges says whether the same request without a range may be answered
+// better: an odd 206, or a refusal that is not about how much is asked.
+func refusesRanges(status int) bool {
+	switch status {
+	case http.StatusTooManyRequests, http.StatusRequestTimeout, http.StatusTooEarly:
+		return false
+	case http.StatusPartialContent, http.StatusNotImplemented:
+		return true
+	}
+	return status >= 400 && status < 500
 }
 
 // ask sends one request, without a Range header if that is empty.
