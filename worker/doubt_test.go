@@ -23,7 +23,7 @@ func holding(t *testing.T) *rig {
 	r.options.InDoubt = export.Hold
 	r.provider.submit = func(n int, _ json.RawMessage) error {
 		if n == 1 {
-			return refusal(provider.InDoubt, fault.InDoubt, "the answer was lost")
+			return refusal(provider.InDoubt, fault.Terminal, "the answer was lost")
 		}
 		return nil
 	}

@@ -152,7 +152,7 @@ func TestASubmitThatIsRejectedFailsAndSaysWhy(t *testing.T) {
 
 func TestAnAnswerLostIsSettledByPolicy(t *testing.T) {
 	t.Parallel()
-	lost := refusal(provider.InDoubt, fault.InDoubt, "the answer was lost")
+	lost := refusal(provider.InDoubt, fault.Terminal, "the answer was lost")
 	for policy, c := range map[export.Policy]struct {
 		state   export.State
 		submits int
@@ -184,6 +184,20 @@ func TestAnAnswerLostIsSettledByPolicy(t *testing.T) {
 				t.Errorf("task %s after %d submits", rec.ExportTaskID, r.provider.submits())
 			}
 		})
+	}
+}
+
+// An acceptance that nobody can read is paid for; whatever the policy, it is left
+// to a person.
+func TestAnAcceptanceWithoutAnIDIsNeverSentAgain(t *testing.T) {
+	r := newRig(t)
+	r.provider.submit = func(int, json.RawMessage) error {
+		return fault.New(fault.Terminal, "accepted", &provider.Error{Kind: provider.AcceptedUnknown, Op: "submit", Status: 200, Answer: `{"result":"x1"}`})
+	}
+	r.work()
+	rec := r.awaitState(r.enqueue(tasks.Export{ProjectID: "proj"}), export.Held)
+	if rec.Attempts != 1 || !strings.Contains(view.Sentence(rec, view.CLI), `{"result":"x1"}`) {
+		t.Errorf("%d attempts: %s", rec.Attempts, view.Sentence(rec, view.CLI))
 	}
 }
 

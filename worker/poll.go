@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -10,7 +9,6 @@ import (
 
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
-	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/retry"
@@ -245,33 +243,4 @@ func (w *Worker) endTurn(ctx context.Context, turn *budget.Turn, o budget.Outcom
 	if err := turn.Done(ctx, o); err != nil {
 		w.log.Warn("the budget could not be told how a request ended; it waits for the turn's lease", logkey.Error, err)
 	}
-}
-
-// kindOf returns how the provider failed; an error of unknown origin counts as
-// in doubt, the kind that assumes the least.
-func kindOf(err error) provider.Kind {
-	var e *provider.Error
-	if errors.As(err, &e) {
-		return e.Kind
-	}
-	return provider.InDoubt
-}
-
-func outcomeOf(err error) budget.Outcome {
-	o := budget.Outcome{RetryAfter: fault.RetryAfterOf(err)}
-	switch kindOf(err) {
-	case provider.NotSent:
-		o.Result = budget.NotSent
-	case provider.RateLimited:
-		o.Result = budget.Refused
-	case provider.Forbidden:
-		o.Result = budget.Forbidden
-	case provider.Rejected, provider.NotFound:
-		o.Result = budget.Answered
-	case provider.InDoubt:
-		o.Result = budget.InDoubt
-	default:
-		o.Result = budget.Failed
-	}
-	return o
 }

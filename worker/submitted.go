@@ -25,10 +25,12 @@ func (w *Worker) notAccepted(ctx context.Context, r *export.Record, turn *budget
 	switch kindOf(err) {
 	case provider.InDoubt:
 		return w.lose(ctx, r, w.o.InDoubt, why)
+	case provider.AcceptedUnknown: // paid for: whatever the policy, it is not sent again
+		return w.lose(ctx, r, export.Hold, why)
 	case provider.Rejected:
 		w.log.Error("the provider rejects an export", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.Why, why.Detail)
 		return w.conclude(ctx, r.ID, func(r *export.Record) error { return r.Reject(w.now(), a.token, why) })
-	case provider.RateLimited, provider.Forbidden: // waited out in the gate
+	case provider.RateLimited, provider.Forbidden, provider.OutOfUnits: // waited out in the gate
 		return w.putBack(ctx, r, a, 0, why)
 	default: // a failure of this one request, by the export itself
 		return w.putBack(ctx, r, a, retry.Backoff(r.Round, time.Second, time.Minute), why)

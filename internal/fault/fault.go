@@ -1,9 +1,11 @@
 // Package fault gives an error what a machine and an operator each need of it:
 // a class that says what may be done next, and a sentence that says what to do.
 //
-// Every package that talks to the outside (the provider, a link, S3, Redis)
-// returns its failures as a [Fault]; the worker decides by the class alone and
-// shows the sentence. It is not for faults of our own: a bug is a plain error.
+// The packages that talk to the outside (the provider, a link, S3) return their
+// failures as a [Fault]. Whoever knows more goes by more: what a failed request to
+// the provider means is its kind, see package provider; that a link answered with
+// the wrong bytes is an error in the chain. The class is for all others. A bug of
+// ours is a plain error.
 package fault
 
 import (
@@ -17,12 +19,11 @@ type Class string
 const (
 	// Retry means that the same action may succeed later, unchanged.
 	Retry Class = "retry"
-	// Terminal means that repeating the action cannot help; somebody has to act.
+	// Terminal means that repeating the action cannot help, or may do harm; somebody
+	// has to act.
 	Terminal Class = "terminal"
 	// LinkExpired means that the export link is dead and a fresh one must be asked for.
 	LinkExpired Class = "link_expired"
-	// InDoubt means that a request was sent and its answer lost: it may have had its effect.
-	InDoubt Class = "in_doubt"
 )
 
 // Fault is a failure with its class. Message is one sentence for the operator

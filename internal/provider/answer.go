@@ -1,45 +1,69 @@
 package provider
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
-	"net/http"
-	"strconv"
 )
 
 // submitted understands the answer to a submit. From a status of 2xx on, the
-// export may exist and be charged; so anything but a clear refusal or an id is
-// in doubt, and an id counts wherever it stands.
-func (c *Client) submitted(ans *answer) (Task, *Error) {
-	if errors.Is(ans.lost, errBodyTooLarge) {
-		return Task{}, c.doubt(ans, "the answer is larger than any real one")
-	}
+// export exists and is charged unless the answer clearly says otherwise; so an id
+// counts wherever it is, and an answer without one is an acceptance all the same.
+func (c *Client) submitted(ans *answer, sent json.RawMessage) (Task, *Error) {
 	env, err := decodeEnvelope(ans.body)
 	if err != nil {
-		if id := salvageID(ans.body); id != "" {
-			return salvaged(id), nil
-		}
-		return Task{}, c.doubt(ans, "the answer can't be read: "+c.whatItIs(ans, err))
+		return c.unreadable(ans, err)
 	}
 	task, err := decodeTask(env.data)
-	if err != nil || !usableID(task.ExportTaskID) {
-		if env.code != "" {
-			return Task{}, c.refusedByCode(opSubmit, ans.status, env)
+	failed := env.words.own && failureCode(env.words.code) != ""
+	switch {
+	case err == nil && usableID(task.ExportTaskID):
+		if failed {
+			task.Warnings = append(task.Warnings, "the provider answered code "+c.clean(env.words.code)+" beside a task id; the id counts")
 		}
-		return Task{}, c.doubt(ans, "the answer has no usable export_task_id")
+		return c.redactTask(task), nil
+	case failed:
+		return Task{}, c.refusedByCode(opSubmit, ans.status, env.words, sent)
 	}
-	if env.code != "" {
-		task.Warnings = append(task.Warnings, "the provider answered code "+c.clean(env.code)+" beside a task id; the id counts")
-	}
-	return task, nil
+	return Task{}, c.acceptedUnknown(ans, "it has no usable export_task_id")
 }
 
-func (c *Client) doubt(ans *answer, message string) *Error {
-	e := &Error{Kind: InDoubt, Op: opSubmit, Status: ans.status, Message: message}
-	if ans.lost != nil && !errors.Is(ans.lost, errBodyTooLarge) { // which message says
+// unreadable is what an answer to a submit means that is no JSON object. One that
+// broke off may still hold the id; a page of HTML is a gateway's.
+func (c *Client) unreadable(ans *answer, err error) (Task, *Error) {
+	if id := salvageID(ans.body); id != "" {
+		return salvaged(id), nil
+	}
+	if ans.lost == nil && !isPage(ans.body) {
+		return Task{}, c.acceptedUnknown(ans, c.whatItIs(ans, err))
+	}
+	e := &Error{Kind: InDoubt, Op: opSubmit, Status: ans.status, Message: "the answer can't be read: " + c.whatItIs(ans, err)}
+	switch {
+	case errors.Is(ans.lost, errBodyTooLarge):
+		e.Message = ans.lost.Error()
+	case ans.lost != nil:
 		e.Err = c.redact(ans.lost)
 	}
+	return Task{}, e
+}
+
+// isPage reports whether a body is a page of HTML, which is a gateway's.
+func isPage(body []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(trimMark(body)), []byte("<")) }
+
+// maxAnswer bounds what is kept of an answer that is not understood, in runes.
+const maxAnswer = 2 << 10
+
+func (c *Client) acceptedUnknown(ans *answer, message string) *Error {
+	e := c.notUnderstood(opSubmit, ans, message)
+	e.Kind = AcceptedUnknown
 	return e
+}
+
+func (c *Client) notUnderstood(op string, ans *answer, message string) *Error {
+	return &Error{
+		Kind: NotUnderstood, Op: op, Status: ans.status, Message: message,
+		TraceID: c.clean(wordsOf(ans.body).traceID), Answer: c.cleanTo(string(ans.body), maxAnswer),
+	}
 }
 
 // salvaged is the task of a submit whose answer broke off after the id.
@@ -56,24 +80,29 @@ func salvaged(id string) Task {
 
 // read understands the answer to a read of the task taskID.
 func (c *Client) read(ans *answer, taskID string) (Task, *Error) {
+	malformed := func(message string) (Task, *Error) {
+		return Task{}, c.notUnderstood(opRead, ans, message)
+	}
 	if errors.Is(ans.lost, errBodyTooLarge) {
-		return Task{}, &Error{Kind: Malformed, Op: opRead, Status: ans.status, Message: ans.lost.Error()}
+		return malformed(ans.lost.Error())
 	}
 	env, err := decodeEnvelope(ans.body)
-	if err != nil && ans.lost != nil {
+	switch {
+	case err != nil && ans.lost != nil:
 		return Task{}, &Error{
 			Kind: Unavailable, Op: opRead, Status: ans.status,
 			Message: "the answer broke off", Err: c.redact(ans.lost),
 		}
-	}
-	malformed := func(message string) (Task, *Error) {
-		return Task{}, &Error{Kind: Malformed, Op: opRead, Status: ans.status, Message: message}
-	}
-	if err != nil {
+	case err != nil && isPage(ans.body):
+		return Task{}, &Error{
+			Kind: Unavailable, Op: opRead, Status: ans.status,
+			Message: "something that is not the API answers with a page; if it lasts, check CLIPFERRY_API_BASE_URL and what lies between",
+		}
+	case err != nil:
 		return malformed(c.whatItIs(ans, err))
 	}
-	if env.code != "" {
-		return Task{}, c.refusedByCode(opRead, ans.status, env)
+	if failureCode(env.words.code) != "" {
+		return Task{}, c.refusedByCode(opRead, ans.status, env.words, nil)
 	}
 	task, err := decodeTask(env.data)
 	switch {
@@ -88,25 +117,7 @@ func (c *Client) read(ans *answer, taskID string) (Task, *Error) {
 		// Another export's clips must never be archived as this one's.
 		return malformed("it is about another task")
 	}
-	return task, nil
-}
-
-// refusedByCode is the failure of an answer with a good status and an envelope
-// that says otherwise. A code that is an HTTP status means what that means. What
-// else there may be is unknown: a submit is refused, a read may work later.
-func (c *Client) refusedByCode(op string, status int, env envelope) *Error {
-	e := &Error{Kind: Unavailable, Op: op, Status: status, Code: c.clean(env.code), Message: c.clean(env.message)}
-	if op == opSubmit {
-		e.Kind = Rejected
-	}
-	n, err := strconv.Atoi(env.code)
-	if err == nil && n >= http.StatusBadRequest && n < 600 {
-		e.Kind = kindOfStatus(op, n)
-	}
-	if e.Message == "" {
-		e.Message = "code " + e.Code
-	}
-	return e
+	return c.redactTask(task), nil
 }
 
 // whatItIs says more than err about an answer that is no JSON object.

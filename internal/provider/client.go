@@ -45,9 +45,8 @@ const (
 	exportPath = "/clips/export"
 
 	defaultTimeout = 25 * time.Second
-	defaultMaxBody = 32 << 20
 	// maxErrorBody is how much of a refusal is read for its message.
-	maxErrorBody = 64 << 10
+	maxErrorBody = 1 << 20
 	// maxHeader bounds the answer's header, in bytes.
 	maxHeader = 64 << 10
 	// maxIDLen bounds a task id, in bytes; the page's own are about 20 long.
@@ -67,7 +66,8 @@ type Options struct {
 	HTTPClient *http.Client
 	// Timeout bounds one call, from dialing to the answer's last byte; 25 s if zero.
 	Timeout time.Duration
-	// MaxBody bounds an answer's body, in bytes after decompression; 32 MiB if zero.
+	// MaxBody bounds an answer's body, in bytes after decompression; 32 MiB if
+	// zero. Of each of its strings, the first 8 KiB are kept.
 	MaxBody int64
 	// UserAgent is sent with each request; "clipferry" if empty.
 	UserAgent string
@@ -192,13 +192,13 @@ func (c *Client) Close() {
 // accepted.
 func (c *Client) Submit(ctx context.Context, body json.RawMessage) (Task, error) {
 	if !json.Valid(body) {
-		return Task{}, faultOf(&Error{Kind: Rejected, Op: opSubmit, Message: "the request is not JSON and was not sent"})
+		return Task{}, faultOf(&Error{Kind: Rejected, Op: opSubmit, Specific: true, Message: "the request is not JSON and was not sent"})
 	}
 	ans, e := c.roundTrip(ctx, opSubmit, c.root+exportPath, body)
 	if e != nil {
 		return Task{}, faultOf(e)
 	}
-	task, e := c.submitted(ans)
+	task, e := c.submitted(ans, body)
 	if e != nil {
 		return Task{}, faultOf(e)
 	}
@@ -251,7 +251,7 @@ func (c *Client) roundTrip(ctx context.Context, op, address string, body []byte)
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		text, _ := readBody(resp, maxErrorBody)
-		return nil, c.refusal(op, resp, text)
+		return nil, c.refusal(op, resp, text, body)
 	}
 	text, lost := readBody(resp, c.maxBody)
 	return &answer{resp.StatusCode, resp.Header.Get("Content-Type"), text, lost}, nil

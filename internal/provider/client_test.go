@@ -135,22 +135,25 @@ func TestStatuses(t *testing.T) {
 		status       int
 		submit, read Kind
 	}{
-		{204, InDoubt, Malformed},
-		{301, Unavailable, Unavailable},
+		{204, AcceptedUnknown, NotUnderstood},
+		{301, InDoubt, Unavailable},
 		{303, InDoubt, Unavailable},
-		{308, Unavailable, Unavailable},
+		{308, InDoubt, Unavailable},
 		{400, Rejected, Rejected},
 		{401, Forbidden, Forbidden},
+		{402, OutOfUnits, OutOfUnits},
 		{403, Forbidden, Forbidden},
 		{404, Rejected, NotFound},
-		{408, Unavailable, Unavailable},
+		{408, InDoubt, Unavailable},
 		{410, Rejected, NotFound},
 		{413, Rejected, Rejected},
 		{422, Rejected, Rejected},
+		{425, InDoubt, Unavailable},
 		{429, RateLimited, RateLimited},
-		{500, Unavailable, Unavailable},
+		{499, InDoubt, Unavailable},
+		{500, InDoubt, Unavailable},
 		{502, InDoubt, Unavailable},
-		{503, Unavailable, Unavailable},
+		{503, InDoubt, Unavailable},
 		{504, InDoubt, Unavailable},
 		{524, InDoubt, Unavailable},
 	} {
@@ -174,19 +177,116 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
-// A gateway that doesn't know the API for a while must not fail what waits.
-func TestNotFoundOfAGateway(t *testing.T) {
-	for body, want := range map[string]struct{ submit, read Kind }{
-		`<html><h1>404 Not Found</h1>`:        {Unavailable, Unavailable},
-		`404 page not found`:                  {Unavailable, Unavailable},
-		` {"status":404,"error":"Not Found"}`: {Rejected, NotFound},
-		``:                                    {Rejected, NotFound},
+// What is not the API's own refuses nothing in its name: no request, no key, and
+// no task is unknown because of it.
+func TestAnswersOfOthers(t *testing.T) {
+	const page = `<!doctype html><h1>Sorry</h1>`
+	for _, tc := range []struct {
+		status       int
+		body         string
+		submit, read Kind
+	}{
+		{404, page, InDoubt, Unavailable},
+		{404, `404 page not found`, InDoubt, Unavailable},
+		{404, ``, InDoubt, Unavailable},
+		{404, ` {"status":404,"error":"Not Found"}`, Rejected, NotFound},
+		{404, "\xef\xbb\xbf" + `{"message":"no such task","trace_id":"t"}`, Rejected, NotFound},
+		{403, page, InDoubt, Unavailable},
+		{401, page, InDoubt, Unavailable},
+		{403, `{"detail":"blocked"}`, InDoubt, Unavailable},
+		{403, `{"error":"x"}`, InDoubt, Unavailable},
+		{403, `[{"message":"x"}]`, InDoubt, Unavailable},
+		{403, `{"timestamp":"2026-03-10T15:52:01.610+00:00","status":403,"error":"Forbidden","path":"/api/v2/x"}`, Forbidden, Forbidden},
+		{402, page, InDoubt, Unavailable},
+		{400, page, InDoubt, Unavailable},
+		{400, `{"code":"1001"}`, Rejected, Rejected},
+		{400, `{"mess`, InDoubt, Unavailable},
+		{413, page, InDoubt, Unavailable},
+		{429, page, RateLimited, RateLimited}, // whoever says it, it means that nothing was done
+		{429, ``, RateLimited, RateLimited},
+		{500, page, InDoubt, Unavailable},
+		{503, ``, InDoubt, Unavailable},
+		{200, page, InDoubt, Unavailable},
 	} {
-		c := serve(t, answering(404, body))
+		c := serve(t, answering(tc.status, tc.body))
 		_, err := c.Submit(t.Context(), json.RawMessage(`{}`))
-		wantKind(t, err, want.submit)
+		if got := KindOf(err); got != tc.submit {
+			t.Errorf("%d %s to a submit is %s, want %s", tc.status, tc.body, got, tc.submit)
+		}
 		_, err = c.Read(t.Context(), "id")
-		wantKind(t, err, want.read)
+		if got := KindOf(err); got != tc.read {
+			t.Errorf("%d %s to a read is %s, want %s", tc.status, tc.body, got, tc.read)
+		}
+	}
+}
+
+func TestOutOfUnits(t *testing.T) {
+	const request = `{"project_id":"proj_abc123","clip_indices":[0],"resolution":"UHD_4K","watermark_text":"hello"}`
+	for _, tc := range []struct {
+		status   int
+		body     string
+		want     Kind
+		specific bool
+	}{
+		{402, `{"message":"Insufficient credits"}`, OutOfUnits, false},
+		{402, `{"timestamp":"x","status":402,"error":"Payment Required","path":"/api/v2/clips/export"}`, OutOfUnits, false},
+		{402, `{"message":"project_id: not allowed","trace_id":"t"}`, OutOfUnits, false},
+		{400, `{"message":"Insufficient API units","trace_id":"abc"}`, OutOfUnits, false},
+		{400, `{"message":"Not enough API Units to export project proj_abc123","trace_id":"abc"}`, OutOfUnits, false},
+		{400, `{"message":"Insufficient units for resolution UHD_4K","trace_id":"abc"}`, OutOfUnits, false},
+		{400, `{"message":"Please purchase a package","trace_id":"abc"}`, OutOfUnits, false},
+		{400, `{"code":"INSUFFICIENT_BALANCE","message":"failed"}`, OutOfUnits, false},
+		{400, `{"code":"quotaExceeded"}`, OutOfUnits, false},
+		{403, `{"message":"Your subscription has ended","trace_id":"abc"}`, OutOfUnits, false},
+		{422, `{"message":"Your plan does not cover this"}`, OutOfUnits, false},
+		{200, `{"code":"1001","message":"no units left","data":null}`, OutOfUnits, false},
+		{200, `{"code":402,"message":"no"}`, OutOfUnits, false},
+		// the request's own
+		{400, `{"message":"resolution UHD_4K is not in your plan","trace_id":"abc"}`, Rejected, true},
+		{400, `{"message":"ratio: required when enable_ai_reframe is true","trace_id":"abc"}`, Rejected, true},
+		{400, `{"message":"clipIndices must not be empty","trace_id":"abc"}`, Rejected, true},
+		{400, `{"message":"Watermark text is too long","trace_id":"abc"}`, Rejected, true},
+		{400, `{"message":"Project not found","trace_id":"abc"}`, Rejected, true},
+		{404, `{"message":"proj_abc123 does not exist"}`, Rejected, true},
+		{200, `{"code":"PROJECT_EXPIRED","data":null}`, Rejected, true},
+		// anybody's
+		{400, `{"message":"The community generation failed to explain","trace_id":"abc"}`, Rejected, false},
+		{400, `{"message":"Invalid parameters","trace_id":"abc"}`, Rejected, false},
+		{400, `{"message":"Project limit reached","trace_id":"abc"}`, Rejected, false},
+		{404, `{"timestamp":"x","status":404,"error":"Not Found","path":"/api/v2/clips/export"}`, Rejected, false},
+		{403, `{"message":"project_id: forbidden","trace_id":"t"}`, Forbidden, false},
+	} {
+		c := serve(t, answering(tc.status, tc.body))
+		_, err := c.Submit(t.Context(), json.RawMessage(request))
+		var e *Error
+		if !errors.As(err, &e) || e.Kind != tc.want || e.Specific != tc.specific {
+			t.Errorf("%d %s is %+v, want %s, specific %v", tc.status, tc.body, e, tc.want, tc.specific)
+		}
+	}
+}
+
+func TestTraceIDIsShown(t *testing.T) {
+	for _, status := range []int{400, 500} {
+		c := serve(t, answering(status, `{"message":"oops","trace_id":"abc-123"}`))
+		_, err := c.Submit(t.Context(), json.RawMessage(`{}`))
+		var e *Error
+		if !errors.As(err, &e) || e.TraceID != "abc-123" || !strings.Contains(fault.SentenceOf(err), "(oops, trace_id abc-123)") {
+			t.Errorf("%d: %+v; the operator reads %q", status, e, fault.SentenceOf(err))
+		}
+	}
+}
+
+// An acceptance that can't be read is one all the same, and its text is kept.
+func TestAcceptedUnknownKeepsTheAnswer(t *testing.T) {
+	answer := `{"result":"queued","note":"` + testKey + `","link":"https://cdn.example/a?sig=1","long":"` + strings.Repeat("x", 9000) + `"}`
+	c := serve(t, answering(201, answer))
+	_, err := c.Submit(t.Context(), json.RawMessage(`{}`))
+	e := wantKind(t, err, AcceptedUnknown)
+	if !strings.HasPrefix(e.Answer, `{"result":"queued","note":"[redacted]","link":"https://cdn.example/a?…","long":"xxx`) || len(e.Answer) > 3<<10 {
+		t.Errorf("kept is %s", e.Answer)
+	}
+	if fault.ClassOf(err) == fault.Retry {
+		t.Error("whoever goes by the class alone sends it again")
 	}
 }
 
@@ -194,8 +294,7 @@ func TestRefusalSaysWhatTheProviderSaid(t *testing.T) {
 	long := strings.Repeat("x", 5000)
 	for _, tc := range []struct{ name, body, want string }{
 		{"message", `{"message":"ratio: required when enable_ai_reframe is true","error":"Bad Request"}`, "ratio: required when enable_ai_reframe is true"},
-		{"error", `{"error":"Bad Request","message":null}`, "Bad Request"},
-		{"no JSON", `<html>no</html>`, ""},
+		{"error", `{"error":"Bad Request","message":null,"path":"/x"}`, "Bad Request"},
 		{"marks", `{"message":"a\u202eb\u0000\u001b[31mc\nd\u200be"}`, "ab [31mc de"},
 		{"echoed key", `{"message":"no such key ` + testKey + `"}`, "no such key [redacted]"},
 		{"hidden key", `{"message":"no such key sk-very\u200b-secret-0123456789"}`, "no such key [redacted]"},
@@ -232,25 +331,39 @@ func TestEnvelopeOfASubmit(t *testing.T) {
 		{"a byte order mark", "\xef\xbb\xbf" + `{"data":` + task + `}`, ""},
 		{"a byte order mark, broken off", "\xef\xbb\xbf" + `{"data":` + task, ""},
 		{"numeric id", `{"data":{"export_task_id":1}}`, InDoubt + "?"},
-		{"code, no task", `{"code":"1001","message":"no units left","data":null}`, Rejected},
+		{"code, no task", `{"code":"1001","message":"no such project","data":null}`, Rejected},
+		{"id", `{"data":{"id":"t1","name":"x","status":"CREATED"}}`, ""},
+		{"both ids", `{"data":{"id":"t2","export_task_id":"t1","status":"CREATED"}}`, ""},
+		{"id beside an empty one", `{"data":{"id":"t1","export_task_id":"","status":"CREATED"}}`, ""},
+		{"id without an envelope", `{"id":"t1","status":"CREATED"}`, ""},
+		{"id with a code", `{"code":"0","data":{"id":"t1"}}`, ""},
+		{"code of success", `{"code":200,"message":"OK","data":{"id":"t1"}}`, ""},
+		{"word of success", `{"code":"SUCCESS","data":{}}`, AcceptedUnknown},
+		{"an id of who knows what", `{"id":"t1"}`, AcceptedUnknown},
+		{"broken off after id", `{"data":{"id":"t1","na`, ""},
+		{"another shape", `{"result":{"task":"t1"}}`, AcceptedUnknown},
+		{"nothing", `{}`, AcceptedUnknown},
+		{"a list", `["t1"]`, AcceptedUnknown},
+		{"a word", `OK`, AcceptedUnknown},
+		{"JSON null", `null`, AcceptedUnknown},
 		{"code, and yet a task", `{"code":"1001","data":` + task + `}`, ""},
 		{"code of a limit", `{"code":"429","message":"slow down"}`, RateLimited},
 		{"code of a key", `{"code":403}`, Forbidden},
-		{"code of a fault", `{"code":"500"}`, Unavailable},
+		{"code of a fault", `{"code":"500"}`, InDoubt},
 		{"code of a gateway", `{"code":"504"}`, InDoubt},
-		{"code of a strange type", `{"code":{}}`, Rejected},
-		{"no id", `{"data":{"status":"CREATED"}}`, InDoubt},
-		{"empty id", `{"data":{"export_task_id":""}}`, InDoubt},
-		{"id that walks", `{"data":{"export_task_id":".."}}`, InDoubt},
-		{"id with a line break", `{"data":{"export_task_id":"a\nb"}}`, InDoubt},
-		{"endless id", `{"data":{"export_task_id":"` + strings.Repeat("a", 600) + `"}}`, InDoubt},
-		{"data null", `{"data":null}`, InDoubt},
-		{"data a list", `{"data":[]}`, InDoubt},
-		{"empty", ``, InDoubt},
+		{"code of a strange type", `{"code":{}}`, AcceptedUnknown},
+		{"no id", `{"data":{"status":"CREATED"}}`, AcceptedUnknown},
+		{"empty id", `{"data":{"export_task_id":""}}`, AcceptedUnknown},
+		{"id that walks", `{"data":{"export_task_id":".."}}`, AcceptedUnknown},
+		{"id with a line break", `{"data":{"export_task_id":"a\nb"}}`, AcceptedUnknown},
+		{"endless id", `{"data":{"export_task_id":"` + strings.Repeat("a", 600) + `"}}`, AcceptedUnknown},
+		{"data null", `{"data":null}`, AcceptedUnknown},
+		{"data a list", `{"data":[]}`, AcceptedUnknown},
+		{"empty", ``, AcceptedUnknown},
 		{"error page", `<!doctype html><h1>Oops</h1>`, InDoubt},
 		{"broken after the id", `{"data":{"name":"x","export_task_id":"t1","sta`, ""},
-		{"broken inside the id", `{"data":{"name":"x","export_task_id":"t1`, InDoubt},
-		{"broken, somebody else's id", `{"data":{"of":{"export_task_id":"t1"},"sta`, InDoubt},
+		{"broken inside the id", `{"data":{"name":"x","export_task_id":"t1`, AcceptedUnknown},
+		{"broken, somebody else's id", `{"data":{"of":{"export_task_id":"t1"},"sta`, AcceptedUnknown},
 		{"broken, after strange keys", `{"":[{}],"data":{"":"","a":["export_task_id","z"],"export_task_id":"t1",`, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -280,15 +393,17 @@ func TestEnvelopeOfARead(t *testing.T) {
 		{"code", `{"code":"1001","message":"busy","data":{"export_task_id":"t1","status":"SUCCEEDED"}}`, Unavailable},
 		{"code not found", `{"code":"404"}`, NotFound},
 		{"code of a limit", `{"code":429}`, RateLimited},
-		{"no data", `{}`, Malformed},
-		{"data text", `{"data":"x"}`, Malformed},
-		{"no status", `{"data":{"export_task_id":"t1"}}`, Malformed},
-		{"another task", `{"data":{"export_task_id":"t2","status":"SUCCEEDED"}}`, Malformed},
-		{"error page", `<html>`, Malformed},
-		{"empty", ``, Malformed},
-		{"a list", `[1,2]`, Malformed},
-		{"deep", strings.Repeat(`{"data":`, 20000), Malformed},
-		{"too many clips", `{"data":{"status":"ONGOING","clips":[1` + strings.Repeat(",1", maxClips) + `]}}`, Malformed},
+		{"no data", `{}`, NotUnderstood},
+		{"data text", `{"data":"x"}`, NotUnderstood},
+		{"no status", `{"data":{"export_task_id":"t1"}}`, NotUnderstood},
+		{"another task", `{"data":{"export_task_id":"t2","status":"SUCCEEDED"}}`, NotUnderstood},
+		{"error page", `<html>`, Unavailable},
+		{"id of another task", `{"data":{"id":"t2","status":"SUCCEEDED"}}`, NotUnderstood},
+		{"no units", `{"code":"1001","message":"no units left"}`, OutOfUnits},
+		{"empty", ``, NotUnderstood},
+		{"a list", `[1,2]`, NotUnderstood},
+		{"deep", strings.Repeat(`{"data":`, 20000), NotUnderstood},
+		{"too many clips", `{"data":{"status":"ONGOING","clips":[1` + strings.Repeat(",1", maxClips) + `]}}`, NotUnderstood},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := serve(t, answering(200, tc.body))

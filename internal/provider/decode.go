@@ -11,11 +11,13 @@ import (
 
 const (
 	// maxClips bounds the clips of one answer: real exports have tens.
-	maxClips = 50_000
+	maxClips = 10_000
 	// maxIdx bounds a clip's index, far above any real one.
 	maxIdx = 1_000_000
-	// maxTags bounds one clip's tags.
-	maxTags = 1_000
+	// maxText bounds a text, maxTag one of at most maxTags tags, in bytes.
+	maxText = 4 << 10
+	maxTag  = 256
+	maxTags = 100
 	// maxWarnings bounds a task's warnings.
 	maxWarnings = 20
 )
@@ -23,15 +25,17 @@ const (
 // The shapes below leave every value raw, so that one of a wrong type is lost
 // alone. Fields that aren't named cost no memory.
 type rawEnvelope struct {
-	Code    json.RawMessage `json:"code"`
-	Data    json.RawMessage `json:"data"`
-	Message json.RawMessage `json:"message"`
+	Data json.RawMessage `json:"data"`
 	// Some answers of the API have no envelope.
 	ExportTaskID json.RawMessage `json:"export_task_id"`
+	ID           json.RawMessage `json:"id"`
+	Status       json.RawMessage `json:"status"`
 }
 
 type rawTask struct {
-	ExportTaskID  json.RawMessage `json:"export_task_id"`
+	ExportTaskID json.RawMessage `json:"export_task_id"`
+	// ID is what the provider's own client reads first, of any kind of task.
+	ID            json.RawMessage `json:"id"`
 	Name          json.RawMessage `json:"name"`
 	Status        json.RawMessage `json:"status"`
 	ErrorMessage  json.RawMessage `json:"error_message"`
@@ -56,31 +60,22 @@ type rawClip struct {
 // byteOrderMark is what some gateways and servers put in front of UTF-8.
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
+func trimMark(body []byte) []byte { return bytes.TrimPrefix(body, byteOrderMark) }
+
 // envelope is an answer's outermost layer.
 type envelope struct {
-	// code is empty for success.
-	code    string
-	message string
-	data    json.RawMessage
+	words words
+	data  json.RawMessage
 }
 
 func decodeEnvelope(body []byte) (envelope, error) {
-	body = bytes.TrimPrefix(body, byteOrderMark)
+	body = trimMark(body)
 	var raw rawEnvelope
-	if err := json.Unmarshal(body, &raw); err != nil {
+	if err := json.Unmarshal(body, &raw); err != nil || len(body) > 0 && bytes.TrimSpace(body)[0] != '{' {
 		return envelope{}, errors.New("it is not a JSON object")
 	}
-	code, ok := label(raw.Code)
-	if !ok {
-		code = "of a strange type"
-	}
-	code = strings.TrimSpace(code)
-	if f, err := strconv.ParseFloat(code, 64); err == nil && f == 0 {
-		code = ""
-	}
-	message, _ := text(raw.Message)
-	env := envelope{code: code, message: message, data: raw.Data}
-	if absent(env.data) && !absent(raw.ExportTaskID) {
+	env := envelope{words: wordsOf(body), data: raw.Data}
+	if absent(env.data) && (!absent(raw.ExportTaskID) || !absent(raw.ID) && !absent(raw.Status)) {
 		env.data = bytes.Clone(body)
 	}
 	return env, nil
@@ -127,14 +122,18 @@ func decodeTask(data json.RawMessage) (Task, error) {
 	t := Task{Raw: data}
 	var w warnings
 	var ok bool
-	t.ExportTaskID, ok = label(raw.ExportTaskID)
+	id := raw.ExportTaskID
+	if blank, isText := text(id); absent(id) || isText && blank == "" {
+		id = raw.ID
+	}
+	t.ExportTaskID, ok = label(id)
 	w.check(ok, "", "export_task_id")
-	t.Name, ok = text(raw.Name)
+	t.Name, ok = shortText(raw.Name)
 	w.check(ok, "", "name")
-	status, ok := text(raw.Status)
+	status, ok := shortText(raw.Status)
 	w.check(ok, "", "status")
 	t.Status = normalStatus(status)
-	t.ErrorMessage, ok = text(raw.ErrorMessage)
+	t.ErrorMessage, ok = shortText(raw.ErrorMessage)
 	w.check(ok, "", "error_message")
 	t.ExpireAt, ok = moment(raw.ExpireAt)
 	w.check(ok, "", "expire_at")
@@ -229,17 +228,17 @@ func decodeClip(one json.RawMessage, n int, w *warnings) (Clip, bool) {
 	}
 	c := Clip{Idx: int(idx)}
 	where := "clip " + strconv.Itoa(c.Idx) + ": "
-	c.Title, ok = text(raw.Title)
+	c.Title, ok = shortText(raw.Title)
 	w.check(ok, where, "title")
 	c.BeginMS, ok = integer(raw.BeginMS)
 	w.check(ok, where, "begin_ms")
 	c.EndMS, ok = integer(raw.EndMS)
 	w.check(ok, where, "end_ms")
-	c.Thumbnail, ok = text(raw.Thumbnail)
+	c.Thumbnail, ok = address(raw.Thumbnail)
 	w.check(ok, where, "thumbnail")
-	c.Desc, ok = text(raw.Desc)
+	c.Desc, ok = shortText(raw.Desc)
 	w.check(ok, where, "desc")
-	c.ExportLink, ok = text(raw.ExportLink)
+	c.ExportLink, ok = address(raw.ExportLink)
 	w.check(ok, where, "export_link")
 	c.Score, ok = number(raw.Score)
 	w.check(ok, where, "score")
@@ -268,7 +267,7 @@ func decodeTags(raw json.RawMessage) (tags []string, ok bool) {
 			ok = false
 			continue
 		}
-		tags = append(tags, s)
+		tags = append(tags, short(s, maxTag))
 	}
 	return tags, ok
 }
@@ -283,12 +282,13 @@ type frame struct {
 // salvageID looks for the task's id in an answer that broke off: a JSON document
 // whose beginning is sound. Knowing it keeps a paid export from being lost.
 func salvageID(body []byte) string {
-	dec := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, byteOrderMark)))
+	dec := json.NewDecoder(bytes.NewReader(trimMark(body)))
 	var open []frame
+	id := "" // from "id", which is less telling
 	for {
 		tok, err := dec.Token()
 		if err != nil {
-			return ""
+			return id
 		}
 		if d, ok := tok.(json.Delim); ok && (d == '{' || d == '[') {
 			open = append(open, frame{object: d == '{', wantKey: d == '{'})
@@ -297,7 +297,7 @@ func salvageID(body []byte) string {
 			open = open[:len(open)-1]
 		}
 		if len(open) == 0 {
-			return ""
+			return id
 		}
 		in := &open[len(open)-1]
 		word, isText := tok.(string)
@@ -306,9 +306,11 @@ func salvageID(body []byte) string {
 			continue
 		}
 		// An id counts at the top and inside "data" only.
-		ours := len(open) == 1 || len(open) == 2 && open[0].key == "data"
-		if ours && isText && in.key == "export_task_id" && usableID(word) {
+		inData := len(open) == 2 && open[0].key == "data"
+		if usable := isText && usableID(word); usable && in.key == "export_task_id" && (inData || len(open) == 1) {
 			return word
+		} else if usable && in.key == "id" && inData {
+			id = word
 		}
 		in.wantKey = in.object
 	}

@@ -237,8 +237,8 @@ func FuzzAnswer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		ans := &answer{status: 200, body: body}
-		task, e := c.submitted(ans)
-		if e != nil && e.Kind != InDoubt && len(body) == 0 {
+		task, e := c.submitted(ans, nil)
+		if e != nil && e.Kind != AcceptedUnknown && len(body) == 0 {
 			t.Errorf("an empty answer is %s", e.Kind)
 		}
 		if e == nil {
@@ -254,7 +254,7 @@ func FuzzAnswer(f *testing.F) {
 			checkTask(t, task)
 		}
 		salvageID(body)
-		if m := c.messageIn(body); !utf8.ValidString(m) || utf8.RuneCountInString(m) > maxMessage || strings.ContainsAny(m, "\n\x1b") {
+		if m := c.clean(wordsOf(body).message); !utf8.ValidString(m) || utf8.RuneCountInString(m) > maxMessage || strings.ContainsAny(m, "\n\x1b") {
 			t.Errorf("message %q", m)
 		}
 	})

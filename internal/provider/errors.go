@@ -1,7 +1,6 @@
 package provider
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,33 +9,57 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/fault"
-	"github.com/clipferry/clipferry/internal/retry"
 )
 
-// Kind says what a failure means for the export.
+// Kind says what a failure means. It is the only classification of the provider's
+// failures: what the budget counts, what a step does next and what a person reads
+// follow from it, by one table each.
+//
+//	kind              submits reads  what happened                          charged  at fault
+//	NotSent           x       x      nothing left this machine              no       the network
+//	InDoubt           x              sent; what came of it is unknown       maybe    -
+//	AcceptedUnknown   x              accepted; the answer names no task     yes      the API, or its change
+//	RateLimited       x       x      429, from whomever                     no       the account, for now
+//	Forbidden         x       x      the API's own 401 or 403               no       the account
+//	OutOfUnits        x       x      402, or a refusal in words of units    no       the account
+//	Rejected          x       x      any other refusal of the API's own     no       the request, if Specific
+//	NotFound                  x      the API's own 404 or 410               -        the task
+//	Unavailable               x      no answer, 5xx, a page of a gateway    -        the provider
+//	NotUnderstood             x      an answer of another shape             -        the API, or its change
+//
+// An answer is the API's own if it has one of the API's shapes, see isOwn. To a
+// submit, anything else but a 429 is [InDoubt], whatever its status: a gateway's
+// error says that the answer behind it was lost, not that nothing happened, and a
+// 5xx of the API's own may follow the charge.
 type Kind string
 
 const (
 	// NotSent means that the request provably never left: nothing happened.
 	NotSent Kind = "not_sent"
-	// InDoubt means that a submit was (or may have been) sent and its answer lost or
-	// useless: an export may have been created and charged. Only Submit returns it.
+	// InDoubt means that a submit was, or may have been, sent and its outcome is
+	// unknown: an export may have been created and charged.
 	InDoubt Kind = "in_doubt"
+	// AcceptedUnknown means that a submit was answered with a success that can't be
+	// read: an export was created and charged, and nobody knows its id.
+	// [Error].Answer has the answer. Every further submit would be paid for likewise.
+	AcceptedUnknown Kind = "accepted_unknown"
 	// RateLimited is a 429: too many requests or too many exports at once, the
 	// provider doesn't say which.
 	RateLimited Kind = "rate_limited"
-	// Forbidden is a 401 or 403: the key, or the version header, is not accepted.
+	// Forbidden means that the key, or the version header, is not accepted.
 	Forbidden Kind = "forbidden"
-	// NotFound is the API's 404 or 410 on a read: the task is unknown, or forgotten.
+	// OutOfUnits means that the account has nothing left to pay with.
+	OutOfUnits Kind = "out_of_units"
+	// NotFound means that the task is unknown, or forgotten.
 	NotFound Kind = "not_found"
-	// Rejected is any other 4xx, or a submit answered with an error code: the
-	// request itself is refused and will be again.
+	// Rejected means that the request is refused. Only where [Error].Specific is
+	// set does the refusal say that it is about this request.
 	Rejected Kind = "rejected"
-	// Unavailable is a 5xx, a redirect, a "not found" that isn't the API's own, or a
-	// read without an answer.
+	// Unavailable means that a read had no answer, or none from the API.
 	Unavailable Kind = "unavailable"
-	// Malformed is an answer to a read that can't be understood.
-	Malformed Kind = "malformed"
+	// NotUnderstood means that the answer to a read is not of the shape that the API
+	// page gives: nothing can be said of the task, and nothing about it is over.
+	NotUnderstood Kind = "not_understood"
 )
 
 const (
@@ -56,6 +79,15 @@ type Error struct {
 	// Message is what the provider said, or what is wrong with its answer: one
 	// line, bounded, without control characters.
 	Message string
+	// TraceID is what the provider's support asks for, empty if it gave none.
+	TraceID string
+	// Specific is set where a refused submit names a field, a value or the project
+	// of the request, so that it is the request's own fault. Any other refusal may
+	// be the account's, in words that nobody here knows.
+	Specific bool
+	// Answer is what an answer that is not understood says: one line of a few KB,
+	// without our key; empty for the other kinds.
+	Answer string
 	// RetryAfter is what the provider asked us to wait, at most 10 minutes.
 	RetryAfter time.Duration
 	// Err is the cause where there is one.
@@ -75,6 +107,9 @@ func (e *Error) Error() string {
 	if e.Message != "" {
 		b.WriteString(": " + e.Message)
 	}
+	if e.TraceID != "" {
+		b.WriteString(": trace_id " + e.TraceID)
+	}
 	if e.Err != nil {
 		b.WriteString(": " + e.Err.Error())
 	}
@@ -83,6 +118,22 @@ func (e *Error) Error() string {
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// Detail is what there is to say beside the kind: the provider's words or what is
+// wrong with its answer, else the status, and the trace_id. Empty if there is nothing.
+func (e *Error) Detail() string {
+	var parts []string
+	switch {
+	case e.Message != "":
+		parts = append(parts, e.Message)
+	case e.Status >= 300:
+		parts = append(parts, strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status))))
+	}
+	if e.TraceID != "" {
+		parts = append(parts, "trace_id "+e.TraceID)
+	}
+	return strings.Join(parts, ", ")
+}
 
 // KindOf returns the kind of err's first *Error, or the empty one.
 func KindOf(err error) Kind {
@@ -106,8 +157,12 @@ var verdicts = map[Kind]verdict{
 		"nothing was sent or charged; it is tried again. If it lasts, check CLIPFERRY_API_BASE_URL, DNS and the network's way out",
 	},
 	InDoubt: {
-		fault.InDoubt, "the submit was sent but its answer was lost",
+		fault.Terminal, "the submit was sent and its outcome is unknown",
 		"the provider may have created and charged this export; look for it on the provider's site",
+	},
+	AcceptedUnknown: {
+		fault.Terminal, "the provider accepted the submit, but its answer names no export task",
+		"the export is charged: find its task on the provider's site, the answer is kept with the export",
 	},
 	RateLimited: {
 		fault.Retry, "the provider refused the request because a limit is reached",
@@ -116,6 +171,10 @@ var verdicts = map[Kind]verdict{
 	Forbidden: {
 		fault.Retry, "the provider doesn't accept the API key",
 		"check CLIPFERRY_API_KEY and the account on the provider's site; it is tried again",
+	},
+	OutOfUnits: {
+		fault.Retry, "the provider refused the request because the account has no units left",
+		"buy API units or change the plan on the provider's site; it is tried again",
 	},
 	NotFound: {
 		fault.Retry, "the provider doesn't know this export task",
@@ -129,7 +188,7 @@ var verdicts = map[Kind]verdict{
 		fault.Retry, "the provider is not available",
 		"it is tried again; if it lasts, look at the provider's status",
 	},
-	Malformed: {
+	NotUnderstood: {
 		fault.Retry, "the provider's answer could not be understood",
 		"it is tried again; if it lasts, the API has changed or CLIPFERRY_API_BASE_URL names something else",
 	},
@@ -143,11 +202,7 @@ const refusedRead = "the export is paid for and read again until its deadline; i
 func faultOf(e *Error) *fault.Fault {
 	v := verdicts[e.Kind]
 	message := v.sentence
-	detail := e.Message
-	if detail == "" && e.Status >= 300 {
-		detail = strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status)))
-	}
-	if detail != "" {
+	if detail := e.Detail(); detail != "" {
 		message += " (" + detail + ")"
 	}
 	hint := v.hint
@@ -170,64 +225,7 @@ func (c *Client) lostAnswer(op string, err error, unsent bool) *Error {
 	case unsent:
 		e.Kind, e.Message = NotSent, ""
 	case op == opSubmit:
-		e.Kind, e.Message = InDoubt, ""
+		e.Kind = InDoubt
 	}
 	return e
-}
-
-// refusal is the failure that a status other than 2xx means. The status decides,
-// so that a body which is lost changes nothing; but a page of HTML that says "not
-// found" is from a gateway (being reconfigured, or at a wrong address), not from
-// the API, and must fail no export.
-func (c *Client) refusal(op string, resp *http.Response, body []byte) *Error {
-	e := &Error{
-		Kind: kindOfStatus(op, resp.StatusCode), Op: op, Status: resp.StatusCode,
-		Message: c.messageIn(body), RetryAfter: retry.After(resp.Header, time.Now(), maxRetryAfter),
-	}
-	if (e.Kind == Rejected || e.Kind == NotFound) && foreign(resp.StatusCode, body) {
-		e.Kind = Unavailable
-		e.Message = fmt.Sprintf("something that is not the API answers %d; if it lasts, check CLIPFERRY_API_BASE_URL", resp.StatusCode)
-	}
-	if resp.StatusCode < 400 {
-		e.Message = "it answers with a redirect, which is not followed; set CLIPFERRY_API_BASE_URL to the address it now has"
-		if u, err := resp.Location(); err == nil {
-			e.Message += ", perhaps " + c.clean(u.Scheme+"://"+u.Host)
-		}
-	}
-	return e
-}
-
-// foreign reports whether the answer that a path doesn't exist is not the API's own.
-func foreign(status int, body []byte) bool {
-	switch status {
-	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone:
-		body = bytes.TrimSpace(body)
-		return len(body) > 0 && body[0] != '{'
-	}
-	return false
-}
-
-// kindOfStatus classes a status other than 2xx. A gateway's 502 or 504 says that
-// the answer behind it was lost, not that nothing happened; likewise the 52x
-// statuses of a CDN. A 303 is what a server sends after it has acted.
-func kindOfStatus(op string, status int) Kind {
-	if op == opSubmit {
-		switch status {
-		case http.StatusSeeOther, http.StatusBadGateway, http.StatusGatewayTimeout, 499, 520, 522, 524, 598, 599:
-			return InDoubt
-		}
-	}
-	switch {
-	case status == http.StatusTooManyRequests:
-		return RateLimited
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return Forbidden
-	case op == opRead && (status == http.StatusNotFound || status == http.StatusGone):
-		return NotFound
-	case status == http.StatusRequestTimeout || status == http.StatusTooEarly || status == 499:
-		return Unavailable
-	case status >= 400 && status < 500:
-		return Rejected
-	}
-	return Unavailable
 }

@@ -1,15 +1,10 @@
 package provider
 
 import (
-	"compress/gzip"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"net/http/httptrace"
-	"strings"
 	"sync/atomic"
 )
 
@@ -42,35 +37,4 @@ func (s *sentinel) provenUnsent(err error) bool {
 	// A RoundTripper that doesn't trace has only its error to show.
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
-}
-
-var errBodyTooLarge = errors.New("the answer is larger than any real one")
-
-// readBody returns the body, or what came of it and why it isn't whole. It never
-// holds much more than limit bytes, counted after decompression.
-func readBody(resp *http.Response, limit int64) ([]byte, error) {
-	if resp.ContentLength > limit {
-		return nil, errBodyTooLarge
-	}
-	var body io.Reader = resp.Body
-	switch enc := strings.ToLower(strings.TrimSpace(resp.Header.Get("Content-Encoding"))); enc {
-	case "", "identity":
-	case "gzip", "x-gzip":
-		// We ask for identity; who compresses all the same is still understood.
-		z, err := gzip.NewReader(body)
-		if err != nil {
-			return nil, fmt.Errorf("decompress the answer: %w", err)
-		}
-		body = z
-	default:
-		return nil, errors.New("the answer has an encoding that nobody asked for")
-	}
-	text, err := io.ReadAll(io.LimitReader(body, limit+1))
-	if int64(len(text)) > limit {
-		return nil, errBodyTooLarge
-	}
-	if err != nil {
-		return text, fmt.Errorf("read the answer: %w", err)
-	}
-	return text, nil
 }

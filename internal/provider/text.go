@@ -1,7 +1,6 @@
 package provider
 
 import (
-	"encoding/json"
 	"regexp"
 	"strings"
 	"time"
@@ -23,10 +22,11 @@ var queries = regexp.MustCompile(`(?i)(https?://[^\s?"'<>]+)\?[^\s"'<>]*`)
 
 // clean makes foreign text fit for a log and a terminal: one line, bounded, no
 // control or direction marks, no signature, and not our key should it be echoed.
-func (c *Client) clean(s string) string {
-	if len(s) > maxErrorBody {
-		s = s[:maxErrorBody]
-	}
+func (c *Client) clean(s string) string { return c.cleanTo(s, maxMessage) }
+
+// cleanTo is clean with a bound of its own, in runes.
+func (c *Client) cleanTo(s string, most int) string {
+	s = s[:min(len(s), 16*most)]
 	// Marks go first, lest they hide the key from the search for it.
 	s = strings.Map(func(r rune) rune {
 		switch {
@@ -40,8 +40,8 @@ func (c *Client) clean(s string) string {
 	s = strings.ReplaceAll(s, c.key.Reveal(), secret.Redacted)
 	s = queries.ReplaceAllString(s, "$1?…")
 	s = strings.Join(strings.Fields(s), " ")
-	if runes := []rune(s); len(runes) > maxMessage {
-		s = string(runes[:maxMessage-1]) + "…"
+	if runes := []rune(s); len(runes) > most {
+		s = string(runes[:most-1]) + "…"
 	}
 	return s
 }
@@ -57,25 +57,4 @@ func (e *redactedError) Unwrap() error { return e.err }
 
 func (c *Client) redact(err error) error {
 	return &redactedError{c.clean(err.Error()), err}
-}
-
-// messageIn returns the provider's own words from the body of a refusal, empty
-// if it has none.
-func (c *Client) messageIn(body []byte) string {
-	var shape struct {
-		Message      json.RawMessage `json:"message"`
-		Msg          json.RawMessage `json:"msg"`
-		ErrorMessage json.RawMessage `json:"error_message"`
-		Detail       json.RawMessage `json:"detail"`
-		Error        json.RawMessage `json:"error"`
-	}
-	if json.Unmarshal(body, &shape) != nil {
-		return ""
-	}
-	for _, raw := range []json.RawMessage{shape.Message, shape.Msg, shape.ErrorMessage, shape.Detail, shape.Error} {
-		if s, ok := text(raw); ok && strings.TrimSpace(s) != "" {
-			return c.clean(s)
-		}
-	}
-	return ""
 }

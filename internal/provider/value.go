@@ -27,6 +27,21 @@ func text(raw json.RawMessage) (s string, ok bool) {
 	return s, true
 }
 
+// shortText reads a string of which no more than maxText bytes are kept.
+func shortText(raw json.RawMessage) (string, bool) {
+	s, ok := text(raw)
+	return short(s, maxText), ok
+}
+
+// address reads a URL. One that was too long to keep is of no use.
+func address(raw json.RawMessage) (string, bool) {
+	s, ok := text(raw)
+	if strings.HasSuffix(s, cutMark) {
+		return "", false
+	}
+	return s, ok
+}
+
 // label reads an identifier, which may be a string or an integer.
 func label(raw json.RawMessage) (string, bool) {
 	if s, ok := text(raw); ok {

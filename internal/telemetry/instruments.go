@@ -187,7 +187,7 @@ func (i *instruments) start(accounts []string) {
 var (
 	steps    = []export.Kind{export.StepSubmit, export.StepPoll, export.StepMirror, export.StepSeal, stepNotify}
 	outcomes = []observe.Outcome{observe.Done, observe.PutOff, observe.Failed}
-	classes  = []fault.Class{fault.Retry, fault.Terminal, fault.LinkExpired, fault.InDoubt}
+	classes  = []fault.Class{fault.Retry, fault.Terminal, fault.LinkExpired}
 	results  = []string{"answered", "refused", "forbidden", "out_of_units", "not_understood", "failed", "not_sent", "in_doubt"}
 )
 
