@@ -41,7 +41,7 @@ type fleet struct{ url, key, redis string }
 var says = []*regexp.Regexp{
 	regexp.MustCompile(`(http://127\.0\.0\.1:\d+)/monitor/`),
 	regexp.MustCompile(`Bearer ([A-Za-z0-9._-]+)`),
-	regexp.MustCompile(`CLIPFERRY_REDIS_URL=(redis://[0-9.:/]+)`),
+	regexp.MustCompile(`CLIPFERRY_REDIS_URL='?(redis://[0-9.:/]+)`),
 }
 
 func build(t *testing.T, packages ...string) string {
