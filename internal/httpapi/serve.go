@@ -8,15 +8,18 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
+	"golang.org/x/net/netutil"
 )
 
 // The limits on connections. A download is redirected to S3, so that no answer
 // of ours takes long.
 const (
-	readHeaderTimeout = 10 * time.Second
+	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 30 * time.Second
 	writeTimeout      = time.Minute
-	idleTimeout       = 2 * time.Minute
+	idleTimeout       = 30 * time.Second
 	maxHeader         = 32 << 10
 
 	defaultStopTimeout = 10 * time.Second
@@ -34,6 +37,10 @@ type Server struct {
 	DrainDelay time.Duration
 	// StopTimeout is how long requests under way may take then; 10 s when zero.
 	StopTimeout time.Duration
+	// MaxConnections is how many connections are open at once. Past three quarters
+	// of them a new one closes that which has been quiet for longest. When zero, a
+	// quarter of the files that the process may have open, at most 1024.
+	MaxConnections int
 }
 
 // ListenAndServe is [Server.Serve] on a TCP address.
@@ -48,14 +55,19 @@ func (s *Server) ListenAndServe(ctx context.Context, addr string) error {
 // Serve serves l, which it closes, until ctx ends. It returns nil after a clean
 // stop, and an error if requests had to be cut.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	limit := s.MaxConnections
+	if limit <= 0 {
+		limit = defaultMaxConnections()
+	}
+	quiet := &quietConnections{limit: limit * 3 / 4, quiet: map[net.Conn]time.Time{}}
 	srv := &http.Server{
-		Handler: s.Handler, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
+		Handler: s.Handler, ConnState: quiet.changed, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(s.Logger.Handler(), slog.LevelWarn),
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- srv.Serve(l) }()
-	s.Logger.Info("HTTP server started", "address", l.Addr().String())
+	go func() { ended <- srv.Serve(netutil.LimitListener(l, limit)) }()
+	s.Logger.Info("HTTP server started", logkey.Address, l.Addr().String())
 	select {
 	case err := <-ended:
 		return fmt.Errorf("serve on %s: %w", l.Addr(), err)

@@ -33,12 +33,13 @@ const (
 
 // Where in the machinery it happened.
 const (
-	Task     = "task"   // asynq's TaskID
-	Type     = "type"   // asynq's task type
-	Server   = "server" // which of a worker's asynq servers
-	Source   = "source" // what metrics are read from
-	Event    = "event"  // id of what a producer is notified of
-	Host     = "host"   // of an address, never more of it
+	Task     = "task"    // asynq's TaskID
+	Type     = "type"    // asynq's task type
+	Server   = "server"  // which of a worker's asynq servers
+	Source   = "source"  // what metrics are read from
+	Event    = "event"   // id of what a producer is notified of
+	Address  = "address" // that a server listens on
+	Host     = "host"    // of an address, never more of it
 	Try      = "try"
 	Took     = "took"
 	Wait     = "wait"      // until the next try
