@@ -33,9 +33,13 @@ func New(rdb redis.UniversalClient, l *ledger.Ledger, now func() time.Time) *Ser
 	return &Service{ledger: l, queue: queue.New(rdb), now: now}
 }
 
-// Get returns the export; one that no worker has taken up yet is shown from its queue.
+// Get returns the export; one that no worker has taken up yet is shown from its
+// queue, and one whose record is broken as [export.Unreadable].
 func (s *Service) Get(ctx context.Context, id string) (*export.Record, error) {
 	r, err := s.ledger.Load(ctx, id)
+	if errors.Is(err, ledger.ErrUnreadable) {
+		return export.NewUnreadable(id, err.Error()), nil
+	}
 	if !errors.Is(err, ledger.ErrUnknown) {
 		return r, err
 	}
@@ -79,7 +83,13 @@ func (s *Service) takeUp(ctx context.Context, id string) error {
 
 // Retry takes a final export up again where it stopped.
 func (s *Service) Retry(ctx context.Context, id string, o export.RetryOptions) (*export.Record, error) {
-	r, err := s.change(ctx, id, func(r *export.Record) error { return r.Retry(s.now(), o) })
+	retry := func(r *export.Record) error { return r.Retry(s.now(), o) }
+	r, err := s.change(ctx, id, retry)
+	if errors.Is(err, ErrUnknown) { // its queue may know it: then it is too early
+		if r, err = s.Get(ctx, id); err == nil {
+			err = retry(r)
+		}
+	}
 	if errors.Is(err, ErrUnknown) {
 		return s.notTakenUp(ctx, id)
 	}

@@ -78,6 +78,38 @@ func TestAnExportIsCanceledInItsQueue(t *testing.T) {
 	}
 }
 
+func TestARetryInTheQueueSaysWhatIsThere(t *testing.T) {
+	d := newRig(t)
+	d.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p"})
+	_, err := d.Retry(t.Context(), "a", export.RetryOptions{})
+	if !errors.Is(err, export.ErrNotNow) || !strings.Contains(err.Error(), "the export is queued") {
+		t.Errorf("of a queued export: %v", err)
+	}
+	if _, err := d.Retry(t.Context(), "nobody", export.RetryOptions{}); !errors.Is(err, admin.ErrUnknown) {
+		t.Errorf("of none: %v", err)
+	}
+}
+
+func TestABrokenRecordIsShownAsWhatItIs(t *testing.T) {
+	d := newRig(t)
+	d.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p"})
+	d.enqueue(t, tasks.Export{JobID: "b", ProjectID: "p"})
+	if err := d.rdb.Set(t.Context(), ledger.Key("a"), "x", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := d.Get(t.Context(), "a")
+	if err != nil || r.State != export.Unreadable {
+		t.Errorf("%+v, %v", r, err)
+	}
+	found, err := d.List(t.Context(), ledger.Filter{})
+	if err != nil || len(found) != 1 || found[0].ID != "b" {
+		t.Errorf("%v, %v", found, err)
+	}
+	if _, err := d.Cancel(t.Context(), "a"); err == nil {
+		t.Error("it was canceled")
+	}
+}
+
 func TestTheListIsNewestFirstAcrossQueuesAndLedger(t *testing.T) {
 	d := newRig(t)
 	var want []string

@@ -109,7 +109,7 @@ func (s *Service) notRecordedOf(ctx context.Context, orders iter.Seq2[queue.Orde
 			continue
 		}
 		switch _, err := s.ledger.LoadHead(ctx, o.ID); {
-		case err == nil:
+		case err == nil, errors.Is(err, ledger.ErrUnreadable):
 		case errors.Is(err, ledger.ErrUnknown):
 			if found = append(found, r); len(found) > f.Limit {
 				surplus++

@@ -1,6 +1,9 @@
 package export
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Reason says to a machine what is wrong with an export or a clip. The codes
 // are part of the outside contract: one is added, never renamed. The sentences
@@ -36,6 +39,7 @@ const (
 	ReasonJobIDTaken        Reason = "job_id_taken"       // the id stands for another request, which was paid for
 	ReasonJobIDAlike        Reason = "job_id_alike"       // S3 takes the id for the same as another one
 	ReasonReceiptUnreadable Reason = "receipt_unreadable" // nobody can tell whether it was paid for already
+	ReasonRecordUnreadable  Reason = "record_unreadable"  // Redis holds something else under its id
 	ReasonRecordLost        Reason = "record_lost"        // Redis has lost an export that was paid for
 )
 
@@ -58,7 +62,7 @@ func Reasons() []Reason {
 		ReasonNotUnderstood, ReasonTaskUnknown, ReasonAccountUnknown, ReasonStorageUnavailable, ReasonManifestNotWritten,
 		ReasonAnswerLost, ReasonRequestRejected, ReasonRenderFailed, ReasonNoClips, ReasonClipsUnidentified,
 		ReasonClipsFailed, ReasonDeadlinePassed, ReasonStepGivenUp, ReasonQueueDeadline, ReasonTaskMalformed,
-		ReasonJobIDTaken, ReasonJobIDAlike, ReasonReceiptUnreadable, ReasonRecordLost,
+		ReasonJobIDTaken, ReasonJobIDAlike, ReasonReceiptUnreadable, ReasonRecordUnreadable, ReasonRecordLost,
 		ReasonLinkRefused, ReasonLinkSame, ReasonLinkMissing, ReasonLinkUnusable, ReasonContentWrong,
 		ReasonTransferFailed, ReasonTaskForgotten, ReasonResultsUnread,
 	}
@@ -95,10 +99,22 @@ func because(reason Reason, cause Problem) Problem {
 	return Problem{Reason: reason, Cause: &cause}
 }
 
+// maxDetail bounds what a record keeps of others' words, in bytes: lists hold many.
+const maxDetail = 1 << 10
+
+// truncate cuts a text to at most n bytes, and marks that.
+func truncate(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	return strings.ToValidUTF8(text[:n-len("…")], "") + "…"
+}
+
 // note replaces a problem by the one that was met at the time. The same reason
 // goes on since it began.
 func (p *Problem) note(now time.Time, met Problem) {
 	met.Since = now
+	met.Detail = truncate(met.Detail, maxDetail)
 	if p.Reason == met.Reason && !p.Since.IsZero() {
 		met.Since = p.Since
 	}

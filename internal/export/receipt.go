@@ -67,6 +67,11 @@ func (r *Record) PastDeadline(now time.Time) bool {
 	return now.After(r.ExpireAt)
 }
 
+// NewUnreadable returns what is shown of an export whose record can't be read.
+func NewUnreadable(id, why string) *Record {
+	return &Record{ID: id, State: Unreadable, Problem: Problem{Reason: ReasonRecordUnreadable, Detail: truncate(why, maxDetail)}}
+}
+
 // NewFailed returns the record of an export that could not even be taken up,
 // so that it is visible where exports are listed.
 func NewFailed(id string, why Problem, now time.Time) *Record {

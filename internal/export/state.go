@@ -27,6 +27,10 @@ const (
 	Held       State = "held"       // the answer to a paid request was lost; a person decides
 )
 
+// Unreadable is shown instead of a state where Redis holds no record under an export's
+// id, but something else. No record has it.
+const Unreadable State = "unknown"
+
 // States lists every state, open ones first.
 func States() []State {
 	return []State{Queued, Submitting, Rendering, Mirroring, Archived, Failed, Expired, Canceled, Held}
@@ -35,7 +39,7 @@ func States() []State {
 // Final reports whether nothing happens in s until a person says Retry.
 func (s State) Final() bool {
 	switch s {
-	case Archived, Failed, Expired, Canceled, Held:
+	case Archived, Failed, Expired, Canceled, Held, Unreadable:
 		return true
 	default:
 		return false

@@ -31,6 +31,7 @@ var statusOf = map[export.State]string{
 	export.Rendering:  statusOngoing,
 	export.Mirroring:  statusOngoing,
 	export.Held:       statusOngoing,
+	export.Unreadable: statusOngoing, // for the same reason
 	export.Archived:   statusSucceeded,
 	export.Failed:     statusFailed,
 	export.Expired:    statusFailed,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -251,7 +252,7 @@ func (l *Ledger) List(ctx context.Context, f Filter) ([]*export.Record, error) {
 			if ms, known := places[r.ID]; known && r.CreatedAt.UnixMilli() != ms {
 				r.CreatedAt = time.UnixMilli(ms).UTC()
 			}
-			if (f.State == "" || r.State == f.State) && (f.Project == "" || r.ProjectID == f.Project) {
+			if (f.State == "" || r.State == f.State || r.State == export.Unreadable) && (f.Project == "" || r.ProjectID == f.Project) {
 				found = append(found, r)
 			}
 			if len(found) == f.Limit {
@@ -295,21 +296,35 @@ func (l *Ledger) heads(ctx context.Context, ids []string) ([]*export.Record, err
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil && !wrongType(err) {
 		return nil, fmt.Errorf("load %d exports: %w", len(ids), err)
 	}
 	records := make([]*export.Record, 0, len(ids))
 	for i, id := range ids {
-		r, _, err := decode(id, replies[i].Val())
-		if errors.Is(err, ErrUnknown) {
+		err := replies[i].Err()
+		if err != nil && !wrongType(err) {
+			return nil, fmt.Errorf("load export %s: %w", id, err)
+		}
+		var r *export.Record
+		if err == nil {
+			r, _, err = decode(id, replies[i].Val())
+		}
+		switch {
+		case errors.Is(err, ErrUnknown):
 			continue
+		case err != nil: // one that is broken must not hide the others
+			r = export.NewUnreadable(id, err.Error())
 		}
-		if err != nil {
-			return nil, err
-		}
+		r.Request, r.Notify, r.Trace = nil, nil, nil // none of which a list shows
 		records = append(records, r)
 	}
 	return records, nil
+}
+
+// wrongType reports whether a key holds something else than a record.
+func wrongType(err error) bool {
+	var said redis.Error
+	return errors.As(err, &said) && strings.Contains(said.Error(), "WRONGTYPE") // a script says it in the middle
 }
 
 // Counts returns how many exports are in each state.

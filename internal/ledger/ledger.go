@@ -44,6 +44,10 @@ import (
 // ErrUnknown is returned for an export that has no record.
 var ErrUnknown = errors.New("no such export")
 
+// ErrUnreadable is returned for an export under whose id Redis holds something else
+// than a record.
+var ErrUnreadable = errors.New("what Redis holds is no record")
+
 // errConflict means that the record changed between load and store.
 var errConflict = errors.New("record changed meanwhile")
 
@@ -138,9 +142,17 @@ func (l *Ledger) load(ctx context.Context, id string) (*export.Record, snapshot,
 	// The answer may be large, and only the seal reads it.
 	values, err := loadScript.Run(ctx, l.rdb, []string{Key(id)}, fieldClip, "").Slice()
 	if err != nil {
-		return nil, snapshot{}, fmt.Errorf("load export %s: %w", id, err)
+		return nil, snapshot{}, loadFault(id, err)
 	}
 	return decode(id, values)
+}
+
+// loadFault says why a record could not be loaded.
+func loadFault(id string, err error) error {
+	if wrongType(err) {
+		return fmt.Errorf("load export %s: %w: %w", id, ErrUnreadable, err)
+	}
+	return fmt.Errorf("load export %s: %w", id, err)
 }
 
 // LoadAnswered returns the record with all its clips and the provider's answer,
@@ -179,7 +191,7 @@ func clipField(idx int) string { return fieldClip + strconv.Itoa(idx) }
 func (l *Ledger) loadFields(ctx context.Context, id string, clips []string) (*export.Record, snapshot, error) {
 	values, err := l.rdb.HMGet(ctx, Key(id), append([]string{fieldVersion, fieldDoc}, clips...)...).Result()
 	if err != nil {
-		return nil, snapshot{}, fmt.Errorf("load export %s: %w", id, err)
+		return nil, snapshot{}, loadFault(id, err)
 	}
 	return decode(id, values)
 }
@@ -195,11 +207,11 @@ func decode(id string, values []any) (*export.Record, snapshot, error) {
 	s := snapshot{doc: doc, clips: map[int]string{}}
 	var err error
 	if s.version, err = strconv.ParseInt(version, 10, 64); err != nil {
-		return nil, snapshot{}, fmt.Errorf("export %s: version %q: %w", id, version, err)
+		return nil, snapshot{}, fmt.Errorf("export %s: %w: version %q: %w", id, ErrUnreadable, version, err)
 	}
 	r := &export.Record{Clips: map[int]*export.Clip{}}
 	if err := json.Unmarshal([]byte(doc), r); err != nil {
-		return nil, snapshot{}, fmt.Errorf("export %s: %w", id, err)
+		return nil, snapshot{}, fmt.Errorf("export %s: %w: %w", id, ErrUnreadable, err)
 	}
 	s.digest = r.Digest
 	for _, value := range values[2:] {
@@ -209,7 +221,7 @@ func decode(id string, values []any) (*export.Record, snapshot, error) {
 		}
 		c := &export.Clip{}
 		if err := json.Unmarshal([]byte(text), c); err != nil {
-			return nil, snapshot{}, fmt.Errorf("export %s, a clip: %w", id, err)
+			return nil, snapshot{}, fmt.Errorf("export %s, a clip: %w: %w", id, ErrUnreadable, err)
 		}
 		r.Clips[c.Idx] = c
 		s.clips[c.Idx] = text

@@ -51,6 +51,8 @@ var suite = []struct {
 	{"random crashes", testRandomCrashes},
 	{"trim", testTrim},
 	{"list", testList},
+	{"list with broken records", testListWithBrokenRecords},
+	{"list is lean", testListIsLean},
 	{"pages", testPages},
 	{"pages end", testPagesEnd},
 	{"placed by its creation", testPlacedByItsCreation},

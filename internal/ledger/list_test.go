@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -85,6 +86,51 @@ func testList(t *testing.T, e *env) {
 		if got := fmt.Sprint(ids(found)); got != c.want {
 			t.Errorf("List(%+v) = %s, want %s", c.filter, got, c.want)
 		}
+	}
+}
+
+// What is broken under one id, by whoever writes to the same Redis, is one entry of a
+// list and not the end of it.
+func testListWithBrokenRecords(t *testing.T, e *env) {
+	ctx := t.Context()
+	for i := range 4 {
+		r := newRecord(fmt.Sprint("e", i))
+		r.CreatedAt = noon.Add(time.Duration(i) * time.Second)
+		if _, err := e.Create(ctx, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(t, e.rdb.Del(ctx, Key("e1")).Err())
+	must(t, e.rdb.Set(ctx, Key("e1"), "not a record", 0).Err())
+	must(t, e.rdb.HSet(ctx, Key("e2"), fieldDoc, `{"id":`).Err())
+	for _, f := range []Filter{{}, {State: export.Queued}} {
+		found, err := e.List(ctx, f)
+		must(t, err)
+		if got := fmt.Sprint(ids(found)); got != "[e3 e2 e1 e0]" {
+			t.Fatalf("List(%+v) = %s", f, got)
+		}
+		for _, r := range found[1:3] {
+			if r.State != export.Unreadable || r.Problem.Reason != export.ReasonRecordUnreadable || r.Problem.Detail == "" || r.CreatedAt.IsZero() {
+				t.Errorf("%s: %s, %+v", r.ID, r.State, r.Problem)
+			}
+		}
+	}
+	if found, err := e.List(ctx, Filter{Project: "p"}); err != nil || len(found) > 2 {
+		t.Errorf("of a project: %v, %v", ids(found), err)
+	}
+}
+
+// A list holds no more of each export than it shows.
+func testListIsLean(t *testing.T, e *env) {
+	r := newRecord("e0")
+	r.Notify, r.Trace = json.RawMessage(`{"webhook":"https://h/"}`), map[string]string{"traceparent": "x"}
+	if _, err := e.Create(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	found, err := e.List(t.Context(), Filter{})
+	must(t, err)
+	if len(found) != 1 || found[0].Request != nil || found[0].Notify != nil || found[0].Trace != nil {
+		t.Errorf("%+v", found)
 	}
 }
 

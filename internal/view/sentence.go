@@ -63,6 +63,7 @@ var sentences = map[export.Reason]string{
 	export.ReasonJobIDTaken:        "the id stands for a different request, which was paid for as task {detail or: that is not known}",
 	export.ReasonJobIDAlike:        "this S3 takes the id for the same as {detail or: another one}, which was paid for",
 	export.ReasonReceiptUnreadable: "nobody can tell whether it was paid for already{(detail)}",
+	export.ReasonRecordUnreadable:  "what Redis holds under its id is no record{(detail)}",
 	export.ReasonRecordLost:        "Redis has lost this export, which was paid for",
 
 	export.ReasonLinkRefused:    "its link is refused{(detail)}",
@@ -160,6 +161,10 @@ var hints = map[export.Reason]struct{ failed, open hint }{
 	export.ReasonReceiptUnreadable: {failed: hint{
 		"see to the receipt, then `clipferry retry -- {id}`",
 		"the receipt must be seen to first, then a retry goes on",
+	}},
+	export.ReasonRecordUnreadable: {open: hint{
+		"something else writes to this Redis: see what is at its key with `redis-cli`, and remove it; `clipferry recover` brings back what was paid for",
+		"the operator must see to it",
 	}},
 	export.ReasonRecordLost: {open: hint{
 		"`clipferry recover` takes it up again",
