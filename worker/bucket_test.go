@@ -146,6 +146,7 @@ func (readOnly) SyncReceipt(context.Context, storage.Receipt) error { return err
 // Whatever S3 says to reads, nothing is ordered while it takes no receipts.
 func TestNothingIsOrderedWithoutAReceipt(t *testing.T) {
 	r := newRig(t)
+	r.waitsForNothing()
 	good := r.options
 	r.options.Archive = readOnly{r.archive}
 	stop := r.work()

@@ -18,6 +18,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/redistest"
 	"github.com/clipferry/clipferry/internal/s3test"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
@@ -54,6 +55,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	redistest.Parallel(8) // most tests wait
 	os.Exit(m.Run())
 }
 
@@ -79,8 +81,9 @@ func crashingWorker(moment string) error {
 		Redis: rdb, Ledger: l, Logger: quiet(),
 		Archive: deadlyArchive{archive, l, moment}, InDoubt: export.Policy(os.Getenv(crashPolicy)),
 		Accounts: map[string]worker.Account{
-			worker.DefaultAccount: {Provider: deadlyProvider{provider, moment}, Gate: gate},
+			worker.DefaultAccount: {Provider: deadlyProvider{provider, moment}, Gate: soonGate{gate}},
 		},
+		PollInterval: pollInterval,
 	})
 	if err != nil {
 		return err
@@ -229,7 +232,7 @@ func newKilled(t *testing.T, policy export.Policy, moment string) *killed {
 func dead(t *testing.T, policy export.Policy, moment string) *killed {
 	t.Helper()
 	r := newRig(t)
-	server, err := emulator.New(emulator.Options{Render: emulator.Render{Fixed: 2 * time.Second}})
+	server, err := emulator.New(emulator.Options{Render: emulator.Render{Fixed: time.Second}})
 	must(t, err)
 	api := httptest.NewServer(server)
 	t.Cleanup(api.Close)

@@ -64,6 +64,7 @@ func (a *armed) Mirror(ctx context.Context, job storage.Job) (storage.Result, er
 // the manifest, which is believed for ever, is whole or is not there.
 func TestRedisLostWhileAnExportIsSealed(t *testing.T) {
 	r := newRig(t)
+	r.waitsForNothing()
 	r.provider.clips, r.provider.readsFor = 1, 1
 	hook := &flushBefore{flush: func() { must(t, r.rdb.FlushAll(context.Background()).Err()) }}
 	hooked := r.redis.Client()

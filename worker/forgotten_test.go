@@ -110,10 +110,8 @@ func TestAnExportThatComesBackByItsReceiptKeepsItsPast(t *testing.T) {
 func TestABrokenReceiptBlocksNobodyElse(t *testing.T) {
 	r := newRig(t)
 	broken := []string{"broken-1", "broken-2"} // as many as submits wait in a worker
-	dir := filepath.Join(r.s3.Dir, s3test.Bucket, "exports", "_receipts")
-	must(t, os.MkdirAll(dir, 0o755))
 	for _, id := range broken {
-		must(t, os.WriteFile(filepath.Join(dir, id+".json"), []byte("{"), 0o644))
+		r.putReceipt(id, "{")
 		r.enqueue(tasks.Export{JobID: id, ProjectID: "proj"})
 	}
 	r.work()
@@ -121,11 +119,11 @@ func TestABrokenReceiptBlocksNobodyElse(t *testing.T) {
 	r.awaitState(r.enqueue(tasks.Export{JobID: "good", ProjectID: "proj"}), export.Archived)
 	for _, id := range broken {
 		rec := r.awaitState(id, export.Failed)
-		if !strings.Contains(view.Sentence(rec, view.CLI), "clipferry retry "+id) || !strings.Contains(view.Sentence(rec, view.CLI), id+".json") {
+		if !strings.Contains(view.Sentence(rec, view.CLI), "clipferry retry -- "+id) || !strings.Contains(view.Sentence(rec, view.CLI), id+".json") {
 			t.Errorf("error: %s", view.Sentence(rec, view.CLI))
 		}
 	}
-	must(t, os.Remove(filepath.Join(dir, "broken-1.json")))
+	must(t, os.Remove(filepath.Join(r.s3.Dir, s3test.Bucket, "exports", "_receipts", "broken-1.json")))
 	_, err := r.admin.Retry(t.Context(), "broken-1", export.RetryOptions{})
 	must(t, err)
 	r.awaitState("broken-1", export.Archived)
@@ -143,16 +141,14 @@ func TestAReceiptOfAnotherIDIsNobodysOwn(t *testing.T) {
 		ID: "Order-1", ExportTaskID: "task-9", ProjectID: "proj", Request: request.Body(), State: storage.ReceiptOpen, Submitted: time.Now(),
 	})
 	must(t, err)
-	dir := filepath.Join(r.s3.Dir, s3test.Bucket, "exports", "_receipts")
-	must(t, os.MkdirAll(dir, 0o755))
-	must(t, os.WriteFile(filepath.Join(dir, "order-1.json"), text, 0o644))
+	r.putReceipt("order-1", string(text))
 	r.work()
 	request.JobID = "order-1"
 	rec := r.awaitState(r.enqueue(request), export.Failed)
 	if !strings.Contains(view.Sentence(rec, view.CLI), "Order-1") || r.provider.submits() != 0 {
 		t.Errorf("paid %d times, error: %s", r.provider.submits(), view.Sentence(rec, view.CLI))
 	}
-	got, err := os.ReadFile(filepath.Join(dir, "order-1.json"))
+	got, err := os.ReadFile(filepath.Join(r.s3.Dir, s3test.Bucket, "exports", "_receipts", "order-1.json"))
 	must(t, err)
 	if string(got) != string(text) {
 		t.Errorf("the other's receipt was changed: %s", got)

@@ -119,6 +119,7 @@ func TestBodiesWithoutEndCostNoMemoryAndNoExport(t *testing.T) {
 		must(t, err)
 	}
 	stop := watchMemory(t)
+	r.waitsForNothing()
 	r.work()
 	projects := []string{"huge", "bomb", "clip-bomb", "thumb-bomb", "plain"}
 	for _, project := range projects {

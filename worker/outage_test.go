@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/provider"
@@ -50,8 +49,7 @@ func (a *brokenArchive) SyncReceipt(ctx context.Context, r storage.Receipt) erro
 	return a.Archive.SyncReceipt(ctx, r)
 }
 
-// A worker whose clock is far behind finds every wait over: an outage of hours
-// passes in seconds, with as many tries as there would be.
+// An outage of hours passes in seconds, with as many tries as there would be.
 func TestAnOutageOfS3FailsNoExport(t *testing.T) {
 	const tries = 30 // of one clip; with waits of up to 10 min that is hours
 	r := newRig(t)
@@ -61,7 +59,7 @@ func TestAnOutageOfS3FailsNoExport(t *testing.T) {
 	broken.manifests.Store(tries)
 	broken.receipts.Store(3)
 	r.options.Archive = broken
-	r.options.Now = func() time.Time { return time.Now().Add(-24 * time.Hour) }
+	r.waitsForNothing()
 	r.patience = 3 * time.Minute
 	r.work()
 	id := r.enqueue(tasks.Export{ProjectID: "proj"})
@@ -122,7 +120,7 @@ func TestAProviderThatIsDownIsLeftAloneUntilItAnswers(t *testing.T) {
 	}
 	r.provider.submit = func(int, json.RawMessage) error { return refused() }
 	r.provider.read = func(int, *provider.Task) error { return refused() }
-	gate := r.options.Accounts[worker.DefaultAccount].Gate.(*budget.Gate)
+	gate := r.options.Accounts[worker.DefaultAccount].Gate.(soonGate)
 	r.work()
 	r.work()
 	down.Store(true)

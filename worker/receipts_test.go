@@ -57,7 +57,9 @@ func TestALateCloseOfAReceiptIsRepaired(t *testing.T) {
 	}
 	close(slow.goOn)
 	<-slow.done
-	r.await(id, "repaired", func(rec *export.Record) bool { return rec.Receipts >= 4 && rec.Receipt == export.ReceiptOpen })
+	r.await(id, "repaired", func(rec *export.Record) bool {
+		return rec.Receipts >= 4 && rec.Receipt == export.ReceiptOpen && r.receipt(id).State == storage.ReceiptOpen
+	})
 	stop()
 	r.recoversOpen(id)
 }

@@ -36,6 +36,7 @@ func TestARedisThatRefusesWritesIsNotPestered(t *testing.T) {
 		t.Run(c.setting, func(t *testing.T) {
 			r := newRig(t)
 			r.provider.readsFor = 1000
+			r.options.PollInterval = 250 * time.Millisecond // what is counted
 			set := func(value string) {
 				t.Helper()
 				must(t, r.rdb.ConfigSet(context.Background(), c.setting, value).Err())

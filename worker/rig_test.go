@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/redis/go-redis/v9"
 
@@ -78,10 +79,36 @@ func newRigAlone(t *testing.T) *rig {
 	t.Cleanup(gate.Close)
 	r.options = worker.Options{
 		Redis: r.rdb, Ledger: r.ledger, Archive: r.archive, Logger: quiet(),
-		Accounts:        map[string]worker.Account{worker.DefaultAccount: {Provider: r.provider, Gate: gate}},
-		ShutdownTimeout: 10 * time.Second, PollInterval: 250 * time.Millisecond,
+		Accounts:        map[string]worker.Account{worker.DefaultAccount: {Provider: r.provider, Gate: soonGate{gate}}},
+		ShutdownTimeout: 10 * time.Second, PollInterval: pollInterval,
 	}
 	return r
+}
+
+// pollInterval lets a step be taken up soon after it is due.
+const pollInterval = 100 * time.Millisecond
+
+// soonGate has an export read again soon. When a read is worth its request is for
+// the tests of package pace to prove.
+type soonGate struct{ *budget.Gate }
+
+func (soonGate) NextRead(context.Context, string) (time.Time, error) {
+	return time.Now().Add(200 * time.Millisecond), nil
+}
+
+// waitsForNothing gives the workers a clock that is behind, so that whatever they
+// put off is due at once.
+func (r *rig) waitsForNothing() {
+	r.options.Now = func() time.Time { return time.Now().Add(-24 * time.Hour) }
+}
+
+// putReceipt stores text where the receipt of id belongs, whatever it says.
+func (r *rig) putReceipt(id, text string) {
+	r.t.Helper()
+	_, err := r.s3.Client().PutObject(r.t.Context(), &s3.PutObjectInput{
+		Bucket: aws.String(s3test.Bucket), Key: aws.String("exports/_receipts/" + id + ".json"), Body: strings.NewReader(text),
+	})
+	must(r.t, err)
 }
 
 func newArchive(t testing.TB, client *s3.Client, l *ledger.Ledger) *storage.Archive {

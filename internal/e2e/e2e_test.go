@@ -41,6 +41,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		binaries.clipferry, binaries.dev = filepath.Join(dir, "clipferry"), filepath.Join(dir, "clipferry-dev")
+		redistest.Parallel(8) // they wait for each other's processes
 		return m.Run()
 	}())
 }
