@@ -34,6 +34,11 @@ type fleet struct {
 	tel *telemetry.Telemetry
 }
 
+// soonGate has an export read again soon.
+type soonGate struct{ *budget.Gate }
+
+func (soonGate) NextRead(context.Context, string) (time.Time, error) { return time.Now(), nil }
+
 func startFleet(t *testing.T, tracing *telemetry.Tracing) fleet {
 	t.Helper()
 	rdb := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()})
@@ -47,7 +52,9 @@ func startFleet(t *testing.T, tracing *telemetry.Tracing) fleet {
 	rdb.AddHook(f.tel.RedisHook())
 	w, err := worker.New(worker.Options{
 		Redis: rdb, Ledger: f.l, Archive: &archive{receipts: map[string]storage.Receipt{}}, Logger: log, Observer: f.tel,
-		Accounts: map[string]worker.Account{worker.DefaultAccount: {Provider: &fakeProvider{}, Gate: gate}},
+		Accounts: map[string]worker.Account{worker.DefaultAccount: {Provider: &fakeProvider{}, Gate: soonGate{gate}}},
+		// Its waits are none of what is shown here: it looks often, and finds them over.
+		PollInterval: 100 * time.Millisecond, Now: func() time.Time { return time.Now().Add(-time.Hour) },
 	})
 	if err != nil {
 		t.Fatal(err)
