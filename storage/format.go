@@ -32,7 +32,7 @@ func videoFormat(head []byte) format {
 
 // formatOf identifies a video by what has been walked over.
 func formatOf(w *isobmff.Walker) format {
-	if w.Brand() == "qt  " {
+	if w.QuickTime() {
 		return quickTime
 	}
 	return mp4

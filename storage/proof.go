@@ -23,6 +23,7 @@ const (
 	ProofLength        = "length"             // as long as the source announced
 	ProofContainer     = "container"          // the MP4 boxes add up, none missing
 	ProofContainerWeak = "container-weak"     // the same, but a cut between two boxes would go unseen
+	ProofContainerTail = "container-tail"     // moov and mdat are whole, and something that is no box is there besides
 	ProofSignature     = "signature"          // an image, by its first bytes
 	proofDigest        = "digest:"            // + algorithm and header, a hash that the source announced
 	ProofS3Parts       = "s3-part-checksums"  // S3 verified a checksum of every body
@@ -31,6 +32,11 @@ const (
 	ProofEarlier       = "earlier"            // it was there already, proven when it was written; its SHA-256 is the one left with it then
 	ProofReadBack      = "s3-read-back"       // the object was read again and had the same SHA-256
 )
+
+// containerProofs are the names of what the walk over the boxes found.
+var containerProofs = map[isobmff.Verdict]string{
+	isobmff.Whole: ProofContainer, isobmff.Tail: ProofContainerTail, isobmff.Weak: ProofContainerWeak,
+}
 
 // Kind is what a file has to be.
 type Kind int
@@ -172,16 +178,12 @@ func (p *proof) finishKind(v *verdict) error {
 		v.contentType, v.proofs = format.contentType, append(v.proofs, ProofSignature)
 		return nil
 	}
-	provable, err := p.boxes.Finish()
+	how, err := p.boxes.Finish()
 	if err != nil {
 		return contentFault("the file is not a whole video", err)
 	}
 	v.contentType = formatOf(p.boxes).contentType
-	if provable {
-		v.proofs = append(v.proofs, ProofContainer)
-	} else {
-		v.proofs = append(v.proofs, ProofContainerWeak)
-	}
+	v.proofs = append(v.proofs, containerProofs[how])
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"github.com/clipferry/clipferry/internal/s3test"
 )
 

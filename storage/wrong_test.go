@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -160,6 +161,20 @@ func TestImagesGetASecondTry(t *testing.T) {
 		hs.Close()
 		if err != nil || obj.SHA256 != sum(img) {
 			t.Errorf("%s: %+v, %v", name, obj, err)
+		}
+	}
+}
+
+// What a phone leaves behind the last box is archived with it, and the proof says so.
+func TestATailIsArchived(t *testing.T) {
+	a := newArchive(t, s3test.Start(t))
+	for name, tail := range map[string]string{"line-break": "\r\n", "zeros": "\x00\x00\x00"} {
+		for _, size := range []int{5000, minPartSize + 1000} {
+			clip := append(clipOf(size, 9), tail...)
+			obj, err := a.Mirror(t.Context(), Job{Export: "e", Key: fmt.Sprintf("tail/%s-%d.mp4", name, size), Link: serveFile(t, clip)})
+			if err != nil || obj.SHA256 != sum(clip) || !slices.Contains(obj.Proofs, ProofContainerTail) {
+				t.Errorf("%s of %d: %+v, %v", name, size, obj, err)
+			}
 		}
 	}
 }
