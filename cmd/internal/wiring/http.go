@@ -115,38 +115,6 @@ func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
 	return api, err
 }
 
-// checks are the conditions of being ready. Without accounts this process is no
-// worker and serves HTTP alone: then Redis will do, since an order is taken, and a
-// link given, whatever S3 and the provider say. What is wrong is shown to whoever
-// asks, so Redis's own words, which name its address, are left out.
-func (f Front) checks() []httpapi.Check {
-	checks := []httpapi.Check{
-		{Name: "redis", Run: func(ctx context.Context) error {
-			if f.Redis.Ping(ctx).Err() != nil {
-				return errors.New("Redis does not answer") //nolint:staticcheck // a name
-			}
-			return nil
-		}},
-	}
-	if len(f.Accounts) == 0 {
-		return checks
-	}
-	checks = append(checks, httpapi.Check{Name: "s3", Timeout: 5 * time.Second, Run: f.Archive.Check})
-	for name, gate := range f.budgets() {
-		checks = append(checks, httpapi.Check{Name: "provider " + name, Run: func(ctx context.Context) error {
-			status, err := gate.Status(ctx)
-			switch {
-			case err != nil:
-				return errors.New("the budget can't be read")
-			case status.Halted == "forbidden":
-				return errors.New("the provider refuses the API key; nothing is spent until it accepts it again")
-			}
-			return nil
-		}})
-	}
-	return checks
-}
-
 func (f Front) budgets() map[string]telemetry.Budget {
 	gates := map[string]telemetry.Budget{}
 	for name, account := range f.Accounts {
