@@ -36,12 +36,16 @@ var HaltReasons = [...]string{HaltForbidden, HaltDown, HaltUnits, HaltRefusals, 
 // probes says after how long the first probe goes, and the longest time between two.
 type probes struct{ first, longest time.Duration }
 
-// probing returns how a halt is probed. A probe that may be paid for is seldom.
+// probing returns how a halt is probed. A probe that is paid for is seldom. One whose
+// outcome was unknown a few times may be paid for as well, but mostly the network
+// failed for seconds, for which everybody else should not wait for minutes.
 func probing(why string, orders bool) probes {
 	switch {
 	case why == HaltDown:
 		return probes{5 * time.Second, time.Minute}
-	case why == HaltDoubts, why == HaltAnswers && orders:
+	case why == HaltDoubts:
+		return probes{30 * time.Second, time.Hour}
+	case why == HaltAnswers && orders:
 		return probes{10 * time.Minute, time.Hour}
 	default:
 		return probes{15 * time.Second, 2 * time.Minute}

@@ -249,3 +249,19 @@ func TestRefusalsAreBounded(t *testing.T) {
 		t.Errorf("%d are remembered", n)
 	}
 }
+
+// Answers are lost for seconds when a network fails. What may be paid for in vain is
+// tried again within a minute then, and ever more seldom if it goes on.
+func TestLostAnswersHaltOrdersForLessThanAMinute(t *testing.T) {
+	s := &State{}
+	s.halt(HaltDoubts, true, 0, 1)
+	if first := s.Gate.Halt.Probe; first > Instant(0).Add(time.Minute) {
+		t.Errorf("the first probe comes after %v", time.Duration(first))
+	}
+	for range 20 {
+		s.halt(HaltDoubts, true, 0, 0)
+	}
+	if last := s.Gate.Halt.Probe; last < Instant(0).Add(45*time.Minute) {
+		t.Errorf("the 20th probe comes after %v", time.Duration(last))
+	}
+}
