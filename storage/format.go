@@ -6,28 +6,36 @@ import (
 	"github.com/clipferry/clipferry/storage/internal/isobmff"
 )
 
-// imageHeadLen is how many first bytes identify an image's format.
-const imageHeadLen = 16
+// headLen is how many first bytes identify a file's format.
+const headLen = 16
 
 type format struct {
 	contentType string
 	ending      string // with its dot
 }
 
-// The formats of videos. A key ends as the format says.
+// The formats of videos. A key ends as the format says. The last two have no boxes
+// and are archived only as they are served, see [ProofServedTwice].
 var (
 	mp4       = format{"video/mp4", ".mp4"}
 	quickTime = format{"video/quicktime", ".mov"}
+	webM      = format{"video/webm", ".webm"}
+	mpegTS    = format{"video/mp2t", ".ts"}
 )
 
-// videoHeadLen is how many first bytes identify a video's format.
-const videoHeadLen = 16
-
-// videoFormat identifies a video by its first bytes.
-func videoFormat(head []byte) format {
+// videoFormat identifies a video by its first bytes; false if they are of none.
+func videoFormat(head []byte) (format, bool) {
 	w := isobmff.New(-1)
-	_, _ = w.Write(head) // what is no video is refused when all of it is read
-	return formatOf(w)
+	_, err := w.Write(head)
+	switch {
+	case err == nil:
+		return formatOf(w), len(head) >= 8
+	case bytes.HasPrefix(head, []byte("\x1a\x45\xdf\xa3")):
+		return webM, true
+	case len(head) >= 4 && head[0] == 0x47 && head[1]&0x80 == 0 && head[3]&0x30 != 0: // a packet with a payload, no error
+		return mpegTS, !bytes.HasPrefix(head, []byte("GIF8"))
+	}
+	return mp4, false
 }
 
 // formatOf identifies a video by what has been walked over.

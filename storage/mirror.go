@@ -13,6 +13,7 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
+	"github.com/clipferry/clipferry/storage/internal/isobmff"
 )
 
 // maxRestarts is how often one Mirror begins again from the first byte: the
@@ -34,6 +35,10 @@ type Job struct {
 	Filename string
 	// Metadata is kept with the object, as far as S3 takes it.
 	Metadata map[string]string
+	// LastTry says that nobody will ask for the file again. A video that is not whole
+	// is archived then if it begins like one and comes twice the same: it would be
+	// lost otherwise. Its Proofs hold ProofServedTwice.
+	LastTry bool
 	// Deadline is when the transfer has lost its purpose; zero means never.
 	Deadline time.Time
 	// Progress is given how many bytes are in S3, of how many (-1 for unknown). It
@@ -97,6 +102,10 @@ type mirror struct {
 	changed    bool // it has changed under this call
 	// untagged is the SHA-256 of what was read and did not fit its tag, see tagMismatch.
 	untagged string
+	// asServed says that the last try goes on with what is no whole video, and served
+	// is the SHA-256 of what was read so, see servedOnce.
+	asServed bool
+	served   string
 
 	mu      sync.Mutex // guards the counts and Progress
 	fetched int64      // read from the link by this call
@@ -207,7 +216,8 @@ func (m *mirror) attempt(ctx context.Context) (Result, error) {
 	}
 	defer func() { _ = opened.Close() }()
 	body := &response{Body: opened}
-	m.identify(videoFormat(body.peek(videoHeadLen)))
+	format, _ := videoFormat(body.peek(headLen)) // what is none is refused when all of it is read
+	m.identify(format)
 	if size := body.Info.Size; size >= 0 && size <= a.partSize(size) {
 		return m.small(ctx, body)
 	}
@@ -254,7 +264,18 @@ func (m *mirror) outcome(ctx context.Context, err error) error {
 // repair, and prepares for it.
 func (m *mirror) startsAnew(ctx context.Context, err error) bool {
 	var tag tagMismatch
+	var once servedOnce
 	switch {
+	case errors.As(err, &once):
+		if m.served != "" { // another file each time
+			return false
+		}
+		m.served = once.sha256
+	case errors.Is(err, isobmff.ErrNotVideo):
+		if !m.job.LastTry || m.asServed {
+			return false
+		}
+		m.asServed, m.sequential = true, true // in order, and with nothing to resume
 	case errors.Is(err, errNoRanges):
 		m.sequential = true
 	case errors.Is(err, link.ErrChanged):
@@ -278,7 +299,7 @@ func (m *mirror) startsAnew(ctx context.Context, err error) bool {
 // proof begins the proof of what the source describes as info.
 func (m *mirror) proof(info link.Info) *proof {
 	p := newProof(m.job.Kind, info)
-	p.earlier = m.untagged
+	p.earlier, p.asServed, p.served = m.untagged, m.asServed, m.served
 	return p
 }
 

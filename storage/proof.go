@@ -24,6 +24,7 @@ const (
 	ProofContainer     = "container"          // the MP4 boxes add up, none missing
 	ProofContainerWeak = "container-weak"     // the same, but a cut between two boxes would go unseen
 	ProofContainerTail = "container-tail"     // moov and mdat are whole, and something that is no box is there besides
+	ProofServedTwice   = "served-twice"       // no whole MP4 by its boxes; but it begins like a video, and came twice with the same length and SHA-256
 	ProofSignature     = "signature"          // an image, by its first bytes
 	proofDigest        = "digest:"            // + algorithm and header, a hash that the source announced
 	ProofS3Parts       = "s3-part-checksums"  // S3 verified a checksum of every body
@@ -57,12 +58,16 @@ type proof struct {
 	crc     uint32
 	sha     hash.Hash
 	boxes   *isobmff.Walker
-	head    []byte // the first bytes, for an image's signature
+	head    []byte // the first bytes, for the format of what has no boxes
 	digests []link.Digest
 	extra   map[string]hash.Hash
 	// earlier is the SHA-256 of a read before, when that did not have the MD5
 	// that the source's tag seems to be.
 	earlier string
+	// asServed lets a video that is not whole pass if served, the SHA-256 of a read
+	// before, is its own.
+	asServed bool
+	served   string
 }
 
 // proofState is a proof on its way through a checkpoint.
@@ -127,12 +132,13 @@ func (p *proof) Write(b []byte) error {
 	if p.size >= 0 && p.seen > p.size {
 		return contentFault("the file is longer than announced", nil)
 	}
-	if p.kind == Video {
-		if _, err := p.boxes.Write(b); err != nil {
-			return contentFault("the file is not a whole video", err)
-		}
-	} else if n := imageHeadLen - len(p.head); n > 0 {
+	if n := headLen - len(p.head); n > 0 {
 		p.head = append(p.head, b[:min(n, len(b))]...)
+	}
+	if p.kind == Video {
+		if _, err := p.boxes.Write(b); err != nil && !p.asServed {
+			return notWhole(err)
+		}
 	}
 	// block by block, so that the second hash finds the bytes in the cache
 	for block := range slices.Chunk(b, 64<<10) {
@@ -179,13 +185,36 @@ func (p *proof) finishKind(v *verdict) error {
 		return nil
 	}
 	how, err := p.boxes.Finish()
+	if err != nil && p.asServed {
+		return p.finishAsServed(v, err)
+	}
 	if err != nil {
-		return contentFault("the file is not a whole video", err)
+		return notWhole(err)
 	}
 	v.contentType = formatOf(p.boxes).contentType
 	v.proofs = append(v.proofs, containerProofs[how])
 	return nil
 }
+
+// finishAsServed accepts a video that is not whole, for cause, if the source means it.
+func (p *proof) finishAsServed(v *verdict, cause error) error {
+	format, media := videoFormat(p.head)
+	switch {
+	case !media || p.size < 0:
+		return notWhole(cause)
+	case p.served != v.sha256:
+		return notWhole(fmt.Errorf("%w: %w", servedOnce{v.sha256}, cause))
+	}
+	v.contentType, v.proofs = format.contentType, append(v.proofs, ProofServedTwice)
+	return nil
+}
+
+// servedOnce says that a video that is not whole was read to its end.
+type servedOnce struct{ sha256 string }
+
+func (servedOnce) Error() string { return "read once" }
+
+func notWhole(err error) error { return contentFault("the file is not a whole video", err) }
 
 func (p *proof) finishDigests(v *verdict) error {
 	for _, d := range p.digests {

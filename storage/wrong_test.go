@@ -179,6 +179,59 @@ func TestATailIsArchived(t *testing.T) {
 	}
 }
 
+// On its last try, what begins like a video and comes twice the same is archived
+// rather than lost; nothing else is.
+func TestALastTryArchivesWhatIsServedTwice(t *testing.T) {
+	a := newArchive(t, s3test.Start(t))
+	cutClip := func(size int) []byte { return clipOf(size, 5)[:size-200] }
+	webm := append([]byte("\x1a\x45\xdf\xa3\x01\x00\x00\x00\x00\x00\x00\x1f\x42\x86\x81\x01"), noise[:5000]...)
+	for name, c := range map[string]struct {
+		file   []byte
+		ending string // "" for a refusal
+		odd    func(n int, b []byte) []byte
+	}{
+		"cut":             {file: cutClip(5000), ending: ".mp4"},
+		"large and cut":   {file: cutClip(minPartSize + 5000), ending: ".mp4"},
+		"webm":            {file: webm, ending: ".webm"},
+		"transport":       {file: append([]byte("G\x40\x11\x10\x00\x42\xf0\x25"), noise[:5000]...), ending: ".ts"},
+		"page":            {file: []byte("<html>" + strings.Repeat("gone ", 100))},
+		"zeros":           {file: make([]byte, 5000)},
+		"nothing":         {file: nil},
+		"another, always": {file: cutClip(5000), odd: func(n int, b []byte) []byte { b[3000] = byte(n); return b }},
+		"shorter, always": {file: cutClip(5000), odd: func(n int, b []byte) []byte { return b[:len(b)-n] }},
+	} {
+		hs := httptest.NewServer(&misbehave{origin: newOrigin(c.file), do: func(n int, o *origin, w http.ResponseWriter, _ *http.Request) bool {
+			if c.odd == nil {
+				return false
+			}
+			b := c.odd(n, bytes.Clone(o.body))
+			answer(w, b, len(b))
+			return true
+		}})
+		job := Job{Export: "e", Key: "last/" + name + ".mp4", Link: hs.URL, Filename: "Film.mp4"}
+		if obj, err := a.Mirror(t.Context(), job); !errors.Is(err, ErrContent) {
+			t.Errorf("%s, not the last try: %+v, %v", name, obj, err)
+		}
+		job.LastTry = true
+		obj, err := a.Mirror(t.Context(), job)
+		hs.Close()
+		if c.ending == "" {
+			if !errors.Is(err, ErrContent) {
+				t.Errorf("%s: %+v, %v", name, obj, err)
+			}
+			continue
+		}
+		if err != nil || obj.Key != "last/"+name+c.ending || obj.SHA256 != sum(c.file) || !slices.Contains(obj.Proofs, ProofServedTwice) {
+			t.Errorf("%s: %+v, %v", name, obj, err)
+		}
+	}
+	whole := clipOf(5000, 6)
+	obj, err := a.Mirror(t.Context(), Job{Export: "e", Key: "last/whole.mp4", Link: serveFile(t, whole), LastTry: true})
+	if err != nil || !slices.Contains(obj.Proofs, ProofContainer) || obj.Fetched != int64(len(whole)) {
+		t.Errorf("a whole file on its last try: %+v, %v", obj, err)
+	}
+}
+
 // listing is as much of S3 as a listing of parts needs.
 type listing struct {
 	parts  int

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,6 +69,9 @@ func (w *Worker) transfer(ctx context.Context, r *export.Record, c *export.Clip)
 	if cut.Err() != nil && thumb == nil && w.Draining() {
 		return errStopping // the clip is found in S3 by the next run
 	}
+	if slices.Contains(object.Proofs, storage.ProofServedTwice) {
+		warning = strings.TrimPrefix(warning+"; archived as the link serves it, though it is not a whole video by its boxes", "; ")
+	}
 	return w.clipDone(ctx, r, c, object.Object, thumb, warning)
 }
 
@@ -86,6 +90,7 @@ func (w *Worker) clipJob(r *export.Record, c *export.Clip) storage.Job {
 	return storage.Job{
 		Export: r.ID, Key: w.o.Archive.Folder(r.ProjectID, r.ExportTaskID) + name + ".mp4",
 		Link: c.Link, Kind: storage.Video, Filename: fileName(c.Title, name) + ".mp4", Deadline: w.cutAt(r),
+		LastTry: c.BadBodies+1 >= maxBadBodies,
 	}
 }
 
