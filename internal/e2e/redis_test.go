@@ -17,11 +17,12 @@ import (
 	"github.com/clipferry/clipferry/internal/s3test"
 )
 
-// batch is n exports with ids of their own that render for least to 20 s more.
-func batch(n, least int) string {
+// batch is n exports with ids of their own that render for least to a spread more.
+func batch(n int, least, spread time.Duration) string {
 	var lines []string
 	for i := range n {
-		lines = append(lines, fmt.Sprintf(`{"project_id":"p%d~clips=2~render=%ds","job_id":"job-%d"}`, i, least+i*7%21, i))
+		lines = append(lines, fmt.Sprintf(`{"project_id":"p%d~clips=2~render=%s","job_id":"job-%d"}`,
+			i, least+spread*time.Duration(i*7%21)/20, i))
 	}
 	return strings.Join(lines, "\n")
 }
@@ -99,7 +100,7 @@ func TestRedisGoneForGoodInTheMiddle(t *testing.T) {
 	h.env = append(h.env, "CLIPFERRY_API_MAX_ACTIVE_EXPORTS=0")
 	h.worker()
 	h.worker()
-	lines := batch(n, 15)
+	lines := batch(n, 15*time.Second, 20*time.Second)
 	h.enqueue(lines)
 	h.eventually("all are paid for, and some archived", 2*time.Minute, func() bool {
 		return h.stored(receipts) == n && h.stored(manifests) >= 3
@@ -131,7 +132,7 @@ func TestASentinelFailoverInTheMiddle(t *testing.T) {
 	h := newHouseOn(t, sentinel.URL(), "--requests-per-minute", "0")
 	h.worker()
 	h.worker()
-	lines := batch(12, 4)
+	lines := batch(12, 4*time.Second, 6*time.Second)
 	h.enqueue(lines)
 	h.eventually("some are paid for", time.Minute, func() bool { return h.submits() >= 4 })
 	old := sentinel.Failover()
@@ -152,7 +153,7 @@ func TestAClusterThatIsReshardedAndLosesAMaster(t *testing.T) {
 	h := newHouseOn(t, cluster.URL(), "--requests-per-minute", "0")
 	h.worker()
 	h.worker()
-	lines := batch(12, 4)
+	lines := batch(12, 4*time.Second, 6*time.Second)
 	h.enqueue(lines)
 	h.eventually("some are paid for", time.Minute, func() bool { return h.submits() >= 4 })
 	for i := range cluster.Nodes { // around, so that whatever is busy moves while it is

@@ -118,7 +118,7 @@ func TestASecondSignalEndsAWorkerAtOnce(t *testing.T) {
 func TestAStopWhileRedisIsAwayIsOrderly(t *testing.T) {
 	h := newHouse(t, "--requests-per-minute", "0")
 	w := h.worker("CLIPFERRY_SHUTDOWN_TIMEOUT=2s")
-	h.enqueue(batch(8, 300)) // more than there are slots: the others wait for their turn in the worker
+	h.enqueue(batch(8, 5*time.Minute, 0)) // more than there are slots: the others wait for their turn in the worker
 	h.eventually("all slots are taken", time.Minute, func() bool { return h.submits() == 5 })
 	h.redis.Pause()
 	defer h.redis.Resume()
@@ -138,7 +138,7 @@ func TestARevokedKeyStopsTheWholeFleet(t *testing.T) {
 	forbidden := emulator.Fault{Kind: emulator.FaultStatus, Status: http.StatusForbidden}
 	submits, reads := forbidden, forbidden
 	submits.Route, reads.Route = emulator.RouteSubmit, emulator.RouteRead
-	ids := h.enqueue(batch(8, 4))
+	ids := h.enqueue(batch(8, 4*time.Second, 6*time.Second))
 	h.worker("CLIPFERRY_HTTP_ADDR=" + address)
 	h.worker()
 	h.eventually("some are paid for", time.Minute, func() bool { return h.submits() >= 3 })
