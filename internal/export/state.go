@@ -77,15 +77,6 @@ const (
 	EvYield       Event = "yield"        // its id is another's that was paid for, which comes back in its place
 )
 
-// Events lists every event.
-func Events() []Event {
-	return []Event{
-		EvIntend, EvAccept, EvPutBack, EvReject, EvLose, EvAnswer, EvReadFault, EvClipDone, EvClipRetry,
-		EvClipRefused, EvClipFail, EvUrge, EvSeal, EvSealRetry, EvExpire, EvFail, EvCancel, EvRetry, EvRestore,
-		EvReplace, EvYield,
-	}
-}
-
 // next is the whole machine: for each state the events that may happen in it
 // and the states that each may lead to. An event that is not here is refused
 // with [ErrNotNow] and changes nothing.

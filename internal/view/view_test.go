@@ -3,6 +3,10 @@ package view_test
 import (
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -166,10 +170,38 @@ func says(t *testing.T, text string, want []string) {
 	}
 }
 
+// reasons are all that package export declares, read from its source so that none
+// is forgotten.
+func reasons(t *testing.T) (all []export.Reason) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "../export/reason.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok || fmt.Sprint(spec.Type) != "Reason" {
+			return true
+		}
+		for _, value := range spec.Values {
+			text, err := strconv.Unquote(value.(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, export.Reason(text))
+		}
+		return true
+	})
+	if len(all) < 30 {
+		t.Fatalf("found only %v", all)
+	}
+	return all
+}
+
 // Every reason has a sentence, in every state, and an HTTP client, who has no
 // command line, is never told to run a command.
 func TestEveryReasonIsSaidToEveryReader(t *testing.T) {
-	for _, reason := range export.Reasons() {
+	for _, reason := range reasons(t) {
 		for _, state := range export.States() {
 			r := &export.Record{ID: "exp_a", State: state, Problem: export.Problem{Reason: reason, Cause: &export.Problem{Reason: reason}}}
 			for _, reader := range []view.Reader{view.CLI, view.HTTP} {
