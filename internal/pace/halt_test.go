@@ -253,7 +253,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 // Answers are lost for seconds when a network fails. What may be paid for in vain is
 // tried again within a minute then, and ever more seldom if it goes on.
 func TestLostAnswersHaltOrdersForLessThanAMinute(t *testing.T) {
-	s := &State{}
+	s := NewState(Limits{PerMinute: 15})
 	s.halt(HaltDoubts, true, 0, 1)
 	if first := s.Gate.Halt.Probe; first > Instant(0).Add(time.Minute) {
 		t.Errorf("the first probe comes after %v", time.Duration(first))
