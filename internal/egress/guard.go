@@ -1,6 +1,6 @@
 // Package egress guards connections to addresses that others name: export links
-// and webhooks. Without it, whoever names one could make this program speak to
-// what only it can reach, such as a cloud's metadata or the operator's network.
+// and webhooks. Without it, whoever names one could make this program connect
+// to what only it can reach, such as a cloud's metadata or the operator's network.
 //
 // An address is judged when it is about to be dialed, after its name was looked
 // up, so that a name which leads elsewhere the second time is judged again. A
@@ -66,7 +66,7 @@ func (g *Guard) Over(d *net.Dialer) func(ctx context.Context, network, address s
 // Check decides on one address, "host:port" with a literal host, as a dialer's
 // Control gives it. Its error is a *[BlockedError].
 //
-// An IPv6 address that stands for an IPv4 one is judged by that, in whatever form:
+// An IPv6 address that contains an IPv4 one is judged by that, in whatever form:
 // a network that has only IPv6 reaches every IPv4 server so (NAT64), and none of
 // these forms is a way around the rules for IPv4.
 func (g *Guard) Check(network, address string) error {
@@ -118,8 +118,8 @@ var (
 	sixTo4 = netip.MustParsePrefix("2002::/16")
 )
 
-// embedded returns the IPv4 address that addr holds. Forms whose address can't be
-// told (a NAT64 prefix of the network's own) or that lead nowhere any more
+// embedded returns the IPv4 address that addr holds. Forms whose address is
+// not known (a NAT64 prefix of the network's own) or that lead nowhere any more
 // (Teredo, ::a.b.c.d) are plain: the guard of IPv6 refuses what is special of them.
 func embedded(addr netip.Addr) (netip.Addr, form) {
 	if !addr.Is6() {

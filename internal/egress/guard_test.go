@@ -23,7 +23,7 @@ func TestCheck(t *testing.T) {
 		"[2002:808:808::1]:80": true, "[2002:7f00:1::]:80": false, "[2002:c0a8:101::1]:80": false, "[2002:a01:203::1]:80": true,
 		"[2606:4700::5efe:808:808]:80": true, "[2606:4700::5efe:a00:1]:80": false, "[2606:4700::200:5efe:7f00:1]:80": false,
 		"[fd00::5efe:808:808]:80": false,
-		// forms that lead nowhere, or whose address can't be told
+		// forms that lead nowhere, or whose address is not known
 		"[::808:808]:80": false, "[::ffff:0:808:808]:80": false, "[64:ff9b:1::808:808]:80": false, "[2001:0:808:808::f7f7:f7f7]:80": false,
 		"8.8.8.8": false, "localhost:80": false, "": false,
 	} {

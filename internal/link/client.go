@@ -60,7 +60,7 @@ type Options struct {
 	UserAgent string
 	// Resolver looks names up; nil is the system's.
 	Resolver *net.Resolver
-	// Logger hears of redirects at debug level; nil is silent.
+	// Logger logs redirects at debug level; nil is silent.
 	Logger *slog.Logger
 }
 

@@ -27,7 +27,7 @@ var digestSizes = map[string]int{
 }
 
 // parseDigests collects the digests of the whole file. Whole says that the
-// message holds the whole file: some headers speak of the message only.
+// message holds the whole file: some headers describe the message only.
 func parseDigests(h http.Header, whole bool) []Digest {
 	var ds []Digest
 	add := func(header, algorithm, b64 string) {

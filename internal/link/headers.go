@@ -16,7 +16,7 @@ const maxRetryAfter = time.Hour
 type contentRange struct{ first, last, total int64 }
 
 // parseContentRange reads "bytes first-last/total". A total of "*" is refused:
-// without it a truncated file cannot be told from a whole one.
+// without it a truncated file looks like a whole one.
 func parseContentRange(s string) (contentRange, error) {
 	bad := func() (contentRange, error) {
 		return contentRange{}, fmt.Errorf("Content-Range %.60q", s)
@@ -89,7 +89,7 @@ func strongETag(s string) string {
 }
 
 // strongDate returns the Last-Modified date as sent when it is safely older
-// than the answer; a younger one might stand for two versions (RFC 9110, 8.8.2.2).
+// than the answer; a younger one might be that of two versions (RFC 9110, 8.8.2.2).
 func strongDate(modified, date string) string {
 	m, err := http.ParseTime(modified)
 	if err != nil {

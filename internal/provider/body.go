@@ -33,7 +33,7 @@ var errBodyTooLarge = errors.New("the answer is larger than any real one")
 
 // readBody returns the body, each string in it shortened to maxString, or what
 // came of it and why it isn't whole. Of more than limit bytes, counted after
-// decompression, nothing is returned. Whether it is compressed is judged by its
+// decompression, nothing is returned. Whether it is compressed is known by its
 // first bytes: we ask for identity, and a header may say anything.
 func readBody(resp *http.Response, limit int64) ([]byte, error) {
 	if resp.ContentLength > limit {

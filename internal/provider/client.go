@@ -11,12 +11,13 @@
 // submit is [NotSent] only where that is proven, and [InDoubt] otherwise:
 //
 //   - every submit has a connection of its own. A kept one may be closed by the
-//     other side while the request is on its way, which can't be told apart from
+//     other side while the request is on its way, which looks the same as
 //     an answer that was lost; and net/http sends nothing twice on a fresh one;
 //   - redirects are not followed, for reads neither;
 //   - HTTP/2 is off, since its transport may send a request again.
 //
-// Answers are foreign: they are read through a limit, numbers may come as strings,
+// Answers are foreign: they are read through a limit, each string is cut to a few
+// KB, our key is taken out of texts, numbers may come as strings,
 // and whatever is wrong in one clip costs that clip only (see [Task].Warnings).
 package provider
 
@@ -205,7 +206,7 @@ func (c *Client) Submit(ctx context.Context, body json.RawMessage) (Task, error)
 	return task, nil
 }
 
-// Read returns the export as it stands. An error is a *fault.Fault around an *Error.
+// Read returns the export as it is now. An error is a *fault.Fault around an *Error.
 func (c *Client) Read(ctx context.Context, taskID string) (Task, error) {
 	if !usableID(taskID) {
 		return Task{}, faultOf(&Error{Kind: Rejected, Op: opRead, Message: "no task can have this id, nothing was sent"})
@@ -221,8 +222,8 @@ func (c *Client) Read(ctx context.Context, taskID string) (Task, error) {
 	return task, nil
 }
 
-// answer is a response with status 2xx.
-type answer struct {
+// response is one with status 2xx.
+type response struct {
 	status      int
 	contentType string
 	body        []byte
@@ -232,7 +233,7 @@ type answer struct {
 
 // roundTrip makes one request and returns its answer if the status is 2xx, else
 // what the failure means.
-func (c *Client) roundTrip(ctx context.Context, op, address string, body []byte) (*answer, *Error) {
+func (c *Client) roundTrip(ctx context.Context, op, address string, body []byte) (*response, *Error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var sent sentinel
@@ -254,7 +255,7 @@ func (c *Client) roundTrip(ctx context.Context, op, address string, body []byte)
 		return nil, c.refusal(op, resp, text, body)
 	}
 	text, lost := readBody(resp, c.maxBody)
-	return &answer{resp.StatusCode, resp.Header.Get("Content-Type"), text, lost}, nil
+	return &response{resp.StatusCode, resp.Header.Get("Content-Type"), text, lost}, nil
 }
 
 func (c *Client) request(ctx context.Context, op, address string, body []byte) (*http.Request, error) {

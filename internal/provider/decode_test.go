@@ -236,7 +236,7 @@ func FuzzAnswer(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		ans := &answer{status: 200, body: body}
+		ans := &response{status: 200, body: body}
 		task, e := c.submitted(ans, nil)
 		if e != nil && e.Kind != AcceptedUnknown && len(body) == 0 {
 			t.Errorf("an empty answer is %s", e.Kind)

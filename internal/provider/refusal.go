@@ -50,7 +50,7 @@ func wordsOf(body []byte) words {
 	w.traceID, _ = label(shape.TraceID)
 	w.code, _ = label(shape.Code)
 	w.own = !absent(shape.Message) || !absent(shape.TraceID) || failureCode(w.code) != "" ||
-		!absent(shape.Error) && !(absent(shape.Status) && absent(shape.Path))
+		!absent(shape.Error) && (!absent(shape.Status) || !absent(shape.Path))
 	return w
 }
 
@@ -178,9 +178,9 @@ func terms(s string) []string {
 	return strings.FieldsFunc(b.String(), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 }
 
-// The words of an account without units, as the provider's pricing speaks of them.
-// What is firm is of little else; of what is loose, a field may be refused too ("not
-// in your plan").
+// The words of an account without units, taken from the provider's pricing. Firm
+// ones have few other uses; a loose one may be about a field as well ("not in your
+// plan").
 var (
 	firm  = []string{"insufficient", "unit", "units", "credit", "credits", "quota", "quotas", "balance", "payment"}
 	loose = []string{"purchase", "plan", "subscription"}

@@ -9,7 +9,7 @@ import (
 // submitted understands the answer to a submit. From a status of 2xx on, the
 // export exists and is charged unless the answer clearly says otherwise; so an id
 // counts wherever it is, and an answer without one is an acceptance all the same.
-func (c *Client) submitted(ans *answer, sent json.RawMessage) (Task, *Error) {
+func (c *Client) submitted(ans *response, sent json.RawMessage) (Task, *Error) {
 	env, err := decodeEnvelope(ans.body)
 	if err != nil {
 		return c.unreadable(ans, err)
@@ -30,7 +30,7 @@ func (c *Client) submitted(ans *answer, sent json.RawMessage) (Task, *Error) {
 
 // unreadable is what an answer to a submit means that is no JSON object. One that
 // broke off may still hold the id; a page of HTML is a gateway's.
-func (c *Client) unreadable(ans *answer, err error) (Task, *Error) {
+func (c *Client) unreadable(ans *response, err error) (Task, *Error) {
 	if id := salvageID(ans.body); id != "" {
 		return salvaged(id), nil
 	}
@@ -53,13 +53,13 @@ func isPage(body []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(trimMark(
 // maxAnswer bounds what is kept of an answer that is not understood, in runes.
 const maxAnswer = 2 << 10
 
-func (c *Client) acceptedUnknown(ans *answer, message string) *Error {
+func (c *Client) acceptedUnknown(ans *response, message string) *Error {
 	e := c.notUnderstood(opSubmit, ans, message)
 	e.Kind = AcceptedUnknown
 	return e
 }
 
-func (c *Client) notUnderstood(op string, ans *answer, message string) *Error {
+func (c *Client) notUnderstood(op string, ans *response, message string) *Error {
 	return &Error{
 		Kind: NotUnderstood, Op: op, Status: ans.status, Message: message,
 		TraceID: c.clean(wordsOf(ans.body).traceID), Answer: c.cleanTo(string(ans.body), maxAnswer),
@@ -79,7 +79,7 @@ func salvaged(id string) Task {
 }
 
 // read understands the answer to a read of the task taskID.
-func (c *Client) read(ans *answer, taskID string) (Task, *Error) {
+func (c *Client) read(ans *response, taskID string) (Task, *Error) {
 	malformed := func(message string) (Task, *Error) {
 		return Task{}, c.notUnderstood(opRead, ans, message)
 	}
@@ -121,7 +121,7 @@ func (c *Client) read(ans *answer, taskID string) (Task, *Error) {
 }
 
 // whatItIs says more than err about an answer that is no JSON object.
-func (c *Client) whatItIs(ans *answer, err error) string {
+func (c *Client) whatItIs(ans *response, err error) string {
 	if len(ans.body) == 0 {
 		return "it is empty"
 	}

@@ -66,7 +66,7 @@ type Clip struct {
 	BeginMS, EndMS int64
 	Thumbnail      string
 	Desc           string
-	// ExportLink is where the rendered clip lies, empty while there is none. It
+	// ExportLink is where the rendered clip is, empty while there is none. It
 	// carries a signature: it must not be logged whole.
 	ExportLink string
 	Tags       []string

@@ -76,7 +76,7 @@ func integer(raw json.RawMessage) (int64, bool) {
 		return i, true
 	}
 	f, ok := number(raw)
-	// Beyond 2^53 a float no longer tells whole numbers apart.
+	// Beyond 2^53 a float no longer has every whole number.
 	if !ok || math.Abs(f) > 1<<53 {
 		return 0, false
 	}

@@ -141,7 +141,7 @@ func (w *Walker) Write(p []byte) (int, error) {
 	return total, nil
 }
 
-// headerSize is how long a header is, as far as its first bytes tell. A file type's
+// headerSize is how long a header is, as far as its first bytes show. A file type's
 // is read with its brand.
 func (w *Walker) headerSize() int {
 	head, inner := w.state.Head, w.state.Inner
@@ -167,7 +167,7 @@ var known = []string{
 var firsts = []string{"ftyp", "moov", "wide", "mdat", "free", "skip", "pnot"}
 
 // complete says that all is there that a player needs, so that what follows may be
-// no box. Of a fragmented file nobody can tell.
+// no box. Of a fragmented file that is never known.
 func (w *Walker) complete() bool {
 	s := &w.state
 	return s.Moov && s.Media > 0 && !s.Moof && !s.Mvex && s.Inner == 0
@@ -292,9 +292,9 @@ func (w *Walker) Finish() (Verdict, error) {
 		return Weak, w.err
 	case s.First == "":
 		return Weak, fmt.Errorf("%w: it ends before its first box", ErrNotVideo)
-	case len(s.Head) > 0 && !(w.complete() && noHeader(s.Head)):
+	case len(s.Head) > 0 && (!w.complete() || !noHeader(s.Head)):
 		return Weak, fmt.Errorf("%w: it ends inside a box header, after %d bytes", ErrNotVideo, s.Seen)
-	case missing > 0 && !(w.complete() && !slices.Contains(known, s.Kind)):
+	case missing > 0 && (!w.complete() || slices.Contains(known, s.Kind)):
 		return Weak, fmt.Errorf("%w: it ends %d bytes short of its last box, after %d bytes", ErrNotVideo, missing, s.Seen)
 	case len(s.Head) > 0, missing > 0:
 		tail = true
