@@ -45,6 +45,7 @@ type Receipt struct {
 	Created      time.Time       `json:"created,omitzero"` // when the export was enqueued or taken up
 	Submitted    time.Time       `json:"submitted"`        // when it was accepted; of an intent, when that was written
 	Intent       string          `json:"intent,omitempty"` // the token of the request, while no task is known
+	Answer       string          `json:"answer,omitempty"` // of an intent: what the provider accepted it with, without naming a task
 	Closed       *time.Time      `json:"closed,omitempty"`
 	State        ReceiptState    `json:"state"`
 	Manifest     string          `json:"manifest,omitempty"` // its key

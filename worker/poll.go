@@ -98,6 +98,7 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 		return w.readRefused(ctx, r, n, err)
 	}
 	w.endTurn(ctx, turn, progress(task))
+	w.lastRead.Store(account.Name, r.ExportTaskID)
 	next := w.nextRead(ctx, account.Gate, r, task)
 	reading := readingOf(task)
 	for _, warning := range task.Warnings {

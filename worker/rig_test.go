@@ -336,7 +336,7 @@ func (s *script) file(task string, idx int) []byte {
 
 // refusal is what the provider's client returns for a failure of that kind.
 func refusal(kind provider.Kind, class fault.Class, message string) error {
-	return fault.New(class, message, &provider.Error{Kind: kind, Op: "test", Message: message})
+	return fault.New(class, message, &provider.Error{Kind: kind, Op: "test", Message: message, Specific: kind == provider.Rejected})
 }
 
 // film is a structurally whole MP4 of about that size, different for each name.

@@ -122,6 +122,8 @@ type attempt struct {
 	tried bool // to write the intent to S3 …
 	wrote bool // … and so it did
 	found recovery.Finding
+	// refusedAt is when it was refused for no reason of its own, see export.Record.
+	refusedAt time.Time
 }
 
 var (
@@ -137,6 +139,13 @@ func (w *Worker) order(ctx context.Context, r *export.Record, lease *ledger.Leas
 	account, err := w.account(r)
 	if err != nil {
 		return w.putBack(ctx, r, a, retry.Backoff(r.Round, time.Minute, 10*time.Minute), export.Problem{Reason: export.ReasonAccountUnknown})
+	}
+	if r.Suspect() {
+		well, err := w.answersSince(ctx, account, r.IntentAt)
+		if !well && !w.Draining() && !timeUp(ctx) {
+			w.log.Warn("an export in doubt is not sent again before the provider answers reads", logkey.Export, r.ID, logkey.Error, err)
+			return w.putBack(ctx, r, a, retry.Backoff(r.Round, 10*time.Second, 10*time.Minute), r.Problem)
+		}
 	}
 	turn, err := w.waitForTurn(ctx, account, r, a)
 	switch {
@@ -184,7 +193,8 @@ func (w *Worker) waitForTurn(ctx context.Context, account Account, r *export.Rec
 			return nil, err
 		}
 		turn, err := account.Gate.Wait(ctx, budget.Request{
-			Export: r.ID, Kind: budget.Submit, Since: r.CreatedAt, Priority: priority(r.Priority),
+			Export: r.ID, Project: r.ProjectID, Refused: r.RefusedAt,
+			Kind: budget.Submit, Since: r.CreatedAt, Priority: priority(r.Priority),
 			Resolution: resolution(r), Clips: len(r.Wanted),
 			Prepare: func(ctx context.Context) error { return w.writeAhead(ctx, account, r, a) },
 		})
@@ -253,6 +263,9 @@ func (w *Worker) putBack(ctx context.Context, r *export.Record, a *attempt, wait
 		}
 		if r.Round != round { // canceled and taken up again while it waited: another task's turn
 			return nil
+		}
+		if !a.refusedAt.IsZero() {
+			r.RefusedAt = a.refusedAt
 		}
 		now := w.now()
 		return r.PutBack(now, a.token, now.Add(wait), why)

@@ -2,7 +2,12 @@ package worker
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -26,14 +31,60 @@ func (w *Worker) notAccepted(ctx context.Context, r *export.Record, turn *budget
 	case provider.InDoubt:
 		return w.lose(ctx, r, w.o.InDoubt, why)
 	case provider.AcceptedUnknown: // paid for: whatever the policy, it is not sent again
+		w.keepAnswer(ctx, r, a, why.Detail)
 		return w.lose(ctx, r, export.Hold, why)
 	case provider.Rejected:
-		w.log.Error("the provider rejects an export", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.Why, why.Detail)
-		return w.conclude(ctx, r.ID, func(r *export.Record) error { return r.Reject(w.now(), a.token, why) })
+		return w.rejected(ctx, r, turn, a, err, why)
 	case provider.RateLimited, provider.Forbidden, provider.OutOfUnits: // waited out in the gate
 		return w.putBack(ctx, r, a, 0, why)
 	default: // a failure of this one request, by the export itself
 		return w.putBack(ctx, r, a, retry.Backoff(r.Round, time.Second, time.Minute), why)
+	}
+}
+
+// askedAgain is how long an export that is refused for no reason of its own lets
+// others go first, before it waits for its turn.
+const askedAgain = 15 * time.Second
+
+// rejected ends an export that the provider refuses. A refusal that names nothing of
+// the request may be the account's: then it ends nothing the first time, see
+// [budget.Turn.Refused].
+func (w *Worker) rejected(ctx context.Context, r *export.Record, turn *budget.Turn, a *attempt, err error, why export.Problem) error {
+	var e *provider.Error
+	if errors.As(err, &e) && !e.Specific {
+		outcome := outcomeOf(err)
+		outcome.Unspecific = budget.Refusal{Project: r.ProjectID, Words: wordsOf(e)}
+		w.endTurn(ctx, turn, outcome)
+		var final bool
+		if a.refusedAt, final = turn.Refused(); !final {
+			w.log.Warn("the provider refuses an export and does not say what of it; it is asked again", logkey.Export, r.ID, logkey.Why, why.Detail)
+			return w.putBack(ctx, r, a, askedAgain, why)
+		}
+	}
+	w.log.Error("the provider rejects an export", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.Why, why.Detail)
+	return w.conclude(ctx, r.ID, func(r *export.Record) error { return r.Reject(w.now(), a.token, why) })
+}
+
+// wordsOf is the same for all refusals in the same words: numbers and ids apart.
+func wordsOf(e *provider.Error) string {
+	words := slices.DeleteFunc(strings.Fields(e.Message), func(s string) bool { return strings.ContainsAny(s, "0123456789") })
+	sum := sha256.Sum256([]byte(fmt.Sprint(e.Status, e.Code, strings.ToLower(strings.Join(words, " ")))))
+	return hex.EncodeToString(sum[:8])
+}
+
+// keepAnswer puts an acceptance that nobody can read into the receipt: with it a
+// person finds what was paid for, also after a loss of Redis.
+func (w *Worker) keepAnswer(ctx context.Context, r *export.Record, a *attempt, answer string) {
+	ctx, cancel := context.WithTimeout(ctx, postTimeout)
+	defer cancel()
+	was, found, err := w.o.Archive.Receipt(ctx, r.ID)
+	if err == nil && found && was.Intent == a.token {
+		is := was
+		is.Answer = answer
+		_, err = w.o.Archive.WriteReceipt(ctx, is, was)
+	}
+	if err != nil {
+		w.log.Error("the answer to a paid request is not in its receipt, only in the ledger", logkey.Export, r.ID, logkey.Error, fault.SentenceOf(err))
 	}
 }
 

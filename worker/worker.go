@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -45,6 +46,7 @@ type Gate interface {
 	Release(ctx context.Context, export string) error
 	NextRead(ctx context.Context, export string) (time.Time, error)
 	Slots(ctx context.Context) ([]string, error)
+	Health(ctx context.Context) (budget.Health, error)
 }
 
 // Archive is where clips, receipts and manifests go, see package storage.
@@ -118,6 +120,8 @@ type Worker struct {
 	watch Observer
 	now   func() time.Time
 	queue *queue.Queue
+	// lastRead is the last task that was read well, by account.
+	lastRead sync.Map
 
 	stopping chan struct{}   // closed when no new work is begun
 	drained  chan struct{}   // closed when the servers are down

@@ -196,7 +196,7 @@ func (r *Record) resubmit(now time.Time) error {
 		r.State = Submitting
 	}
 	r.Round++
-	r.NotBefore = now
+	r.NotBefore, r.RefusedAt = now, time.Time{}
 	return nil
 }
 

@@ -59,7 +59,9 @@ type Record struct {
 	IntentAt time.Time `json:"intent_at,omitzero"`
 	IntentBy string    `json:"intent_by,omitempty"` // token of the run that was about to send
 	// Settled are tokens of intents that may stand in S3 and whose end is known, or left to a person.
-	Settled   []string  `json:"settled_intents,omitempty"`
+	Settled []string `json:"settled_intents,omitempty"`
+	// RefusedAt is when its request was refused for no reason of its own, by the budget's clock.
+	RefusedAt time.Time `json:"refused_at,omitzero"`
 	NotBefore time.Time `json:"not_before,omitzero"` // the current submit task is not due earlier
 
 	ExportTaskID   string    `json:"export_task_id,omitempty"`

@@ -156,18 +156,26 @@ func (r *Record) Unsent(by string, written bool) {
 	r.Receipt = ""
 }
 
+// MaxDoubts is how many answers of an export's paid requests may be lost. Then a
+// person decides, whatever the policy: each of the requests may have been charged.
+const MaxDoubts = 3
+
 func (r *Record) doubt(now time.Time, policy Policy, why Problem) {
 	r.Doubts++
 	r.settleIntent(r.IntentBy)
 	r.Problem.note(now, why)
-	if policy == Hold {
+	if policy == Hold || r.Doubts >= MaxDoubts {
 		r.State = Held
 		return
 	}
 	r.State = Queued
 	r.Round++
-	r.NotBefore = now
+	r.NotBefore = now.Add(5 * time.Second << (2 * (r.Doubts - 1))) // 5 s, 20 s
 }
+
+// Suspect reports whether an earlier paid request may have been charged, so that
+// another one must not be sent into a provider that fails.
+func (r *Record) Suspect() bool { return r.Doubts > 0 && !r.accepted() }
 
 // unsettled reports whether a paid request may be under way, or may have been
 // taken without our knowing.

@@ -118,7 +118,11 @@ func adopt(r *export.Record, now time.Time, receipt storage.Receipt, a archive) 
 // recall reminds a record of the paid request in doubt that its receipt names.
 func recall(r *export.Record, now time.Time, receipt storage.Receipt, policy export.Policy) error {
 	inherit(r, receipt)
-	return r.Lose(now, receipt.Intent, receipt.Submitted, policy, inDoubt)
+	why := inDoubt
+	if receipt.Answer != "" { // it was accepted, and only a person can tell as what
+		policy, why = export.Hold, export.Problem{Reason: export.ReasonNotUnderstood, Detail: receipt.Answer}
+	}
+	return r.Lose(now, receipt.Intent, receipt.Submitted, policy, why)
 }
 
 // inherit notes in a record the tasks that its receipt knows besides its own.
