@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -168,6 +169,29 @@ func TestProjectsThatAreRefusedAlikePauseTheAccount(t *testing.T) {
 	callOff()
 	for _, id := range ids {
 		r.awaitState(id, export.Archived)
+	}
+}
+
+// oneTask accepts every export as the same task.
+type oneTask struct{ *script }
+
+func (p oneTask) Submit(ctx context.Context, body json.RawMessage) (provider.Task, error) {
+	task, err := p.script.Submit(ctx, body)
+	task.ExportTaskID = "task-1"
+	return task, err
+}
+
+func TestATaskBelongsToOneExport(t *testing.T) {
+	r := newRig(t)
+	account := r.options.Accounts[worker.DefaultAccount]
+	account.Provider = oneTask{r.provider}
+	r.options.Accounts[worker.DefaultAccount] = account
+	r.work()
+	first := r.enqueue(tasks.Export{ProjectID: "proj"})
+	r.awaitState(first, export.Archived)
+	rec := r.awaitState(r.enqueue(tasks.Export{ProjectID: "proj", Resolution: "HD_720"}), export.Failed)
+	if rec.Problem.Reason != export.ReasonTaskTaken || !strings.Contains(view.Sentence(rec, view.CLI), first) || rec.ArchivedCount != 0 {
+		t.Errorf("%+v: %s", rec.Problem, view.Sentence(rec, view.CLI))
 	}
 }
 

@@ -34,6 +34,11 @@ func (w *Worker) poll(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return w.readFailed(ctx, r, p.N, export.Problem{Reason: export.ReasonAccountUnknown}, time.Minute)
 	}
+	if r.Polls == 0 {
+		if taken, err := w.taskTaken(ctx, r); taken || err != nil {
+			return err
+		}
+	}
 	turn, err := w.waitToRead(ctx, account.Gate, r)
 	if err != nil {
 		if w.Draining() {
@@ -53,6 +58,19 @@ func (w *Worker) poll(ctx context.Context, t *asynq.Task) error {
 		return w.leaveStale(ctx, p.ID)
 	}
 	return w.read(ctx, r, p.N, account, turn)
+}
+
+// taskTaken ends an export whose task is another one's, and reports whether it is:
+// one of them was not ordered, and its clips are not the other's.
+func (w *Worker) taskTaken(ctx context.Context, r *export.Record) (bool, error) {
+	owner, err := w.o.Ledger.ClaimTask(ctx, w.accountName(r), r.ExportTaskID, r.ID)
+	if err != nil || owner == r.ID {
+		return false, err
+	}
+	w.log.Error("the provider named one task for two exports", logkey.Export, r.ID, logkey.ExportTaskID, r.ExportTaskID, logkey.Why, owner)
+	why := export.Problem{Reason: export.ReasonTaskTaken, Detail: owner}
+	return true, w.conclude(ctx, r.ID, ofTask(r.ExportTaskID, func(r *export.Record) error { return r.Fail(w.now(), why) }),
+		func(r *export.Record) { w.releaseSlot(ctx, r) })
 }
 
 func (w *Worker) waitToRead(ctx context.Context, gate Gate, r *export.Record) (*budget.Turn, error) {

@@ -38,6 +38,7 @@ const (
 	ReasonTaskMalformed     Reason = "task_malformed"     // a task in the queue can't be understood
 	ReasonJobIDTaken        Reason = "job_id_taken"       // the id stands for another request, which was paid for
 	ReasonJobIDAlike        Reason = "job_id_alike"       // S3 takes the id for the same as another one
+	ReasonTaskTaken         Reason = "task_taken"         // the provider named a task that is another export's
 	ReasonReceiptUnreadable Reason = "receipt_unreadable" // nobody can tell whether it was paid for already
 	ReasonRecordUnreadable  Reason = "record_unreadable"  // Redis holds something else under its id
 	ReasonRecordLost        Reason = "record_lost"        // Redis has lost an export that was paid for

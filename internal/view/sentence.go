@@ -62,6 +62,7 @@ var sentences = map[export.Reason]string{
 	export.ReasonTaskMalformed:     "a task in the queue could not be understood{(detail)}",
 	export.ReasonJobIDTaken:        "the id stands for a different request, which was paid for as task {detail or: that is not known}",
 	export.ReasonJobIDAlike:        "this S3 takes the id for the same as {detail or: another one}, which was paid for",
+	export.ReasonTaskTaken:         "the provider named task {task} for it, which belongs to another export{(detail)}",
 	export.ReasonReceiptUnreadable: "nobody can tell whether it was paid for already{(detail)}",
 	export.ReasonRecordUnreadable:  "what Redis holds under its id is no record{(detail)}",
 	export.ReasonRecordLost:        "Redis has lost this export, which was paid for",
