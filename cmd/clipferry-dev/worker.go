@@ -12,6 +12,7 @@ import (
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/telemetry"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
 )
@@ -81,7 +82,7 @@ func (s *services) run(life context.Context, log *slog.Logger, f func(context.Co
 	go func() {
 		defer close(done)
 		if err := f(ctx); err != nil {
-			log.Error("it ended", "error", err)
+			log.Error("it ended", logkey.Error, err)
 		}
 	}()
 	s.closers = append(s.closers, func() { stop(); <-done })

@@ -10,6 +10,7 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/telemetry"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/worker"
 )
@@ -64,7 +65,7 @@ func startTracing(ctx context.Context, log *slog.Logger) (*telemetry.Tracing, fu
 		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 		defer cancel()
 		if err := tracing.Shutdown(ctx); err != nil {
-			log.Warn("the last spans were lost", "error", err)
+			log.Warn("the last spans were lost", logkey.Error, err)
 		}
 	}, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/worker"
 )
 
@@ -78,7 +79,7 @@ const shutdownSlack = 1500 * time.Millisecond
 func (f *front) work(ctx context.Context, c *console) error {
 	for _, found := range examineRedis(ctx, f.conn.rdb) {
 		if found.verdict != good {
-			f.log.Warn("Redis: "+found.text, "hint", found.hint)
+			f.log.Warn("Redis: "+found.text, logkey.Hint, found.hint)
 		}
 	}
 	accounts, closeAccounts, err := wiring.Accounts(f.conn.cfg, f.conn.rdb, f.log)
@@ -102,7 +103,7 @@ func (f *front) work(ctx context.Context, c *console) error {
 	if errors.Is(err, syscall.EADDRINUSE) && cli.Env(c.env, "CLIPFERRY_HTTP_ADDR") == "" {
 		// Nobody asked for this address, and a second worker on one machine is
 		// an ordinary thing: the exports go before the pages.
-		f.log.Warn("the default address is taken, so this worker serves no HTTP; set CLIPFERRY_HTTP_ADDR", "error", err)
+		f.log.Warn("the default address is taken, so this worker serves no HTTP; set CLIPFERRY_HTTP_ADDR", logkey.Error, err)
 		server, err = nil, nil
 	}
 	if err != nil {
@@ -133,7 +134,7 @@ func workAndServe(ctx context.Context, w *worker.Worker, server *wiring.Server, 
 	go func() {
 		err := server.Serve(serving)
 		if err != nil {
-			log.Error("the HTTP server failed; the worker stops", "error", err)
+			log.Error("the HTTP server failed; the worker stops", logkey.Error, err)
 			stop()
 		}
 		served <- err

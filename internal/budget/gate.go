@@ -57,6 +57,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/internal/pace"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
 // What requests are for, how urgent they are and how they end is said by
@@ -188,7 +189,7 @@ func New(o Options) (*Gate, error) {
 		return nil, fmt.Errorf("budget: %w", err)
 	}
 	g := &Gate{
-		log:    o.Logger.With("account", o.Account),
+		log:    o.Logger.With(logkey.Account, o.Account),
 		limits: pace.Limits{PerMinute: o.RequestsPerMinute, Slots: o.MaxActive},
 		store:  o.store,
 		rand:   o.Rand,

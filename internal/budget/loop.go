@@ -2,10 +2,10 @@ package budget
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/pace"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
 const (
@@ -166,7 +166,7 @@ func (g *Gate) read(ctx context.Context, f func(pace.Instant, *pace.State)) erro
 	}
 	s, now := pace.NewState(g.limits), pace.Instant(snap.Time)
 	if err := s.Load(snap.Fields); err != nil {
-		g.log.Warn("budget state is partly unreadable", slog.Any("error", err))
+		g.log.Warn("budget state is partly unreadable", logkey.Error, err)
 	}
 	s.Settle(now)
 	f(now, s)
@@ -320,7 +320,7 @@ func (l *loop) follow(c change, ok bool) {
 			err = l.state.Apply(c.Set, c.Del)
 		}
 		if err != nil {
-			l.g.log.Warn("budget state is partly unreadable", slog.Any("error", err))
+			l.g.log.Warn("budget state is partly unreadable", logkey.Error, err)
 		}
 	}
 }
@@ -350,7 +350,7 @@ func (l *loop) sleep() time.Duration {
 // trouble notes that the store can't be reached.
 func (l *loop) trouble(what string, err error) {
 	if l.backoff == 0 {
-		l.g.log.Warn("can't "+what, slog.Any("error", err))
+		l.g.log.Warn("can't "+what, logkey.Error, err)
 	}
 	l.backoff = min(retryLongest, max(retryFirst, 2*l.backoff))
 	l.fresh = false

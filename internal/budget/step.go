@@ -2,11 +2,11 @@ package budget
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/pace"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
 // clock estimates the store's clock from the last round trip.
@@ -233,7 +233,7 @@ func (l *loop) replace(snap snapshot) error {
 	}
 	first := l.version == 0
 	if err := l.state.Load(snap.Fields); err != nil {
-		l.g.log.Warn("budget state is partly unreadable", slog.Any("error", err))
+		l.g.log.Warn("budget state is partly unreadable", logkey.Error, err)
 	}
 	l.version, l.fresh, l.heard = snap.Version, true, time.Now()
 	switch {
@@ -253,7 +253,7 @@ const restored = 1000
 // restore writes the copy back into a store that lost what it had.
 func (l *loop) restore(stored int64, now pace.Instant) error {
 	l.g.log.Warn("the shared budget was lost from Redis; writing back this worker's copy",
-		slog.Int64("version", l.version), slog.Int64("found", stored))
+		logkey.Version, l.version, logkey.Found, stored)
 	old := time.Since(l.heard) > quietIdle
 	l.state.Restored(now)
 	if old {
@@ -363,7 +363,7 @@ func (l *loop) claim(now pace.Instant) (granted []grant) {
 		if now < l.wake {
 			return granted
 		}
-		l.g.log.Warn("a worker doesn't take its turn; going on without it", slog.String("worker", w.Worker))
+		l.g.log.Warn("a worker doesn't take its turn; going on without it", logkey.Worker, w.Worker)
 		l.state.DropWorker(w.Worker)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
 // Backlog returns a function for [Options.Waiting]: it counts the exports that
@@ -57,7 +58,7 @@ func (a *API) countWaiting(ctx context.Context) int {
 		defer a.waiting.counting.Unlock()
 		n, err := a.o.Waiting(ctx)
 		if err != nil {
-			a.log.WarnContext(ctx, "the waiting exports could not be counted", "error", err)
+			a.log.WarnContext(ctx, "the waiting exports could not be counted", logkey.Error, err)
 			n = 0
 		}
 		last = &backlogCount{a.now(), n}

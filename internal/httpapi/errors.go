@@ -10,6 +10,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -52,9 +53,9 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case r.Context().Err() != nil && errors.Is(err, context.Canceled):
 		return // nobody listens any more
 	case f.status >= http.StatusInternalServerError:
-		a.log.ErrorContext(r.Context(), "request failed", "method", shownMethod(r.Method), "route", r.Pattern, "status", f.status, "error", f)
+		a.log.ErrorContext(r.Context(), "request failed", logkey.Method, shownMethod(r.Method), logkey.Route, r.Pattern, logkey.Status, f.status, logkey.Error, f)
 	default:
-		a.log.DebugContext(r.Context(), "request refused", "method", shownMethod(r.Method), "route", r.Pattern, "status", f.status, "error", f)
+		a.log.DebugContext(r.Context(), "request refused", logkey.Method, shownMethod(r.Method), logkey.Route, r.Pattern, logkey.Status, f.status, logkey.Error, f)
 	}
 	if f.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(f.retryAfter.Seconds())))

@@ -17,6 +17,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/nearest"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -53,7 +54,7 @@ func (a *API) cancel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a.log.InfoContext(r.Context(), "export canceled", "export", record.ID, "client", clientOf(r.Context()))
+	a.log.InfoContext(r.Context(), "export canceled", logkey.Export, record.ID, logkey.Client, clientOf(r.Context()))
 	return a.writeExport(w, r, record)
 }
 
@@ -85,7 +86,7 @@ func (a *API) retry(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return err
 	}
-	a.log.InfoContext(r.Context(), "export taken up again", "export", record.ID, "client", clientOf(r.Context()), "pay_again", said.PayAgain, "submitted_as", said.SubmittedAs)
+	a.log.InfoContext(r.Context(), "export taken up again", logkey.Export, record.ID, logkey.Client, clientOf(r.Context()), logkey.PayAgain, said.PayAgain, logkey.SubmittedAs, said.SubmittedAs)
 	return a.writeExport(w, r, record)
 }
 

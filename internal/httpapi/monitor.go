@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/hibiken/asynq"
 	"github.com/hibiken/asynqmon"
 	"github.com/redis/go-redis/v9"
@@ -88,7 +89,7 @@ func (m Monitor) handler(log *slog.Logger) http.Handler {
 				return
 			}
 			if r.Header.Get("Authorization") != "" {
-				log.WarnContext(r.Context(), "wrong credentials for the monitor", "remote", r.RemoteAddr)
+				log.WarnContext(r.Context(), "wrong credentials for the monitor", logkey.Remote, r.RemoteAddr)
 			}
 			w.Header().Set("WWW-Authenticate", `Basic realm="clipferry monitor", charset="UTF-8"`)
 			http.Error(w, "credentials needed", http.StatusUnauthorized)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/retry"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -30,7 +31,7 @@ func (a *API) submit(w http.ResponseWriter, r *http.Request) error {
 	}
 	body, ignored := dropUnknown(body)
 	if len(ignored) > 0 {
-		a.log.DebugContext(r.Context(), "unknown fields ignored, as the provider does", "client", clientOf(r.Context()), "fields", ignored)
+		a.log.DebugContext(r.Context(), "unknown fields ignored, as the provider does", logkey.Client, clientOf(r.Context()), logkey.Fields, ignored)
 	}
 	e, err := tasks.ParseExport(body)
 	if err != nil {
@@ -50,7 +51,7 @@ func (a *API) submit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a.log.InfoContext(r.Context(), "export taken in", "export", id, "project_id", e.ProjectID, "client", clientOf(r.Context()))
+	a.log.InfoContext(r.Context(), "export taken in", logkey.Export, id, logkey.ProjectID, e.ProjectID, logkey.Client, clientOf(r.Context()))
 	return writeData(w, submitted{ExportTaskID: id, Name: nameOf(e.ProjectID), Status: statusCreated})
 }
 

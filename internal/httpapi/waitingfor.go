@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/internal/view"
 )
 
@@ -39,7 +40,7 @@ func (a *API) waitingFor(ctx context.Context, records ...*export.Record) map[str
 	defer cancel()
 	words, err := a.o.WaitingFor(ctx, open)
 	if err != nil {
-		a.log.WarnContext(ctx, "what exports wait for can't be learned; answered without", "error", err)
+		a.log.WarnContext(ctx, "what exports wait for can't be learned; answered without", logkey.Error, err)
 		return nil
 	}
 	return words

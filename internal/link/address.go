@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
 // allowHint is what an operator can do about a link that is refused for where it points.
@@ -62,7 +63,7 @@ func (c *Client) checkRedirect(req *http.Request, via []*http.Request) error {
 	if err := checkURL(req.URL); err != nil {
 		return fmt.Errorf("after a redirect: %w", err)
 	}
-	c.log.DebugContext(req.Context(), "export link redirected", "to", redacted(req.URL))
+	c.log.DebugContext(req.Context(), "export link redirected", logkey.To, redacted(req.URL))
 	return nil
 }
 

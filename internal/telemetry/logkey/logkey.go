@@ -46,6 +46,22 @@ const (
 	TaskType = "task_type" // of a producer's own
 	Retried  = "retried"   // how often asynq has tried before
 	Last     = "last"      // whether this was its last try
+	Version  = "version"   // of the budget's state in memory
+	Found    = "found"     // and in Redis
+	Worker   = "worker"    // id of one in the budget
+)
+
+// Who asked for what.
+const (
+	Client      = "client" // name of a key of the HTTP API
+	Remote      = "remote" // address that a request came from
+	Method      = "method"
+	Route       = "route"  // pattern of a path, never the path
+	Status      = "status" // of an HTTP response
+	Fields      = "fields" // of a request
+	To          = "to"     // of a redirect, without its query
+	PayAgain    = "pay_again"
+	SubmittedAs = "submitted_as"
 )
 
 // What went wrong, and what follows.
@@ -56,6 +72,7 @@ const (
 	Reason       = "reason" // a stable code, see package export
 	Why          = "why"    // what exactly, in words
 	Warning      = "warning"
+	Hint         = "hint"    // what to do
 	Faults       = "faults"  // how many so far
 	Policy       = "policy"  // of submits in doubt
 	Receipt      = "receipt" // what the receipt in S3 says
