@@ -8,7 +8,7 @@ import (
 	"github.com/clipferry/clipferry/tasks"
 )
 
-// queued returns the record that the first submit task will give birth to, nil if
+// queued returns the record that the first submit task will create, nil if
 // there is none. A Redis that does not say is an error: an export that is called
 // unknown is ordered again, and paid for twice.
 func (s *Service) queued(ctx context.Context, id string) (*export.Record, error) {
@@ -16,8 +16,9 @@ func (s *Service) queued(ctx context.Context, id string) (*export.Record, error)
 	switch {
 	case err != nil || !found:
 		return nil, err
-	case o.Fault != nil:
-		return export.NewFailed(id, export.Problem{Reason: export.ReasonTaskMalformed, Detail: o.Fault.Error()}, s.now()), nil
+	case o.Fault != nil: // the task's own, which the export is shown with
+		malformed := export.Problem{Reason: export.ReasonTaskMalformed, Detail: o.Fault.Error()}
+		return export.NewFailed(id, malformed, s.now()), nil //nolint:nilerr // it is the answer
 	default:
 		return s.recordOf(o), nil
 	}

@@ -60,7 +60,7 @@ func (m Monitor) on() (ok bool, why string) {
 	switch {
 	case m.Redis == nil:
 		return false, "Asynqmon is switched off"
-	case m.Username == "" && !(m.Open && m.Loopback):
+	case m.Username == "" && (!m.Open || !m.Loopback):
 		return false, "Asynqmon is off: it needs credentials (CLIPFERRY_MONITOR_AUTH) or, for a browser on the same machine, CLIPFERRY_MONITOR_OPEN and a loopback address to listen on"
 	}
 	return true, ""

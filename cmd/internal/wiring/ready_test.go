@@ -25,7 +25,7 @@ func TestRedisIsReadyWhenItTakesWrites(t *testing.T) {
 		t.Errorf("a master: %s", got)
 	}
 	host, port, _ := net.SplitHostPort(master.Options().Addr)
-	if err := replica.SlaveOf(t.Context(), host, port).Err(); err != nil {
+	if err := replica.ReplicaOf(t.Context(), host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if got := ask(replica); !strings.Contains(got, "READONLY") || !strings.Contains(got, "point CLIPFERRY_REDIS_URL at the master") {
