@@ -10,6 +10,7 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/internal/view"
 )
 
@@ -88,7 +89,7 @@ func stateNames() []string {
 // printViews prints the exports whole: a list without their clips would not look
 // unlike that of exports that have none. They are loaded one at a time, since
 // many at once may be large.
-func (conn *connection) printViews(ctx context.Context, c *console, records []*export.Record, waitingFor map[string]string) error {
+func (conn *connection) printViews(ctx context.Context, c *console, records []*export.Record, waiting map[string]status.Waiting) error {
 	for _, r := range records {
 		if r.ClipCount > 0 {
 			whole, err := conn.ledger.Load(ctx, r.ID)
@@ -100,7 +101,7 @@ func (conn *connection) printViews(ctx context.Context, c *console, records []*e
 				r = whole
 			}
 		}
-		if err := c.out.JSON(waitingView{view.Of(r, view.CLI), waitingFor[r.ID]}); err != nil {
+		if err := c.out.JSON(waitingView{view.Of(r, view.CLI), waiting[r.ID].Text, waiting[r.ID].Reason}); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/retry"
+	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/internal/view"
 )
 
@@ -90,7 +91,7 @@ func (c *console) reportEnds(ids []string, records map[string]*export.Record) er
 
 // shower shows progress in one way or another.
 type shower interface {
-	update(ids []string, records map[string]*export.Record, waitingFor map[string]string)
+	update(ids []string, records map[string]*export.Record, waiting map[string]status.Waiting)
 	trouble(err error)
 	end()
 }
@@ -101,9 +102,9 @@ type plain struct {
 	last map[string]string
 }
 
-func (l *plain) update(ids []string, records map[string]*export.Record, waitingFor map[string]string) {
+func (l *plain) update(ids []string, records map[string]*export.Record, waiting map[string]status.Waiting) {
 	for _, id := range ids {
-		if line := progressLine(records[id], waitingFor[id]); l.last[id] != line {
+		if line := progressLine(records[id], waiting[id].Text); l.last[id] != line {
 			l.last[id] = line
 			_ = l.c.msg.Printf("%s %s\n", id, line)
 		}
@@ -149,7 +150,7 @@ func newBar(c *console, exports int) *bar {
 	}
 }
 
-func (b *bar) update(ids []string, records map[string]*export.Record, waitingFor map[string]string) {
+func (b *bar) update(ids []string, records map[string]*export.Record, waiting map[string]status.Waiting) {
 	total, counts := 0, map[export.State]int{}
 	archived, clips := 0, 0
 	for _, id := range ids {
@@ -171,8 +172,8 @@ func (b *bar) update(ids []string, records map[string]*export.Record, waitingFor
 	if clips > 0 {
 		parts = append(parts, fmt.Sprintf("%d/%d clips", archived, clips))
 	}
-	if counts[export.Queued] == len(ids) && waitingFor[ids[0]] != "" {
-		parts = append(parts, "waits for "+cli.Printable(waitingFor[ids[0]]))
+	if counts[export.Queued] == len(ids) && waiting[ids[0]].Text != "" {
+		parts = append(parts, "waits for "+cli.Printable(waiting[ids[0]].Text))
 	}
 	_ = b.bar.Set(total) // a terminal that can't be written to needs no bar
 	b.bar.Describe(strings.Join(parts, ", "))

@@ -60,5 +60,6 @@ func (c *console) printSummaries(out status.Snapshot) {
 // waitingView is an export as it is shown, with what it waits for.
 type waitingView struct {
 	view.Export
-	WaitingFor string `json:"waiting_for"`
+	WaitingFor    string        `json:"waiting_for"`
+	WaitingReason status.Reason `json:"waiting_reason"`
 }

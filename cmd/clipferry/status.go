@@ -151,18 +151,18 @@ func (v *shown) fit(ids []string, records map[string]*export.Record, out status.
 }
 
 // render returns the export as it is printed, with its line ends.
-func (s *statusFlags) render(c *console, id string, r *export.Record, waitingFor string) (cli.Styled, error) {
+func (s *statusFlags) render(c *console, id string, r *export.Record, waiting status.Waiting) (cli.Styled, error) {
 	switch {
 	case s.json && r == nil:
 		return cli.JSONLine(newUnknown(id))
 	case s.json:
-		return cli.JSONLine(waitingView{view.Of(r, view.CLI), waitingFor})
+		return cli.JSONLine(waitingView{view.Of(r, view.CLI), waiting.Text, waiting.Reason})
 	case r == nil:
 		return "", nil // said once, at the end, on stderr
 	case s.watch:
-		return cli.Sprintf("%s %s\n", r.ID, progressLine(r, waitingFor)), nil
+		return cli.Sprintf("%s %s\n", r.ID, progressLine(r, waiting.Text)), nil
 	default:
-		return lines(details(c, r, waitingFor)), nil
+		return lines(details(c, r, waiting.Text)), nil
 	}
 }
 

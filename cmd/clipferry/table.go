@@ -8,6 +8,7 @@ import (
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -101,7 +102,7 @@ func (c *console) color(s export.State) string {
 
 // overview is one row for each export, its note whole or cut to a line. Columns
 // that would say the same of all are left out.
-func overview(c *console, ids []string, records map[string]*export.Record, waitingFor map[string]string, whole bool) []cli.Styled {
+func overview(c *console, ids []string, records map[string]*export.Record, waiting map[string]status.Waiting, whole bool) []cli.Styled {
 	accounts, priorities := false, false
 	for _, r := range records {
 		accounts = accounts || account(r) != tasks.DefaultAccount
@@ -119,7 +120,7 @@ func overview(c *console, ids []string, records map[string]*export.Record, waiti
 		{"ACCOUNT", accounts, func(r *export.Record) cell { return cell{text: account(r)} }},
 		{"PRIORITY", priorities, func(r *export.Record) cell { return cell{text: priority(r)} }},
 		{"PROJECT", true, func(r *export.Record) cell { return cell{text: cli.Cut(cli.Printable(r.ProjectID), 30)} }},
-		{"NOTE", true, func(r *export.Record) cell { return cell{text: note(r, waitingFor[r.ID])} }},
+		{"NOTE", true, func(r *export.Record) cell { return cell{text: note(r, waiting[r.ID].Text)} }},
 	}
 	rows := make([][]cell, len(ids)+1)
 	rows[0] = []cell{{text: "ID"}}

@@ -83,13 +83,7 @@ func (s *Service) takeUp(ctx context.Context, id string) error {
 
 // Retry takes a final export up again where it stopped.
 func (s *Service) Retry(ctx context.Context, id string, o export.RetryOptions) (*export.Record, error) {
-	retry := func(r *export.Record) error { return r.Retry(s.now(), o) }
-	r, err := s.change(ctx, id, retry)
-	if errors.Is(err, ErrUnknown) { // its queue may know it: then it is too early
-		if r, err = s.Get(ctx, id); err == nil {
-			err = retry(r)
-		}
-	}
+	r, err := s.change(ctx, id, func(r *export.Record) error { return r.Retry(s.now(), o) })
 	if errors.Is(err, ErrUnknown) {
 		return s.notTakenUp(ctx, id)
 	}

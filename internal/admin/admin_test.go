@@ -82,7 +82,7 @@ func TestARetryInTheQueueSaysWhatIsThere(t *testing.T) {
 	d := newRig(t)
 	d.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p"})
 	_, err := d.Retry(t.Context(), "a", export.RetryOptions{})
-	if !errors.Is(err, export.ErrNotNow) || !strings.Contains(err.Error(), "the export is queued") {
+	if !errors.Is(err, export.ErrNotNow) || !strings.Contains(err.Error(), "waits in its queue") {
 		t.Errorf("of a queued export: %v", err)
 	}
 	if _, err := d.Retry(t.Context(), "nobody", export.RetryOptions{}); !errors.Is(err, admin.ErrUnknown) {

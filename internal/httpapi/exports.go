@@ -17,6 +17,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/nearest"
+	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/tasks"
@@ -155,10 +156,11 @@ type page struct {
 // listed is an export in a list: its view, with the clips only counted.
 type listed struct {
 	view.Export
-	Clips         *struct{} `json:"clips,omitempty"` // hides the view's, which a list does not load
-	ClipCount     int       `json:"clip_count"`
-	ArchivedCount int       `json:"archived_count"`
-	WaitingFor    string    `json:"waiting_for"`
+	Clips         *struct{}     `json:"clips,omitempty"` // hides the view's, which a list does not load
+	ClipCount     int           `json:"clip_count"`
+	ArchivedCount int           `json:"archived_count"`
+	WaitingFor    string        `json:"waiting_for"`
+	WaitingReason status.Reason `json:"waiting_reason"`
 }
 
 // list is GET /api/v2/clips/exports.
@@ -182,7 +184,7 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 	for _, record := range found {
 		out.Exports = append(out.Exports, listed{
 			Export: view.Of(record, view.HTTP), ClipCount: record.ClipCount, ArchivedCount: record.ArchivedCount,
-			WaitingFor: waiting[record.ID],
+			WaitingFor: waiting[record.ID].Text, WaitingReason: waiting[record.ID].Reason,
 		})
 	}
 	return writeData(w, out)

@@ -34,6 +34,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -100,7 +101,7 @@ type Options struct {
 	// WaitingFor says by export what open ones wait for, see [status.Reader];
 	// may be nil. It is asked for clipferry's own answers, never for the
 	// provider's, which a program may read as often as it likes.
-	WaitingFor func(ctx context.Context, open []*export.Record) (map[string]string, error)
+	WaitingFor func(ctx context.Context, open []*export.Record) (map[string]status.Waiting, error)
 	// Webhooks says that webhooks can be signed and are delivered. Otherwise an
 	// export that asks for one is refused.
 	Webhooks bool

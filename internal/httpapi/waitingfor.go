@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/internal/view"
 )
@@ -19,11 +20,13 @@ type viewed struct {
 	// WaitingFor follows the words "waits for"; empty for an export that waits
 	// for nothing, and where it can't be learned at the moment.
 	WaitingFor string `json:"waiting_for"`
+	// WaitingReason is its code.
+	WaitingReason status.Reason `json:"waiting_reason"`
 }
 
 // waitingFor says by export what it waits for. It is a help and no more: an
 // answer goes out without it rather than not at all.
-func (a *API) waitingFor(ctx context.Context, records ...*export.Record) map[string]string {
+func (a *API) waitingFor(ctx context.Context, records ...*export.Record) map[string]status.Waiting {
 	if a.o.WaitingFor == nil {
 		return nil
 	}
@@ -38,15 +41,16 @@ func (a *API) waitingFor(ctx context.Context, records ...*export.Record) map[str
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	words, err := a.o.WaitingFor(ctx, open)
+	waiting, err := a.o.WaitingFor(ctx, open)
 	if err != nil {
 		a.log.WarnContext(ctx, "what exports wait for can't be learned; answered without", logkey.Error, err)
 		return nil
 	}
-	return words
+	return waiting
 }
 
 // writeExport answers with one export.
 func (a *API) writeExport(w http.ResponseWriter, r *http.Request, record *export.Record) error {
-	return writeData(w, viewed{view.Of(record, view.HTTP), a.waitingFor(r.Context(), record)[record.ID]})
+	waiting := a.waitingFor(r.Context(), record)[record.ID]
+	return writeData(w, viewed{view.Of(record, view.HTTP), waiting.Text, waiting.Reason})
 }

@@ -23,7 +23,7 @@ func (f *fixture) lookout() {
 	look := status.NewReader(f.rdb, func(string) status.Account {
 		return status.Account{Name: "default", Budget: gate, Units: units.New(f.rdb, "default", 0)}
 	}, f.clock.now)
-	f.api.o.WaitingFor = func(ctx context.Context, open []*export.Record) (map[string]string, error) {
+	f.api.o.WaitingFor = func(ctx context.Context, open []*export.Record) (map[string]status.Waiting, error) {
 		out, err := look.Read(ctx, open)
 		return out.WaitingFor, err
 	}
@@ -69,7 +69,7 @@ func TestAnswersSayWhatExportsWaitFor(t *testing.T) {
 
 func TestAnAnswerGoesOutThoughNobodyKnowsWhatItWaitsFor(t *testing.T) {
 	f := newFixture(t)
-	f.api.o.WaitingFor = func(context.Context, []*export.Record) (map[string]string, error) {
+	f.api.o.WaitingFor = func(context.Context, []*export.Record) (map[string]status.Waiting, error) {
 		return nil, errors.New("the budget can't be read")
 	}
 	id := f.submit(`{"project_id":"p"}`)

@@ -71,7 +71,7 @@ func NewReader(rdb redis.UniversalClient, accounts func(name string) Account, no
 type Snapshot struct {
 	// WaitingFor says by export what it waits for; exports that wait for nothing
 	// are missing.
-	WaitingFor map[string]string
+	WaitingFor map[string]Waiting
 	// Accounts are those of the exports, and those asked for, in that order.
 	Accounts []AccountStatus
 	// Outages are the workers that S3 fails.
@@ -107,7 +107,7 @@ func (l *Reader) Read(ctx context.Context, records []*export.Record, accounts ..
 	if line.outages, err = l.ledger.Outages(ctx, l.now()); err != nil {
 		return Snapshot{}, err
 	}
-	out := Snapshot{WaitingFor: map[string]string{}, Outages: line.outages, Fleet: line.blockers()}
+	out := Snapshot{WaitingFor: map[string]Waiting{}, Outages: line.outages, Fleet: line.blockers()}
 	for _, r := range records {
 		if !r.State.Final() {
 			out.WaitingFor[r.ID] = waitingFor(r, seen[l.accounts(r.Account).Name], line, l.now())
@@ -211,16 +211,16 @@ func (l *lines) halted() *ledger.Outage {
 }
 
 // blocker says why nobody works on what is in the queues; empty if somebody may.
-func (l *lines) blocker(queues ...string) string {
+func (l *lines) blocker(queues ...string) Waiting {
 	if l.served != nil && len(l.served) == 0 {
-		return "no worker is running"
+		return Waiting{WaitWorker, "no worker is running"}
 	}
 	for _, q := range queues {
 		if l.paused[q] {
-			return "queue " + q + " is paused"
+			return Waiting{WaitQueue, "queue " + q + " is paused"}
 		}
 	}
-	return ""
+	return Waiting{}
 }
 
 // maxPlaces bounds how many exports are looked for in the queues at once: each
@@ -376,7 +376,7 @@ func (s AccountStatus) Summary(now time.Time) string {
 		text += "; no further exports for " + roughly(s.Today.Ends.Sub(now))
 	}
 	if st.Halted != "" {
-		text += "; HALTED: it waits for " + halted(st)
+		text += "; HALTED: it waits for " + halted(st).Text
 	}
 	return text
 }

@@ -127,7 +127,7 @@ func (w *watch) waiting(t *testing.T, ids ...string) []string {
 	must(t, err)
 	var texts []string
 	for _, id := range ids {
-		texts = append(texts, out.WaitingFor[id])
+		texts = append(texts, out.WaitingFor[id].Text)
 	}
 	return texts
 }
@@ -240,7 +240,7 @@ func TestWhatARunningExportWaitsFor(t *testing.T) {
 		change(r)
 		out, err := w.reader.Read(t.Context(), []*export.Record{r})
 		must(t, err)
-		if got := out.WaitingFor["x"]; got != want {
+		if got := out.WaitingFor["x"].Text; got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
@@ -249,7 +249,7 @@ func TestWhatARunningExportWaitsFor(t *testing.T) {
 		r.State = s
 		out, err := w.reader.Read(t.Context(), []*export.Record{r})
 		must(t, err)
-		if got := out.WaitingFor["x"]; (got == "") != s.Final() {
+		if got := out.WaitingFor["x"].Text; (got == "") != s.Final() {
 			t.Errorf("%s waits for %q", s, got)
 		}
 	}
@@ -280,7 +280,7 @@ func TestARunningExportTellsWhatIsInTheWay(t *testing.T) {
 
 	idle := look(newWatch(t))
 	for id := range states {
-		if got := idle.WaitingFor[id]; !strings.HasSuffix(got, "; no worker is running") || strings.Contains(got, "read again") {
+		if got := idle.WaitingFor[id].Text; !strings.HasSuffix(got, "; no worker is running") || strings.Contains(got, "read again") {
 			t.Errorf("without a worker %s waits for %s", id, got)
 		}
 	}
@@ -301,8 +301,8 @@ func TestARunningExportTellsWhatIsInTheWay(t *testing.T) {
 		out := look(w)
 		must(t, inspector.UnpauseQueue(queue))
 		for id := range states {
-			if got := strings.HasSuffix(out.WaitingFor[id], "; queue "+queue+" is paused"); got != slices.Contains(waits, id) {
-				t.Errorf("%s is paused: %s waits for %s", queue, id, out.WaitingFor[id])
+			if got := strings.HasSuffix(out.WaitingFor[id].Text, "; queue "+queue+" is paused"); got != slices.Contains(waits, id) {
+				t.Errorf("%s is paused: %s waits for %s", queue, id, out.WaitingFor[id].Text)
 			}
 		}
 		if got := out.Fleet; len(got) != 1 || got[0] != "PAUSED, until `clipferry resume`: "+queue {
@@ -334,17 +334,17 @@ func TestABucketThatIsDownIsWhatAllWaitFor(t *testing.T) {
 		must(t, err)
 		return out
 	}
-	if out := down("another:1"); strings.HasPrefix(out.WaitingFor["a"], "S3") || len(out.Outages) != 1 {
-		t.Errorf("one worker of two lacks S3: %+v, %s", out.Outages, out.WaitingFor["a"])
+	if out := down("another:1"); strings.HasPrefix(out.WaitingFor["a"].Text, "S3") || len(out.Outages) != 1 {
+		t.Errorf("one worker of two lacks S3: %+v, %s", out.Outages, out.WaitingFor["a"].Text)
 	}
 	out := down(queue.WorkerName(host, os.Getpid()))
 	for id, waits := range map[string]bool{"a": true, "mirroring": true, "rendering": false, "submitting": false} {
-		if strings.HasPrefix(out.WaitingFor[id], "S3, which fails whatever it is asked since ") != waits {
-			t.Errorf("%s waits for %s", id, out.WaitingFor[id])
+		if strings.HasPrefix(out.WaitingFor[id].Text, "S3, which fails whatever it is asked since ") != waits {
+			t.Errorf("%s waits for %s", id, out.WaitingFor[id].Text)
 		}
 	}
-	if len(out.Outages) != 2 || !strings.HasSuffix(out.WaitingFor["a"], "; next try in 60 s") {
-		t.Errorf("%+v, %s", out.Outages, out.WaitingFor["a"])
+	if len(out.Outages) != 2 || !strings.HasSuffix(out.WaitingFor["a"].Text, "; next try in 60 s") {
+		t.Errorf("%+v, %s", out.Outages, out.WaitingFor["a"].Text)
 	}
 }
 
@@ -408,7 +408,7 @@ func TestTheRealBudgetIsEnough(t *testing.T) {
 	must(t, err)
 	out, err := look.Read(t.Context(), []*export.Record{r})
 	must(t, err)
-	if got := out.WaitingFor["a"]; got != "a slot, 1st in line, starts in a moment" {
+	if got := out.WaitingFor["a"].Text; got != "a slot, 1st in line, starts in a moment" {
 		t.Error(got)
 	}
 }

@@ -13,13 +13,13 @@ import (
 	"github.com/clipferry/clipferry/internal/queue"
 )
 
-// waitingFor says what an open export waits for, in words that follow "waits for".
-func waitingFor(r *export.Record, s *AccountStatus, line *lines, now time.Time) string {
+// waitingFor says what an open export waits for.
+func waitingFor(r *export.Record, s *AccountStatus, line *lines, now time.Time) Waiting {
 	switch r.State {
 	case export.Queued:
 		return queuedFor(r, s, line, now)
 	case export.Submitting:
-		return but("the provider's answer to the order", line.blocker())
+		return Waiting{WaitAnswer, "the provider's answer to the order"}.but(line.blocker())
 	case export.Rendering:
 		return renderingFor(r, s.Budget, line, now)
 	default:
@@ -30,60 +30,52 @@ func waitingFor(r *export.Record, s *AccountStatus, line *lines, now time.Time) 
 	}
 }
 
-// but adds what is in the way, if anything is.
-func but(text, blocker string) string {
-	if blocker == "" {
-		return text
-	}
-	return text + "; " + blocker
-}
-
-func queuedFor(r *export.Record, s *AccountStatus, line *lines, now time.Time) string {
+func queuedFor(r *export.Record, s *AccountStatus, line *lines, now time.Time) Waiting {
 	q, _ := taskOf(r)
 	place, inLine := line.place[r.ID]
 	switch {
 	case len(line.served) == 0:
-		return "a worker: none is running"
+		return Waiting{WaitWorker, "a worker: none is running"}
 	case !line.served[q]:
-		return fmt.Sprintf("a worker with account %s: none of those running has it", r.Account)
+		return Waiting{WaitAccountWorker, fmt.Sprintf("a worker with account %s: none of those running has it", r.Account)}
 	case line.paused[q]:
-		return fmt.Sprintf("queue %s, which is paused", q)
+		return Waiting{WaitQueue, fmt.Sprintf("queue %s, which is paused", q)}
 	case line.halted() != nil: // nothing is ordered that could not be archived
 		return storageFor(*line.halted(), now)
 	case r.NotBefore.Sub(now) > time.Second:
-		return "another try in " + roughly(r.NotBefore.Sub(now))
+		return Waiting{WaitRetry, "another try in " + roughly(r.NotBefore.Sub(now))}
 	case s.Today.Reached():
-		return fmt.Sprintf("the next day, in %s: account %s has spent %s of its %s units of today",
-			roughly(s.Today.Ends.Sub(now)), s.Name, amount(s.Today.Spent), amount(s.Today.Cap))
+		return Waiting{WaitDailyUnits, fmt.Sprintf("the next day, in %s: account %s has spent %s of its %s units of today",
+			roughly(s.Today.Ends.Sub(now)), s.Name, amount(s.Today.Spent), amount(s.Today.Cap))}
 	case s.Budget.Halted != "":
 		return halted(s.Budget)
 	case !inLine && line.looked[r.ID]:
-		return "its turn in a worker"
+		return Waiting{WaitTurn, "its turn in a worker"}
 	case !inLine:
-		return "a slot" // too many were asked about to say more
+		return Waiting{WaitSlot, "a slot"} // too many were asked about to say more
 	}
-	what, when := "a slot", "in about "+roughly(line.starts[r.ID])
+	reason, what, when := WaitSlot, "a slot", "in about "+roughly(line.starts[r.ID])
 	if s.Budget.Slots == 0 {
-		what = "a request"
+		reason, what = WaitRequest, "a request"
 	}
 	if line.starts[r.ID] < 5*time.Second {
 		when = "in a moment"
 	}
-	return fmt.Sprintf("%s, %s in line, starts %s", what, ordinal(place+1), when)
+	return Waiting{reason, fmt.Sprintf("%s, %s in line, starts %s", what, ordinal(place+1), when)}
 }
 
-func renderingFor(r *export.Record, st budget.Status, line *lines, now time.Time) string {
-	text := "its render"
+func renderingFor(r *export.Record, st budget.Status, line *lines, now time.Time) Waiting {
+	w := Waiting{WaitRender, "its render"}
 	for _, slot := range st.Held {
 		if left := slot.Expected.Sub(st.At); slot.Export == r.ID && left > 0 {
-			text += ", likely done in about " + roughly(left)
+			w.Text += ", likely done in about " + roughly(left)
 		}
 	}
 	if st.Halted != "" && !st.HaltedOrders {
-		return text + "; " + halted(st)
+		return w.but(halted(st))
 	}
-	if h := line.blocker(queue.Poll); h != "" {
-		return but(text, h)
+	if in := line.blocker(queue.Poll); in.Text != "" {
+		return w.but(in)
 	}
 	next := r.PollAt
 	if st.RequestsPerMinute > 0 {
@@ -96,10 +88,12 @@ func renderingFor(r *export.Record, st budget.Status, line *lines, now time.Time
 			next = latest
 		}
 	}
-	return text + "; read again within " + roughly(next.Sub(now))
+	w.Text += "; read again within " + roughly(next.Sub(now))
+	return w
 }
 
-func mirroringFor(r *export.Record, line *lines) string {
+func mirroringFor(r *export.Record, line *lines) Waiting {
+	reason := WaitTransfer
 	var parts, queues []string
 	switch r.Read {
 	case export.ReadRefresh:
@@ -108,7 +102,7 @@ func mirroringFor(r *export.Record, line *lines) string {
 		parts = append(parts, "links that the provider has not given yet")
 	}
 	if len(parts) > 0 {
-		queues = append(queues, queue.Poll)
+		reason, queues = WaitLink, append(queues, queue.Poll)
 	}
 	clips := []string{queue.Urgent, queue.Mirror, queue.Bulk}
 	switch n := r.ClipCount - r.ArchivedCount - r.FailedCount; {
@@ -117,9 +111,9 @@ func mirroringFor(r *export.Record, line *lines) string {
 	case n > 1:
 		parts, queues = append(parts, fmt.Sprintf("%d clips on their way", n)), append(queues, clips...)
 	case len(parts) == 0:
-		parts, queues = append(parts, "its manifest"), append(queues, queue.Seal)
+		reason, parts, queues = WaitManifest, append(parts, "its manifest"), append(queues, queue.Seal)
 	}
-	return but(strings.Join(parts, ", "), line.blocker(queues...))
+	return Waiting{reason, strings.Join(parts, ", ")}.but(line.blocker(queues...))
 }
 
 // haltedFor says what a halted account waits for.
@@ -133,21 +127,21 @@ var haltedFor = map[string]string{
 }
 
 // halted says why nothing is spent.
-func halted(st budget.Status) string {
+func halted(st budget.Status) Waiting {
 	text := haltedFor[st.Halted]
 	if left := st.Probe.Sub(st.At); left > 0 {
 		text += "; next try in " + roughly(left)
 	}
-	return text
+	return Waiting{haltReasons[st.Halted], text}
 }
 
 // storageFor says that S3 is waited for, in words that follow "waits for".
-func storageFor(o ledger.Outage, now time.Time) string {
+func storageFor(o ledger.Outage, now time.Time) Waiting {
 	text := "S3, which fails whatever it is asked since " + o.Since.UTC().Format("15:04 MST")
 	if left := o.Next.Sub(now); left > 0 {
 		text += "; next try in " + roughly(left)
 	}
-	return text
+	return Waiting{WaitStorage, text}
 }
 
 // roughly is a duration for people, so coarse that a line that shows it does not

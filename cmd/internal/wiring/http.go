@@ -18,6 +18,7 @@ import (
 	"github.com/clipferry/clipferry/internal/httpapi"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/internal/telemetry"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
@@ -88,7 +89,7 @@ func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
 		Queue:     tasks.NewClientFromRedis(f.Redis, tasks.WithTraceHeaders(f.Tracing.Headers)),
 		PublicURL: cfg.HTTPPublicURL, LinkTTL: cfg.HTTPLinkTTL, Retention: cfg.LedgerRetention,
 		Webhooks: len(cfg.WebhookSecrets) > 0,
-		WaitingFor: func(ctx context.Context, open []*export.Record) (map[string]string, error) {
+		WaitingFor: func(ctx context.Context, open []*export.Record) (map[string]status.Waiting, error) {
 			out, err := look.Read(ctx, open)
 			return out.WaitingFor, err
 		},
