@@ -56,6 +56,20 @@ const (
 	ReasonResultsUnread  Reason = "results_not_read" // the results could not be read until the deadline
 )
 
+// Reasons lists every reason, for metrics: a series that appears with its first
+// event hides that.
+func Reasons() []Reason {
+	return []Reason{
+		ReasonProviderUnreachable, ReasonProviderUnavailable, ReasonRateLimited, ReasonKeyRefused, ReasonOutOfUnits,
+		ReasonNotUnderstood, ReasonTaskUnknown, ReasonAccountUnknown, ReasonStorageUnavailable, ReasonManifestNotWritten,
+		ReasonAnswerLost, ReasonRequestRejected, ReasonRenderFailed, ReasonNoClips, ReasonClipsUnidentified,
+		ReasonClipsFailed, ReasonDeadlinePassed, ReasonStepGivenUp, ReasonQueueDeadline, ReasonTaskMalformed,
+		ReasonJobIDTaken, ReasonJobIDAlike, ReasonTaskTaken, ReasonReceiptUnreadable, ReasonRecordUnreadable, ReasonRecordLost,
+		ReasonLinkRefused, ReasonLinkSame, ReasonLinkMissing, ReasonLinkUnusable, ReasonContentWrong,
+		ReasonTransferFailed, ReasonTaskForgotten, ReasonResultsUnread,
+	}
+}
+
 // Problem is what is wrong with an export or a clip: a code and the facts that
 // the record doesn't hold already. It never holds a secret, nor advice.
 type Problem struct {

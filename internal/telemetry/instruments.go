@@ -48,6 +48,7 @@ type instruments struct {
 	duplicates *prometheus.CounterVec // account
 	units      *prometheus.CounterVec // account
 	ended      *prometheus.CounterVec // state
+	problems   *prometheus.CounterVec // reason
 	whole      prometheus.Histogram
 	render     prometheus.Histogram
 	lag        prometheus.Histogram
@@ -90,6 +91,8 @@ func newInstruments() instruments {
 		duplicates: counters("submits_duplicate_total", "Exports found to have been accepted, and charged, once more.", "account"),
 		units:      counters("units_spent_total", "Units charged, as the provider reports them (cost_usage).", "account"),
 		ended:      counters("exports_ended_total", "Exports that reached a final state.", "state"),
+		problems: counters("export_problems_total",
+			"Exports that something began to be wrong with, by its code; the same again while it goes on does not count.", "reason"),
 		whole: histogram("export_duration_seconds", wholeBuckets,
 			"From an export's take-up by a worker to its manifest."),
 		render: histogram("render_duration_seconds", renderBuckets,
@@ -127,7 +130,7 @@ func newInstruments() instruments {
 func (i *instruments) all() []prometheus.Collector {
 	return []prometheus.Collector{
 		i.stepDuration, i.stepsRunning, i.turnWait, i.faults, i.requests, i.requestDuration,
-		i.accepted, i.inDoubt, i.duplicates, i.units, i.ended, i.whole, i.render, i.lag,
+		i.accepted, i.inDoubt, i.duplicates, i.units, i.ended, i.problems, i.whole, i.render, i.lag,
 		i.clipsArchived, i.clipsFailed, i.mirrorBytes, i.mirrorDuration, i.mirrorSpeed, i.headroom,
 		i.told, i.redisErrors, i.s3Requests, i.s3Duration, i.s3Sent, i.sweepDuration, i.sweepLast,
 	}
@@ -164,6 +167,9 @@ func (i *instruments) start(accounts []string) {
 		if state.Final() {
 			i.ended.WithLabelValues(string(state))
 		}
+	}
+	for _, reason := range export.Reasons() {
+		i.problems.WithLabelValues(string(reason))
 	}
 	for _, outcome := range notify.Outcomes {
 		i.told.WithLabelValues(string(outcome))

@@ -95,6 +95,9 @@ func (t *Telemetry) Changed(ctx context.Context, before, after *export.Record) {
 	if before.ExportTaskID == after.ExportTaskID { // else the counts are another task's
 		t.progressed(account, before, after)
 	}
+	if why := after.Problem.Reason; why != before.Problem.Reason && slices.Contains(export.Reasons(), why) {
+		t.problems.WithLabelValues(string(why)).Inc()
+	}
 	if after.State != before.State {
 		t.tracing.changed(ctx, before.State, after.State)
 		t.moved(after)

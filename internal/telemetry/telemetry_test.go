@@ -150,6 +150,8 @@ func TestChangesBecomeCounts(t *testing.T) {
 	wantLines(
 		t, scrape(t, tel),
 		`clipferry_submits_in_doubt_total{account="default"} 1`,
+		`clipferry_export_problems_total{reason="answer_lost"} 1`,
+		`clipferry_export_problems_total{reason="render_failed"} 0`,
 		`clipferry_submits_duplicate_total{account="default"} 1`,
 		`clipferry_exports_accepted_total{account="default"} 1`,
 		`clipferry_units_spent_total{account="default"} 48`,
