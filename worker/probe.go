@@ -17,8 +17,9 @@ import (
 
 const (
 	// probeEvery is how often it is seen to that a probe waits for its turn while
-	// an account is halted, and probeTimeout for how long one waits.
-	probeEvery   = 5 * time.Second
+	// an account is halted: in less time than the gate leaves between two, or an
+	// order would be one. probeTimeout is for how long a probe waits.
+	probeEvery   = time.Second
 	probeTimeout = 2 * time.Minute
 	// anyTask is read where no task of the account is known: that the provider does
 	// not know it is a good answer.
