@@ -50,7 +50,7 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 	}
 	s.closers = append(s.closers, closeAccounts)
 	watch := telemetry.New(telemetry.Options{Version: cli.Version(version), Logger: log})
-	notifier, err := wiring.Notifier(cfg, rdb, ledger, watch.Told, log)
+	notifier, err := wiring.Notifier(cfg, rdb, ledger, watch.Notified, log)
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func (f *front) work(ctx context.Context, c *console) error {
 		return err
 	}
 	defer closeAccounts()
-	notifier, err := wiring.Notifier(f.conn.cfg, f.conn.rdb, f.conn.ledger, f.telemetry.Told, f.log)
+	notifier, err := wiring.Notifier(f.conn.cfg, f.conn.rdb, f.conn.ledger, f.telemetry.Notified, f.log)
 	if err != nil {
 		return err
 	}

@@ -19,8 +19,8 @@ type Receipts interface {
 	recovery.Manifests
 }
 
-// ReceiptFallback is a Service that also tells, to who only asks, of exports that Redis
-// has lost and S3 has not: a program that is told "no such export" of one that is
+// ReceiptFallback is a Service that also shows exports that Redis has lost and S3 has
+// not: a program that reads "no such export" of one that is
 // paid for orders it again. It changes nothing; to go on with them is for
 // [Service.Recover].
 type ReceiptFallback struct {
@@ -29,7 +29,7 @@ type ReceiptFallback struct {
 	Logger   *slog.Logger
 }
 
-// Get is [Service.Get]; of an export that Redis does not know and S3 does, it tells
+// Get is [Service.Get]; of an export that Redis does not know and S3 does, it shows
 // how it stood. One that ended without an archive stays unknown: there is nothing
 // left that a new order would pay for twice.
 func (d ReceiptFallback) Get(ctx context.Context, id string) (*export.Record, error) {

@@ -89,7 +89,7 @@ func (s *Service) notRecorded(ctx context.Context, f ledger.Filter) ([]*export.R
 	return found, nil
 }
 
-// notRecordedOf returns the records that the orders stand for, but for those that are
+// notRecordedOf returns the records of the orders, but for those that are
 // in the ledger already or that the filter holds back.
 func (s *Service) notRecordedOf(ctx context.Context, orders iter.Seq2[queue.Order, error], f ledger.Filter) ([]*export.Record, error) {
 	before := &export.Record{ID: f.BeforeID, CreatedAt: f.Before}

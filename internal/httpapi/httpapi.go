@@ -16,7 +16,7 @@
 //
 // A program written for the provider changes its base URL and its key. So the
 // first two paths keep the provider's requests, answers, statuses and error
-// shapes; what is ours stands on paths of its own. The export_task_id that we
+// shapes; what is ours has paths of its own. The export_task_id that we
 // hand out is our export's id. The package spends none of the provider's
 // budget: it reads the ledger and adds to the queue.
 package httpapi
@@ -77,7 +77,7 @@ type Options struct {
 	Archive Presigner
 	Logger  *slog.Logger
 
-	// Keys are the bearer keys of the API. A name may stand for several
+	// Keys are the bearer keys of the API. A name may have several
 	// secrets while they are rotated. None: the API answers 403 and says so.
 	Keys []Key
 	// PublicURL is what the links that we hand out start with, such as

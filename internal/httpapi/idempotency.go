@@ -18,7 +18,7 @@ const (
 // setID gives the export an id before it is enqueued, so that a Redis whose answer was
 // lost can be asked again without a second export. It is what the request's
 // Idempotency-Key stands for: the queue then does the rest, for as long as the
-// ledger remembers the export. Keys are told apart by client. Or it is the
+// ledger remembers the export. Keys of different clients differ. Or it is the
 // client's own job_id, or a fresh one.
 func (a *API) setID(r *http.Request, e *tasks.Export) (given bool, err error) {
 	client := clientOf(r.Context())

@@ -21,7 +21,7 @@ import (
 // read-only, where the server listens on a loopback address alone and has neither
 // a public URL nor API keys, and only to a browser that asked for such an address
 // itself: neither through a proxy nor by a name that somebody pointed at us. A
-// proxy that adds no header can't be told from a browser: hence the opt-in.
+// proxy that adds no header looks like a browser: hence the opt-in.
 type Monitor struct {
 	// Redis is the queues' pool, which stays the caller's to close; nil leaves
 	// Asynqmon out.
@@ -113,7 +113,7 @@ func (m Monitor) admits(r *http.Request) bool {
 	return sameUser && samePassword
 }
 
-// sameText compares without telling how far two texts are the same.
+// sameText compares in a time that does not depend on how far two texts are the same.
 func sameText(a, b string) bool {
 	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1

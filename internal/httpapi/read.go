@@ -21,7 +21,7 @@ const (
 
 // statusOf says an export's state in the provider's words.
 //
-// An export is SUCCEEDED only once its manifest stands: a program that has seen
+// An export is SUCCEEDED only once its manifest is written: a program that has seen
 // SUCCEEDED may download at once. A held one is ONGOING, although a person has
 // to decide about it: the provider may be rendering it, and FAILED would invite
 // the program to order, and pay for, the same export again.

@@ -13,7 +13,7 @@ import (
 	"github.com/clipferry/clipferry/internal/view"
 )
 
-// eventTypes are the states that are told, and by what name.
+// eventTypes are the states that producers are notified of, and the names of their events.
 var eventTypes = map[export.State]string{
 	export.Archived: "export.archived",
 	export.Failed:   "export.failed",
@@ -23,7 +23,7 @@ var eventTypes = map[export.State]string{
 
 // event is what a receiver gets. Its form is part of the outside contract.
 type event struct {
-	// ID is the same every time the event is told.
+	// ID is the same every time the event is sent.
 	ID   string `json:"id"`
 	Type string `json:"type"`
 	// Timestamp is when the export ended.
@@ -38,7 +38,7 @@ func newEvent(r *export.Record) event {
 
 // eventID names one end of an export. An export that was taken up again and ends
 // again has a new one: every retry moves one of the three numbers on, and nothing
-// else does while it is final. A task is archived once, and its manifest tells of
+// else does while it is final. A task is archived once, and its manifest proves
 // it when Redis, and with it the numbers, was lost: so it is named by the task.
 func eventID(r *export.Record) string {
 	end := fmt.Sprintf("%d.%d.%d", r.Round, r.Step, r.SealRound)

@@ -16,7 +16,7 @@ import (
 // which are made with the same secrets.
 const sealedFor = "clipferry: the webhook in a receipt, AES-256-GCM"
 
-// Envelope carries whom to tell through the receipts in S3, which outlive Redis.
+// Envelope carries whom to notify through the receipts in S3, which outlive Redis.
 //
 // The address of a webhook may hold a token, and whoever may read the archive
 // may read receipts, so it lies there encrypted, by a key that comes from the
@@ -41,7 +41,7 @@ type kept struct {
 	Queue    string `json:"queue,omitempty"`
 }
 
-// ForReceipt returns what the receipt of an export holds of whom to tell; nil
+// ForReceipt returns what the receipt of an export holds of whom to notify; nil
 // for nobody, and for what can't be read or sealed.
 func (e Envelope) ForReceipt(id string, notify json.RawMessage) json.RawMessage {
 	var to tasks.Notify
@@ -63,7 +63,7 @@ func (e Envelope) ForReceipt(id string, notify json.RawMessage) json.RawMessage 
 	return text
 }
 
-// FromReceipt returns whom to tell, as a record holds it, from what ForReceipt
+// FromReceipt returns whom to notify, as a record holds it, from what ForReceipt
 // has put into the export's receipt; nil for nobody.
 func (e Envelope) FromReceipt(id string, receipt json.RawMessage) (json.RawMessage, error) {
 	if len(receipt) == 0 {
@@ -71,7 +71,7 @@ func (e Envelope) FromReceipt(id string, receipt json.RawMessage) (json.RawMessa
 	}
 	var k kept
 	if err := json.Unmarshal(receipt, &k); err != nil {
-		return nil, fmt.Errorf("whom to tell of export %s can't be read from its receipt: %w", id, err)
+		return nil, fmt.Errorf("whom to notify of export %s can't be read from its receipt: %w", id, err)
 	}
 	to := tasks.Notify{TaskType: k.TaskType, Queue: k.Queue}
 	if k.Sealed != nil {

@@ -59,7 +59,7 @@ type Sweep struct {
 	Open []Deadline
 }
 
-// Deadline is how an open export stands to its deadline.
+// Deadline is what an open export has left to do before its deadline.
 type Deadline struct {
 	State     export.State
 	ExpireAt  time.Time

@@ -1,4 +1,4 @@
-// Package status says what exports wait for and how the accounts stand. It reads
+// Package status says what exports wait for and the state of the accounts. It reads
 // the queues, the budgets and the fleet; it changes nothing and spends none of the
 // provider's requests.
 package status
@@ -40,7 +40,7 @@ type Units interface {
 	Today(ctx context.Context, now time.Time) (units.Day, error)
 }
 
-// Reader tells what exports wait for and how the accounts stand. It costs a
+// Reader reads what exports wait for and the state of the accounts. It costs a
 // handful of round trips however many exports are asked about, and none of the
 // provider's requests.
 type Reader struct {
@@ -79,7 +79,7 @@ type Snapshot struct {
 	Fleet []string
 }
 
-// AccountStatus is how an account stands.
+// AccountStatus is the state of an account.
 type AccountStatus struct {
 	Name   string
 	Budget budget.Status
@@ -119,7 +119,7 @@ func (l *Reader) Read(ctx context.Context, records []*export.Record, accounts ..
 	return out, nil
 }
 
-// accountsOf reads how the accounts stand that open exports belong to, and those named.
+// accountsOf reads the accounts that open exports belong to, and those named.
 func (l *Reader) accountsOf(ctx context.Context, records []*export.Record, named []string) (map[string]*AccountStatus, error) {
 	for _, r := range records {
 		if !r.State.Final() {

@@ -9,7 +9,7 @@ import (
 	"github.com/clipferry/clipferry/internal/pace"
 )
 
-// Summary is the standing in one line for people.
+// Summary is the status in one line for people.
 func (s AccountStatus) Summary(now time.Time) string {
 	st := s.Budget
 	text := s.Name + ": "

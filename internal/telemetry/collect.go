@@ -35,7 +35,7 @@ type Queues interface {
 	Depths(ctx context.Context, kinds []string) (map[string]queue.Depth, error)
 }
 
-// Budget knows how an account's budget stands; *budget.Gate does.
+// Budget knows the state of an account's budget; *budget.Gate does.
 type Budget interface {
 	Status(ctx context.Context) (budget.Status, error)
 }

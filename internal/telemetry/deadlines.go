@@ -22,7 +22,7 @@ var horizons = []struct {
 }
 
 // staleAfter is how long what a sweep found is shown. Another worker may make
-// the next sweep, so an old finding must not stand beside its newer one.
+// the next sweep, so an old finding must not be shown beside its newer one.
 const staleAfter = 3 * time.Minute
 
 // deadlines shows what the last sweep of this process found open. The sweeper
@@ -50,7 +50,7 @@ func (d *deadlines) found(open []observe.Deadline) {
 // Describe sends nothing, as what was found may be nothing.
 func (d *deadlines) Describe(chan<- *prometheus.Desc) {}
 
-// Collect shows the findings as they stand now: headroom shrinks between sweeps.
+// Collect shows the findings as of now: headroom shrinks between sweeps.
 func (d *deadlines) Collect(out chan<- prometheus.Metric) {
 	d.mu.Lock()
 	at, open := d.at, d.open

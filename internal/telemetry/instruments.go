@@ -60,7 +60,7 @@ type instruments struct {
 	mirrorSpeed    prometheus.Histogram
 	headroom       prometheus.Histogram
 
-	told *prometheus.CounterVec // outcome
+	notified *prometheus.CounterVec // outcome
 
 	redisErrors *prometheus.CounterVec   // reason
 	s3Requests  *prometheus.CounterVec   // operation, result
@@ -110,8 +110,8 @@ func newInstruments() instruments {
 		headroom: histogram("headroom_at_archive_seconds", headroomBuckets,
 			"Time left to the provider's expire_at when a clip was archived."),
 
-		told: counters("notifications_total",
-			"What became of telling producers that their exports have ended, one for each call of a webhook; enqueued are their own tasks.", "outcome"),
+		notified: counters("notifications_total",
+			"What became of notifying producers that their exports have ended, one for each call of a webhook; enqueued are their own tasks.", "outcome"),
 
 		redisErrors: counters("redis_errors_total", "Redis commands of this process that failed.", "reason"),
 		s3Requests:  counters("s3_requests_total", "Requests to S3, each attempt, by how they ended.", "operation", "result"),
@@ -132,11 +132,11 @@ func (i *instruments) all() []prometheus.Collector {
 		i.stepDuration, i.stepsRunning, i.turnWait, i.faults, i.requests, i.requestDuration,
 		i.accepted, i.inDoubt, i.duplicates, i.units, i.ended, i.problems, i.whole, i.render, i.lag,
 		i.clipsArchived, i.clipsFailed, i.mirrorBytes, i.mirrorDuration, i.mirrorSpeed, i.headroom,
-		i.told, i.redisErrors, i.s3Requests, i.s3Duration, i.s3Sent, i.sweepDuration, i.sweepLast,
+		i.notified, i.redisErrors, i.s3Requests, i.s3Duration, i.s3Sent, i.sweepDuration, i.sweepLast,
 	}
 }
 
-// start brings every series to life at zero: a counter that appears with its
+// start begins every series at zero: a counter that appears with its
 // first event hides just that event from rate and increase, and the first submit
 // in doubt is the one that matters.
 func (i *instruments) start(accounts []string) {
@@ -172,7 +172,7 @@ func (i *instruments) start(accounts []string) {
 		i.problems.WithLabelValues(string(reason))
 	}
 	for _, outcome := range notify.Outcomes {
-		i.told.WithLabelValues(string(outcome))
+		i.notified.WithLabelValues(string(outcome))
 	}
 	for _, reason := range redisReasons {
 		i.redisErrors.WithLabelValues(reason)

@@ -63,8 +63,10 @@ func (t *Telemetry) Faulted(ctx context.Context, step export.Kind, err error) {
 	t.tracing.fault(ctx, err)
 }
 
-// Told counts what became of telling a producer.
-func (t *Telemetry) Told(outcome notify.Outcome) { t.told.WithLabelValues(string(outcome)).Inc() }
+// Notified counts what became of a notification.
+func (t *Telemetry) Notified(outcome notify.Outcome) {
+	t.notified.WithLabelValues(string(outcome)).Inc()
+}
 
 // Swept keeps what a sweep found.
 func (t *Telemetry) Swept(s observe.Sweep) {
@@ -79,7 +81,7 @@ func (t *Telemetry) Swept(s observe.Sweep) {
 	}
 }
 
-// Changed tells from the record before and after what has happened.
+// Changed counts what has happened, from the record before and after.
 func (t *Telemetry) Changed(ctx context.Context, before, after *export.Record) {
 	account := t.account(after.Account)
 	if after.Doubts > before.Doubts {

@@ -16,7 +16,7 @@ import (
 )
 
 // The attributes of our spans; the rest are OpenTelemetry's own for messaging
-// and HTTP. Traces may name exports; secrets stand in neither.
+// and HTTP. Traces may name exports; secrets are in neither.
 const (
 	attrExport   = "clipferry.export.id"
 	attrAccount  = "clipferry.account"

@@ -7,7 +7,7 @@
 //   - What happened in this process: counters and histograms, kept by
 //     [Telemetry] as the worker's observer, by a hook on the Redis client and by
 //     a middleware of the S3 client. Over the fleet they are summed.
-//   - What is true of the whole fleet, because it stands in Redis: exports by
+//   - What is true of the whole fleet, because it is in Redis: exports by
 //     state, queues, budgets, Redis itself. Every process reports the same, so
 //     over the fleet the maximum is taken, never the sum. It is read when
 //     Prometheus asks, at most once in ten seconds, and left out (not repeated)
@@ -116,7 +116,7 @@ func (t *Telemetry) Handler() http.Handler {
 }
 
 // errorLog passes what promhttp has to say on to slog, once a minute at most: of a
-// scraper that has left it speaks for every metric.
+// scraper that has left it reports every metric.
 type errorLog struct {
 	log  *slog.Logger
 	now  func() time.Time

@@ -26,8 +26,8 @@ func TestTheDaysCapIsShown(t *testing.T) {
 
 func TestNotificationsAreCounted(t *testing.T) {
 	tel := telemetry.New(telemetry.Options{})
-	tel.Told(notify.GaveUp)
-	tel.Told(notify.Enqueued)
+	tel.Notified(notify.GaveUp)
+	tel.Notified(notify.Enqueued)
 	wantLines(t, scrape(t, tel), `clipferry_notifications_total{outcome="gave_up"} 1`,
 		`clipferry_notifications_total{outcome="enqueued"} 1`, `clipferry_notifications_total{outcome="put_off"} 0`)
 }

@@ -36,7 +36,7 @@ func Sentence(r *export.Record, to Reader) string {
 	return text
 }
 
-// sentences say what each reason means. What stands in braces is a fact of the
+// sentences say what each reason means. What is in braces is a fact of the
 // record or the problem, see [fill].
 var sentences = map[export.Reason]string{
 	export.ReasonProviderUnreachable: "the provider could not be reached{(detail)}",
@@ -63,7 +63,7 @@ var sentences = map[export.Reason]string{
 	export.ReasonJobIDTaken:        "the id stands for a different request, which was paid for as task {detail or: that is not known}",
 	export.ReasonJobIDAlike:        "this S3 takes the id for the same as {detail or: another one}, which was paid for",
 	export.ReasonTaskTaken:         "the provider named task {task} for it, which belongs to another export{(detail)}",
-	export.ReasonReceiptUnreadable: "nobody can tell whether it was paid for already{(detail)}",
+	export.ReasonReceiptUnreadable: "it is not known whether it was paid for already{(detail)}",
 	export.ReasonRecordUnreadable:  "what Redis holds under its id is no record{(detail)}",
 	export.ReasonRecordLost:        "Redis has lost this export, which was paid for",
 
@@ -96,7 +96,7 @@ func (h hint) to(r Reader) string {
 // same is a hint that names no command.
 func same(text string) hint { return hint{text, text} }
 
-// The hints that follow from how the export stands.
+// The hints that follow from the export's state.
 var (
 	hintHeld = hint{
 		"look for an export of project {project} of {intent} on the provider's site, then run " +

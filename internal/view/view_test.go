@@ -3,10 +3,7 @@ package view_test
 import (
 	"encoding/json"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"strconv"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -170,38 +167,10 @@ func says(t *testing.T, text string, want []string) {
 	}
 }
 
-// reasons are all that package export declares, read from its source so that none
-// is forgotten.
-func reasons(t *testing.T) (all []export.Reason) {
-	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "../export/reason.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ast.Inspect(file, func(n ast.Node) bool {
-		spec, ok := n.(*ast.ValueSpec)
-		if !ok || fmt.Sprint(spec.Type) != "Reason" {
-			return true
-		}
-		for _, value := range spec.Values {
-			text, err := strconv.Unquote(value.(*ast.BasicLit).Value)
-			if err != nil {
-				t.Fatal(err)
-			}
-			all = append(all, export.Reason(text))
-		}
-		return true
-	})
-	if len(all) < 30 {
-		t.Fatalf("found only %v", all)
-	}
-	return all
-}
-
 // Every reason has a sentence, in every state, and an HTTP client, who has no
 // command line, is never told to run a command.
 func TestEveryReasonIsSaidToEveryReader(t *testing.T) {
-	for _, reason := range reasons(t) {
+	for _, reason := range export.Reasons() {
 		for _, state := range export.States() {
 			r := &export.Record{ID: "exp_a", State: state, Problem: export.Problem{Reason: reason, Cause: &export.Problem{Reason: reason}}}
 			for _, reader := range []view.Reader{view.CLI, view.HTTP} {
@@ -213,6 +182,19 @@ func TestEveryReasonIsSaidToEveryReader(t *testing.T) {
 					t.Errorf("%s while %s tells an HTTP client to run a command: %q", reason, state, text)
 				}
 			}
+		}
+	}
+}
+
+// The codes are part of the outside contract: all of them are documented.
+func TestTheDocsNameEveryReason(t *testing.T) {
+	text, err := os.ReadFile("../../docs/http-api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, reason := range export.Reasons() {
+		if !strings.Contains(string(text), "`"+string(reason)+"`") {
+			t.Errorf("%s is not in docs/http-api.md", reason)
 		}
 	}
 }
