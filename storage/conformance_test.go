@@ -50,6 +50,7 @@ func stored(t testing.TB, a *Archive, key string) []byte {
 func servers(t *testing.T, test func(t *testing.T, srv *s3test.Server)) {
 	t.Run("versitygw", func(t *testing.T) { test(t, s3test.Start(t)) })
 	t.Run("rclone", func(t *testing.T) { test(t, s3test.StartWeak(t)) })
+	t.Run("embeds3", func(t *testing.T) { test(t, s3test.StartEmbedded(t)) })
 }
 
 func TestMirror(t *testing.T) {

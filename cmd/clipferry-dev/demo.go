@@ -126,12 +126,9 @@ func (d *demo) open(ctx context.Context) (_ *services, err error) {
 	if s.provider, _, err = serve(life, "127.0.0.1:0", server); err != nil {
 		return nil, err
 	}
-	endpoint, stopS3, err := startS3(ctx, run, bucket)
-	if err != nil {
+	if s.s3, err = startS3(life, run, bucket); err != nil {
 		return nil, err
 	}
-	s.s3 = endpoint
-	s.closers = append(s.closers, stopS3)
 	return s, s.startWorker(life, d.c.env, redisURL)
 }
 

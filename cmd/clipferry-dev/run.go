@@ -15,15 +15,14 @@ var version = ""
 
 // console is what the program reads from and writes to.
 type console struct {
-	env   []string
-	stdin io.Reader
-	out   *cli.Printer // results
-	msg   *cli.Printer // messages
+	env []string
+	out *cli.Printer // results
+	msg *cli.Printer // messages
 }
 
 // run is the program: it returns the exit code.
-func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c := &console{env: env, stdin: stdin, out: cli.NewPrinter(stdout), msg: cli.NewPrinter(stderr)}
+func run(ctx context.Context, args, env []string, _ io.Reader, stdout, stderr io.Writer) int {
+	c := &console{env: env, out: cli.NewPrinter(stdout), msg: cli.NewPrinter(stderr)}
 	cmd, err := cli.Execute(ctx, rootCommand(c), args, stdout, stderr)
 	var usage *cli.UsageError
 	switch {
@@ -59,8 +58,8 @@ they are. See clipferry-dev provider --help for the provider's flags.`,
 	}
 	set := root.Flags()
 	set.StringVar(&d.dir, "dir", "clipferry-archive", "`DIR` for the archive; what is there stays")
-	set.Float64Var(&d.speed, "speed", 12, "how much faster than with the provider renders are done")
+	set.Float64Var(&d.speed, "speed", 30, "how much faster than with the provider renders are done")
 	set.BoolVar(&d.keep, "serve", false, "keep everything up after the samples, for a browser or your own programs")
-	root.AddCommand(providerCommand(c), serveS3Command(c), cli.CompletionCommand())
+	root.AddCommand(providerCommand(c), cli.CompletionCommand())
 	return root
 }

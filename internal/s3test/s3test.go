@@ -1,8 +1,9 @@
 // Package s3test starts real S3 servers for tests: versitygw, which does nearly
 // all that S3 does, and rclone's "serve s3" as a weak one, which lists no part
-// checksums, verifies little, and forgets uploads when it restarts.
+// checksums, verifies little, and forgets uploads when it restarts. Beside them
+// there is internal/embeds3, the server of clipferry-dev, in the test's own process.
 //
-// Each server is a process of its own on a loopback port with its objects in a
+// Each other server is a process of its own on a loopback port with its objects in a
 // temporary directory; it can be stopped, killed and restarted in the middle of
 // a test, and never outlives it. The programs are built once, into
 // <user cache>/clipferry-test/bin, unless CLIPFERRY_TEST_VERSITYGW,
@@ -25,6 +26,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/clipferry/clipferry/internal/embeds3"
 )
 
 const (
@@ -47,11 +50,13 @@ type Server struct {
 	// Dir holds a directory for each bucket.
 	Dir string
 
-	addr    string
-	command func(s *Server) *exec.Cmd
-	process *exec.Cmd
-	exited  chan struct{}
-	log     *os.File
+	addr     string
+	embedded http.Handler // instead of a command
+	command  func(s *Server) *exec.Cmd
+	process  *exec.Cmd
+	listener *http.Server // of the embedded server
+	exited   chan struct{}
+	log      *os.File
 }
 
 // Start starts versitygw for the duration of the test.
@@ -136,6 +141,25 @@ func StartWeak(t testing.TB) *Server {
 	})
 }
 
+// StartEmbedded starts the server of clipferry-dev for the duration of the test.
+// Stop and Kill only take it off the network.
+func StartEmbedded(t testing.TB) *Server {
+	t.Helper()
+	s := &Server{Name: "embeds3", Dir: filepath.Join(dataDir(t), "objects"), addr: FreeAddr(t)}
+	s.Endpoint = "http://" + s.addr
+	handler, err := embeds3.New(embeds3.Options{Dir: s.Dir, AccessKey: AccessKey, SecretKey: SecretKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(s.Dir, Bucket), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.embedded = handler
+	t.Cleanup(s.Kill)
+	s.Restart(t)
+	return s
+}
+
 // dataDir is a temporary directory, in memory where there is plenty: the servers
 // copy what they are given, and disks are slow.
 func dataDir(t testing.TB) string {
@@ -194,6 +218,10 @@ func startAt(t testing.TB, scheme, name, dir string, command func(*Server) *exec
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
 	s.Kill()
+	if s.embedded != nil {
+		s.listen(t)
+		return
+	}
 	c := s.command(s)
 	c.Dir = filepath.Dir(s.Dir)
 	c.Stdout, c.Stderr = s.log, s.log
@@ -210,6 +238,22 @@ func (s *Server) Restart(t testing.TB) {
 	if err := s.await(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// listen serves the embedded server on its address.
+func (s *Server) listen(t testing.TB) {
+	t.Helper()
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.listener = &http.Server{Handler: s.embedded, ReadHeaderTimeout: startTimeout}
+	s.exited = make(chan struct{})
+	go func() {
+		defer close(s.exited)
+		_ = s.listener.Serve(l) // until it is closed
+	}()
 }
 
 // await returns once the server answers HTTP.
@@ -240,6 +284,11 @@ func (s *Server) Stop() { s.end(os.Interrupt) }
 func (s *Server) Kill() { s.end(os.Kill) }
 
 func (s *Server) end(sig os.Signal) {
+	if s.listener != nil {
+		_ = s.listener.Close()
+		<-s.exited
+		s.listener = nil
+	}
 	if s.process == nil {
 		return
 	}
@@ -253,7 +302,7 @@ func (s *Server) end(sig os.Signal) {
 	s.process = nil
 }
 
-// PID is the server's process id, 0 when it does not run.
+// PID is the server's process id, 0 when it has none or does not run.
 func (s *Server) PID() int {
 	if s.process == nil {
 		return 0
