@@ -178,6 +178,11 @@ func (w *Worker) resolve(ctx context.Context, r *export.Record, f recovery.Findi
 		if err := f.Apply(r, w.now(), w.o.InDoubt); err != nil || f.Action == recovery.Refuse {
 			return err
 		}
+		if f.Action == recovery.Recall && r.State == export.Queued {
+			// Redis has lost the lease of whoever sends it, perhaps this moment: the
+			// answer comes before the export is sent again, or never.
+			r.NotBefore = w.now().Add(postTimeout + 5*time.Second)
+		}
 		w.inherit(r, f.Receipt)
 		return nil
 	})
