@@ -63,9 +63,15 @@ func refused(err error) bool {
 }
 
 // acceptOrRecreate updates a record with what must not be lost. One that Redis has
-// lost meanwhile is stored anew from r.
+// lost meanwhile is stored anew from r. One that another request has got since is
+// none of r's.
 func (w *Worker) acceptOrRecreate(ctx context.Context, r *export.Record, change func(*export.Record) error) (*export.Record, error) {
-	changed, err := w.update(ctx, r.ID, change)
+	changed, err := w.update(ctx, r.ID, func(now *export.Record) error {
+		if now.Digest != r.Digest {
+			return fmt.Errorf("%s is another request's by now: %w", r.ID, export.ErrStale)
+		}
+		return change(now)
+	})
 	if !errors.Is(err, ledger.ErrUnknown) {
 		return changed, err
 	}
