@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -18,7 +19,8 @@ import (
 	"github.com/clipferry/clipferry/internal/redistest"
 )
 
-// fakeProvider answers every status read with one status and counts the reads.
+// fakeProvider answers every status read with one status, in the shape of the API,
+// and counts the reads.
 func fakeProvider(t *testing.T, status int) (address string, reads *int) {
 	reads = new(int)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -28,7 +30,7 @@ func fakeProvider(t *testing.T, status int) (address string, reads *int) {
 		*reads++
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
-		_, _ = w.Write([]byte(`{"status":` + http.StatusText(status) + `}`))
+		fmt.Fprintf(w, `{"timestamp":"2026-03-10T15:52:01.610+00:00","status":%d,"error":%q,"path":%q}`, status, http.StatusText(status), r.URL.Path)
 	}))
 	t.Cleanup(s.Close)
 	return s.URL, reads
