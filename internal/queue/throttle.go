@@ -3,12 +3,13 @@ package queue
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/redisfault"
 )
 
 // throttled is the Redis of asynq's servers, which ask for the next task again at
@@ -76,10 +77,8 @@ func (t *throttled) delay(ctx context.Context, script string, err error) {
 	if wait == 0 {
 		return
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(wait):
 	case <-ctx.Done():
 	case <-t.stopping:
 	}
@@ -89,7 +88,7 @@ func (t *throttled) next(script string, err error) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case refused(err):
+	case redisfault.Refused(err):
 		wait := min(max(firstThrottle, 2*t.waits[script]), longestThrottle)
 		t.waits[script] = wait
 		return wait
@@ -97,26 +96,4 @@ func (t *throttled) next(script string, err error) time.Duration {
 		delete(t.waits, script)
 	}
 	return 0
-}
-
-// refusals are how Redis begins to say that it takes no command for now, or not
-// until somebody mends it.
-var refusals = []string{
-	"OOM", "MISCONF", "READONLY", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY",
-	"NOPERM", "NOAUTH", "WRONGPASS",
-}
-
-// refused reports whether Redis has refused to do anything. What a script itself
-// says, and that it must be sent first, is none.
-func refused(err error) bool {
-	var answer redis.Error
-	if !errors.As(err, &answer) {
-		return false
-	}
-	code, rest, _ := strings.Cut(answer.Error(), " ")
-	if code == "ERR" { // before Redis 7: what a command in a script was told
-		_, rest, _ = strings.Cut(rest, ": -")
-		code, _, _ = strings.Cut(rest, " ")
-	}
-	return slices.Contains(refusals, code)
 }

@@ -1,13 +1,15 @@
-// Package redisfault says what a failure of Redis means: its code, a sentence for
-// people where Redis or its client has none, and what to do. It is the one table
-// of that; whether to try again is decided by those who asked.
+// Package redisfault says what a failure of Redis means: its code, what metrics call
+// it, a sentence for people where Redis or its client has none, and what to do. It is
+// the one table of that; whether to try again is decided by those who asked.
 package redisfault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -22,6 +24,8 @@ type Fault struct {
 	Text string
 	// Hint says what to do; empty where nothing special is known.
 	Hint string
+	// Reason is what metrics call a refusal; empty for those that they call other.
+	Reason string
 }
 
 // address is what most hints are about.
@@ -30,18 +34,18 @@ const address = "CLIPFERRY_REDIS_URL"
 // refusals are how Redis begins to say that it does not do what it was asked,
 // until somebody acts or something has passed.
 var refusals = []Fault{
-	{"NOPERM", "", "let the user of " + address + " run all commands on the keys clipferry:* and asynq:*, on the same channels, and INFO"},
-	{"OOM", "", "give it more memory (maxmemory): nothing moves until it takes writes"},
-	{"READONLY", "", "point " + address + " at the master, or at the sentinels"},
-	{"MISCONF", "", "it can't save: look at its log and its disk"},
-	{"NOREPLICAS", "", "bring its replicas back: min-replicas-to-write asks for more than there are"},
-	{"WRONGPASS", "it refuses the user name or the password", "see " + address + "; characters such as / ? # @ in a password must be percent-encoded"},
-	{"NOAUTH", "it asks for a password", "put it into " + address + ": redis://user:password@host, or redis://:password@host"},
-	{"LOADING", "", "it reads its data and will answer when that is done"},
-	{"MASTERDOWN", "", "it is a replica whose master is away: see its log"},
-	{"CLUSTERDOWN", "", "a part of the cluster is away: see CLUSTER INFO and the nodes' logs"},
-	{"TRYAGAIN", "", "the cluster is moving slots; that passes"},
-	{"BUSY", "", "a script takes too long: see SLOWLOG, or end it with SCRIPT KILL"},
+	{"NOPERM", "", "let the user of " + address + " run all commands on the keys clipferry:* and asynq:*, on the same channels, and INFO", ""},
+	{"OOM", "", "give it more memory (maxmemory): nothing moves until it takes writes", "out_of_memory"},
+	{"READONLY", "", "point " + address + " at the master, or at the sentinels", "readonly"},
+	{"MISCONF", "", "it can't save: look at its log and its disk", "readonly"},
+	{"NOREPLICAS", "", "bring its replicas back: min-replicas-to-write asks for more than there are", "readonly"},
+	{"WRONGPASS", "it refuses the user name or the password", "see " + address + "; characters such as / ? # @ in a password must be percent-encoded", ""},
+	{"NOAUTH", "it asks for a password", "put it into " + address + ": redis://user:password@host, or redis://:password@host", ""},
+	{"LOADING", "", "it reads its data and will answer when that is done", "loading"},
+	{"MASTERDOWN", "", "it is a replica whose master is away: see its log", "loading"},
+	{"CLUSTERDOWN", "", "a part of the cluster is away: see CLUSTER INFO and the nodes' logs", "loading"},
+	{"TRYAGAIN", "", "the cluster is moving slots; that passes", "loading"},
+	{"BUSY", "", "a script takes too long: see SLOWLOG, or end it with SCRIPT KILL", ""},
 }
 
 // phrases are what Redis says without a code of its own, and what its client says.
@@ -49,13 +53,13 @@ var phrases = []struct {
 	holds string
 	Fault
 }{
-	{"max number of clients", Fault{"ERR", "it has as many clients as it takes (maxclients)", "raise its maxclients, or add ?pool_size=… to " + address + " of workers"}},
-	{"without any password configured", Fault{"ERR", "it has no password, and was given one", "remove the password from " + address}},
-	{"first record does not look like a TLS handshake", Fault{"", "it does not speak TLS", "let " + address + " begin with redis://, not rediss://"}},
-	{"certificate required", Fault{"", "it asks for a client certificate", "add ?tls_cert_file=…&tls_key_file=… to " + address}},
-	{"unknown certificate authority", Fault{"", "it does not trust our client certificate", "see tls_cert_file in " + address}},
-	{"signed by unknown authority", Fault{"", "its certificate is of an authority that is not trusted here", "add ?tls_ca_file=… to " + address}},
-	{"bad certificate", Fault{"", "it refuses our client certificate", "see tls_cert_file and tls_key_file in " + address}},
+	{"max number of clients", Fault{Code: "ERR", Text: "it has as many clients as it takes (maxclients)", Hint: "raise its maxclients, or add ?pool_size=… to " + address + " of workers"}},
+	{"without any password configured", Fault{Code: "ERR", Text: "it has no password, and was given one", Hint: "remove the password from " + address}},
+	{"first record does not look like a TLS handshake", Fault{Text: "it does not speak TLS", Hint: "let " + address + " begin with redis://, not rediss://"}},
+	{"certificate required", Fault{Text: "it asks for a client certificate", Hint: "add ?tls_cert_file=…&tls_key_file=… to " + address}},
+	{"unknown certificate authority", Fault{Text: "it does not trust our client certificate", Hint: "see tls_cert_file in " + address}},
+	{"signed by unknown authority", Fault{Text: "its certificate is of an authority that is not trusted here", Hint: "add ?tls_ca_file=… to " + address}},
+	{"bad certificate", Fault{Text: "it refuses our client certificate", Hint: "see tls_cert_file and tls_key_file in " + address}},
 }
 
 // Of returns what err means, which is not nil.
@@ -66,18 +70,31 @@ func Of(err error) Fault {
 	switch {
 	case sentinels && strings.Contains(text, "without any password configured"):
 		return Fault{
-			"ERR", "the sentinels have no password, and the address gives them one",
-			"if it is that of Redis itself, write it as ?password=… : what is before the @ of a sentinel address is the sentinels' own",
+			Code: "ERR", Text: "the sentinels have no password, and the address gives them one",
+			Hint: "if it is that of Redis itself, write it as ?password=… : what is before the @ of a sentinel address is the sentinels' own",
 		}
 	case sentinels && (fault.Code == "WRONGPASS" || fault.Code == "NOAUTH"):
 		return Fault{
-			fault.Code, "the sentinels refuse the user name or the password",
-			"what is before the @ of a sentinel address is the sentinels' own; those of Redis itself are ?username=…&password=…",
+			Code: fault.Code, Text: "the sentinels refuse the user name or the password",
+			Hint: "what is before the @ of a sentinel address is the sentinels' own; those of Redis itself are ?username=…&password=…",
 		}
 	case sentinels && fault.Text == text:
-		return Fault{fault.Code, "no sentinel answers: " + text[strings.LastIndex(text, "unreachable: ")+len("unreachable: "):], fault.Hint}
+		fault.Text = "no sentinel answers: " + text[strings.LastIndex(text, "unreachable: ")+len("unreachable: "):]
 	}
 	return fault
+}
+
+// Refused reports whether Redis itself has refused to do anything. What a script
+// says, and that it must be sent first, is none.
+func Refused(err error) bool {
+	var answer redis.Error
+	return errors.As(err, &answer) && slices.ContainsFunc(refusals, func(r Fault) bool { return r.in(answer.Error()) })
+}
+
+// in reports whether a text holds the refusal. Before Redis 7 a script's error
+// has it behind a dash.
+func (f Fault) in(text string) bool {
+	return strings.Contains(" "+text+" ", " "+f.Code+" ") || strings.Contains(text, "-"+f.Code+" ")
 }
 
 func meaning(err error, text string) Fault {
@@ -87,24 +104,20 @@ func meaning(err error, text string) Fault {
 			return p.Fault
 		}
 	}
-	for _, r := range refusals {
-		// Before Redis 7 a script's error has it behind a dash.
-		if strings.Contains(" "+text+" ", " "+r.Code+" ") || strings.Contains(text, "-"+r.Code+" ") {
-			if r.Text == "" {
-				r.Text = text
-			}
-			return r
-		}
+	if i := slices.IndexFunc(refusals, func(r Fault) bool { return r.in(text) }); i >= 0 {
+		r := refusals[i]
+		r.Text = cmp.Or(r.Text, text)
+		return r
 	}
 	switch {
 	case errors.Is(err, redis.Nil):
-		return Fault{"", "it has lost what was asked for", ""}
+		return Fault{Text: "it has lost what was asked for"}
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return Fault{"", "it closed the connection", ""}
+		return Fault{Text: "it closed the connection"}
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
-		return Fault{"", "no answer in time", ""}
+		return Fault{Text: "no answer in time"}
 	case errors.Is(err, context.Canceled):
-		return Fault{"", "the question was given up", ""}
+		return Fault{Text: "the question was given up"}
 	}
-	return Fault{"", text, ""}
+	return Fault{Text: text}
 }

@@ -38,3 +38,29 @@ func TestOf(t *testing.T) {
 		}
 	}
 }
+
+// One table serves throttling and metrics, too.
+func TestRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"OOM command not allowed": "out_of_memory",
+		"ERR Error running script: @user_script: 3: -OOM command not allowed": "out_of_memory",
+		"READONLY You can't write against a read only replica.":               "readonly",
+		"LOADING Redis is loading the dataset in memory":                      "loading",
+		"NOPERM this user has no permissions":                                 "",
+	} {
+		err := fmt.Errorf("x: %w", answer(text))
+		if !Refused(err) || Of(err).Reason != want {
+			t.Errorf("%s: refused %v, reason %q", text, Refused(err), Of(err).Reason)
+		}
+	}
+	for _, err := range []error{nil, redis.Nil, io.EOF, errors.New("OOM of something else"), answer("NOSCRIPT No matching script"), answer("ERR unknown command")} {
+		if Refused(err) {
+			t.Errorf("%v counts as a refusal", err)
+		}
+	}
+}
+
+type answer string
+
+func (a answer) Error() string { return string(a) }
+func (answer) RedisError()     {}

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/clipferry/clipferry/internal/redisfault"
 )
 
 // The values of the label reason of clipferry_redis_errors_total.
@@ -66,25 +69,16 @@ func redisReason(err error) string {
 	case !errors.As(err, &answer):
 		return "network"
 	}
-	code, rest, _ := strings.Cut(answer.Error(), " ")
-	switch code {
-	case "ERR":
-		// At each connect the client asks for what older servers don't know.
-		if len(rest) >= 7 && strings.EqualFold(rest[:7], "unknown") {
+	text := strings.ToUpper(answer.Error())
+	for _, own := range []string{
+		"NOSCRIPT", "BUSYGROUP", "EXECABORT", // the client's own business, and tried again
+		"ERR UNKNOWN", // at each connect the client asks for what older servers don't know
+	} {
+		if strings.HasPrefix(text, own) {
 			return ""
 		}
-		return "other"
-	case "OOM":
-		return "out_of_memory"
-	case "READONLY", "NOREPLICAS", "MISCONF":
-		return "readonly"
-	case "LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN":
-		return "loading"
-	case "NOSCRIPT", "BUSYGROUP", "EXECABORT":
-		return "" // the client's own business, and tried again
-	default:
-		return "other"
 	}
+	return cmp.Or(redisfault.Of(err).Reason, "other")
 }
 
 // RedisInfo reads INFO from every master of the fleet's Redis. Make one with
