@@ -73,15 +73,20 @@ func newLearned() Learned {
 }
 
 // classes names the classes of a render, widest first.
-func classes(resolution string, seconds float64) [3]string {
+func classes(resolution string, seconds float64) []string {
 	size := int(math.Floor(math.Log2(max(1, seconds))))
-	return [3]string{globalClass, resolution + "/", resolution + "/" + strconv.Itoa(size)}
+	return []string{globalClass, resolution + "/", resolution + "/" + strconv.Itoa(size)}
 }
 
 // factor is the expected ln(duration / clip seconds).
 func (l *Learned) factor(resolution string, seconds float64) float64 {
-	mean := firstFactor
-	for i, name := range classes(resolution, seconds) {
+	return l.mean(firstFactor, classes(resolution, seconds))
+}
+
+// mean is what the classes expect, widest first: each draws it nearer to its own
+// mean the more it has seen, and the widest replaces what was assumed before.
+func (l *Learned) mean(assumed float64, names []string) float64 {
+	for i, name := range names {
 		c := l.Classes[name]
 		if c == nil {
 			continue
@@ -90,9 +95,20 @@ func (l *Learned) factor(resolution string, seconds float64) float64 {
 		if i == 0 {
 			weight = 1
 		}
-		mean += weight * (c.Mean - mean)
+		assumed += weight * (c.Mean - assumed)
 	}
-	return mean
+	return assumed
+}
+
+// observe moves the mean of a class towards z.
+func (l *Learned) observe(name string, z, alpha float64) {
+	c := l.Classes[name]
+	if c == nil {
+		c = &Class{}
+		l.Classes[name] = c
+	}
+	c.Count = min(c.Count+1, 1/alpha)
+	c.Mean += (z - c.Mean) * max(alpha, 1/c.Count)
 }
 
 // length returns the seconds of clip of r, and whether an answer said so.
@@ -116,22 +132,10 @@ func (l *Learned) length(r *Render) (float64, bool) {
 
 // blind is the expected ln of the duration of an export whose size is unknown.
 func (l *Learned) blind(resolution string) float64 {
-	mean := firstFactor + math.Log(firstClips*firstSeconds)
-	for i, name := range blindClasses(resolution) {
-		c := l.Classes[name]
-		if c == nil {
-			continue
-		}
-		weight := c.Count / (c.Count + shrinkWeight)
-		if i == 0 {
-			weight = 1
-		}
-		mean += weight * (c.Mean - mean)
-	}
-	return mean
+	return l.mean(firstFactor+math.Log(firstClips*firstSeconds), blindClasses(resolution))
 }
 
-func blindClasses(resolution string) [2]string { return [2]string{"*/all", resolution + "/all"} }
+func blindClasses(resolution string) []string { return []string{"*/all", resolution + "/all"} }
 
 // prior is the expected ln of r's duration and its variance, before any
 // progress.
@@ -190,33 +194,20 @@ func (l *Learned) learn(r *Render, duration float64) []string {
 	}
 	z = l.factor(r.Resolution, secs) + miss
 	l.Seen.Spread += alphaSpread * (min(miss*miss, clipSquare) - l.Seen.Spread)
-	names := classes(r.Resolution, secs)
-	changed := names[:]
-	for i, name := range names {
-		c := l.Classes[name]
-		if c == nil {
-			c = &Class{}
-			l.Classes[name] = c
-		}
+	changed := classes(r.Resolution, secs)
+	for i, name := range changed {
 		alpha := alphaWide
 		if i == 2 {
 			alpha = alphaNarrow
 		}
-		c.Count = min(c.Count+1, 1/alpha)
-		c.Mean += (z - c.Mean) * max(alpha, 1/c.Count)
+		l.observe(name, z, alpha)
 	}
 	if r.Asked == 0 {
 		miss := min(math.Log(duration)-l.blind(r.Resolution), clipSigmas*math.Sqrt(l.Seen.Blind))
 		l.Seen.Blind += alphaSpread * (min(miss*miss, clipSquare) - l.Seen.Blind)
 		z := l.blind(r.Resolution) + miss
 		for _, name := range blindClasses(r.Resolution) {
-			c := l.Classes[name]
-			if c == nil {
-				c = &Class{}
-				l.Classes[name] = c
-			}
-			c.Count = min(c.Count+1, 1/alphaWide)
-			c.Mean += (z - c.Mean) * max(alphaWide, 1/c.Count)
+			l.observe(name, z, alphaWide)
 			changed = append(changed, name)
 		}
 	}
