@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -51,7 +52,7 @@ func (v *verify) run(ctx context.Context, c *console, ids []string) error {
 			failed = errReported
 			_ = c.msg.Printf("%s: there is no receipt of it in S3: it was never accepted by the provider\n", id)
 		default:
-			failed = either(v.one(ctx, c, archive, receipt), failed)
+			failed = cmp.Or(v.one(ctx, c, archive, receipt), failed)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -103,13 +104,6 @@ func (v *verify) everything(ctx context.Context, c *console, archive *storage.Ar
 	return failed
 }
 
-func either(err, before error) error {
-	if err != nil {
-		return err
-	}
-	return before
-}
-
 // one verifies one export and shows what was found.
 func (v *verify) one(ctx context.Context, c *console, archive *storage.Archive, receipt storage.Receipt) error {
 	key := receipt.Manifest
@@ -121,28 +115,24 @@ func (v *verify) one(ctx context.Context, c *console, archive *storage.Archive, 
 		_ = c.msg.Printf("%s: %s\n", receipt.ID, err)
 		return errReported
 	}
-	if v.json {
-		return v.printJSON(c, report)
-	}
-	bytes := int64(0)
-	for _, f := range report.Files {
-		bytes += f.Size
-		if f.Problem != "" {
-			_ = c.out.Printf("%s BAD %s: %s\n", receipt.ID, f.Key, f.Problem)
+	switch {
+	case v.json:
+		err = c.out.JSON(report)
+	case report.OK():
+		bytes := int64(0)
+		for _, f := range report.Files {
+			bytes += f.Size
+		}
+		err = c.out.Printf("%s ok: %d files, %s\n", receipt.ID, len(report.Files), size(bytes))
+	default:
+		for _, f := range report.Files {
+			if f.Problem != "" {
+				_ = c.out.Printf("%s BAD %s: %s\n", receipt.ID, f.Key, f.Problem)
+			}
 		}
 	}
-	if !report.OK() {
-		return errReported
+	if err == nil && !report.OK() {
+		err = errReported
 	}
-	return c.out.Printf("%s ok: %d files, %s\n", receipt.ID, len(report.Files), size(bytes))
-}
-
-func (v *verify) printJSON(c *console, report storage.Report) error {
-	if err := c.out.JSON(report); err != nil {
-		return err
-	}
-	if !report.OK() {
-		return errReported
-	}
-	return nil
+	return err
 }
