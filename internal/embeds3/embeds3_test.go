@@ -126,6 +126,7 @@ func TestLinks(t *testing.T) {
 		return r.URL
 	}
 	right := link(0)
+	unsigned, _, _ := strings.Cut(right, "?")
 	for name, c := range map[string]struct {
 		url, ranges string
 		status      int
@@ -139,7 +140,7 @@ func TestLinks(t *testing.T) {
 		"of tomorrow":    {link(-24 * time.Hour), "", http.StatusForbidden, ""},
 		"longer":         {strings.Replace(right, "X-Amz-Expires=3600", "X-Amz-Expires=3601", 1), "", http.StatusForbidden, ""},
 		"another object": {strings.Replace(right, "a%20b", "a%20c", 1), "", http.StatusForbidden, ""},
-		"no signature":   {right[:strings.Index(right, "?")], "", http.StatusForbidden, ""},
+		"no signature":   {unsigned, "", http.StatusForbidden, ""},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.url, nil)
 		if err != nil {
