@@ -100,7 +100,7 @@ func TestManifestAndVerify(t *testing.T) {
 		if _, ok, err := a.ReadManifest(t.Context(), folder+"none.json"); ok || err != nil {
 			t.Errorf("a manifest out of nothing: %v, %v", ok, err)
 		}
-		r, err := a.Verify(t.Context(), key, nil)
+		r, err := a.Verify(t.Context(), key)
 		if err != nil || !r.OK() || len(r.Files) != 3 {
 			t.Fatalf("%+v, %v", r, err)
 		}
@@ -109,14 +109,14 @@ func TestManifestAndVerify(t *testing.T) {
 			if _, err := srv.Client().PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(s3test.Bucket), Key: &clip.Key, Body: bytes.NewReader(body)}); err != nil {
 				t.Fatal(err)
 			}
-			if r, err := a.Verify(t.Context(), key, nil); err != nil || r.OK() || r.Files[0].Problem == "" || r.Files[1].Problem != "" {
+			if r, err := a.Verify(t.Context(), key); err != nil || r.OK() || r.Files[0].Problem == "" || r.Files[1].Problem != "" {
 				t.Errorf("%s: %+v, %v", name, r, err)
 			}
 		}
 		if _, err := srv.Client().DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: aws.String(s3test.Bucket), Key: &thumb.Key}); err != nil {
 			t.Fatal(err)
 		}
-		if r, err := a.Verify(t.Context(), key, nil); err != nil || r.Files[1].Problem != "it is missing" {
+		if r, err := a.Verify(t.Context(), key); err != nil || r.Files[1].Problem != "it is missing" {
 			t.Errorf("missing: %+v, %v", r, err)
 		}
 		if _, err := a.PutManifest(t.Context(), m); fault.ClassOf(err) != fault.Retry || err == nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"hash/crc32"
-	"io"
 
 	"golang.org/x/sync/errgroup"
 
@@ -41,9 +40,8 @@ func (r Report) OK() bool {
 
 // Verify reads every object of a manifest again, some at once, and compares size
 // and SHA-256. A wrong or missing object is in the Report; an error means that
-// something could not be looked at. Progress, which may be nil, is called with the bytes
-// read, from several goroutines.
-func (a *Archive) Verify(ctx context.Context, manifestKey string, progress func(n int)) (Report, error) {
+// something could not be looked at.
+func (a *Archive) Verify(ctx context.Context, manifestKey string) (Report, error) {
 	m, ok, err := a.ReadManifest(ctx, manifestKey)
 	if err != nil {
 		return Report{}, err
@@ -58,14 +56,14 @@ func (a *Archive) Verify(ctx context.Context, manifestKey string, progress func(
 	for i, f := range files {
 		g.Go(func() error {
 			var err error
-			r.Files[i], err = a.verifyFile(ctx, f, progress)
+			r.Files[i], err = a.verifyFile(ctx, f)
 			return err
 		})
 	}
 	return r, g.Wait()
 }
 
-func (a *Archive) verifyFile(ctx context.Context, f ManifestFile, progress func(n int)) (FileReport, error) {
+func (a *Archive) verifyFile(ctx context.Context, f ManifestFile) (FileReport, error) {
 	r := FileReport{Key: f.Key, Size: f.Size, SHA256: f.SHA256}
 	_, exists, err := a.head(ctx, f.Key)
 	if err != nil {
@@ -76,7 +74,7 @@ func (a *Archive) verifyFile(ctx context.Context, f ManifestFile, progress func(
 		return r, nil
 	}
 	crc := crc32.NewIEEE()
-	size, sum, err := a.readBack(ctx, f.Key, io.MultiWriter(crc, countWriter(progress)))
+	size, sum, err := a.readBack(ctx, f.Key, crc)
 	switch {
 	case err != nil:
 		return r, err
@@ -88,14 +86,4 @@ func (a *Archive) verifyFile(ctx context.Context, f ManifestFile, progress func(
 		r.Problem = "the manifest's CRC32 is not that of its bytes"
 	}
 	return r, nil
-}
-
-// countWriter calls a function with the length of every write; nil does nothing.
-type countWriter func(n int)
-
-func (c countWriter) Write(b []byte) (int, error) {
-	if c != nil {
-		c(len(b))
-	}
-	return len(b), nil
 }

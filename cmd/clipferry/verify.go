@@ -110,7 +110,7 @@ func (v *verify) one(ctx context.Context, c *console, archive *storage.Archive, 
 	if key == "" {
 		key = archive.ManifestKey(receipt.ProjectID, receipt.ExportTaskID)
 	}
-	report, err := archive.Verify(ctx, key, nil)
+	report, err := archive.Verify(ctx, key)
 	if err != nil {
 		_ = c.msg.Printf("%s: %s\n", receipt.ID, err)
 		return errReported
