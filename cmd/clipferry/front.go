@@ -5,6 +5,8 @@ import (
 	"log/slog"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
@@ -57,7 +59,10 @@ func (c *console) openFront(ctx context.Context, needs config.Needs) (*front, er
 // startTracing returns the tracing that the OTEL_* variables ask for, and what
 // sends the last spans. The command's own context may be over by then.
 func startTracing(ctx context.Context, log *slog.Logger) (*telemetry.Tracing, func(), error) {
-	tracing, err := telemetry.NewTracing(ctx, telemetry.TracingOptions{Version: cli.Version(version), Logger: log})
+	tracing, err := telemetry.NewTracing(ctx, telemetry.TracingOptions{
+		Version: cli.Version(version), Logger: log,
+		NewExporter: func(ctx context.Context) (sdk.SpanExporter, error) { return otlptracehttp.New(ctx) },
+	})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -12,7 +12,6 @@ import (
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
@@ -27,6 +26,9 @@ type TracingOptions struct {
 	// Version is the program's.
 	Version string
 	Logger  *slog.Logger
+	// NewExporter makes what sends the spans, when the environment asks for them;
+	// a program that never exports needs none, and is spared the weight of OTLP.
+	NewExporter func(context.Context) (sdk.SpanExporter, error)
 	// Exporter takes the spans, one by one as they end; for tests. When nil the
 	// environment decides.
 	Exporter sdk.SpanExporter
@@ -66,7 +68,7 @@ func NewTracing(ctx context.Context, o TracingOptions) (*Tracing, error) {
 			t.tracer = noop.NewTracerProvider().Tracer("")
 			return t, nil
 		}
-		exporter, err := otlptracehttp.New(ctx)
+		exporter, err := o.NewExporter(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("tracing: %w", err)
 		}

@@ -15,6 +15,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/clipferry/clipferry/internal/budget"
@@ -246,6 +248,8 @@ func TestNilTracing(t *testing.T) {
 	}
 }
 
+func otlp(ctx context.Context) (sdk.SpanExporter, error) { return otlptracehttp.New(ctx) }
+
 func clearOTEL(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{
@@ -278,7 +282,7 @@ func TestStandardVariables(t *testing.T) {
 			for k, v := range c.env {
 				t.Setenv(k, v)
 			}
-			tracing, err := telemetry.NewTracing(t.Context(), telemetry.TracingOptions{})
+			tracing, err := telemetry.NewTracing(t.Context(), telemetry.TracingOptions{NewExporter: otlp})
 			if c.fail != "" {
 				if err == nil || !strings.Contains(err.Error(), c.fail) {
 					t.Fatalf("error %v, want one that names %s", err, c.fail)
@@ -311,7 +315,7 @@ func TestSpansReachACollector(t *testing.T) {
 	defer collector.Close()
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
 	t.Setenv("OTEL_SERVICE_NAME", "ferry-eu")
-	tracing, err := telemetry.NewTracing(t.Context(), telemetry.TracingOptions{Version: "v1"})
+	tracing, err := telemetry.NewTracing(t.Context(), telemetry.TracingOptions{Version: "v1", NewExporter: otlp})
 	if err != nil {
 		t.Fatal(err)
 	}
