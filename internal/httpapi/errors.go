@@ -1,9 +1,13 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
@@ -17,6 +21,7 @@ import (
 // failure is an answer other than a good one.
 type failure struct {
 	status     int
+	reason     string // what a program may go by; that of the status if empty
 	message    string
 	retryAfter time.Duration
 	// err is what we know and the client need not; it is logged.
@@ -34,13 +39,39 @@ func (f *failure) Unwrap() error { return f.err }
 
 func fail(status int, message string) *failure { return &failure{status: status, message: message} }
 
-// errorBody is the provider's error shape.
-type errorBody struct {
-	Timestamp string `json:"timestamp"`
-	Status    int    `json:"status"`
-	Error     string `json:"error"`
-	Path      string `json:"path"`
-	Message   string `json:"message"`
+// The provider has two shapes of errors: one of its gateway, and one of the service
+// behind it for a request that is wrong (400) or that it failed at (500). Message in
+// the first one and reason in both are ours.
+type (
+	gatewayError struct {
+		Timestamp string `json:"timestamp"`
+		Status    int    `json:"status"`
+		Error     string `json:"error"`
+		Path      string `json:"path"`
+		Message   string `json:"message"`
+		Reason    string `json:"reason"`
+	}
+	serviceError struct {
+		Message string `json:"message"`
+		TraceID string `json:"trace_id"`
+		Reason  string `json:"reason"`
+	}
+)
+
+// reasons are the codes of failures that have none of their own.
+var reasons = map[int]string{
+	http.StatusBadRequest:            "invalid_request",
+	http.StatusForbidden:             "forbidden",
+	http.StatusNotFound:              "not_found",
+	http.StatusMethodNotAllowed:      "method_not_allowed",
+	http.StatusConflict:              "conflict",
+	http.StatusRequestEntityTooLarge: "body_too_large",
+	http.StatusUnsupportedMediaType:  "body_not_json",
+	http.StatusUnprocessableEntity:   "idempotency_key_reused",
+	http.StatusTooManyRequests:       "too_many_waiting",
+	http.StatusInternalServerError:   "internal_error",
+	http.StatusBadGateway:            "answer_lost",
+	http.StatusServiceUnavailable:    "unavailable",
 }
 
 // timestampLayout is the provider's: 2026-03-10T15:52:01.610+00:00.
@@ -49,21 +80,34 @@ const timestampLayout = "2006-01-02T15:04:05.000-07:00"
 // fail answers with an error, and logs those that are ours.
 func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	f := asFailure(err)
-	switch {
-	case r.Context().Err() != nil && errors.Is(err, context.Canceled):
+	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
 		return // nobody listens any more
-	case f.status >= http.StatusInternalServerError:
-		a.log.ErrorContext(r.Context(), "request failed", logkey.Method, shownMethod(r.Method), logkey.Route, r.Pattern, logkey.Status, f.status, logkey.Error, f)
-	default:
-		a.log.DebugContext(r.Context(), "request refused", logkey.Method, shownMethod(r.Method), logkey.Route, r.Pattern, logkey.Status, f.status, logkey.Error, f)
 	}
+	level, line, traceID := slog.LevelDebug, "request refused", newTraceID()
+	if f.status >= http.StatusInternalServerError {
+		level, line = slog.LevelError, "request failed"
+	}
+	a.log.Log(r.Context(), level, line, logkey.Method, shownMethod(r.Method), logkey.Route, r.Pattern,
+		logkey.Status, f.status, logkey.TraceID, traceID, logkey.Error, f)
 	if f.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(f.retryAfter.Seconds())))
 	}
-	writeJSON(w, f.status, errorBody{
+	reason := cmp.Or(f.reason, reasons[f.status])
+	if f.status == http.StatusBadRequest || f.status == http.StatusInternalServerError {
+		writeJSON(w, f.status, serviceError{Message: f.message, TraceID: traceID, Reason: reason})
+		return
+	}
+	writeJSON(w, f.status, gatewayError{
 		Timestamp: a.now().UTC().Format(timestampLayout), Status: f.status,
-		Error: http.StatusText(f.status), Path: r.URL.Path, Message: f.message,
+		Error: http.StatusText(f.status), Path: r.URL.Path, Message: f.message, Reason: reason,
 	})
+}
+
+// newTraceID names one failure, in the answer and in the log.
+func newTraceID() string {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails: it ends the program instead
+	return hex.EncodeToString(id[:])
 }
 
 // asFailure says what an error means to the client.

@@ -183,7 +183,7 @@ type reply struct {
 
 func (r reply) message(t *testing.T) string {
 	t.Helper()
-	var e errorBody
+	var e gatewayError // the other shape has a message, too
 	if err := json.Unmarshal([]byte(r.body), &e); err != nil {
 		t.Fatalf("%s: %v", r.body, err)
 	}

@@ -87,6 +87,9 @@ type Options struct {
 	// all are accepted. They must be the same on all servers; at least 32
 	// characters each. The API needs one.
 	Secrets []string
+	// ProviderURL is the provider's address, for the answer to calls of its API that
+	// are not served here.
+	ProviderURL string
 	// LinkTTL is how long a link of S3's that we redirect to can be used; 15
 	// minutes when zero. A download that has begun is not cut by it.
 	LinkTTL time.Duration
@@ -199,7 +202,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	a.mux.ServeHTTP(w, r)
+	a.mux.ServeHTTP(w, canonical(r))
 }
 
 // handler is an API handler; the error it returns becomes the answer.
@@ -213,9 +216,10 @@ func (a *API) routes() {
 	a.route("GET", "/api/v2/clips/exports", a.authorized(a.list))
 	a.route("GET", "/api/v2/clips/exports/{id}", a.authorized(a.view))
 	a.route("GET", "/api/openapi.json", a.serveOpenAPI)
-	a.route("", "/api/", func(_ http.ResponseWriter, r *http.Request) error {
-		return fail(http.StatusNotFound, "there is nothing at this path; see /api/openapi.json")
-	})
+	a.route("", "/api/", func(http.ResponseWriter, *http.Request) error { return errNothing })
+	a.route("", "/api/v2/clips/exports/", func(http.ResponseWriter, *http.Request) error { return errNothing })
+	a.route("", "/api/v2/", a.elsewhere)
+	a.route("", "/open/v2/", a.elsewhere)
 	a.route("GET", clipPath, a.redirect)
 	a.route("GET", "/healthz", serveAlive)
 	a.route("GET", "/readyz", a.ready.serve)
@@ -224,6 +228,16 @@ func (a *API) routes() {
 	}
 	a.mux.Handle("/monitor/", a.o.Monitor.handler(a.log))
 	a.route("GET", "/{$}", a.index)
+}
+
+var errNothing = fail(http.StatusNotFound, "there is nothing at this path; see /api/openapi.json")
+
+// elsewhere is every path of the provider's API that is not served here.
+func (a *API) elsewhere(http.ResponseWriter, *http.Request) error {
+	if a.o.ProviderURL == "" {
+		return errNothing
+	}
+	return fail(http.StatusNotFound, "this door serves the Clips Export API only; send this to "+a.o.ProviderURL)
 }
 
 // route registers a handler for one method, any if it is empty. A HEAD counts

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -119,12 +120,63 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func TestTheErrorShapeIsTheProviders(t *testing.T) {
+func TestTheErrorShapesAreTheProviders(t *testing.T) {
 	f := newFixture(t)
 	got := f.call("GET", "/api/v2/clips/export/nope", "")
-	want := `{"timestamp":"2026-04-07T12:00:00.000+00:00","status":404,"error":"Not Found","path":"/api/v2/clips/export/nope","message":"no such export"}`
+	want := `{"timestamp":"2026-04-07T12:00:00.000+00:00","status":404,"error":"Not Found","path":"/api/v2/clips/export/nope","message":"no such export","reason":"not_found"}`
 	if strings.TrimSpace(got.body) != want {
 		t.Errorf("got %s", got.body)
+	}
+	got = f.call("POST", "/api/v2/clips/export", `{}`)
+	shape := regexp.MustCompile(`^\{"message":"project_id: required","trace_id":"([0-9a-f]{32})","reason":"invalid_request"\}$`)
+	id := shape.FindStringSubmatch(strings.TrimSpace(got.body))
+	if got.status != 400 || id == nil {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	if !strings.Contains(f.log.String(), "trace_id="+id[1]) {
+		t.Errorf("the log does not have it: %s", f.log)
+	}
+}
+
+// TestOtherCallsOfTheProvidersAPI says where they belong.
+func TestOtherCallsOfTheProvidersAPI(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.ProviderURL = "https://provider.example" })
+	for _, path := range []string{"/api/v2/clips", "/api/v2/clips/results/x", "/open/v2/summaries/", "//api/v2/upload/single-file"} {
+		got := f.call("POST", path, `{}`)
+		if got.status != 404 || got.message(t) != "this door serves the Clips Export API only; send this to https://provider.example" {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+	}
+	for _, path := range []string{"/api/v2/clips/exports/a/b", "/api/v1/clips"} { // never the provider's
+		if got := f.call("GET", path, ""); got.status != 404 || !strings.Contains(got.message(t), "/api/openapi.json") {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+	}
+}
+
+func TestEveryStatusThatIsAnsweredHasAReason(t *testing.T) {
+	for _, c := range refusals {
+		if reasons[c.status] == "" {
+			t.Errorf("%d has none", c.status)
+		}
+	}
+}
+
+// TestSlashesOfBaseURLs: a base URL that ends in one makes two of it, and some clients
+// add one at the end.
+func TestSlashesOfBaseURLs(t *testing.T) {
+	f := newFixture(t)
+	var made submitted
+	f.call("POST", "//api/v2//clips/export/", `{"project_id":"p"}`).data(t, &made)
+	for _, path := range []string{"//api/v2/clips/export/" + made.ExportTaskID, "/api/v2/clips/export/" + made.ExportTaskID + "/"} {
+		var got task
+		f.call("GET", path, "").data(t, &got)
+		if got.ExportTaskID != made.ExportTaskID {
+			t.Errorf("%s: %+v", path, got)
+		}
+	}
+	if got := f.call("GET", "//api/v2/clips/export/a%2F%2Fb", ""); got.status != 404 || got.message(t) != "no such export" {
+		t.Errorf("%d %s", got.status, got.body)
 	}
 }
 

@@ -85,7 +85,7 @@ func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
 	}
 	o := httpapi.Options{
 		Exports: admin.ReceiptFallback{Service: admin.New(f.Redis, f.Ledger, time.Now), Receipts: f.Archive, Logger: f.Logger},
-		Archive: f.Archive, Logger: f.Logger,
+		Archive: f.Archive, Logger: f.Logger, ProviderURL: cfg.APIBaseURL,
 		Queue:     tasks.NewClientFromRedis(f.Redis, tasks.WithTraceHeaders(f.Tracing.Headers)),
 		PublicURL: cfg.HTTPPublicURL, LinkTTL: cfg.HTTPLinkTTL, Retention: cfg.LedgerRetention,
 		Webhooks: len(cfg.WebhookSecrets) > 0,

@@ -68,9 +68,10 @@ const (
 const (
 	Error        = "error"
 	ReceiptError = "receipt_error"
-	Class        = "class"  // of a fault, see package fault
-	Reason       = "reason" // a stable code, see package export
-	Why          = "why"    // what exactly, in words
+	Class        = "class"    // of a fault, see package fault
+	Reason       = "reason"   // a stable code, see package export
+	TraceID      = "trace_id" // of a failed request: ours over HTTP, the provider's of its own
+	Why          = "why"      // what exactly, in words
 	Warning      = "warning"
 	Hint         = "hint"    // what to do
 	Faults       = "faults"  // how many so far
