@@ -5,12 +5,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strconv"
 )
 
 // Export is one request to export the clips of a project: the 14 fields of the
-// provider's Clips Export API and four of our own: JobID, Priority, Account and Notify.
+// provider's Clips Export API, Extra for those that it may add, and four of our own:
+// JobID, Priority, Account and Notify.
 //
 // A field left at its zero value is not set, and what is not set is not sent,
 // so the provider's default holds. [ParseExport] (and [Export.UnmarshalJSON])
@@ -47,6 +49,9 @@ type Export struct {
 	EnableAIReframe bool `json:"enable_ai_reframe,omitempty"`
 	// Ratio is RATIO_9_16, RATIO_1_1, RATIO_4_5 or RATIO_16_9.
 	Ratio string `json:"ratio,omitempty"`
+	// Extra are fields that this version does not know, passed on as they are: at
+	// most 50, together 16 KiB. A field that is known must not be among them.
+	Extra Fields `json:"extra,omitempty"`
 
 	// JobID is the caller's own idempotency key and becomes the export's id:
 	// 1–128 of [A-Za-z0-9._:-]. Unset, a random id is made. Never sent to the provider.
@@ -69,9 +74,10 @@ type Export struct {
 }
 
 // Body returns the API's request body: canonical JSON of what is set, in the
-// order of the API's page, without the fields of our own.
+// order of the API's page, then what is in Extra, by name; without the fields of
+// our own. [ParseSent] reads it.
 func (e Export) Body() []byte {
-	return e.encode(func(f *field) bool { return !f.ours })
+	return e.encode(func(f *field) bool { return !f.ours }, e.Extra)
 }
 
 // Digest identifies the body: the hexadecimal SHA-256 of [Export.Body]. Two
@@ -81,10 +87,10 @@ func (e Export) Digest() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// MarshalJSON returns the payload of the first task: the body and, where set,
-// job_id, priority, account and notify.
+// MarshalJSON returns the payload of the first task: the body, with extra as one
+// field, and, where set, job_id, priority, account and notify.
 func (e Export) MarshalJSON() ([]byte, error) {
-	return e.encode(func(*field) bool { return true }), nil
+	return e.encode(func(*field) bool { return true }, nil), nil
 }
 
 // UnmarshalJSON is [ParseExport] for encoding/json: as strict, with [Faults] as its error.
@@ -108,10 +114,11 @@ func (e Export) WithDefaults() Export {
 		}
 	}
 	e.ClipIndices = slices.Clone(e.ClipIndices)
+	e.Extra = maps.Clone(e.Extra)
 	return e
 }
 
-func (e *Export) encode(want func(*field) bool) []byte {
+func (e *Export) encode(want func(*field) bool, extra Fields) []byte {
 	var out bytes.Buffer
 	out.WriteByte('{')
 	for i := range fields {
@@ -126,6 +133,7 @@ func (e *Export) encode(want func(*field) bool) []byte {
 		out.WriteByte(':')
 		f.write(&out, e)
 	}
+	extra.write(&out)
 	out.WriteByte('}')
 	return out.Bytes()
 }
@@ -133,10 +141,7 @@ func (e *Export) encode(want func(*field) bool) []byte {
 func (f *field) write(out *bytes.Buffer, e *Export) {
 	switch {
 	case f.text != nil:
-		enc := json.NewEncoder(out)
-		enc.SetEscapeHTML(false)
-		_ = enc.Encode(*f.text(e))  // a string into memory can't fail
-		out.Truncate(out.Len() - 1) // the encoder's newline
+		writeText(out, *f.text(e))
 	case f.flag != nil:
 		out.WriteString(strconv.FormatBool(*f.flag(e)))
 	case f.number != nil:
@@ -150,7 +155,18 @@ func (f *field) write(out *bytes.Buffer, e *Export) {
 			out.WriteString(strconv.Itoa(n))
 		}
 		out.WriteByte(']')
+	case f.extra != nil:
+		out.WriteByte('{')
+		f.extra(e).write(out)
+		out.WriteByte('}')
 	case f.notify != nil:
 		(*f.notify(e)).write(out)
 	}
+}
+
+func writeText(out *bytes.Buffer, text string) {
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(text)        // a string into memory can't fail
+	out.Truncate(out.Len() - 1) // the encoder's newline
 }

@@ -3,7 +3,7 @@ package tasks
 import "slices"
 
 // field describes one field of an Export. Exactly one of text, flag, number,
-// list and notify is set and says both its kind and where it lives.
+// list, notify and extra is set and says both its kind and where it lives.
 type field struct {
 	name string
 	ours bool // never sent to the provider
@@ -13,6 +13,7 @@ type field struct {
 	number func(*Export) *int
 	list   func(*Export) *[]int
 	notify func(*Export) **Notify
+	extra  func(*Export) *Fields
 
 	allowed []string // text: the only values
 	def     string   // text: what the provider assumes when it is unset
@@ -66,6 +67,7 @@ var fields = []field{
 		name: "ratio", text: func(e *Export) *string { return &e.Ratio },
 		allowed: []string{"RATIO_9_16", "RATIO_1_1", "RATIO_4_5", "RATIO_16_9"},
 	},
+	{name: "extra", ours: true, extra: func(e *Export) *Fields { return &e.Extra }}, // its fields are sent, it is not
 	{name: "job_id", ours: true, text: func(e *Export) *string { return &e.JobID }, longest: maxID},
 	{
 		name: "priority", ours: true, text: func(e *Export) *string { return &e.Priority },
@@ -111,6 +113,8 @@ func (f *field) isSet(e *Export) bool {
 		return *f.list(e) != nil
 	case f.notify != nil:
 		return *f.notify(e) != nil
+	case f.extra != nil:
+		return len(*f.extra(e)) > 0
 	case f.explicit(e):
 		return true
 	case f.text != nil:

@@ -9,8 +9,6 @@ import (
 	"math"
 	"strconv"
 	"unicode/utf8"
-
-	"github.com/clipferry/clipferry/internal/nearest"
 )
 
 // MaxPayload is the size of the largest request that is accepted, in bytes of JSON.
@@ -23,7 +21,9 @@ const maxUnknown = 20
 // ParseExport reads a request from JSON, strictly: every fault (an unknown
 // field, a wrong type, a value that isn't allowed, a missing condition) is
 // named at once in a [Faults]. null means not set.
-func ParseExport(data []byte) (Export, error) {
+func ParseExport(data []byte) (Export, error) { return parse(data, refuseUnknown) }
+
+func parse(data []byte, unknown unknownField) (Export, error) {
 	var e Export
 	if len(data) > MaxPayload {
 		return e, Faults{{Message: fmt.Sprintf("too large: %d bytes, at most %d", len(data), MaxPayload)}}
@@ -32,7 +32,7 @@ func ParseExport(data []byte) (Export, error) {
 		return e, Faults{{Message: "not valid UTF-8"}}
 	}
 	var faults Faults
-	if err := e.decode(data, &faults); err != nil {
+	if err := e.decode(data, unknown, &faults); err != nil {
 		return Export{}, Faults{{Message: err.Error()}}
 	}
 	e.check(&faults)
@@ -44,7 +44,7 @@ func ParseExport(data []byte) (Export, error) {
 
 // decode fills e. What is wrong with a field goes to faults; the error is for
 // data that isn't one JSON object.
-func (e *Export) decode(data []byte, faults *Faults) error {
+func (e *Export) decode(data []byte, unknown unknownField, faults *Faults) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	start, err := dec.Token()
 	if err != nil {
@@ -53,7 +53,7 @@ func (e *Export) decode(data []byte, faults *Faults) error {
 	if start != json.Delim('{') {
 		return errors.New("must be a JSON object")
 	}
-	seen, unknown := map[string]bool{}, 0
+	seen, strange := map[string]bool{}, 0
 	for dec.More() {
 		key, err := dec.Token()
 		if err != nil {
@@ -64,15 +64,17 @@ func (e *Export) decode(data []byte, faults *Faults) error {
 			return syntax(err)
 		}
 		name, _ := key.(string)
-		if !seen[name] && fieldIndex(name) >= 0 {
+		fault := "given more than once"
+		if !seen[name] {
 			seen[name] = true
-			e.decodeField(name, raw, faults)
+			fault = e.decodeField(name, raw, unknown, faults)
+		}
+		if fault == "" {
 			continue
 		}
-		if unknown++; unknown <= maxUnknown {
-			faults.add(shown(name), strange(name, seen[name]))
+		if strange++; strange <= maxUnknown {
+			faults.add(shown(name), fault)
 		}
-		seen[name] = true
 	}
 	if _, err := dec.Token(); err != nil {
 		return syntax(err)
@@ -80,8 +82,8 @@ func (e *Export) decode(data []byte, faults *Faults) error {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("not valid JSON: something follows the object")
 	}
-	if unknown > maxUnknown {
-		faults.add("", fmt.Sprintf("and %d more unknown or repeated fields", unknown-maxUnknown))
+	if strange > maxUnknown {
+		faults.add("", fmt.Sprintf("and %d more unknown or repeated fields", strange-maxUnknown))
 	}
 	return nil
 }
@@ -93,16 +95,6 @@ func shown(name string) string {
 		return `""`
 	}
 	return clip(name)
-}
-
-func strange(name string, repeated bool) string {
-	if repeated {
-		return "given more than once"
-	}
-	if meant := nearest.Name(name, FieldNames()); meant != "" {
-		return fmt.Sprintf("unknown field; did you mean %s?", meant)
-	}
-	return "unknown field"
 }
 
 func syntax(err error) error {
@@ -117,12 +109,17 @@ func syntax(err error) error {
 	}
 }
 
-func (e *Export) decodeField(name string, raw json.RawMessage, faults *Faults) {
+// decodeField takes over a field. What is wrong with its value goes to faults; it
+// returns what is wrong with its name.
+func (e *Export) decodeField(name string, raw json.RawMessage, unknown unknownField, faults *Faults) string {
+	i := fieldIndex(name)
+	if i < 0 {
+		return e.pass(name, raw, unknown)
+	}
 	kind := kindOf(raw)
 	if kind == "null" {
-		return
+		return ""
 	}
-	i := fieldIndex(name)
 	f := &fields[i]
 	var err error
 	switch {
@@ -136,12 +133,15 @@ func (e *Export) decodeField(name string, raw json.RawMessage, faults *Faults) {
 		*f.list(e), err = parseList(raw, kind)
 	case f.notify != nil:
 		*f.notify(e), err = parseNotify(raw, kind)
+	case f.extra != nil:
+		*f.extra(e), err = parseExtra(raw, kind, e.Extra)
 	}
 	if err != nil {
 		faults.add(name, err.Error())
-		return
+		return ""
 	}
 	e.set |= 1 << i
+	return ""
 }
 
 func parseText(raw json.RawMessage, kind string) (string, error) {

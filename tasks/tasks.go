@@ -22,6 +22,6 @@ const HeaderEnqueuedAt = "clipferry-enqueued-at"
 // producer that enqueues by itself. Headers, which may be nil, survive retries and
 // are not part of the payload: such as [HeaderEnqueuedAt] and traceparent.
 func NewTask(e Export, id string, headers map[string]string) *asynq.Task {
-	return asynq.NewTaskWithHeaders(TypeSubmit, e.encode(func(*field) bool { return true }), headers,
+	return asynq.NewTaskWithHeaders(TypeSubmit, e.encode(func(*field) bool { return true }, nil), headers,
 		asynq.TaskID(SubmitTaskID(id)), asynq.Queue(queueOf(e)), asynq.MaxRetry(MaxRetry), asynq.Timeout(SubmitTimeout))
 }

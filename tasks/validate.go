@@ -55,6 +55,8 @@ func (f *field) check(e *Export) string {
 		return checkIndices(*f.list(e))
 	case f.notify != nil:
 		return checkNotify(*f.notify(e))
+	case f.extra != nil:
+		return checkExtra(*f.extra(e))
 	}
 	return ""
 }

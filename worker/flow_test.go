@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,13 +25,16 @@ func TestAnExportGoesAllTheWay(t *testing.T) {
 	r.provider.clips, r.provider.readsFor = 3, 3
 	r.work()
 	r.work() // a fleet of two
-	id := r.enqueue(tasks.Export{JobID: "order-1", ProjectID: "proj", Resolution: "HD_720"})
+	id := r.enqueue(tasks.Export{
+		JobID: "order-1", ProjectID: "proj", Resolution: "HD_720", Extra: tasks.Fields{"reframe_layout": json.RawMessage(`"Auto"`)},
+	})
 	rec := r.awaitState(id, export.Archived)
 
 	if n := r.provider.submits(); n != 1 {
 		t.Errorf("submitted %d times", n)
 	}
-	if got := string(r.provider.accepted[0]); got != `{"project_id":"proj","resolution":"HD_720"}` {
+	const body = `{"project_id":"proj","resolution":"HD_720","reframe_layout":"Auto"}`
+	if got := string(r.provider.accepted[0]); got != body {
 		t.Errorf("sent %s", got)
 	}
 	if len(rec.Clips) != 3 || rec.ExportTaskID != "task-1" || rec.CostUsage != 48 || rec.Polls != 3 {
@@ -41,13 +45,13 @@ func TestAnExportGoesAllTheWay(t *testing.T) {
 	}
 	m, found, err := r.archive.ReadManifest(t.Context(), rec.Manifest)
 	must(t, err)
-	if !found || len(m.Clips) != 3 || string(m.Answer) == "" || m.ID != id {
+	if !found || len(m.Clips) != 3 || string(m.Answer) == "" || m.ID != id || !sameJSON(m.Request, body) {
 		t.Errorf("manifest: %+v", m)
 	}
 	r.await(id, "closed", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptDone })
 	receipt, _, err := r.archive.Receipt(t.Context(), id)
 	must(t, err)
-	if receipt.State != storage.ReceiptDone || receipt.Manifest != rec.Manifest {
+	if receipt.State != storage.ReceiptDone || receipt.Manifest != rec.Manifest || !sameJSON(receipt.Request, body) {
 		t.Errorf("receipt: %+v", receipt)
 	}
 	open, err := r.ledger.Open(t.Context())
@@ -60,6 +64,11 @@ func TestAnExportGoesAllTheWay(t *testing.T) {
 	if text := fmt.Sprint(kept); kept["answer"] != "" || strings.Contains(text, "secret-") {
 		t.Errorf("an archived export still keeps its links: %s", text)
 	}
+}
+
+func sameJSON(got json.RawMessage, want string) bool {
+	var compact bytes.Buffer
+	return json.Compact(&compact, got) == nil && compact.String() == want
 }
 
 // Whoever takes a manifest for the whole is told what of the provider's answer

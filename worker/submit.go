@@ -322,7 +322,7 @@ func priority(p string) budget.Priority {
 
 // resolution returns the resolution that the export asks for.
 func resolution(r *export.Record) string {
-	e, err := tasks.ParseExport(r.Request)
+	e, err := tasks.ParseSent(r.Request)
 	if err != nil {
 		return ""
 	}

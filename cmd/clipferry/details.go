@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,7 +66,7 @@ func details(c *console, r *export.Record, waitingFor string) []cli.Styled {
 
 // ordered is what the request asked for beyond its project, as it was written.
 func ordered(request json.RawMessage) string {
-	e, err := tasks.ParseExport(request)
+	e, err := tasks.ParseSent(request)
 	if err != nil {
 		return ""
 	}
@@ -73,7 +75,7 @@ func ordered(request json.RawMessage) string {
 		return ""
 	}
 	var parts []string
-	for _, name := range tasks.FieldNames() {
+	for _, name := range append(tasks.FieldNames(), slices.Sorted(maps.Keys(e.Extra))...) {
 		if value, given := fields[name]; given && name != "project_id" {
 			parts = append(parts, name+" "+strings.Trim(string(value), `"`))
 		}

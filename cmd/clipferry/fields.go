@@ -31,6 +31,7 @@ var fieldFlags = []struct {
 	{"ai_hook_text_duration", "how long the hook's text shows, in `milliseconds`", number},
 	{"enable_ai_reframe", "reframe to --ratio", flag},
 	{"ratio", "", text},
+	{"extra", "a field that this version does not know, passed on as it is: `NAME=JSON`; may be repeated", pairs},
 	{"job_id", "your own idempotency `key`, which becomes the export's id", text},
 	{"priority", "", text},
 	{"account", "the provider's account to use, by its `name` in CLIPFERRY_API_KEYS; left out, the default", text},
@@ -39,6 +40,7 @@ var fieldFlags = []struct {
 func text(set *pflag.FlagSet, name, usage string)   { set.String(name, "", usage) }
 func flag(set *pflag.FlagSet, name, usage string)   { set.Bool(name, false, usage) }
 func number(set *pflag.FlagSet, name, usage string) { set.Int(name, 0, usage) }
+func pairs(set *pflag.FlagSet, name, usage string)  { set.StringArray(name, nil, usage) }
 
 func flagName(field string) string { return strings.ReplaceAll(field, "_", "-") }
 
@@ -152,12 +154,35 @@ func flagJSON(f *pflag.Flag, field string) (json.RawMessage, error) {
 	switch {
 	case field == "clip_indices":
 		return indicesJSON(value)
+	case field == "extra":
+		return extraJSON(f.Value.(pflag.SliceValue).GetSlice())
 	case f.Value.Type() == "string":
 		quoted, err := json.Marshal(value)
 		return quoted, err
 	default: // bool and int are JSON as they stand
 		return json.RawMessage(value), nil
 	}
+}
+
+// extraJSON makes an object of name=json pairs. A value that is no JSON is taken for
+// the text that it is: quotes rarely survive a shell.
+func extraJSON(given []string) (json.RawMessage, error) {
+	extra := map[string]json.RawMessage{}
+	for _, pair := range given {
+		name, value, found := strings.Cut(pair, "=")
+		_, repeated := extra[name]
+		switch {
+		case !found:
+			return nil, &inputError{[]string{fmt.Sprintf(`extra: must be NAME=JSON, as reframe_layout=\"Auto\", not %q`, pair)}}
+		case repeated:
+			return nil, &inputError{[]string{fmt.Sprintf("extra: %q is given more than once", name)}}
+		}
+		extra[name] = json.RawMessage(value)
+		if !json.Valid(extra[name]) {
+			extra[name], _ = json.Marshal(value) // a string always marshals
+		}
+	}
+	return json.Marshal(extra)
 }
 
 func indicesJSON(list string) (json.RawMessage, error) {

@@ -92,7 +92,7 @@ func (s *Server) accept(r *http.Request, body []byte) (*task, *no) {
 
 // parse is where a request is held against the page.
 func parse(body []byte) (tasks.Export, error) {
-	e, err := tasks.ParseExport(body)
+	e, err := tasks.ParseBody(body)
 	if err != nil {
 		return e, err
 	}

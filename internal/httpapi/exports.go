@@ -251,6 +251,14 @@ func unknownParameter(name string) string {
 	return "unknown parameter; there are " + strings.Join(listParameters, ", ")
 }
 
+func shortName(name string) string {
+	const longest = 60
+	if len(name) > longest {
+		name = name[:longest]
+	}
+	return strconv.QuoteToASCII(name)
+}
+
 func stateNames() string {
 	states := export.States()
 	names := make([]string, len(states))

@@ -158,25 +158,3 @@ func FuzzParseIdempotencyKey(f *testing.F) {
 		}
 	})
 }
-
-// FuzzDropUnknown: what the strict parser accepts comes through untouched, and
-// nothing becomes acceptable but by the loss of unknown fields.
-func FuzzDropUnknown(f *testing.F) {
-	for _, seed := range []string{`{"project_id":"p","x":1}`, `{"a":{"project_id":"p"}}`, `{"project_id":"p"}x`, `{"x":1}`, `[]`, `{"project_id":"p","project_id":"q","z":[]}`} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		kept, ignored := dropUnknown(body)
-		strict, err := tasks.ParseExport(body)
-		if err == nil && (len(ignored) > 0 || string(kept) != string(body)) {
-			t.Fatalf("%s became %s", body, kept)
-		}
-		lenient, lenientErr := tasks.ParseExport(kept)
-		if err == nil && (lenientErr != nil || lenient.Digest() != strict.Digest()) {
-			t.Fatalf("%s means something else as %s", body, kept)
-		}
-		if err != nil && lenientErr == nil && len(ignored) == 0 {
-			t.Fatalf("%s was mended to %s", body, kept)
-		}
-	})
-}

@@ -180,15 +180,17 @@ func TestSlashesOfBaseURLs(t *testing.T) {
 	}
 }
 
-func TestUnknownFieldsAreIgnored(t *testing.T) {
+func TestUnknownFieldsArePassedOnUnlessMisspelled(t *testing.T) {
 	f := newFixture(t)
-	id := f.submit(`{"new\u0022thing":{"a":[1]},"project_id":"p","resolution":"HD_720","x":null}`)
+	id := f.submit(`{"new\u0022thing":{"a": [1.0]},"project_id":"p","reframe_layout":"Auto","enable_express_mode":true,"resolution":"HD_720","x":null}`)
 	e, ok, err := tasks.NewClientFromRedis(f.rdb).Queued(t.Context(), id)
-	if err != nil || !ok || string(e.Body()) != `{"project_id":"p","resolution":"HD_720"}` {
+	want := `{"project_id":"p","resolution":"HD_720","enable_express_mode":true,"new\"thing":{"a":[1.0]},"reframe_layout":"Auto","x":null}`
+	if err != nil || !ok || string(e.Body()) != want {
 		t.Errorf("%s %v %v", e.Body(), ok, err)
 	}
-	if !strings.Contains(f.log.String(), "new") {
-		t.Error("the log does not say what was ignored")
+	got := f.call("POST", "/api/v2/clips/export", `{"project_id":"p","enable_captions":true}`)
+	if got.status != 400 || !strings.Contains(got.body, "did you mean enable_caption?") {
+		t.Errorf("got %d %s", got.status, got.body)
 	}
 }
 

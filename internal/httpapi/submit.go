@@ -29,11 +29,7 @@ func (a *API) submit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, ignored := dropUnknown(body)
-	if len(ignored) > 0 {
-		a.log.DebugContext(r.Context(), "unknown fields ignored, as the provider does", logkey.Client, clientOf(r.Context()), logkey.Fields, ignored)
-	}
-	e, err := tasks.ParseExport(body)
+	e, err := tasks.ParseBody(body)
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func firstTask(r *export.Record) Task {
 	return Task{
 		ID: tasks.SubmitTaskID(r.ID), Queue: tasks.AccountQueue(tasks.QueueFor(r.Priority), r.Account),
 		build: func() (*asynq.Task, error) {
-			e, err := tasks.ParseExport(r.Request)
+			e, err := tasks.ParseSent(r.Request)
 			if err != nil {
 				return nil, fmt.Errorf("the request of export %s: %w", r.ID, err)
 			}

@@ -55,7 +55,7 @@ func Archived(ctx context.Context, from Manifests, r *export.Record, now time.Ti
 // RequestIn returns the request that a receipt was written for. What can't be
 // read is a terminal fault: nobody knows then what was paid for.
 func RequestIn(receipt storage.Receipt) (tasks.Export, error) {
-	e, err := tasks.ParseExport(receipt.Request)
+	e, err := tasks.ParseSent(receipt.Request)
 	if err != nil {
 		return e, fault.New(fault.Terminal, fmt.Sprintf("the request in the receipt of export %s can't be read", receipt.ID), err).
 			WithHint("somebody else, or a newer clipferry, wrote it")
