@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -22,7 +23,8 @@ func providerCommand(c *console) *cobra.Command {
 	p := &provider{Options: emulator.Options{Limits: emulator.DocumentedLimits()}}
 	cmd := &cobra.Command{
 		Use: "provider [flags]", Short: "run the emulated provider alone",
-		Long: `It is the provider's Clips Export API, emulated: to develop against without a
+		Long: `It is the provider's Clips Export API and the calls around it (clips,
+find-moments, summaries, transcripts, upload), emulated: to develop against without a
 key. Open its address in a browser for what it can do, order faults from it at
 /_emulator/faults.`,
 		Args: cli.NoArgs,
@@ -66,12 +68,13 @@ func (p *provider) run(ctx context.Context, c *console) error {
 	if err := c.out.Printf("%s\n", url); err != nil {
 		return err
 	}
-	_ = c.msg.Printf("The emulated provider listens; %s/_emulator/ says what it can do. A worker that uses it needs:\n\n", url)
+	_ = c.msg.Printf("The emulated provider listens; %s/_emulator/ says what it can do. A worker and the command line that use it\n"+
+		"need this, Redis at its usual address, and a bucket of yours (clipferry-dev --serve has both):\n\n", url)
 	key := "any-key"
 	if len(p.Keys) > 0 {
 		key = p.Keys[0]
 	}
-	printEnv(c.msg, append(providerEnv(url, p.Limits), "CLIPFERRY_API_KEY="+key))
+	printEnv(c.msg, append(append(providerEnv(url, p.Limits), "CLIPFERRY_API_KEY="+key), doorEnv("dev-"+rand.Text())...))
 	_ = c.msg.Printf("\nStop it with Ctrl-C.\n")
 	return wait()
 }

@@ -25,9 +25,9 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 		providerEnv(s.provider, demoLimits), "CLIPFERRY_API_KEY=dev-key",
 		"CLIPFERRY_REDIS_URL="+redisURL, "CLIPFERRY_S3_BUCKET="+bucket, "CLIPFERRY_S3_PATH_STYLE=true",
 	)
+	s.env = append(s.env, doorEnv(s.apiKey)...)
 	cfg, err := config.Load(append([]string{
-		"CLIPFERRY_HTTP_ADDR=127.0.0.1:0", "CLIPFERRY_HTTP_API_KEYS=dev:" + s.apiKey,
-		"CLIPFERRY_HTTP_SECRET=" + rand.Text() + rand.Text(), "CLIPFERRY_MONITOR_AUTH=dev:" + s.monitorPassword,
+		"CLIPFERRY_HTTP_ADDR=127.0.0.1:0", "CLIPFERRY_MONITOR_AUTH=dev:" + s.monitorPassword,
 	}, s.env...), config.NeedsAPI|config.NeedsS3)
 	if err != nil {
 		return err
@@ -73,6 +73,11 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 	s.client = tasks.NewClientFromRedis(rdb)
 	s.exports = admin.New(rdb, ledger, time.Now)
 	return nil
+}
+
+// doorEnv is what the HTTP API of a worker, or of clipferry serve, needs.
+func doorEnv(key string) []string {
+	return []string{"CLIPFERRY_HTTP_API_KEYS=dev:" + key, "CLIPFERRY_HTTP_SECRET=" + rand.Text() + rand.Text()}
 }
 
 // run runs f until the services are closed.

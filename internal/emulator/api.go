@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -19,15 +20,16 @@ const (
 	maxIndex = 100_000
 )
 
-// submit is POST /clips/export.
-func (s *Server) submit(w *recorder, r *http.Request) {
+// submit is the POST that makes a task of the call.
+func (s *Server) submit(c *call, w *recorder, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	var named struct {
-		ProjectID string `json:"project_id"`
+		ProjectID   string `json:"project_id"`
+		ProjectName string `json:"project_name"`
 	}
 	// Whoever can't be understood has no project, and is told so below.
 	_ = json.Unmarshal(body, &named)
-	x := s.exchange(w, Request{Route: RouteSubmit, Project: named.ProjectID, Clip: -1, HTTP: r})
+	x := s.exchange(w, Request{Route: c.submitRoute(), Project: cmp.Or(named.ProjectID, named.ProjectName), Clip: -1, HTTP: r})
 	if x.before() {
 		return
 	}
@@ -35,7 +37,7 @@ func (s *Server) submit(w *recorder, r *http.Request) {
 		x.refuse(http.StatusBadRequest, "the body could not be read, or is too large")
 		return
 	}
-	t, refused := s.accept(r, body)
+	t, refused := s.accept(c, r, body)
 	if refused != nil {
 		x.refuse(refused.status, refused.message)
 		return
@@ -43,7 +45,11 @@ func (s *Server) submit(w *recorder, r *http.Request) {
 	s.noteLoss(t, x)
 	defer s.noteLoss(t, x) // by then the client may have left
 	_, virtual := s.now()
-	x.answer(http.StatusOK, data(submitAnswer{t.id, t.name, t.status(virtual)}))
+	answer := submitAnswer{ID: t.id, Name: t.name, Status: t.status(virtual)}
+	if c == exports {
+		answer.ID, answer.ExportTaskID = "", t.id
+	}
+	x.answer(http.StatusOK, data(answer))
 }
 
 // noteLoss records whether the client may not have learned that the export was
@@ -65,16 +71,16 @@ type no struct {
 	message string
 }
 
-// accept creates the export, or says why not: first the key, then the rate, then
-// the request, then the exports at once, as a gateway in front of a service would.
-func (s *Server) accept(r *http.Request, body []byte) (*task, *no) {
+// accept creates the task, or says why not: first the key, then the rate, then
+// the request, then the tasks at once, as a gateway in front of a service would.
+func (s *Server) accept(c *call, r *http.Request, body []byte) (*task, *no) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key, refused := s.admit(r)
 	if refused != nil {
 		return nil, refused
 	}
-	export, err := parse(body)
+	o, err := s.parse(c, body)
 	if err != nil {
 		s.counts.refused["invalid"]++
 		return nil, &no{http.StatusBadRequest, err.Error()}
@@ -84,14 +90,14 @@ func (s *Server) accept(r *http.Request, body []byte) (*task, *no) {
 		s.counts.refused["active"]++
 		return nil, &no{status: http.StatusTooManyRequests}
 	}
-	t := s.newTask(key, export, body)
+	t := s.newTask(c, key, o, body)
 	s.tasks[t.id] = t
 	s.order = append(s.order, t)
 	return t, nil
 }
 
-// parse is where a request is held against the page.
-func parse(body []byte) (tasks.Export, error) {
+// parseExport is where an export is held against the page.
+func parseExport(body []byte) (tasks.Export, error) {
 	e, err := tasks.ParseBody(body)
 	if err != nil {
 		return e, err
@@ -140,9 +146,9 @@ func (s *Server) active(key string, virtual time.Time) (n int) {
 	return n
 }
 
-// read is GET /clips/export/{taskId}.
-func (s *Server) read(w *recorder, r *http.Request) {
-	req := Request{Route: RouteRead, Task: r.PathValue("taskId"), Clip: -1, HTTP: r}
+// read is the GET of a task of the call.
+func (s *Server) read(c *call, w *recorder, r *http.Request) {
+	req := Request{Route: c.readRoute(), Task: r.PathValue("taskId"), Clip: -1, HTTP: r}
 	_, virtual := s.now()
 	s.mu.Lock()
 	if t := s.tasks[req.Task]; t != nil {
@@ -153,7 +159,7 @@ func (s *Server) read(w *recorder, r *http.Request) {
 	if x.before() {
 		return
 	}
-	body, refused := s.look(x, req.Task)
+	body, refused := s.look(c, x, req.Task)
 	if refused != nil {
 		x.refuse(refused.status, refused.message)
 		return
@@ -162,7 +168,7 @@ func (s *Server) read(w *recorder, r *http.Request) {
 }
 
 // look makes the answer to a read.
-func (s *Server) look(x *exchange, id string) ([]byte, *no) {
+func (s *Server) look(c *call, x *exchange, id string) ([]byte, *no) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key, refused := s.admit(x.r)
@@ -171,11 +177,14 @@ func (s *Server) look(x *exchange, id string) ([]byte, *no) {
 	}
 	now, virtual := s.now()
 	t := s.tasks[id]
-	if t == nil || t.key != key || !now.Before(t.expires) {
+	if t == nil || t.call != c || t.key != key || !now.Before(t.expires) {
 		return nil, &no{status: http.StatusNotFound}
 	}
 	base := s.base(x.r)
 	answer := answerOf(t, virtual, func(kind string, c rendered) string {
+		if kind == kindClip && !t.renders {
+			return ""
+		}
 		if f, ok := x.plan.get(FaultLink); ok && kind == kindClip && f.concerns(c.idx) {
 			return f.URL
 		}

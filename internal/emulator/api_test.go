@@ -71,6 +71,9 @@ func wantRefusal(t *testing.T, a answered, status int, message, path string) {
 	}
 	want := fmt.Sprintf(`^\{"timestamp":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00","status":%d,"error":"%s",%s"path":"%s"\}$`,
 		status, http.StatusText(status), said, path)
+	if status == http.StatusBadRequest || status == http.StatusInternalServerError {
+		want = `^\{"message":".*` + regexp.QuoteMeta(message) + `.*","trace_id":"[a-z2-7]{16}"\}$`
+	}
 	if a.status != status || !regexp.MustCompile(want).MatchString(a.body) {
 		t.Errorf("answer is %d %s, want %s", a.status, a.body, want)
 	}
@@ -155,7 +158,8 @@ func TestPathsThatAreNotThere(t *testing.T) {
 	}{
 		{"GET", "/api/v2/clips/export", 405},
 		{"DELETE", "/api/v2/clips/export/x", 405},
-		{"GET", "/api/v2/clips", 404},
+		{"GET", "/api/v2/clips", 405},
+		{"GET", "/api/v2/accounts", 404},
 		{"POST", "/", 404},
 	} {
 		wantRefusal(t, p.must(tc.method, tc.path, "", withKey...), tc.status, "", tc.path)

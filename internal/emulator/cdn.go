@@ -73,7 +73,7 @@ func (s *Server) follow(w *recorder, r *http.Request, route, ending string) (x *
 		x.deny(http.StatusForbidden, message)
 		return x, t, c, false
 	}
-	if !ok || virtual.Before(c.ready) || t.fail != "" && !t.active(virtual) {
+	if !ok || virtual.Before(c.ready) || route == RouteClip && !t.renders || t.fail != "" && !t.active(virtual) {
 		x.deny(http.StatusNotFound, "The specified key does not exist.")
 		return x, t, c, false
 	}

@@ -21,11 +21,15 @@ const (
 func (s *Server) routes() {
 	s.mux = http.NewServeMux()
 	for _, root := range []string{"/api/v2", "/open/v2"} {
-		s.mux.HandleFunc("POST "+root+"/clips/export", s.counted(RouteSubmit, s.submit))
-		s.mux.HandleFunc("GET "+root+"/clips/export/{taskId}", s.counted(RouteRead, s.read))
-		s.mux.HandleFunc(root+"/clips/export", s.counted("other", s.wrongMethod))
-		s.mux.HandleFunc(root+"/clips/export/{taskId}", s.counted("other", s.wrongMethod))
+		for _, c := range calls {
+			s.mux.HandleFunc("POST "+root+c.submits, s.counted(c.submitRoute(), func(w *recorder, r *http.Request) { s.submit(c, w, r) }))
+			s.mux.HandleFunc("GET "+root+c.reads+"/{taskId}", s.counted(c.readRoute(), func(w *recorder, r *http.Request) { s.read(c, w, r) }))
+			s.mux.HandleFunc(root+c.submits, s.counted("other", s.wrongMethod))
+			s.mux.HandleFunc(root+c.reads+"/{taskId}", s.counted("other", s.wrongMethod))
+		}
+		s.mux.HandleFunc("POST "+root+"/upload/single-file", s.counted(RouteUpload, s.askUpload))
 	}
+	s.mux.HandleFunc("PUT /upload/{identity}", s.counted("put", s.putUpload))
 	s.mux.HandleFunc("GET /cdn/"+kindClip+"/{task}/{file}", s.counted(RouteClip, s.serveClip))
 	s.mux.HandleFunc("GET /cdn/"+kindThumbnail+"/{task}/{file}", s.counted(RouteThumbnail, s.serveThumbnail))
 	s.mux.HandleFunc("GET /_emulator/state", func(w http.ResponseWriter, _ *http.Request) { show(w, s.State()) })

@@ -1,10 +1,12 @@
-// Package emulator is the Clips Export API as a server: for developing against
+// Package emulator is the Clips Export API, and the calls around it, as a server: for developing against
 // it without a key, and for tests that need it to misbehave. It renders nothing;
 // what it serves are short samples, each made unique.
 //
 // One handler has it all:
 //
 //	/api/v2/clips/export, …/{taskId}   the API (also under /open/v2)
+//	/api/v2/clips, /clips/find-moments, /summaries, /transcripts, …/results/{taskId}
+//	/api/v2/upload/single-file         where to PUT a small file
 //	/cdn/export/…, /cdn/thumb/…        where the links of its answers lead
 //	/_emulator/                        a page for people
 //	/_emulator/state                   what was submitted, asked and refused, as JSON
@@ -27,7 +29,12 @@
 //     export lists none.
 //   - Every project exists. It has 3 to 12 clips, unless its id says otherwise
 //     (see [SampleProject]); clip_indices may name any below 100,000.
-//   - A field that the page doesn't have is refused.
+//   - A field that the page doesn't have is refused of an export, and ignored by
+//     the other calls.
+//   - The limits are for tasks of all calls together. A task with enable_export
+//     turns SUCCEEDED while some of its clips, or all, are still rendered: they
+//     appear one by one, and nothing says how many will come.
+//   - An export of a project that was made here has that one's clips.
 //   - Links answer ranges, If-Range and HEAD, with a strong ETag that is no hash
 //     of the content.
 //

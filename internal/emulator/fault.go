@@ -17,6 +17,11 @@ const (
 	RouteRead      = "read"
 	RouteClip      = "clip"
 	RouteThumbnail = "thumbnail"
+	// RouteCreate is the POST of a task that is no export, RouteResults the GET of
+	// its results, RouteUpload the POST that asks where to put a file.
+	RouteCreate  = "create"
+	RouteResults = "results"
+	RouteUpload  = "upload"
 )
 
 // Kind is what a fault does.
@@ -88,9 +93,9 @@ type Fault struct {
 	// ID names it for DELETE; given by the server.
 	ID   string `json:"id,omitempty"`
 	Kind Kind   `json:"kind"`
-	// Route is submit, read, clip or thumbnail; empty is each that fits the kind.
+	// Route is submit, read, create, results, upload, clip or thumbnail; empty is each that fits the kind.
 	Route string `json:"route,omitempty"`
-	// Project is a project_id, or the beginning of some followed by "*".
+	// Project is a project_id (a project_name, where one is made), or the beginning of some followed by "*".
 	Project string `json:"project,omitempty"`
 	// Task is an export_task_id.
 	Task string `json:"task,omitempty"`
@@ -145,9 +150,9 @@ type Request struct {
 }
 
 var (
-	anywhere = []string{RouteSubmit, RouteRead, RouteClip, RouteThumbnail}
-	apiOnly  = []string{RouteSubmit, RouteRead}
-	readOnly = []string{RouteRead}
+	anywhere = []string{RouteSubmit, RouteRead, RouteCreate, RouteResults, RouteUpload, RouteClip, RouteThumbnail}
+	apiOnly  = []string{RouteSubmit, RouteRead, RouteCreate, RouteResults, RouteUpload}
+	readOnly = []string{RouteRead, RouteResults}
 	cdnOnly  = []string{RouteClip, RouteThumbnail}
 	clipOnly = []string{RouteClip}
 )

@@ -81,6 +81,7 @@ type Server struct {
 	limits Limits
 	keys   map[string]*limiter
 	tasks  map[string]*task
+	files  map[string]*upload
 	order  []*task // as accepted
 	rounds map[string]int
 	counts counts
@@ -158,6 +159,7 @@ func (r Render) validate() error {
 func (s *Server) reset() {
 	s.keys = map[string]*limiter{}
 	s.tasks = map[string]*task{}
+	s.files = map[string]*upload{}
 	s.order = nil
 	s.rounds = map[string]int{}
 	s.counts = newCounts()

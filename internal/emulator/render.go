@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"math"
@@ -19,10 +20,13 @@ const (
 	statusFailed    = "FAILED"
 )
 
-// task is one accepted export. What happens to it and when is decided when it is
+// task is one accepted task: an export, or another of the calls. What happens to it and when is decided when it is
 // accepted; only what clients did with it changes afterwards.
 type task struct {
 	id, key string
+	call    *call
+	// renders is set if its clips get files.
+	renders bool
 	project string
 	name    string
 	export  tasks.Export
@@ -35,6 +39,8 @@ type task struct {
 	// fail is the error_message, empty if it will succeed.
 	fail  string
 	clips []rendered
+	// source is the project that a task other than an export has made.
+	source *Project
 
 	// lost is set if the submit's answer may not have arrived.
 	lost bool
@@ -63,20 +69,26 @@ const (
 	shortestRender  = time.Second
 )
 
-// newTask plans the export that body asks for. The caller holds mu.
-func (s *Server) newTask(key string, e tasks.Export, body []byte) *task {
+// newTask plans the task that body asks for. The caller holds mu.
+func (s *Server) newTask(call *call, key string, o order, body []byte) *task {
+	e := o.export
 	now, virtual := s.now()
 	sum := sha256.Sum256(body)
 	t := &task{
-		key: key, project: e.ProjectID, export: e.WithDefaults(), body: body, digest: hex.EncodeToString(sum[:]),
+		key: key, call: call, renders: call == exports || o.EnableExport, project: e.ProjectID, export: e.WithDefaults(), body: body, digest: hex.EncodeToString(sum[:]),
 		accepted: now, expires: now.Add(s.opts.Expiry),
 	}
 	// The same request again is another export, with a fate of its own.
-	round := s.rounds[t.digest]
-	s.rounds[t.digest]++
-	t.id = "export_task_" + name(s.opts.Seed, "task", t.digest, round)
-	project := s.opts.Project(e.ProjectID)
-	t.name = project.Name
+	same := call.kind + " " + t.digest
+	round := s.rounds[same]
+	s.rounds[same]++
+	t.id = call.prefix + name(s.opts.Seed, "task", t.digest, round)
+	project := s.project(e.ProjectID)
+	t.name = cmp.Or(o.ProjectName, project.Name)
+	if call != exports {
+		project.Clips = min(project.Clips, cmp.Or(max(o.Limit, 0), project.Clips))
+		t.source = &project
+	}
 	for _, idx := range indices(e, project) {
 		t.clips = append(t.clips, rendered{Clip: project.Clip(idx), idx: idx})
 	}
@@ -86,6 +98,9 @@ func (s *Server) newTask(key string, e tasks.Export, body []byte) *task {
 		t.fail = "rendering failed, please try again later"
 	}
 	t.plan(virtual, s.duration(c, t, project), c)
+	if t.renders && call != exports {
+		t.late(virtual, c)
+	}
 	t.units = math.Round(t.seconds()/60*unitsPerMinute[t.export.Resolution]*100) / 100
 	return t
 }

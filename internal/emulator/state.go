@@ -92,9 +92,11 @@ type State struct {
 	Faults  []Armed  `json:"faults"`
 }
 
-// Submit is one accepted and charged export.
+// Submit is one accepted and charged task.
 type Submit struct {
-	TaskID    string          `json:"task_id"`
+	TaskID string `json:"task_id"`
+	// Kind is export, clips, moments, summary or transcript.
+	Kind      string          `json:"kind"`
 	ProjectID string          `json:"project_id"`
 	Status    string          `json:"status"`
 	Active    bool            `json:"active"`
@@ -150,7 +152,7 @@ func (s *Server) submitOf(t *task, virtual time.Time) Submit {
 		clips[i] = c.idx
 	}
 	return Submit{
-		TaskID: t.id, ProjectID: t.project, Status: t.status(virtual), Active: t.active(virtual),
+		TaskID: t.id, Kind: t.call.kind, ProjectID: t.project, Status: t.status(virtual), Active: t.active(virtual),
 		Body: t.body, BodySHA256: t.digest, CostUsage: t.units, Clips: clips, AnswerLost: t.lost,
 		AcceptedAt: t.accepted, EndsAt: s.realOf(t.ended), EndSeenAt: t.seenEnded, ExpireAt: t.expires, Reads: t.reads,
 	}

@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -11,19 +12,30 @@ import (
 // The API's answers, with their fields in the page's order.
 
 type submitAnswer struct {
-	ExportTaskID string `json:"export_task_id"`
+	ExportTaskID string `json:"export_task_id,omitempty"`
+	ID           string `json:"id,omitempty"`
 	Name         string `json:"name"`
 	Status       string `json:"status"`
 }
 
 type readAnswer struct {
-	ExportTaskID string       `json:"export_task_id"`
+	ExportTaskID string       `json:"export_task_id,omitempty"`
+	ID           string       `json:"id,omitempty"`
 	Name         string       `json:"name"`
 	Status       string       `json:"status"`
 	ErrorMessage string       `json:"error_message,omitempty"`
 	ExpireAt     int64        `json:"expire_at"`
 	CostUsage    units        `json:"cost_usage"`
-	Clips        []clipAnswer `json:"clips"`
+	Clips        []clipAnswer `json:"clips,omitzero"`
+	Summary      string       `json:"summary,omitempty"`
+	Transcript   []line       `json:"transcript,omitempty"`
+}
+
+// line is one of a transcript.
+type line struct {
+	BeginMS int64  `json:"begin_ms"`
+	EndMS   int64  `json:"end_ms"`
+	Text    string `json:"text"`
 }
 
 type clipAnswer struct {
@@ -50,7 +62,8 @@ func (u units) MarshalJSON() ([]byte, error) {
 	return []byte(s), nil
 }
 
-// refusal is the body of every error.
+// refusal is the body of an error of the gateway, failure of one of the service
+// behind it: 400 and 500.
 type refusal struct {
 	Timestamp string `json:"timestamp"`
 	Status    int    `json:"status"`
@@ -59,8 +72,16 @@ type refusal struct {
 	Path      string `json:"path"`
 }
 
+type failure struct {
+	Message string `json:"message"`
+	TraceID string `json:"trace_id"`
+}
+
 func (s *Server) refusal(r *http.Request, status int, message string) []byte {
 	now, _ := s.now()
+	if status == http.StatusBadRequest || status == http.StatusInternalServerError {
+		return encode(failure{cmp.Or(message, http.StatusText(status)), name(s.opts.Seed, "trace", r.URL.Path, message, now)})
+	}
 	return encode(refusal{
 		Timestamp: now.UTC().Format("2006-01-02T15:04:05.000-07:00"),
 		Status:    status, Error: http.StatusText(status), Message: message, Path: r.URL.Path,
@@ -82,12 +103,22 @@ func encode(v any) []byte {
 // file or thumbnail.
 func answerOf(t *task, virtual time.Time, link func(kind string, c rendered) string) readAnswer {
 	a := readAnswer{
-		ExportTaskID: t.id, Name: t.name, Status: t.status(virtual),
-		ExpireAt: t.expires.UnixMilli(), CostUsage: units(t.units), Clips: []clipAnswer{},
+		ID: t.id, Name: t.name, Status: t.status(virtual),
+		ExpireAt: t.expires.UnixMilli(), CostUsage: units(t.units),
+	}
+	if t.call == exports {
+		a.ID, a.ExportTaskID = "", t.id
 	}
 	if a.Status == statusFailed {
 		a.ErrorMessage = t.fail
 	}
+	if t.call.tell != nil {
+		if a.Status == statusSucceeded {
+			t.call.tell(t, &a)
+		}
+		return a
+	}
+	a.Clips = []clipAnswer{}
 	for _, c := range t.ready(virtual) {
 		a.Clips = append(a.Clips, clipAnswer{
 			Idx: c.idx, Title: c.Title, BeginMS: c.BeginMS, EndMS: c.EndMS, Thumbnail: link(kindThumbnail, c),
