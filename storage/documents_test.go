@@ -48,8 +48,9 @@ func TestManifestGolden(t *testing.T) {
 	thumb := file
 	thumb.Key, thumb.ContentType, thumb.CRC32 = "exports/proj_abc123/export_task_xyz789/clip-000-sample-title.jpg", "image/jpeg", ""
 	m := someManifest(file, thumb)
-	m.Schema = ManifestVersion
-	got, err := encodeDocument(m)
+	m.Name, m.Account = "sample export task", "second"
+	m.Request = json.RawMessage(`{"project_id":"proj_abc123","clip_indices":[0],"resolution":"HD_720","enable_caption":true}`)
+	got, err := encodeDocument(m.completed())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,6 +66,22 @@ func TestManifestGolden(t *testing.T) {
 	}
 	if !bytes.Equal(got, want) {
 		t.Errorf("the manifest has changed (run with -update if that is meant):\n%s", got)
+	}
+}
+
+// What people look for stands at the top also where an earlier release wrote the manifest.
+func TestAManifestOfAnEarlierRelease(t *testing.T) {
+	m := someManifest(ManifestFile{}, ManifestFile{})
+	m.Answer = json.RawMessage(`{"name":"sample export task","status":"SUCCEEDED"}`)
+	m.Request = json.RawMessage(`{"project_id":"p","ratio":"RATIO_1_1"}`)
+	m.Clips[1].BeginMS = 9 // with an end at 0: nonsense has no length
+	got := m.completed()
+	if got.Name != "sample export task" || string(got.Settings) != `{"ratio":"RATIO_1_1"}` || got.DurationMS != 60_000 || got.Clips[0].DurationMS != 60_000 {
+		t.Errorf("%+v", got)
+	}
+	m.Request, m.Answer = json.RawMessage(`"?"`), json.RawMessage(`[]`)
+	if got := m.completed(); got.Name != "" || got.Settings != nil {
+		t.Errorf("%+v", got)
 	}
 }
 

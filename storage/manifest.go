@@ -18,16 +18,24 @@ const ManifestVersion = 1
 // Manifest says what one export's folder holds. It is written last: a folder
 // with a manifest is complete.
 type Manifest struct {
-	Schema       int             `json:"schema"`
-	ID           string          `json:"id"`
-	ProjectID    string          `json:"project_id"`
-	ExportTaskID string          `json:"export_task_id"`
-	Request      json.RawMessage `json:"request"`
-	Answer       json.RawMessage `json:"answer"` // the provider's, in full
-	CostUsage    float64         `json:"cost_usage"`
-	CreatedAt    time.Time       `json:"created_at"`
-	ArchivedAt   time.Time       `json:"archived_at"`
-	Clips        []ManifestClip  `json:"clips"`
+	Schema       int    `json:"schema"`
+	ID           string `json:"id"`
+	ProjectID    string `json:"project_id"`
+	ExportTaskID string `json:"export_task_id"`
+	// Name is what the provider calls the export.
+	Name string `json:"name,omitempty"`
+	// Account is the one that it was ordered with.
+	Account string `json:"account,omitempty"`
+	// Settings are the request without the project and the clips. Set by PutManifest.
+	Settings json.RawMessage `json:"settings,omitempty"`
+	// DurationMS is how long all clips are together. Set by PutManifest.
+	DurationMS int64           `json:"duration_ms,omitempty"`
+	Request    json.RawMessage `json:"request"`
+	Answer     json.RawMessage `json:"answer"` // the provider's, in full
+	CostUsage  float64         `json:"cost_usage"`
+	CreatedAt  time.Time       `json:"created_at"`
+	ArchivedAt time.Time       `json:"archived_at"`
+	Clips      []ManifestClip  `json:"clips"`
 	// Warnings are about the export as a whole.
 	Warnings []string `json:"warnings,omitempty"`
 }
@@ -43,14 +51,16 @@ type ManifestFile struct {
 type ManifestClip struct {
 	Idx int `json:"idx"`
 	ManifestFile
-	Title     string        `json:"title"`
-	Desc      string        `json:"desc"`
-	Tags      []string      `json:"tags"`
-	Score     float64       `json:"score"`
-	BeginMS   int64         `json:"begin_ms"`
-	EndMS     int64         `json:"end_ms"`
-	Thumbnail *ManifestFile `json:"thumbnail,omitempty"`
-	Warning   string        `json:"warning,omitempty"`
+	Title   string   `json:"title"`
+	Desc    string   `json:"desc"`
+	Tags    []string `json:"tags"`
+	Score   float64  `json:"score"`
+	BeginMS int64    `json:"begin_ms"`
+	EndMS   int64    `json:"end_ms"`
+	// DurationMS is set by PutManifest.
+	DurationMS int64         `json:"duration_ms,omitempty"`
+	Thumbnail  *ManifestFile `json:"thumbnail,omitempty"`
+	Warning    string        `json:"warning,omitempty"`
 }
 
 // files are all objects that the manifest lists.
@@ -74,7 +84,7 @@ var ErrSealed = errors.New("another manifest of the same task exists")
 // returns the manifest's key. One that exists is never changed: if it names the
 // same objects all is well, else that is [ErrSealed].
 func (a *Archive) PutManifest(ctx context.Context, m Manifest) (string, error) {
-	m.Schema = ManifestVersion
+	m = m.completed()
 	if len(m.Answer) == 0 || len(m.Request) == 0 {
 		return "", fault.New(fault.Retry, "the manifest of "+m.ExportTaskID+" would lack the request or the provider's response", nil)
 	}
@@ -108,6 +118,41 @@ func (a *Archive) PutManifest(ctx context.Context, m Manifest) (string, error) {
 	return "", fault.New(fault.Retry, key+" comes and goes", nil)
 }
 
+// completed is m with the fields that follow from others, which manifests of earlier
+// releases lack.
+func (m Manifest) completed() Manifest {
+	m.Schema = ManifestVersion
+	m.Settings = settingsOf(m.Request)
+	m.DurationMS = 0
+	m.Clips = slices.Clone(m.Clips)
+	for i := range m.Clips {
+		c := &m.Clips[i]
+		c.DurationMS = max(0, c.EndMS-c.BeginMS)
+		m.DurationMS += c.DurationMS
+	}
+	if m.Name == "" {
+		var answer struct {
+			Name string `json:"name"`
+		}
+		_ = json.Unmarshal(m.Answer, &answer) // one without a name that can be read has none
+		m.Name = answer.Name
+	}
+	return m
+}
+
+// settingsOf is what a request asks for, apart from the project and the clips; nil
+// for one that nobody can read.
+func settingsOf(request json.RawMessage) json.RawMessage {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(request, &fields) != nil {
+		return nil
+	}
+	delete(fields, "project_id")
+	delete(fields, "clip_indices")
+	settings, _ := json.Marshal(fields) // of what was read as JSON a moment ago
+	return settings
+}
+
 // maxManifestTries bounds the looks at a manifest that is taken and not there.
 const maxManifestTries = 3
 
@@ -118,13 +163,16 @@ func (m Manifest) names(other Manifest) bool {
 	})
 }
 
-// ReadManifest reads the manifest under key; false when there is none.
-func (a *Archive) ReadManifest(ctx context.Context, key string) (Manifest, bool, error) {
-	var m Manifest
-	ok, err := a.getDocument(ctx, key, &m)
+// ReadManifest reads the manifest under key; false when there is none. One of an
+// earlier release gets the fields that it lacks, as far as they follow from others.
+func (a *Archive) ReadManifest(ctx context.Context, key string) (m Manifest, ok bool, err error) {
+	ok, err = a.getDocument(ctx, key, &m)
 	if err == nil && ok && m.Schema != ManifestVersion {
 		err = fault.New(fault.Terminal, fmt.Sprintf("%s has schema %d, not %d", key, m.Schema, ManifestVersion), nil).
 			WithHint("a newer clipferry wrote it")
+	}
+	if err == nil && ok {
+		m = m.completed()
 	}
 	return m, ok, err
 }

@@ -66,7 +66,8 @@ func (w *Worker) sealFailed(ctx context.Context, r *export.Record, err error) er
 
 func manifestOf(r *export.Record, now time.Time) storage.Manifest {
 	m := storage.Manifest{
-		ID: r.ID, ProjectID: r.ProjectID, ExportTaskID: r.ExportTaskID, Request: r.Request, Answer: r.LastAnswer,
+		ID: r.ID, ProjectID: r.ProjectID, ExportTaskID: r.ExportTaskID, Name: r.Name, Account: r.Account,
+		Request: r.Request, Answer: r.LastAnswer,
 		CostUsage: r.CostUsage, CreatedAt: r.CreatedAt.UTC(), ArchivedAt: now.UTC(),
 	}
 	if len(r.Duplicates) > 0 {

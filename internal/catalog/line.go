@@ -1,11 +1,13 @@
 package catalog
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 // Line is one archived clip with all that is known of it: one line of the
@@ -45,18 +47,19 @@ type Line struct {
 	Warning   string         `json:"warning,omitempty"` // why there is no thumbnail
 }
 
-// LinesOf returns a line for each clip of a manifest, which is under key.
+// LinesOf returns a line for each clip of a manifest that was read from key, or is
+// about to be written there.
 func LinesOf(m storage.Manifest, key string) []Line {
-	settings := settingsOf(m.Request)
+	resolution, ratio := formatOf(m.Request)
 	lines := make([]Line, 0, len(m.Clips))
 	for _, c := range m.Clips {
 		l := Line{
 			ExportID: m.ID, Idx: c.Idx, Revision: m.ArchivedAt.UnixMilli(),
-			ProjectID: m.ProjectID, ExportTaskID: m.ExportTaskID, Settings: settings.all,
-			Resolution: settings.resolution, Ratio: settings.ratio,
+			ProjectID: m.ProjectID, ExportTaskID: m.ExportTaskID, ExportName: m.Name,
+			Account: cmp.Or(m.Account, tasks.DefaultAccount), Settings: m.Settings, Resolution: resolution, Ratio: ratio,
 			CostUsage: m.CostUsage, CreatedAt: m.CreatedAt.UTC(), ArchivedAt: m.ArchivedAt.UTC(), Manifest: key,
 			Title: c.Title, Desc: c.Desc, Tags: append([]string{}, c.Tags...), Score: c.Score,
-			BeginMS: c.BeginMS, EndMS: c.EndMS, DurationMS: max(0, c.EndMS-c.BeginMS), Object: c.Object, Warning: c.Warning,
+			BeginMS: c.BeginMS, EndMS: c.EndMS, DurationMS: c.DurationMS, Object: c.Object, Warning: c.Warning,
 		}
 		if c.Thumbnail != nil {
 			l.Thumbnail = &c.Thumbnail.Object
@@ -66,40 +69,19 @@ func LinesOf(m storage.Manifest, key string) []Line {
 	return lines
 }
 
-// settings are what an export was ordered with.
-type settings struct {
-	all               json.RawMessage
-	resolution, ratio string
-}
-
-// defaultResolution is what the provider renders where none is asked for.
-const defaultResolution = "SD_480"
-
-// settingsOf reads a request. One that nobody can read has no settings.
-func settingsOf(request json.RawMessage) settings {
-	s := settings{resolution: defaultResolution}
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(request, &fields) != nil {
-		return s
-	}
-	delete(fields, "project_id")
-	delete(fields, "clip_indices")
-	if len(fields) > 0 {
-		s.all, _ = json.Marshal(fields) // of what was read as JSON a moment ago
-	}
-	var known struct {
+// formatOf is what a request says of the picture: where it says nothing, the
+// provider's default, and no ratio.
+func formatOf(request json.RawMessage) (resolution, ratio string) {
+	var r struct {
 		Resolution string `json:"resolution"`
-		Ratio      string `json:"ratio"`
 		Reframe    bool   `json:"enable_ai_reframe"`
+		Ratio      string `json:"ratio"`
 	}
-	if json.Unmarshal(request, &known) != nil {
-		return s
+	if json.Unmarshal(request, &r) != nil {
+		return "", ""
 	}
-	if known.Resolution != "" {
-		s.resolution = known.Resolution
+	if r.Reframe {
+		ratio = r.Ratio
 	}
-	if known.Reframe {
-		s.ratio = known.Ratio
-	}
-	return s
+	return cmp.Or(r.Resolution, tasks.Export{}.WithDefaults().Resolution), ratio
 }
