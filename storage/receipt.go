@@ -4,12 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/clipferry/clipferry/internal/fault"
@@ -91,37 +88,25 @@ func (a *Archive) Receipt(ctx context.Context, id string) (Receipt, bool, error)
 // listing that breaks off yields its fault last.
 func (a *Archive) Receipts(ctx context.Context, since time.Time) iter.Seq2[Receipt, error] {
 	return func(yield func(Receipt, error) bool) {
-		pages := s3.NewListObjectsV2Paginator(a.s3, &s3.ListObjectsV2Input{
-			Bucket: &a.opts.Bucket, Prefix: aws.String(a.key(receiptFolder) + "/"),
-			ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
-		})
-		var token string
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
-			if err == nil && aws.ToBool(page.IsTruncated) {
-				next := aws.ToString(page.NextContinuationToken)
-				if next == token {
-					err = brokenListing("receipts")
+		var keys []string
+		for o, err := range a.list(ctx, a.key(receiptFolder)+"/", "receipts") {
+			switch {
+			case err != nil:
+				if a.yieldReceipts(ctx, keys, yield) {
+					yield(Receipt{}, err)
 				}
-				token = next
-			}
-			if err != nil {
-				yield(Receipt{}, s3Fault(ctx, "listing the receipts", err))
 				return
+			case strings.HasSuffix(o.Key, ".json") && (o.Modified.IsZero() || !o.Modified.Before(since)):
+				keys = append(keys, o.Key)
 			}
-			var keys []string
-			for _, o := range page.Contents {
-				recent := o.LastModified == nil || !o.LastModified.Before(since)
-				if key := aws.ToString(o.Key); recent && strings.HasSuffix(key, ".json") {
-					keys = append(keys, key)
-				}
-			}
-			for chunk := range slices.Chunk(keys, receiptReaders) {
-				if !a.yieldReceipts(ctx, chunk, yield) {
+			if len(keys) == receiptReaders {
+				if !a.yieldReceipts(ctx, keys, yield) {
 					return
 				}
+				keys = nil
 			}
 		}
+		a.yieldReceipts(ctx, keys, yield)
 	}
 }
 
