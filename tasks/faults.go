@@ -27,11 +27,16 @@ type Faults []Fault
 
 // Error joins all faults with "; ".
 func (fs Faults) Error() string {
+	return strings.Join(fs.Texts(), "; ")
+}
+
+// Texts returns each fault as [Fault.Error] has it.
+func (fs Faults) Texts() []string {
 	texts := make([]string, len(fs))
 	for i, f := range fs {
 		texts[i] = f.Error()
 	}
-	return strings.Join(texts, "; ")
+	return texts
 }
 
 // add appends a fault; a field has one at most, since a second only repeats the first.

@@ -83,10 +83,10 @@ func TestTheManifestTellsOfWhatCouldNotBeUsed(t *testing.T) {
 		return nil
 	}
 	r.work()
-	rec := r.awaitState(r.enqueue(tasks.Export{ProjectID: "proj"}), export.Archived)
+	rec := r.awaitState(r.enqueue(tasks.Export{ProjectID: "proj", TargetLang: "klingon"}), export.Archived)
 	m, _, err := r.archive.ReadManifest(t.Context(), rec.Manifest)
 	must(t, err)
-	if len(m.Warnings) != 1 || !strings.Contains(m.Warnings[0], "clip 1: score") {
+	if len(m.Warnings) != 2 || !strings.Contains(m.Warnings[0], "target_lang") || !strings.Contains(m.Warnings[1], "clip 1: score") {
 		t.Errorf("warnings: %q", m.Warnings)
 	}
 	for _, c := range m.Clips {

@@ -17,6 +17,7 @@ import (
 	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 // seal writes the manifest, last of all.
@@ -72,6 +73,9 @@ func manifestOf(r *export.Record, now time.Time) storage.Manifest {
 	}
 	if len(r.Duplicates) > 0 {
 		m.Warnings = append(m.Warnings, "paid for more than once, after lost answers: "+strings.Join(r.Duplicates, ", "))
+	}
+	if e, err := tasks.ParseSent(r.Request); err == nil {
+		m.Warnings = append(m.Warnings, e.Lint().Texts()...)
 	}
 	for _, oddity := range provider.Oddities(r.LastAnswer) {
 		m.Warnings = append(m.Warnings, "the provider's answer is odd: "+oddity)

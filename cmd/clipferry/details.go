@@ -44,6 +44,9 @@ func details(c *console, r *export.Record, waitingFor string) []cli.Styled {
 	for _, task := range v.Duplicates {
 		add("duplicate", "%s: paid for as well, after a lost answer", task)
 	}
+	for _, warning := range v.Warnings {
+		add("warning", "%s", warning)
+	}
 	if v.ExpireAt != nil {
 		add("expires", "%s (%s)", v.ExpireAt.Format(time.DateTime+" MST"), untilText(*v.ExpireAt))
 	}

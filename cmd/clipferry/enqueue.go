@@ -62,6 +62,7 @@ func (e *enqueue) run(ctx context.Context, c *console) error {
 	if err := b.checkIssued(ctx, conn.exports); err != nil {
 		return err
 	}
+	b.warn(c)
 	if b.wantsWebhook() && len(conn.cfg.WebhookSecrets) == 0 {
 		_ = c.msg.Printf("no CLIPFERRY_WEBHOOK_SECRETS is set here: unless the workers have one, no webhook is called\n")
 	}
@@ -106,6 +107,24 @@ func (e *enqueue) read(ctx context.Context, c *console) (*batch, error) {
 		return nil, cli.Usagef("--file and --%s exclude each other", given[0])
 	}
 	return readFile(ctx, c, e.file)
+}
+
+// maxWarnings is how many warnings are printed before the rest is only counted.
+const maxWarnings = 50
+
+// warn says what is odd about the exports. They are enqueued all the same.
+func (b *batch) warn(c *console) {
+	n := 0
+	for i, e := range b.exports {
+		for _, text := range e.Lint().Texts() {
+			if n++; n <= maxWarnings {
+				_ = c.msg.Printf("warning: %s%s\n", b.where(i), text)
+			}
+		}
+	}
+	if n > maxWarnings {
+		_ = c.msg.Printf("and %d more warnings\n", n-maxWarnings)
+	}
 }
 
 func (b *batch) wantsWebhook() bool {

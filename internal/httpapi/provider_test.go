@@ -327,3 +327,11 @@ func TestHead(t *testing.T) {
 		t.Error(resp.Status)
 	}
 }
+
+func TestWhatIsOddIsSaidAndTaken(t *testing.T) {
+	f := newFixture(t)
+	got := f.call("POST", "/api/v2/clips/export", `{"project_id":"p","ratio":"RATIO_1_1"}`)
+	if want := `"warnings":["ratio: has no effect without enable_ai_reframe"]`; got.status != 200 || !strings.Contains(got.body, want) {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+}

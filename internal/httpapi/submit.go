@@ -21,6 +21,8 @@ type submitted struct {
 	ExportTaskID string `json:"export_task_id"`
 	Name         string `json:"name"`
 	Status       string `json:"status"`
+	// Warnings are ours: what is odd about the request.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // submit is POST /api/v2/clips/export.
@@ -48,7 +50,7 @@ func (a *API) submit(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	a.log.InfoContext(r.Context(), "export taken in", logkey.Export, id, logkey.ProjectID, e.ProjectID, logkey.Client, clientOf(r.Context()))
-	return writeData(w, submitted{ExportTaskID: id, Name: nameOf(e.ProjectID), Status: statusCreated})
+	return writeData(w, submitted{ExportTaskID: id, Name: nameOf(e.ProjectID), Status: statusCreated, Warnings: e.Lint().Texts()})
 }
 
 // nameOf is the name of an export while the provider has not given it one.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 // Export is an export as it is shown. Field names are part of the outside contract.
@@ -41,6 +42,8 @@ type Export struct {
 	Attempts   int      `json:"attempts,omitempty"`
 	InDoubt    int      `json:"in_doubt,omitempty"`
 	Duplicates []string `json:"duplicates,omitempty"`
+	// Warnings say what is odd about the request; a list has none.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Clip is one clip of an Export.
@@ -67,12 +70,20 @@ func Of(r *export.Record, to Reader) Export {
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(), Polls: r.Polls, Manifest: r.Manifest,
 		Clips: make([]Clip, 0, len(r.Clips)), Account: r.Account,
 		Attempts: r.Attempts, InDoubt: r.Doubts, Duplicates: r.Duplicates,
-		ExpireAt: moment(r.ExpireAt), Since: moment(p.Since), NextTry: moment(next),
+		Warnings: warningsOf(r), ExpireAt: moment(r.ExpireAt), Since: moment(p.Since), NextTry: moment(next),
 	}
 	for _, idx := range slices.Sorted(maps.Keys(r.Clips)) {
 		v.Clips = append(v.Clips, clipOf(r, r.Clips[idx]))
 	}
 	return v
+}
+
+func warningsOf(r *export.Record) []string {
+	e, err := tasks.ParseSent(r.Request)
+	if err != nil { // it is not loaded, or was never one
+		return nil
+	}
+	return e.Lint().Texts()
 }
 
 func clipOf(r *export.Record, c *export.Clip) Clip {
