@@ -55,9 +55,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/clipferry/clipferry/internal/link"
 )
@@ -122,6 +120,8 @@ type Options struct {
 	Checkpoints Checkpoints
 	Logger      *slog.Logger
 	Now         func() time.Time
+	// Observe is called with each attempt of a request, from many goroutines.
+	Observe func(context.Context, Attempt)
 
 	// PartSize is the size of a part in bytes, at least 5 MiB. It grows where a
 	// file of the source's largest size would need more than 10,000 parts.
@@ -186,9 +186,9 @@ func New(o Options) (*Archive, error) {
 	}
 	a := &Archive{opts: o, log: o.Logger, now: o.Now, backoff: defaultBackoff}
 	a.timeouts = &timeouts{next: attempt{}, response: responseTimeout, upload: o.UploadTimeout, complete: o.CompleteTimeout}
-	retried := retries{next: paced{a.timeouts}, backoff: &a.backoff}
-	client := newClient(o.Client)
-	a.links = s3.NewPresignClient(o.Client)
+	retried := retries{next: paced{observed{a.timeouts, o.Observe}}, backoff: &a.backoff}
+	client := newClient(o.Client, o.Object.headers())
+	a.links = s3.NewPresignClient(s3.New(o.Client.Options(), o.Object.headers()))
 	probes := &Archive{s3: &bucket{client: client, timeouts: a.timeouts, sender: retried}, opts: o} // past the breaker
 	a.breaker = newBreaker(retried, probes, o.Logger)
 	a.s3 = &bucket{client: client, timeouts: a.timeouts, sender: a.breaker}
@@ -210,6 +210,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Observe == nil {
+		o.Observe = func(context.Context, Attempt) {}
 	}
 	if o.Checkpoints == nil {
 		o.Checkpoints = noCheckpoints{}
@@ -242,21 +245,6 @@ func (o Options) validate() error {
 	bad(o.Checksum != ChecksumCRC32 && o.Checksum != ChecksumMD5, "checksum: %q is neither crc32 nor md5", o.Checksum)
 	bad(o.Object.LockMode != "" && o.Object.LockFor <= 0, "object lock: a mode needs a duration")
 	return errors.Join(errs...)
-}
-
-// owner is the bucket owner that every request expects, nil for any.
-func (a *Archive) owner() *string {
-	if a.opts.Object.ExpectedBucketOwner == "" {
-		return nil
-	}
-	return aws.String(a.opts.Object.ExpectedBucketOwner)
-}
-
-func (a *Archive) payer() types.RequestPayer {
-	if a.opts.Object.RequesterPays {
-		return types.RequestPayerRequester
-	}
-	return ""
 }
 
 type noCheckpoints struct{}

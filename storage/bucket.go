@@ -2,10 +2,13 @@ package storage
 
 import (
 	"context"
+	"net/http"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // request is one operation on S3: everything between the archive and the SDK sees it
@@ -14,6 +17,7 @@ type request struct {
 	name string // the SDK's, such as "PutObject"
 	// send makes one attempt. It may be called again once it has returned.
 	send func(ctx context.Context) error
+	size int64 // of its body
 	// pace is notified of how S3 takes the parts of one file; nil for all other requests.
 	pace *pacer
 	once bool // it is not repeated
@@ -30,6 +34,35 @@ type attempt struct{}
 
 func (attempt) do(ctx context.Context, r request) error { return r.send(ctx) }
 
+// Attempt is one attempt of a request to S3, as [Options.Observe] sees it.
+type Attempt struct {
+	Operation string // the SDK's name, such as "PutObject"
+	Took      time.Duration
+	Sent      int64 // bytes of a body that S3 took or refused whole; of one that was cut off nothing is known
+	Status    int   // of the response, 0 without one
+	Err       error
+}
+
+// observed shows each attempt to whoever counts them.
+type observed struct {
+	next sender
+	show func(context.Context, Attempt)
+}
+
+func (s observed) do(ctx context.Context, r request) error {
+	began := time.Now()
+	err := s.next.do(ctx, r)
+	a := Attempt{Operation: r.name, Took: time.Since(began), Status: httpStatus(err), Err: err}
+	if err == nil {
+		a.Status = http.StatusOK
+	}
+	if a.Status != 0 {
+		a.Sent = r.size
+	}
+	s.show(ctx, a)
+	return err
+}
+
 // bucket is the S3 client that the archive uses: the operations that it needs,
 // each sent through the sender.
 type bucket struct {
@@ -39,9 +72,22 @@ type bucket struct {
 	once     bool // of all requests
 }
 
+// headers are those of every request, whatever it asks for.
+func (o ObjectOptions) headers() func(*s3.Options) {
+	return func(so *s3.Options) {
+		so.APIOptions = slices.Clip(so.APIOptions)
+		if o.ExpectedBucketOwner != "" {
+			so.APIOptions = append(so.APIOptions, smithyhttp.SetHeaderValue("X-Amz-Expected-Bucket-Owner", o.ExpectedBucketOwner))
+		}
+		if o.RequesterPays {
+			so.APIOptions = append(so.APIOptions, smithyhttp.SetHeaderValue("X-Amz-Request-Payer", "requester"))
+		}
+	}
+}
+
 // newClient is c without retries of its own, see retry.go, and guarded against answers that are not S3's.
-func newClient(c *s3.Client) *s3.Client {
-	return s3.New(c.Options(), func(o *s3.Options) {
+func newClient(c *s3.Client, headers func(*s3.Options)) *s3.Client {
+	return s3.New(c.Options(), headers, func(o *s3.Options) {
 		o.Retryer = aws.NopRetryer{}
 		o.HTTPClient = &proxyGuard{HTTPClient: o.HTTPClient}
 		o.APIOptions = append(slices.Clip(o.APIOptions), unsignedEncoding)
@@ -78,7 +124,7 @@ func (b *bucket) GetObject(ctx context.Context, in *s3.GetObjectInput, opts ...f
 }
 
 func (b *bucket) PutObject(ctx context.Context, in *s3.PutObjectInput, opts ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
-	return ask(ctx, b, request{name: "PutObject"}, b.client.PutObject, in, opts)
+	return ask(ctx, b, request{name: "PutObject", size: aws.ToInt64(in.ContentLength)}, b.client.PutObject, in, opts)
 }
 
 func (b *bucket) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput, opts ...func(*s3.Options)) (*s3.DeleteObjectOutput, error) {
@@ -94,7 +140,7 @@ func (b *bucket) CreateMultipartUpload(ctx context.Context, in *s3.CreateMultipa
 }
 
 func (b *bucket) UploadPart(ctx context.Context, in *s3.UploadPartInput, pace *pacer, opts ...func(*s3.Options)) (*s3.UploadPartOutput, error) {
-	return ask(ctx, b, request{name: "UploadPart", pace: pace}, b.client.UploadPart, in, opts)
+	return ask(ctx, b, request{name: "UploadPart", size: aws.ToInt64(in.ContentLength), pace: pace}, b.client.UploadPart, in, opts)
 }
 
 func (b *bucket) ListParts(ctx context.Context, in *s3.ListPartsInput, opts ...func(*s3.Options)) (*s3.ListPartsOutput, error) {

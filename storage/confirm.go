@@ -100,7 +100,7 @@ func (m *mirror) reject(ctx context.Context, key string, st stat, v verdict) err
 // condition, or after another look where the server has none.
 func (m *mirror) removeUnchanged(ctx context.Context, key string, st stat) error {
 	a := m.a
-	in := &s3.DeleteObjectInput{Bucket: &a.opts.Bucket, Key: &key, ExpectedBucketOwner: a.owner(), RequestPayer: a.payer()}
+	in := &s3.DeleteObjectInput{Bucket: &a.opts.Bucket, Key: &key}
 	if m.features.remove {
 		in.IfMatch = max(m.features.replace, quotedMatch).ifMatch(st.etag)
 	}

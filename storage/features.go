@@ -240,10 +240,7 @@ func (t *trial) tryParts(ctx context.Context) error {
 func (t *trial) tryRemove(ctx context.Context) error {
 	form := max(t.f.replace, quotedMatch)
 	removing := func(etag string) error {
-		_, err := t.a.s3.DeleteObject(ctx, &s3.DeleteObjectInput{
-			Bucket: &t.a.opts.Bucket, Key: &t.key, IfMatch: form.ifMatch(etag),
-			ExpectedBucketOwner: t.a.owner(), RequestPayer: t.a.payer(),
-		})
+		_, err := t.a.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &t.a.opts.Bucket, Key: &t.key, IfMatch: form.ifMatch(etag)})
 		return err
 	}
 	kept := isTaken(removing("0123456789abcdef0123456789abcdef"))

@@ -24,13 +24,10 @@ func (a *Archive) Health() Health { return a.breaker.health() }
 
 // probeRead looks at the bucket and at the object that probes write.
 func (a *Archive) probeRead(ctx context.Context) error {
-	_, err := a.s3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &a.opts.Bucket, ExpectedBucketOwner: a.owner()})
+	_, err := a.s3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &a.opts.Bucket})
 	if s := httpStatus(err); s >= 400 && s < 500 && !isMissing(err) {
 		// A response to HEAD has no body that would say what is wrong.
-		_, listErr := a.s3.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
-			Bucket: &a.opts.Bucket, Prefix: aws.String(a.key(probeName)), MaxKeys: aws.Int32(1),
-			ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
-		})
+		_, listErr := a.s3.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &a.opts.Bucket, Prefix: aws.String(a.key(probeName)), MaxKeys: aws.Int32(1)})
 		err = cmp.Or(listErr, err)
 	}
 	if isMissing(err) {

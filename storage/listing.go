@@ -27,7 +27,7 @@ type Listed struct {
 func (a *Archive) list(ctx context.Context, prefix, what string) iter.Seq2[Listed, error] {
 	return func(yield func(Listed, error) bool) {
 		pages := s3.NewListObjectsV2Paginator(a.s3, &s3.ListObjectsV2Input{
-			Bucket: &a.opts.Bucket, Prefix: optional(prefix), ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
+			Bucket: &a.opts.Bucket, Prefix: optional(prefix),
 		})
 		var token string
 		for pages.HasMorePages() {

@@ -28,7 +28,6 @@ func (a *Archive) createUpload(ctx context.Context, key string, at attributes) (
 		Metadata: at.metadata, Tagging: tagging(o.Tags), ACL: types.ObjectCannedACL(o.ACL),
 		StorageClass: types.StorageClass(o.StorageClass), ServerSideEncryption: types.ServerSideEncryption(o.SSE),
 		SSEKMSKeyId: optional(o.KMSKeyID), ObjectLockMode: types.ObjectLockMode(o.LockMode), ObjectLockRetainUntilDate: a.lockUntil(),
-		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
 	}
 	if a.opts.Checksum == ChecksumCRC32 {
 		in.ChecksumAlgorithm, in.ChecksumType = types.ChecksumAlgorithmCrc32, types.ChecksumTypeFullObject
@@ -50,7 +49,6 @@ func (a *Archive) uploadPart(ctx context.Context, key, upload string, n int, bod
 	in := &s3.UploadPartInput{
 		Bucket: &a.opts.Bucket, Key: &key, UploadId: &upload, PartNumber: aws.Int32(int32(n + 1)),
 		Body: bytes.NewReader(body), ContentLength: aws.Int64(int64(len(body))),
-		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
 	}
 	if in.ContentMD5, in.ChecksumCRC32 = sum.md5, sum.crc32; sum.crc32 != nil {
 		in.ChecksumAlgorithm = types.ChecksumAlgorithmCrc32
@@ -91,10 +89,7 @@ func (p listedPart) is(size int64, crc, tag uint32) bool {
 // that S3 does not know is errUploadGone.
 func (a *Archive) listParts(ctx context.Context, key, upload string) (map[int]listedPart, error) {
 	parts := map[int]listedPart{}
-	pages := s3.NewListPartsPaginator(a.s3, &s3.ListPartsInput{
-		Bucket: &a.opts.Bucket, Key: &key, UploadId: &upload,
-		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
-	}, func(o *s3.ListPartsPaginatorOptions) { o.StopOnDuplicateToken = true }) // or a server could go on for ever
+	pages := s3.NewListPartsPaginator(a.s3, &s3.ListPartsInput{Bucket: &a.opts.Bucket, Key: &key, UploadId: &upload}, func(o *s3.ListPartsPaginatorOptions) { o.StopOnDuplicateToken = true }) // or a server could go on for ever
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if isUploadGone(err) {
@@ -179,8 +174,7 @@ func (a *Archive) completeInput(key, upload string, parts []sentPart, v verdict,
 	}
 	in := &s3.CompleteMultipartUploadInput{
 		Bucket: &a.opts.Bucket, Key: &key, UploadId: &upload,
-		MultipartUpload:     &types.CompletedMultipartUpload{Parts: slices.Clip(done)},
-		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: slices.Clip(done)},
 	}
 	if checksums {
 		in.ChecksumType, in.ChecksumCRC32 = types.ChecksumTypeFullObject, aws.String(encodeCRC(v.crc))
@@ -203,10 +197,7 @@ func (a *Archive) abortUpload(ctx context.Context, key, upload string) {
 }
 
 func (a *Archive) tryAbort(ctx context.Context, key, upload string) error {
-	_, err := a.s3.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
-		Bucket: &a.opts.Bucket, Key: &key, UploadId: &upload,
-		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
-	})
+	_, err := a.s3.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &a.opts.Bucket, Key: &key, UploadId: &upload})
 	if err == nil || isUploadGone(err) {
 		return nil
 	}

@@ -45,10 +45,7 @@ type stat struct {
 
 // head asks S3 about a key; false when there is none.
 func (a *Archive) head(ctx context.Context, key string) (stat, bool, error) {
-	out, err := a.s3.HeadObject(ctx, &s3.HeadObjectInput{
-		Bucket: &a.opts.Bucket, Key: &key, ChecksumMode: types.ChecksumModeEnabled,
-		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
-	})
+	out, err := a.s3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &a.opts.Bucket, Key: &key, ChecksumMode: types.ChecksumModeEnabled})
 	if isMissing(err) {
 		return stat{}, false, nil
 	}
@@ -71,9 +68,7 @@ func (a *Archive) head(ctx context.Context, key string) (stat, bool, error) {
 
 // get reads an object. The caller closes the body.
 func (a *Archive) get(ctx context.Context, key string) (*s3.GetObjectOutput, error) {
-	return a.s3.GetObject(ctx, &s3.GetObjectInput{
-		Bucket: &a.opts.Bucket, Key: &key, ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
-	})
+	return a.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: &a.opts.Bucket, Key: &key})
 }
 
 // length is the size of an object whose HEAD did not have it: something between
@@ -186,7 +181,6 @@ func (a *Archive) sumOf(body []byte, crc uint32) bodySum {
 // put sends one PutObject, encrypted as all that is ours.
 func (a *Archive) put(ctx context.Context, in *s3.PutObjectInput, body []byte, sum bodySum) (*s3.PutObjectOutput, error) {
 	in.Body, in.ContentLength = bytes.NewReader(body), aws.Int64(int64(len(body)))
-	in.ExpectedBucketOwner, in.RequestPayer = a.owner(), a.payer()
 	in.ServerSideEncryption, in.SSEKMSKeyId = types.ServerSideEncryption(a.opts.Object.SSE), optional(a.opts.Object.KMSKeyID)
 	if in.ContentMD5, in.ChecksumCRC32 = sum.md5, sum.crc32; sum.crc32 != nil {
 		in.ChecksumAlgorithm = types.ChecksumAlgorithmCrc32
@@ -198,9 +192,7 @@ func (a *Archive) put(ctx context.Context, in *s3.PutObjectInput, body []byte, s
 
 // delete removes an object, whatever it is.
 func (a *Archive) delete(ctx context.Context, key string) error {
-	_, err := a.s3.DeleteObject(ctx, &s3.DeleteObjectInput{
-		Bucket: &a.opts.Bucket, Key: &key, ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
-	})
+	_, err := a.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &a.opts.Bucket, Key: &key})
 	return s3Fault(ctx, "deleting "+key, err)
 }
 
@@ -230,10 +222,7 @@ func (a *Archive) tagHash(ctx context.Context, key, sum string) {
 	for k, v := range a.opts.Object.Tags {
 		set = append(set, types.Tag{Key: &k, Value: &v})
 	}
-	_, err := a.s3.PutObjectTagging(ctx, &s3.PutObjectTaggingInput{
-		Bucket: &a.opts.Bucket, Key: &key, Tagging: &types.Tagging{TagSet: set},
-		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
-	})
+	_, err := a.s3.PutObjectTagging(ctx, &s3.PutObjectTaggingInput{Bucket: &a.opts.Bucket, Key: &key, Tagging: &types.Tagging{TagSet: set}})
 	if err != nil {
 		a.log.DebugContext(ctx, "object not tagged with its SHA-256", logkey.Key, key, logkey.Error, err)
 	}
@@ -241,9 +230,7 @@ func (a *Archive) tagHash(ctx context.Context, key, sum string) {
 
 // taggedHash returns the SHA-256 that tagHash left, or "".
 func (a *Archive) taggedHash(ctx context.Context, key string) string {
-	out, err := a.s3.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{
-		Bucket: &a.opts.Bucket, Key: &key, ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
-	})
+	out, err := a.s3.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{Bucket: &a.opts.Bucket, Key: &key})
 	if err != nil {
 		return ""
 	}

@@ -24,10 +24,7 @@ func brokenListing(what string) error {
 // returns how many; an upload that could not be aborted does not stop the rest.
 func (a *Archive) AbortOrphans(ctx context.Context, olderThan time.Duration) (int, error) {
 	before := a.now().Add(-olderThan)
-	pages := s3.NewListMultipartUploadsPaginator(a.s3, &s3.ListMultipartUploadsInput{
-		Bucket: &a.opts.Bucket, Prefix: optional(a.uploadPrefix()),
-		ExpectedBucketOwner: a.owner(), RequestPayer: a.payer(),
-	})
+	pages := s3.NewListMultipartUploadsPaginator(a.s3, &s3.ListMultipartUploadsInput{Bucket: &a.opts.Bucket, Prefix: optional(a.uploadPrefix())})
 	var aborted int
 	var errs []error
 	var marker [2]string

@@ -2,10 +2,12 @@ package storage
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -108,6 +110,45 @@ func TestObjectOptionsAreSent(t *testing.T) {
 				t.Errorf("%d bytes: %s is %q, not %q", size, name, got, want)
 			}
 		}
+	}
+	link, err := a.Presign(t.Context(), "k", "", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"x-amz-request-payer=requester", "x-amz-expected-bucket-owner=123456789012"} {
+		if !strings.Contains(strings.ToLower(link), want) {
+			t.Errorf("a link lacks %s: %s", want, link)
+		}
+	}
+}
+
+// Whoever observes sees each attempt, repeated ones too, and what was sent in it.
+func TestAttemptsAreObserved(t *testing.T) {
+	srv := s3test.Start(t)
+	proxied := newS3Proxy(t, srv, func(kind string, n int, w http.ResponseWriter, _ *http.Request, _ func(http.ResponseWriter)) bool {
+		if kind == "put" && n == 1 {
+			s3Error(w, 503, "SlowDown")
+			return true
+		}
+		return false
+	})
+	var mu sync.Mutex
+	var puts []Attempt
+	a := newArchive(t, srv, func(o *Options) {
+		o.Client = srv.ClientAt(proxied)
+		o.Observe = func(_ context.Context, at Attempt) {
+			mu.Lock()
+			defer mu.Unlock()
+			if at.Operation == "PutObject" {
+				puts = append(puts, at)
+			}
+		}
+	})
+	if err := a.probeWrite(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(puts) != 2 || puts[0].Status != 503 || puts[0].Err == nil || puts[1].Status != 200 || puts[1].Err != nil || puts[1].Sent == 0 {
+		t.Errorf("seen: %+v", puts)
 	}
 }
 

@@ -12,10 +12,7 @@ import (
 // filename where that is not empty. The link is a secret. The object is not
 // looked at. Credentials that expire sooner end the link sooner.
 func (a *Archive) Presign(ctx context.Context, key, filename string, ttl time.Duration) (string, error) {
-	in := &s3.GetObjectInput{
-		Bucket: &a.opts.Bucket, Key: &key, ResponseContentDisposition: optional(contentDisposition(filename)),
-		RequestPayer: a.payer(), ExpectedBucketOwner: a.owner(),
-	}
+	in := &s3.GetObjectInput{Bucket: &a.opts.Bucket, Key: &key, ResponseContentDisposition: optional(contentDisposition(filename))}
 	req, err := a.links.PresignGetObject(ctx, in, s3.WithPresignExpires(ttl))
 	if err != nil {
 		return "", fmt.Errorf("signing a link to %s: %w", key, err)
@@ -26,7 +23,7 @@ func (a *Archive) Presign(ctx context.Context, key, filename string, ttl time.Du
 // PresignHead returns a link as Presign does, for a HEAD: S3 signs the method
 // as well, so that a HEAD of a link for a GET is refused with 403.
 func (a *Archive) PresignHead(ctx context.Context, key string, ttl time.Duration) (string, error) {
-	in := &s3.HeadObjectInput{Bucket: &a.opts.Bucket, Key: &key, RequestPayer: a.payer(), ExpectedBucketOwner: a.owner()}
+	in := &s3.HeadObjectInput{Bucket: &a.opts.Bucket, Key: &key}
 	req, err := a.links.PresignHeadObject(ctx, in, s3.WithPresignExpires(ttl))
 	if err != nil {
 		return "", fmt.Errorf("signing a link to %s: %w", key, err)

@@ -175,16 +175,13 @@ func (t *selfTest) multipart(ctx context.Context) error {
 }
 
 func (t *selfTest) listUploads(ctx context.Context) error {
-	_, err := t.a.s3.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{
-		Bucket: &t.a.opts.Bucket, Prefix: optional(t.a.uploadPrefix()), MaxUploads: aws.Int32(1),
-		ExpectedBucketOwner: t.a.owner(), RequestPayer: t.a.payer(),
-	})
+	_, err := t.a.s3.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: &t.a.opts.Bucket, Prefix: optional(t.a.uploadPrefix()), MaxUploads: aws.Int32(1)})
 	return s3Fault(ctx, "listing unfinished uploads", err)
 }
 
 func (t *selfTest) tagging(ctx context.Context) error {
 	_, err := t.a.s3.PutObjectTagging(ctx, &s3.PutObjectTaggingInput{
-		Bucket: &t.a.opts.Bucket, Key: &t.key, ExpectedBucketOwner: t.a.owner(), RequestPayer: t.a.payer(),
+		Bucket: &t.a.opts.Bucket, Key: &t.key,
 		Tagging: &types.Tagging{TagSet: []types.Tag{{Key: aws.String(tagSHA256), Value: aws.String(strings.Repeat("0", 64))}}},
 	})
 	if err == nil && t.a.taggedHash(ctx, t.key) == "" {
@@ -205,9 +202,7 @@ func (t *selfTest) remove(ctx context.Context) error {
 
 // lifecycle looks for an enabled rule that aborts incomplete uploads of our prefix.
 func (t *selfTest) lifecycle(ctx context.Context) error {
-	out, err := t.a.s3.GetBucketLifecycleConfiguration(ctx, &s3.GetBucketLifecycleConfigurationInput{
-		Bucket: &t.a.opts.Bucket, ExpectedBucketOwner: t.a.owner(),
-	})
+	out, err := t.a.s3.GetBucketLifecycleConfiguration(ctx, &s3.GetBucketLifecycleConfigurationInput{Bucket: &t.a.opts.Bucket})
 	if err != nil && errorCode(err) != "NoSuchLifecycleConfiguration" {
 		return s3Fault(ctx, "reading the bucket's lifecycle", err)
 	}

@@ -39,7 +39,7 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 	rdb := cfg.Redis.NewClient()
 	s.closers = append(s.closers, func() { _ = rdb.Close() })
 	ledger := wiring.Ledger(cfg, rdb)
-	archive, links, err := wiring.Archive(life, cfg, ledger, log)
+	archive, links, err := wiring.Archive(life, cfg, ledger, log, nil)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func (f *finder) openArchive(ctx context.Context) error {
 	if f.archive != nil {
 		return nil
 	}
-	archive, links, err := wiring.Archive(ctx, f.conn.cfg, f.conn.ledger, f.c.logger(f.conn.cfg))
+	archive, links, err := wiring.Archive(ctx, f.conn.cfg, f.conn.ledger, f.c.logger(f.conn.cfg), nil)
 	if err != nil {
 		return err
 	}

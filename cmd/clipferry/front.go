@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 
@@ -45,8 +44,7 @@ func (c *console) openFront(ctx context.Context, needs config.Needs) (*front, er
 		Version: cli.Version(version), Accounts: wiring.AccountNames(conn.cfg), Tracing: f.tracing, Logger: f.log,
 	})
 	conn.rdb.AddHook(f.telemetry.RedisHook())
-	watch := func(o *s3.Options) { o.APIOptions = append(o.APIOptions, f.telemetry.S3) }
-	archive, links, err := wiring.Archive(ctx, conn.cfg, conn.ledger, f.log, watch)
+	archive, links, err := wiring.Archive(ctx, conn.cfg, conn.ledger, f.log, f.telemetry.S3)
 	if err != nil {
 		f.close()
 		return nil, err

@@ -29,7 +29,7 @@ func (c *console) recover(ctx context.Context) error {
 		return err
 	}
 	defer conn.close()
-	archive, links, err := wiring.Archive(ctx, conn.cfg, conn.ledger, c.logger(conn.cfg))
+	archive, links, err := wiring.Archive(ctx, conn.cfg, conn.ledger, c.logger(conn.cfg), nil)
 	if err != nil {
 		return err
 	}

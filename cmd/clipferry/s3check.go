@@ -23,7 +23,7 @@ import (
 )
 
 func (d *doctor) s3(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) {
-	archive, links, err := wiring.Archive(ctx, cfg, ledger.New(ledger.Options{Redis: rdb}), d.c.logger(cfg))
+	archive, links, err := wiring.Archive(ctx, cfg, ledger.New(ledger.Options{Redis: rdb}), d.c.logger(cfg), nil)
 	if err != nil {
 		d.report("S3", finding{bad, err.Error(), ""})
 		return

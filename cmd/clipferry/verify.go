@@ -68,7 +68,7 @@ func (c *console) archive(ctx context.Context) (*storage.Archive, func(), error)
 		return nil, nil, err
 	}
 	rdb := cfg.Redis.NewClient()
-	archive, links, err := wiring.Archive(ctx, cfg, ledger.New(ledger.Options{Redis: rdb}), c.logger(cfg))
+	archive, links, err := wiring.Archive(ctx, cfg, ledger.New(ledger.Options{Redis: rdb}), c.logger(cfg), nil)
 	if err != nil {
 		_ = rdb.Close()
 		return nil, nil, err

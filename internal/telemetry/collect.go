@@ -80,10 +80,12 @@ func (t *Telemetry) Watch(s Sources) {
 		c.parts = append(c.parts, func(out chan<- prometheus.Metric) { gauge(out, descBucket, flag(s.Bucket.Health().Open)) })
 	}
 	if len(s.Budgets) > 0 {
-		c.add("budget", read(t, budgetStatuses(s.Budgets), c.budgets))
+		c.add("budget", read(t, ofEach(s.Budgets, Budget.Status), showBudgets))
 	}
 	if len(s.Units) > 0 {
-		c.add("units", read(t, daysOf(s.Units, t.now), showDays))
+		c.add("units", read(t, ofEach(s.Units, func(u Units, ctx context.Context) (units.Day, error) {
+			return u.Today(ctx, t.now())
+		}), showDays))
 	}
 	if s.Redis != nil {
 		c.add("redis", read(t, s.Redis.read, c.redis))
@@ -192,7 +194,7 @@ func (c *collector) exports(out chan<- prometheus.Metric, counts map[export.Stat
 	}
 }
 
-// queueInfos reads the queues that exist; asynq makes one with its first task.
+// queueDepths reads the queues that exist; asynq makes one with its first task.
 // Those of a named account are its own; what producers have put into queues of
 // accounts that are not configured here counts as one, so that no producer can
 // make up label values.
@@ -242,23 +244,23 @@ func (c *collector) queues(out chan<- prometheus.Metric, depths map[string]queue
 	}
 }
 
-// budgetStatuses asks every account's gate. One that can't be read spoils the
+// ofEach asks what is kept for each account. One that can't be read spoils the
 // source: half a picture of the money is none.
-func budgetStatuses(budgets map[string]Budget) func(context.Context) (map[string]budget.Status, error) {
-	return func(ctx context.Context) (map[string]budget.Status, error) {
-		all := map[string]budget.Status{}
-		for name, b := range budgets {
-			st, err := b.Status(ctx)
+func ofEach[S, V any](sources map[string]S, ask func(S, context.Context) (V, error)) func(context.Context) (map[string]V, error) {
+	return func(ctx context.Context) (map[string]V, error) {
+		all := map[string]V{}
+		for account, source := range sources {
+			v, err := ask(source, ctx)
 			if err != nil {
 				return nil, err
 			}
-			all[name] = st
+			all[account] = v
 		}
 		return all, nil
 	}
 }
 
-func (c *collector) budgets(out chan<- prometheus.Metric, all map[string]budget.Status) {
+func showBudgets(out chan<- prometheus.Metric, all map[string]budget.Status) {
 	for account, st := range all {
 		showBudget(out, account, st)
 	}
@@ -291,21 +293,6 @@ func showBudget(out chan<- prometheus.Metric, account string, st budget.Status) 
 	gauge(out, descRender, st.Duration.Seconds(), account, "real")
 	gauge(out, descRender, st.Predicted.Seconds(), account, "predicted")
 	out <- prometheus.MustNewConstMetric(descCrashed, prometheus.CounterValue, float64(st.Crashed), account)
-}
-
-// daysOf asks what every account spent today.
-func daysOf(meters map[string]Units, now func() time.Time) func(context.Context) (map[string]units.Day, error) {
-	return func(ctx context.Context) (map[string]units.Day, error) {
-		days := map[string]units.Day{}
-		for name, m := range meters {
-			day, err := m.Today(ctx, now())
-			if err != nil {
-				return nil, err
-			}
-			days[name] = day
-		}
-		return days, nil
-	}
 }
 
 func showDays(out chan<- prometheus.Metric, days map[string]units.Day) {

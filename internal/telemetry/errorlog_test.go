@@ -13,7 +13,7 @@ import (
 func TestWhatPromhttpSaysIsReadableAndRare(t *testing.T) {
 	var out bytes.Buffer
 	now := time.Unix(1775831883, 0)
-	l := &errorLog{log: slog.New(slog.NewJSONHandler(&out, nil)), now: func() time.Time { return now }}
+	l := &onceAMinute{log: slog.New(slog.NewJSONHandler(&out, nil)), message: "metrics are not complete", now: func() time.Time { return now }}
 	for range 300 {
 		l.Println("error encoding and sending metric family:", errors.New("broken pipe"))
 	}

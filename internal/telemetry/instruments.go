@@ -1,8 +1,13 @@
 package telemetry
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
+	"fmt"
+	"slices"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/notify"
@@ -71,121 +76,70 @@ type instruments struct {
 	sweepLast     prometheus.Gauge
 }
 
-func newInstruments() instruments {
+// newInstruments registers the metrics, each with all its series: a counter that
+// appears with its first event hides just that event from rate and increase, and
+// the first submit in doubt is the one that matters.
+func newInstruments(registry prometheus.Registerer, accounts []string) instruments {
+	f := factory{promauto.With(registry)}
+	account := label{"account", accounts}
+	step := label{"step", texts(steps)}
+	kind := label{"kind", texts(pace.Kinds[:])}
+	operation := label{"operation", s3Operations}
+	outcome := label{"outcome", []string{outcomeOK, outcomeError}}
 	return instruments{
-		stepDuration: histograms("step_duration_seconds", stepBuckets,
-			"Runs of a step's handler, the wait for its turn included.", "step", "outcome"),
-		stepsRunning: gauges("steps_running", "Handlers at work in this process.", "step"),
-		turnWait: histograms("turn_wait_seconds", waitBuckets,
-			"How long a request waited for its turn at the provider.", "kind"),
-		faults: counters("faults_total",
-			"Failures of a step by class; all but terminal ones are tried again.", "step", "class"),
+		stepDuration: f.histograms("step_duration_seconds", stepBuckets,
+			"Runs of a step's handler, the wait for its turn included.", step, label{"outcome", texts(outcomes)}),
+		stepsRunning: f.gauges("steps_running", "Handlers at work in this process.", step),
+		turnWait: f.histograms("turn_wait_seconds", waitBuckets,
+			"How long a request waited for its turn at the provider.", kind),
+		faults: f.counters("faults_total",
+			"Failures of a step by class; all but terminal ones are tried again.", step, label{"class", texts(classes)}),
 
-		requests: counters("provider_requests_total",
-			"Requests to the provider, by what for and how they ended; refused is 429, forbidden 401 or 403.", "account", "kind", "result"),
-		requestDuration: histograms("provider_request_duration_seconds", requestBuckets,
-			"Requests to the provider.", "kind"),
+		requests: f.counters("provider_requests_total",
+			"Requests to the provider, by what for and how they ended; refused is 429, forbidden 401 or 403.", account, kind, label{"result", results[:]}),
+		requestDuration: f.histograms("provider_request_duration_seconds", requestBuckets,
+			"Requests to the provider.", kind),
 
-		accepted:   counters("exports_accepted_total", "Exports that the provider accepted, and so charged.", "account"),
-		inDoubt:    counters("submits_in_doubt_total", "Paid requests whose answer was lost after they were sent.", "account"),
-		duplicates: counters("submits_duplicate_total", "Exports found to have been accepted, and charged, once more.", "account"),
-		units:      counters("units_spent_total", "Units charged, as the provider reports them (cost_usage).", "account"),
-		ended:      counters("exports_ended_total", "Exports that reached a final state.", "state"),
-		problems: counters("export_problems_total",
-			"Exports that something began to be wrong with, by its code; the same again while it goes on does not count.", "reason"),
-		whole: histogram("export_duration_seconds", wholeBuckets,
+		accepted:   f.counters("exports_accepted_total", "Exports that the provider accepted, and so charged.", account),
+		inDoubt:    f.counters("submits_in_doubt_total", "Paid requests whose answer was lost after they were sent.", account),
+		duplicates: f.counters("submits_duplicate_total", "Exports found to have been accepted, and charged, once more.", account),
+		units:      f.counters("units_spent_total", "Units charged, as the provider reports them (cost_usage).", account),
+		ended:      f.counters("exports_ended_total", "Exports that reached a final state.", label{"state", texts(finalStates())}),
+		problems: f.counters("export_problems_total",
+			"Exports that something began to be wrong with, by its code; the same again while it goes on does not count.", label{"reason", texts(export.Reasons())}),
+		whole: f.histogram("export_duration_seconds", wholeBuckets,
 			"From an export's take-up by a worker to its manifest."),
-		render: histogram("render_duration_seconds", renderBuckets,
+		render: f.histogram("render_duration_seconds", renderBuckets,
 			"From the provider's acceptance to the read that saw the render's end."),
-		lag: histogram("detection_lag_seconds", lagBuckets,
+		lag: f.histogram("detection_lag_seconds", lagBuckets,
 			"Estimated time from a render's end to the read that saw it: half the gap between two reads."),
 
-		clipsArchived: counter("clips_archived_total", "Clips brought into S3 and proven."),
-		clipsFailed:   counter("clips_failed_total", "Clips that could not be archived."),
-		mirrorBytes:   counter("mirror_bytes_total", "Bytes of archived clips."),
-		mirrorDuration: histograms("mirror_duration_seconds", stepBuckets,
-			"Transfers of one clip, from its link to the proven object.", "outcome"),
-		mirrorSpeed: histogram("mirror_speed_bytes_per_second", speedBuckets,
+		clipsArchived: f.counter("clips_archived_total", "Clips brought into S3 and proven."),
+		clipsFailed:   f.counter("clips_failed_total", "Clips that could not be archived."),
+		mirrorBytes:   f.counter("mirror_bytes_total", "Bytes of archived clips."),
+		mirrorDuration: f.histograms("mirror_duration_seconds", stepBuckets,
+			"Transfers of one clip, from its link to the proven object.", outcome),
+		mirrorSpeed: f.histogram("mirror_speed_bytes_per_second", speedBuckets,
 			"Speed of transfers that archived their clip."),
-		headroom: histogram("headroom_at_archive_seconds", headroomBuckets,
+		headroom: f.histogram("headroom_at_archive_seconds", headroomBuckets,
 			"Time left to the provider's expire_at when a clip was archived."),
 
-		notified: counters("notifications_total",
-			"What became of notifying producers that their exports have ended, one for each call of a webhook; enqueued are their own tasks.", "outcome"),
+		notified: f.counters("notifications_total",
+			"What became of notifying producers that their exports have ended, one for each call of a webhook; enqueued are their own tasks.",
+			label{"outcome", texts(notify.Outcomes)}),
 
-		redisErrors: counters("redis_errors_total", "Redis commands of this process that failed.", "reason"),
-		s3Requests:  counters("s3_requests_total", "Requests to S3, each attempt, by how they ended.", "operation", "result"),
-		s3Duration:  histograms("s3_request_duration_seconds", s3Buckets, "Requests to S3, each attempt.", "operation"),
-		s3Sent:      counter("s3_sent_bytes_total", "Bytes of the bodies sent to S3, those sent again included."),
+		redisErrors: f.counters("redis_errors_total", "Redis commands of this process that failed.", label{"reason", redisReasons}),
+		s3Requests: f.counters("s3_requests_total", "Requests to S3, each attempt, by how they ended.",
+			operation, label{"result", s3Results}),
+		s3Duration: f.histograms("s3_request_duration_seconds", s3Buckets, "Requests to S3, each attempt.", operation),
+		s3Sent:     f.counter("s3_sent_bytes_total", "Bytes of the bodies sent to S3, those sent again included."),
 
-		sweepDuration: histograms("sweep_duration_seconds", stepBuckets,
-			"Sweeps of the whole fleet's exports that this process made.", "outcome"),
-		sweepLast: prometheus.NewGauge(prometheus.GaugeOpts{
+		sweepDuration: f.histograms("sweep_duration_seconds", stepBuckets,
+			"Sweeps of the whole fleet's exports that this process made.", outcome),
+		sweepLast: f.NewGauge(prometheus.GaugeOpts{
 			Name: "clipferry_sweep_last_success_timestamp_seconds",
 			Help: "When this process last completed a sweep, as Unix time; 0 if it has not.",
 		}),
-	}
-}
-
-func (i *instruments) all() []prometheus.Collector {
-	return []prometheus.Collector{
-		i.stepDuration, i.stepsRunning, i.turnWait, i.faults, i.requests, i.requestDuration,
-		i.accepted, i.inDoubt, i.duplicates, i.units, i.ended, i.problems, i.whole, i.render, i.lag,
-		i.clipsArchived, i.clipsFailed, i.mirrorBytes, i.mirrorDuration, i.mirrorSpeed, i.headroom,
-		i.notified, i.redisErrors, i.s3Requests, i.s3Duration, i.s3Sent, i.sweepDuration, i.sweepLast,
-	}
-}
-
-// start begins every series at zero: a counter that appears with its
-// first event hides just that event from rate and increase, and the first submit
-// in doubt is the one that matters.
-func (i *instruments) start(accounts []string) {
-	for _, step := range steps {
-		i.stepsRunning.WithLabelValues(string(step))
-		for _, outcome := range outcomes {
-			i.stepDuration.WithLabelValues(string(step), string(outcome))
-		}
-		for _, class := range classes {
-			i.faults.WithLabelValues(string(step), string(class))
-		}
-	}
-	for _, kind := range pace.Kinds {
-		i.turnWait.WithLabelValues(kind.String())
-		i.requestDuration.WithLabelValues(kind.String())
-	}
-	for _, account := range accounts {
-		for _, perAccount := range []*prometheus.CounterVec{i.accepted, i.inDoubt, i.duplicates, i.units} {
-			perAccount.WithLabelValues(account)
-		}
-		for _, kind := range pace.Kinds {
-			for _, result := range results {
-				i.requests.WithLabelValues(account, kind.String(), result)
-			}
-		}
-	}
-	for _, state := range export.States() {
-		if state.Final() {
-			i.ended.WithLabelValues(string(state))
-		}
-	}
-	for _, reason := range export.Reasons() {
-		i.problems.WithLabelValues(string(reason))
-	}
-	for _, outcome := range notify.Outcomes {
-		i.notified.WithLabelValues(string(outcome))
-	}
-	for _, reason := range redisReasons {
-		i.redisErrors.WithLabelValues(reason)
-	}
-	for _, operation := range s3Operations {
-		i.s3Duration.WithLabelValues(operation)
-		for _, result := range s3Results {
-			i.s3Requests.WithLabelValues(operation, result)
-		}
-	}
-	for _, outcome := range []string{outcomeOK, outcomeError} {
-		i.mirrorDuration.WithLabelValues(outcome)
-		i.sweepDuration.WithLabelValues(outcome)
 	}
 }
 
@@ -194,7 +148,10 @@ var (
 	steps    = []export.Kind{export.StepSubmit, export.StepPoll, export.StepMirror, export.StepSeal, stepNotify}
 	outcomes = []observe.Outcome{observe.Done, observe.PutOff, observe.Failed}
 	classes  = []fault.Class{fault.Retry, fault.Terminal, fault.LinkExpired}
-	results  = []string{"answered", "refused", "forbidden", "out_of_units", "not_understood", "failed", "not_sent", "in_doubt"}
+	results  = [...]string{
+		budget.Answered: "answered", budget.Refused: "refused", budget.Forbidden: "forbidden", budget.OutOfUnits: "out_of_units",
+		budget.NotUnderstood: "not_understood", budget.Failed: "failed", budget.NotSent: "not_sent", budget.InDoubt: "in_doubt",
+	}
 )
 
 // stepNotify is the call of a producer's webhook; the machine of exports knows
@@ -206,22 +163,70 @@ const (
 	outcomeError = "error"
 )
 
-func counter(name, help string) prometheus.Counter {
-	return prometheus.NewCounter(prometheus.CounterOpts{Name: "clipferry_" + name, Help: help})
+// finalStates are the states that exports end in.
+func finalStates() []export.State {
+	return slices.DeleteFunc(export.States(), func(s export.State) bool { return !s.Final() })
 }
 
-func counters(name, help string, labels ...string) *prometheus.CounterVec {
-	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "clipferry_" + name, Help: help}, labels)
+// texts are the values of a label.
+func texts[T any](values []T) []string {
+	var all []string
+	for _, v := range values {
+		all = append(all, fmt.Sprint(v))
+	}
+	return all
 }
 
-func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
-	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "clipferry_" + name, Help: help}, labels)
+// label is the name of a label, and all values that it takes.
+type label struct {
+	name   string
+	values []string
 }
 
-func histogram(name string, buckets []float64, help string) prometheus.Histogram {
-	return prometheus.NewHistogram(prometheus.HistogramOpts{Name: "clipferry_" + name, Help: help, Buckets: buckets})
+// factory makes metrics whose series all begin at zero.
+type factory struct{ promauto.Factory }
+
+func (f factory) counter(name, help string) prometheus.Counter {
+	return f.NewCounter(prometheus.CounterOpts{Name: "clipferry_" + name, Help: help})
 }
 
-func histograms(name string, buckets []float64, help string, labels ...string) *prometheus.HistogramVec {
-	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "clipferry_" + name, Help: help, Buckets: buckets}, labels)
+func (f factory) counters(name, help string, labels ...label) *prometheus.CounterVec {
+	v := f.NewCounterVec(prometheus.CounterOpts{Name: "clipferry_" + name, Help: help}, names(labels))
+	eachSeries(labels, func(values []string) { v.WithLabelValues(values...) })
+	return v
+}
+
+func (f factory) gauges(name, help string, labels ...label) *prometheus.GaugeVec {
+	v := f.NewGaugeVec(prometheus.GaugeOpts{Name: "clipferry_" + name, Help: help}, names(labels))
+	eachSeries(labels, func(values []string) { v.WithLabelValues(values...) })
+	return v
+}
+
+func (f factory) histogram(name string, buckets []float64, help string) prometheus.Histogram {
+	return f.NewHistogram(prometheus.HistogramOpts{Name: "clipferry_" + name, Help: help, Buckets: buckets})
+}
+
+func (f factory) histograms(name string, buckets []float64, help string, labels ...label) *prometheus.HistogramVec {
+	v := f.NewHistogramVec(prometheus.HistogramOpts{Name: "clipferry_" + name, Help: help, Buckets: buckets}, names(labels))
+	eachSeries(labels, func(values []string) { v.WithLabelValues(values...) })
+	return v
+}
+
+func names(labels []label) []string {
+	var all []string
+	for _, l := range labels {
+		all = append(all, l.name)
+	}
+	return all
+}
+
+// eachSeries calls begin with each combination of the labels' values.
+func eachSeries(labels []label, begin func(values []string), chosen ...string) {
+	if len(labels) == 0 {
+		begin(chosen)
+		return
+	}
+	for _, value := range labels[0].values {
+		eachSeries(labels[1:], begin, append(slices.Clip(chosen), value)...)
+	}
 }

@@ -32,7 +32,7 @@ func (t *Telemetry) Trace(ctx context.Context) map[string]string { return t.trac
 
 // Requested counts a request to the provider.
 func (t *Telemetry) Requested(ctx context.Context, r observe.Request) {
-	kind, result := r.Kind.String(), resultLabel(r.Result)
+	kind, result := r.Kind.String(), results[r.Result]
 	t.turnWait.WithLabelValues(kind).Observe(r.Waited.Seconds())
 	t.requests.WithLabelValues(t.account(r.Account), kind, result).Inc()
 	if r.Result != budget.NotSent {
@@ -147,25 +147,4 @@ func stepLabel(kind export.Kind) string {
 		return string(kind)
 	}
 	return "other"
-}
-
-func resultLabel(r budget.Result) string {
-	switch r {
-	case budget.Answered:
-		return "answered"
-	case budget.Refused:
-		return "refused"
-	case budget.Forbidden:
-		return "forbidden"
-	case budget.OutOfUnits:
-		return "out_of_units"
-	case budget.NotUnderstood:
-		return "not_understood"
-	case budget.NotSent:
-		return "not_sent"
-	case budget.InDoubt:
-		return "in_doubt"
-	default:
-		return "failed"
-	}
 }

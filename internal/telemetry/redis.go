@@ -81,25 +81,20 @@ func redisReason(err error) string {
 	return cmp.Or(redisfault.Of(err).Reason, "other")
 }
 
-// RedisInfo reads INFO from every master of the fleet's Redis. Make one with
+// RedisInfo calls each for every master of the fleet's Redis. Make one with
 // [ReadRedis].
-type RedisInfo []redisNodes
-
-type redisNodes func(ctx context.Context, each func(context.Context, *redis.Client) error) error
+type RedisInfo func(ctx context.Context, each func(context.Context, *redis.Client) error) error
 
 // ReadRedis returns the RedisInfo of a client: of one server, of the master
 // behind sentinels, or of all masters of a cluster.
 func ReadRedis(rdb redis.UniversalClient) RedisInfo {
 	switch c := rdb.(type) {
 	case *redis.ClusterClient:
-		return RedisInfo{c.ForEachMaster}
+		return c.ForEachMaster
 	case *redis.Client:
-		return RedisInfo{func(ctx context.Context, each func(context.Context, *redis.Client) error) error {
-			return each(ctx, c)
-		}}
-	default:
-		return nil
+		return func(ctx context.Context, each func(context.Context, *redis.Client) error) error { return each(ctx, c) }
 	}
+	return nil
 }
 
 // redisState is what matters of all masters taken together: the worst of each.
@@ -114,22 +109,17 @@ type redisState struct {
 func (r RedisInfo) read(ctx context.Context) (redisState, error) {
 	all := redisState{noeviction: true, aof: true, persistWorks: true}
 	var mu sync.Mutex
-	for _, nodes := range r {
-		err := nodes(ctx, func(ctx context.Context, node *redis.Client) error {
-			info, err := node.InfoMap(ctx, "memory", "persistence").Result()
-			if err != nil {
-				return fmt.Errorf("ask Redis for INFO: %w", err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			all.add(info["Memory"], info["Persistence"])
-			return nil
-		})
+	err := r(ctx, func(ctx context.Context, node *redis.Client) error {
+		info, err := node.InfoMap(ctx, "memory", "persistence").Result()
 		if err != nil {
-			return redisState{}, err
+			return fmt.Errorf("ask Redis for INFO: %w", err)
 		}
-	}
-	return all, nil
+		mu.Lock()
+		defer mu.Unlock()
+		all.add(info["Memory"], info["Persistence"])
+		return nil
+	})
+	return all, err
 }
 
 // add takes in one node. Without a maxmemory of its own a node has the
@@ -153,11 +143,9 @@ func (s *redisState) add(memory, persistence map[string]string) {
 	}
 }
 
+// number is 0 for what is none.
 func number(s string) float64 {
-	n, err := strconv.ParseFloat(s, 64)
-	if err != nil {
-		return 0
-	}
+	n, _ := strconv.ParseFloat(s, 64)
 	return n
 }
 

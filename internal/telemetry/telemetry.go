@@ -5,8 +5,8 @@
 // There are two kinds of metrics, and they add up differently.
 //
 //   - What happened in this process: counters and histograms, kept by
-//     [Telemetry] as the worker's observer, by a hook on the Redis client and by
-//     a middleware of the S3 client. Over the fleet they are summed.
+//     [Telemetry] as the worker's observer, by a hook on the Redis client and as
+//     the archive's observer. Over the fleet they are summed.
 //   - What is true of the whole fleet, because it is in Redis: exports by
 //     state, queues, budgets, Redis itself. Every process reports the same, so
 //     over the fleet the maximum is taken, never the sum. It is read when
@@ -26,6 +26,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -59,7 +60,7 @@ type Telemetry struct {
 	tracing  *Tracing
 	log      *slog.Logger
 	now      func() time.Time
-	accounts map[string]bool
+	accounts []string
 	deadlines
 	instruments
 }
@@ -75,19 +76,15 @@ func New(o Options) *Telemetry {
 	if len(o.Accounts) == 0 {
 		o.Accounts = []string{tasks.DefaultAccount}
 	}
+	registry := prometheus.NewRegistry()
 	t := &Telemetry{
-		registry: prometheus.NewRegistry(), tracing: o.Tracing, log: o.Logger, now: o.Now,
-		accounts: map[string]bool{}, deadlines: deadlines{now: o.Now}, instruments: newInstruments(),
+		registry: registry, tracing: o.Tracing, log: o.Logger, now: o.Now,
+		accounts: o.Accounts, deadlines: deadlines{now: o.Now}, instruments: newInstruments(registry, o.Accounts),
 	}
-	for _, name := range o.Accounts {
-		t.accounts[name] = true
-	}
-	t.start(o.Accounts)
 	t.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		buildInfo(o.Version), &t.deadlines,
 	)
-	t.registry.MustRegister(t.all()...)
 	return t
 }
 
@@ -107,7 +104,7 @@ func (t *Telemetry) Registry() *prometheus.Registry { return t.registry }
 // rest is there.
 func (t *Telemetry) Handler() http.Handler {
 	return promhttp.InstrumentMetricHandler(t.registry, promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{
-		ErrorLog:            &errorLog{log: t.log, now: t.now},
+		ErrorLog:            &onceAMinute{log: t.log, message: "metrics are not complete", now: t.now},
 		ErrorHandling:       promhttp.ContinueOnError,
 		MaxRequestsInFlight: 4,
 		Timeout:             9 * time.Second, // under Prometheus's own ten
@@ -115,28 +112,32 @@ func (t *Telemetry) Handler() http.Handler {
 	}))
 }
 
-// errorLog passes what promhttp has to say on to slog, once a minute at most: of a
-// scraper that has left it reports every metric.
-type errorLog struct {
-	log  *slog.Logger
-	now  func() time.Time
-	last atomic.Int64 // Unix time
+// onceAMinute logs the reports of a library as warnings, one a minute at most: of a
+// scraper that has left, promhttp reports every metric.
+type onceAMinute struct {
+	log     *slog.Logger
+	message string
+	now     func() time.Time
+	last    atomic.Int64 // Unix time
 }
 
 // Println is promhttp's.
-func (l *errorLog) Println(v ...any) {
+func (l *onceAMinute) Println(v ...any) {
 	now := l.now().Unix()
 	if last := l.last.Load(); now-last >= 60 && l.last.CompareAndSwap(last, now) {
-		l.log.Warn("metrics are not complete", logkey.Error, strings.TrimSpace(fmt.Sprintln(v...)))
+		l.log.Warn(l.message, logkey.Error, strings.TrimSpace(fmt.Sprintln(v...)))
 	}
 }
+
+// Handle is otel's.
+func (l *onceAMinute) Handle(err error) { l.Println(err) }
 
 // account returns the value of the label account for an export's account.
 func (t *Telemetry) account(name string) string {
 	switch {
 	case name == "", name == tasks.DefaultAccount:
 		return tasks.DefaultAccount
-	case t.accounts[name]:
+	case slices.Contains(t.accounts, name):
 		return name
 	default:
 		return "other"

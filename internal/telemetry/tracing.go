@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -17,8 +16,6 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
-
-	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
 // TracingOptions configures a Tracing.
@@ -73,7 +70,7 @@ func NewTracing(ctx context.Context, o TracingOptions) (*Tracing, error) {
 			return nil, fmt.Errorf("tracing: %w", err)
 		}
 		take = sdk.WithBatcher(exporter)
-		otel.SetErrorHandler(&quiet{log: o.Logger})
+		otel.SetErrorHandler(&onceAMinute{log: o.Logger, message: "traces are not complete", now: time.Now})
 	}
 	about, err := resource.New(ctx,
 		resource.WithAttributes(attribute.String("service.name", "clipferry"), attribute.String("service.version", o.Version)),
@@ -108,20 +105,6 @@ func tracingWanted(getenv func(string) string) (bool, error) {
 		}
 	}
 	return on, nil
-}
-
-// quiet logs what goes wrong with the export of spans, once a minute at most.
-type quiet struct {
-	log  *slog.Logger
-	last atomic.Int64
-}
-
-// Handle is otel's.
-func (q *quiet) Handle(err error) {
-	now := time.Now().Unix()
-	if last := q.last.Load(); now-last >= 60 && q.last.CompareAndSwap(last, now) {
-		q.log.Warn("traces are not complete", logkey.Error, err)
-	}
 }
 
 // On reports whether spans are made.

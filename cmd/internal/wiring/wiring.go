@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/config"
@@ -31,8 +30,8 @@ func Ledger(cfg *config.Config, rdb redis.UniversalClient) *ledger.Ledger {
 }
 
 // Archive returns the archive in S3, and the client that reads links, which the
-// caller closes. The options are added to those of the S3 client.
-func Archive(ctx context.Context, cfg *config.Config, l *ledger.Ledger, log *slog.Logger, opts ...func(*s3.Options)) (*storage.Archive, *link.Client, error) {
+// caller closes. observe, which may be nil, sees each attempt of a request to S3.
+func Archive(ctx context.Context, cfg *config.Config, l *ledger.Ledger, log *slog.Logger, observe func(context.Context, storage.Attempt)) (*storage.Archive, *link.Client, error) {
 	links, err := link.New(link.Options{
 		AllowedCIDRs: []netip.Prefix(cfg.LinkAllowedCIDRs),
 		MaxSize:      int64(cfg.LinkMaxBytes), UserAgent: UserAgent, Logger: log,
@@ -46,7 +45,7 @@ func Archive(ctx context.Context, cfg *config.Config, l *ledger.Ledger, log *slo
 		return nil, nil, err
 	}
 	archive, err := storage.New(storage.Options{
-		Client: s3.New(client.Options(), opts...), Bucket: cfg.S3Bucket, Prefix: cfg.S3Prefix, Source: links,
+		Client: client, Observe: observe, Bucket: cfg.S3Bucket, Prefix: cfg.S3Prefix, Source: links,
 		Checkpoints: l.Checkpoints(), Logger: log,
 		PartSize: int64(cfg.S3PartSize), PartsInFlight: cfg.S3PartsInFlight, PartsPerFile: cfg.S3PartsPerFile,
 		Checksum: storage.ChecksumMode(cfg.S3Checksum),
