@@ -95,6 +95,15 @@ func Allowed(name string) []string {
 	return nil
 }
 
+// Default returns what is assumed where the field of that name is left out, "" where
+// that is nothing in particular.
+func Default(name string) string {
+	if f := fieldNamed(name); f != nil {
+		return f.def
+	}
+	return ""
+}
+
 func fieldNamed(name string) *field {
 	if i := fieldIndex(name); i >= 0 {
 		return &fields[i]

@@ -6,40 +6,65 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/redisfault"
+	"github.com/clipferry/clipferry/storage"
 )
 
-// connection is what most commands work on.
+// connection is what commands work on.
 type connection struct {
 	cfg     *config.Config
+	log     *slog.Logger
 	rdb     redis.UniversalClient
 	inUse   bool // something that could not be waited for still uses rdb
 	ledger  *ledger.Ledger
 	exports *admin.Service
+	archive *storage.Archive // nil until openArchive
+	links   *link.Client
 }
 
-// connect reads the configuration and makes sure that Redis answers.
-func (c *console) connect(ctx context.Context, needs config.Needs) (*connection, error) {
+// open reads the configuration and asks nobody for anything.
+func (c *console) open(needs config.Needs) (*connection, error) {
 	cfg, err := config.Load(c.env, needs)
 	if err != nil {
 		return nil, err
 	}
 	rdb := cfg.Redis.NewClient()
-	if err := reach(ctx, rdb, reachTimeout); err != nil {
-		rdb.Close()
-		return nil, fmt.Errorf("Redis at %s %w", cfg.Redis, err) //nolint:staticcheck // a name
+	l := wiring.Ledger(cfg, rdb)
+	return &connection{cfg: cfg, log: c.logger(cfg), rdb: rdb, ledger: l, exports: admin.New(rdb, l, time.Now)}, nil
+}
+
+// connect is open that makes sure that Redis answers.
+func (c *console) connect(ctx context.Context, needs config.Needs) (*connection, error) {
+	conn, err := c.open(needs)
+	if err != nil {
+		return nil, err
 	}
-	l := ledger.New(ledger.Options{Redis: rdb, Retention: cfg.LedgerRetention})
-	return &connection{cfg: cfg, rdb: rdb, ledger: l, exports: admin.New(rdb, l, time.Now)}, nil
+	if err := reach(ctx, conn.rdb, reachTimeout); err != nil {
+		conn.close()
+		return nil, fmt.Errorf("Redis at %s %w", conn.cfg.Redis, err) //nolint:staticcheck // a name
+	}
+	return conn, nil
+}
+
+// openArchive opens the archive in S3, if that has not been done; observe, which may
+// be nil, sees its requests.
+func (c *connection) openArchive(ctx context.Context, observe func(context.Context, storage.Attempt)) (err error) {
+	if c.archive == nil {
+		c.archive, c.links, err = wiring.Archive(ctx, c.cfg, c.ledger, c.log, observe)
+	}
+	return err
 }
 
 // reach makes sure that Redis answers. One that can't save refuses even a PING, but
@@ -154,6 +179,9 @@ func speaksTLS(ctx context.Context, o *redis.Options) bool {
 
 // close drops the connections; what was written has been acknowledged already.
 func (c *connection) close() {
+	if c.links != nil {
+		c.links.Close()
+	}
 	if c.inUse {
 		return // the end of the process closes it
 	}

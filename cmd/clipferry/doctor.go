@@ -32,7 +32,7 @@ but counts as one of the requests a minute.`,
 
 func (c *console) doctor(ctx context.Context) error {
 	d := &doctor{c: c}
-	cfg, err := config.Load(c.env, config.NeedsAPI|config.NeedsS3)
+	conn, err := c.open(config.NeedsAPI | config.NeedsS3)
 	var faults config.Faults
 	switch {
 	case errors.As(err, &faults):
@@ -44,14 +44,13 @@ func (c *console) doctor(ctx context.Context) error {
 		return err
 	}
 	d.report("configuration", finding{good, "every variable is right", ""})
-	rdb := cfg.Redis.NewClient()
-	defer rdb.Close()
+	defer conn.close()
 	if f, proxied := checkProxies(c.env); proxied {
 		d.report("proxy", f)
 	}
-	d.redis(ctx, cfg, rdb)
-	d.s3(ctx, cfg, rdb)
-	d.provider(ctx, cfg)
+	d.redis(ctx, conn)
+	d.s3(ctx, conn)
+	d.provider(ctx, conn.cfg)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -79,18 +78,18 @@ func (d *doctor) report(what string, f finding) {
 	}
 }
 
-func (d *doctor) redis(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) {
+func (d *doctor) redis(ctx context.Context, conn *connection) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	if err := reach(ctx, rdb, reachTimeout); err != nil {
-		d.report("Redis", finding{bad, fmt.Sprintf("%s %v", cfg.Redis, err), ""})
+	if err := reach(ctx, conn.rdb, reachTimeout); err != nil {
+		d.report("Redis", finding{bad, fmt.Sprintf("%s %v", conn.cfg.Redis, err), ""})
 		return
 	}
-	d.report("Redis", finding{good, fmt.Sprintf("%s answers", cfg.Redis), ""})
-	for _, f := range examineRedis(ctx, rdb) {
+	d.report("Redis", finding{good, fmt.Sprintf("%s answers", conn.cfg.Redis), ""})
+	for _, f := range examineRedis(ctx, conn.rdb) {
 		d.report("Redis", f)
 	}
-	d.fleet(ctx, rdb)
+	d.fleet(ctx, conn.rdb)
 }
 
 // fleet reports whether anybody works, and which queues an operator has stopped.

@@ -202,7 +202,7 @@ func TestRedisChecks(t *testing.T) {
 		{firstOf(checkClients), "connected_clients:8\nmaxclients:10", good},
 		{firstOf(checkClients), "connected_clients:9\nmaxclients:10", warn},
 	} {
-		if got := c.check(parseInfo(c.info)); got.verdict != c.want || got.text == "" || (c.want != good) != (got.hint != "") {
+		if got := c.check(infoOf(c.info)); got.verdict != c.want || got.text == "" || (c.want != good) != (got.hint != "") {
 			t.Errorf("%q: %+v, want %s", c.info, got, c.want)
 		}
 	}
@@ -316,4 +316,15 @@ func TestALongErrorKeepsItsCause(t *testing.T) {
 	if got := shorten("refused", 7); got != "refused" {
 		t.Error(got)
 	}
+}
+
+// infoOf reads what INFO says.
+func infoOf(text string) map[string]string {
+	info := map[string]string{}
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			info[name] = value
+		}
+	}
+	return info
 }

@@ -23,7 +23,7 @@ var fieldFlags = []struct {
 	{"resolution", "", text},
 	{"enable_caption", "add the animated caption", flag},
 	{"caption_display", "", text},
-	{"cc_style_tpl", "caption style `template` (default temp-7)", text},
+	{"cc_style_tpl", "caption style `template`", text},
 	{"enable_ai_hook", "add a generated text hook", flag},
 	{"ai_hook_script_style", "", text},
 	{"ai_hook_position", "", text},
@@ -33,7 +33,7 @@ var fieldFlags = []struct {
 	{"ratio", "", text},
 	{"extra", "a field that this version does not know, passed on as it is: `NAME=JSON`; may be repeated", pairs},
 	{"job_id", "your own idempotency `key`, which becomes the export's id", text},
-	{"priority", "", text},
+	{"priority", "`VALUE`: high, normal, low (default normal)", text},
 	{"account", "the provider's account to use, by its `name` in CLIPFERRY_API_KEYS; left out, the default", text},
 }
 
@@ -46,13 +46,12 @@ func flagName(field string) string { return strings.ReplaceAll(field, "_", "-") 
 
 func defineFields(cmd *cobra.Command) {
 	set := cmd.Flags()
-	defaults := tasks.Export{}.WithDefaults()
 	for _, f := range fieldFlags {
 		usage := f.usage
 		if usage == "" {
 			usage = "`VALUE`: " + strings.Join(tasks.Allowed(f.field), ", ")
 		}
-		if d := defaultOf(defaults, f.field); d != "" && f.usage == "" {
+		if d := tasks.Default(f.field); d != "" {
 			usage += fmt.Sprintf(" (default %s)", d)
 		}
 		f.define(set, flagName(f.field), usage)
@@ -68,22 +67,6 @@ func completes(cmd *cobra.Command, flag string, values []string) {
 	if len(values) > 0 {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
 	}
-}
-
-func defaultOf(e tasks.Export, field string) string {
-	switch field {
-	case "resolution":
-		return e.Resolution
-	case "caption_display":
-		return e.CaptionDisplay
-	case "ai_hook_script_style":
-		return e.AIHookScriptStyle
-	case "ai_hook_position":
-		return e.AIHookPosition
-	case "priority":
-		return tasks.PriorityNormal
-	}
-	return ""
 }
 
 // notifyFlags are the flags of the one field that is an object.

@@ -6,12 +6,10 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/view"
-	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -21,14 +19,6 @@ type finder struct {
 	c         *console
 	conn      *connection
 	forgotten map[string]*export.Record // what only S3 knows, asked for once; nil for what it does not
-	archive   *storage.Archive
-	closeAll  func()
-}
-
-func (f *finder) close() {
-	if f.closeAll != nil {
-		f.closeAll()
-	}
 }
 
 // all loads the exports; an id that nobody knows is missing from the result.
@@ -60,27 +50,15 @@ func (f *finder) inS3(ctx context.Context, id string) (*export.Record, error) {
 	} else if asked || f.conn.cfg.S3Bucket == "" {
 		return nil, admin.ErrUnknown
 	}
-	if err := f.openArchive(ctx); err != nil {
+	if err := f.conn.openArchive(ctx, nil); err != nil {
 		return nil, err
 	}
-	fallback := admin.ReceiptFallback{Service: f.conn.exports, Receipts: f.archive, Logger: slog.New(slog.DiscardHandler)}
+	fallback := admin.ReceiptFallback{Service: f.conn.exports, Receipts: f.conn.archive, Logger: slog.New(slog.DiscardHandler)}
 	r, err := fallback.Get(ctx, id)
 	if err == nil || errors.Is(err, admin.ErrUnknown) {
 		f.forgotten[id] = r
 	}
 	return r, err
-}
-
-func (f *finder) openArchive(ctx context.Context) error {
-	if f.archive != nil {
-		return nil
-	}
-	archive, links, err := wiring.Archive(ctx, f.conn.cfg, f.conn.ledger, f.c.logger(f.conn.cfg), nil)
-	if err != nil {
-		return err
-	}
-	f.archive, f.closeAll = archive, links.Close
-	return nil
 }
 
 // linkTTL is how long a printed link can be used.
@@ -95,7 +73,7 @@ func (f *finder) links(ctx context.Context, ids []string) error {
 	if err != nil {
 		return err
 	}
-	if err := f.openArchive(ctx); err != nil {
+	if err := f.conn.openArchive(ctx, nil); err != nil {
 		return err
 	}
 	for _, id := range ids {
@@ -106,7 +84,7 @@ func (f *finder) links(ctx context.Context, ids []string) error {
 			if clip.Key == "" {
 				continue
 			}
-			link, err := f.archive.Presign(ctx, clip.Key, clip.Title, linkTTL)
+			link, err := f.conn.archive.Presign(ctx, clip.Key, clip.Title, linkTTL)
 			if err != nil {
 				return err
 			}

@@ -12,18 +12,15 @@ import (
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/telemetry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
-	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/worker"
 )
 
 // front is what `worker` and `serve` have in common: everything but the work.
 type front struct {
-	conn      *connection
-	log       *slog.Logger
-	archive   *storage.Archive
+	*connection
 	telemetry *telemetry.Telemetry
 	tracing   *telemetry.Tracing
-	closeAll  []func()
+	flush     func()
 }
 
 // openFront connects to Redis and S3, with everything observed.
@@ -33,24 +30,20 @@ func (c *console) openFront(ctx context.Context, needs config.Needs) (*front, er
 	if err != nil {
 		return nil, err
 	}
-	f := &front{conn: conn, log: c.loggerTo(&lossy{w: c.msg.Raw()}, conn.cfg), closeAll: []func(){conn.close}}
-	var flush func()
-	if f.tracing, flush, err = startTracing(ctx, f.log); err != nil {
-		f.close()
+	conn.log = c.loggerTo(&lossy{w: c.msg.Raw()}, conn.cfg)
+	f := &front{connection: conn}
+	if f.tracing, f.flush, err = startTracing(ctx, f.log); err != nil {
+		conn.close()
 		return nil, err
 	}
-	f.closeAll = append(f.closeAll, flush)
 	f.telemetry = telemetry.New(telemetry.Options{
 		Version: cli.Version(version), Accounts: wiring.AccountNames(conn.cfg), Tracing: f.tracing, Logger: f.log,
 	})
 	conn.rdb.AddHook(f.telemetry.RedisHook())
-	archive, links, err := wiring.Archive(ctx, conn.cfg, conn.ledger, f.log, f.telemetry.S3)
-	if err != nil {
+	if err := conn.openArchive(ctx, f.telemetry.S3); err != nil {
 		f.close()
 		return nil, err
 	}
-	f.archive = archive
-	f.closeAll = append(f.closeAll, links.Close)
 	return f, nil
 }
 
@@ -75,15 +68,14 @@ func startTracing(ctx context.Context, log *slog.Logger) (*telemetry.Tracing, fu
 
 // close ends what was opened, in the opposite order.
 func (f *front) close() {
-	for i := len(f.closeAll) - 1; i >= 0; i-- {
-		f.closeAll[i]()
-	}
+	f.flush()
+	f.connection.close()
 }
 
 // listen opens the HTTP server; nil where it is switched off.
 func (f *front) listen(ctx context.Context, accounts map[string]worker.Account) (*wiring.Server, error) {
-	return wiring.Listen(ctx, f.conn.cfg, wiring.Front{
-		Redis: f.conn.rdb, Ledger: f.conn.ledger, Archive: f.archive, Accounts: accounts,
+	return wiring.Listen(ctx, f.cfg, wiring.Front{
+		Redis: f.rdb, Ledger: f.ledger, Archive: f.archive, Accounts: accounts,
 		Telemetry: f.telemetry, Tracing: f.tracing, Logger: f.log, Version: cli.Version(version),
 	})
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
-	"github.com/clipferry/clipferry/internal/nearest"
 	"github.com/clipferry/clipferry/internal/queue"
 )
 
@@ -33,59 +32,47 @@ func resumeCommand(c *console) *cobra.Command {
 }
 
 func (c *console) pause(ctx context.Context, queues []string) error {
-	if err := checkQueues(queues); err != nil {
-		return err
-	}
-	conn, err := c.connect(ctx, 0)
-	if err != nil {
-		return err
-	}
-	defer conn.close()
-	if len(queues) == 0 {
-		if queues, err = conn.exports.OrderQueues(ctx, wiring.AccountNames(conn.cfg)...); err != nil {
+	return c.withQueues(ctx, queues, func(conn *connection) (err error) {
+		if len(queues) == 0 {
+			if queues, err = conn.exports.OrderQueues(ctx, wiring.AccountNames(conn.cfg)...); err != nil {
+				return err
+			}
+		}
+		if err := conn.exports.Pause(ctx, queues...); err != nil {
 			return err
 		}
-	}
-	if err := conn.exports.Pause(ctx, queues...); err != nil {
-		return err
-	}
-	for _, queue := range queues {
-		_ = c.out.Printf("%s paused\n", queue)
-	}
-	return nil
+		for _, queue := range queues {
+			_ = c.out.Printf("%s paused\n", queue)
+		}
+		return nil
+	})
 }
 
 func (c *console) resume(ctx context.Context, queues []string) error {
-	if err := checkQueues(queues); err != nil {
+	return c.withQueues(ctx, queues, func(conn *connection) error {
+		resumed, err := conn.exports.Resume(ctx, queues...)
+		for _, queue := range resumed {
+			_ = c.out.Printf("%s resumed\n", queue)
+		}
+		if err == nil && len(resumed) == 0 {
+			_ = c.msg.Printf("none was paused\n")
+		}
 		return err
+	})
+}
+
+// withQueues connects, unless there is a name that no queue of ours has: paused, it
+// would stop nothing.
+func (c *console) withQueues(ctx context.Context, names []string, do func(*connection) error) error {
+	for _, name := range names {
+		if kind, _, ours := queue.Kind(name); !ours {
+			return cli.Usagef("there is no queue %q%s", name, cli.DidYouMean("", kind, queue.All()))
+		}
 	}
 	conn, err := c.connect(ctx, 0)
 	if err != nil {
 		return err
 	}
 	defer conn.close()
-	resumed, err := conn.exports.Resume(ctx, queues...)
-	for _, queue := range resumed {
-		_ = c.out.Printf("%s resumed\n", queue)
-	}
-	if err == nil && len(resumed) == 0 {
-		_ = c.msg.Printf("none was paused\n")
-	}
-	return err
-}
-
-// checkQueues refuses names that no queue of ours has: paused, they would stop nothing.
-func checkQueues(names []string) error {
-	for _, name := range names {
-		kind, _, ours := queue.Kind(name)
-		if ours {
-			continue
-		}
-		meant := ""
-		if near := nearest.Name(kind, queue.All()); near != "" {
-			meant = "; did you mean " + near + "?"
-		}
-		return cli.Usagef("there is no queue %q%s", name, meant)
-	}
-	return nil
+	return do(conn)
 }

@@ -29,16 +29,14 @@ func (c *console) recover(ctx context.Context) error {
 		return err
 	}
 	defer conn.close()
-	archive, links, err := wiring.Archive(ctx, conn.cfg, conn.ledger, c.logger(conn.cfg), nil)
-	if err != nil {
+	if err := conn.openArchive(ctx, nil); err != nil {
 		return err
 	}
-	defer links.Close()
 	to, err := wiring.Envelope(conn.cfg)
 	if err != nil {
 		return err
 	}
-	done, err := recovery.New(conn.ledger, queue.New(conn.rdb), time.Now).Recover(ctx, archive, to)
+	done, err := recovery.New(conn.ledger, queue.New(conn.rdb), time.Now).Recover(ctx, conn.archive, to)
 	_ = c.out.Printf("rebuilt %d exports; %d are known already, %d are over\n", done.Rebuilt, done.Known, done.Closed)
 	if done.Repaired > 0 {
 		_ = c.out.Printf("repaired %d whose record was older than its receipt\n", done.Repaired)

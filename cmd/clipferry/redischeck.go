@@ -1,10 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,11 +68,14 @@ func examineNodes(ctx context.Context, rdb redis.UniversalClient) []finding {
 }
 
 func examineNode(ctx context.Context, node redis.Cmdable, where string) []finding {
-	text, err := node.Info(ctx).Result()
+	sections, err := node.InfoMap(ctx).Result()
 	if err != nil {
 		return []finding{refused(where+"INFO", err)}
 	}
-	info := parseInfo(text)
+	info := map[string]string{}
+	for _, section := range sections {
+		maps.Copy(info, section)
+	}
 	found := []finding{
 		checkVersion(info), checkEviction(info), checkPersistence(info), checkReplicas(info), checkMemory(info), checkSkew(ctx, node),
 	}
@@ -126,18 +129,6 @@ func checkChannels(ctx context.Context, rdb redis.UniversalClient) finding {
 		}
 	}
 	return finding{good, "publishes and subscribes", ""}
-}
-
-// parseInfo reads the "name:value" lines of INFO.
-func parseInfo(text string) map[string]string {
-	info := map[string]string{}
-	lines := bufio.NewScanner(strings.NewReader(text))
-	for lines.Scan() {
-		if name, value, ok := strings.Cut(lines.Text(), ":"); ok {
-			info[name] = strings.TrimSpace(value)
-		}
-	}
-	return info
 }
 
 func checkVersion(info map[string]string) finding {

@@ -12,25 +12,16 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
-	"github.com/clipferry/clipferry/cmd/internal/wiring"
-	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/storage"
 )
 
-func (d *doctor) s3(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) {
-	archive, links, err := wiring.Archive(ctx, cfg, ledger.New(ledger.Options{Redis: rdb}), d.c.logger(cfg), nil)
-	if err != nil {
-		d.report("S3", finding{bad, err.Error(), ""})
-		return
-	}
-	defer links.Close()
-	client, err := storage.NewClient(ctx, storage.ClientOptions{PathStyle: cfg.S3PathStyle})
-	if err != nil {
+func (d *doctor) s3(ctx context.Context, conn *connection) {
+	client, err := storage.NewClient(ctx, storage.ClientOptions{PathStyle: conn.cfg.S3PathStyle})
+	if err = cmp.Or(err, conn.openArchive(ctx, nil)); err != nil {
 		d.report("S3", finding{bad, err.Error(), ""})
 		return
 	}
@@ -41,11 +32,11 @@ func (d *doctor) s3(ctx context.Context, cfg *config.Config, rdb redis.Universal
 	}
 	d.report("S3", checkServer(client.Options().BaseEndpoint, client.Options().Region))
 	works := true
-	for _, f := range examineS3(ctx, archive, cfg.S3Bucket) {
+	for _, f := range examineS3(ctx, conn.archive, conn.cfg.S3Bucket) {
 		d.report("S3", f)
 		works = works && f.verdict != bad
 	}
-	if out, err := ledger.New(ledger.Options{Redis: rdb}).Outages(ctx, time.Now()); works && err == nil && len(out) > 0 {
+	if out, err := conn.ledger.Outages(ctx, time.Now()); works && err == nil && len(out) > 0 {
 		d.report("S3", waitsInVain(out))
 	}
 }

@@ -60,7 +60,6 @@ func (s *statusFlags) run(ctx context.Context, c *console, ids []string) error {
 		return err
 	}
 	find := &finder{c: c, conn: conn, forgotten: map[string]*export.Record{}}
-	defer find.close()
 	if s.links {
 		return find.links(ctx, ids)
 	}

@@ -8,9 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
-	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
-	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/storage"
 )
 
@@ -34,11 +32,15 @@ func (v *verify) run(ctx context.Context, c *console, ids []string) error {
 	if v.all == (len(ids) > 0) {
 		return cli.Usagef("give ids, or --all")
 	}
-	archive, closeAll, err := c.archive(ctx)
+	conn, err := c.open(config.NeedsS3) // without asking Redis for anything
 	if err != nil {
 		return err
 	}
-	defer closeAll()
+	defer conn.close()
+	if err := conn.openArchive(ctx, nil); err != nil {
+		return err
+	}
+	archive := conn.archive
 	if v.all {
 		return v.everything(ctx, c, archive)
 	}
@@ -59,21 +61,6 @@ func (v *verify) run(ctx context.Context, c *console, ids []string) error {
 		}
 	}
 	return failed
-}
-
-// archive opens the archive without asking Redis for anything.
-func (c *console) archive(ctx context.Context) (*storage.Archive, func(), error) {
-	cfg, err := config.Load(c.env, config.NeedsS3)
-	if err != nil {
-		return nil, nil, err
-	}
-	rdb := cfg.Redis.NewClient()
-	archive, links, err := wiring.Archive(ctx, cfg, ledger.New(ledger.Options{Redis: rdb}), c.logger(cfg), nil)
-	if err != nil {
-		_ = rdb.Close()
-		return nil, nil, err
-	}
-	return archive, func() { links.Close(); _ = rdb.Close() }, nil
 }
 
 func (v *verify) everything(ctx context.Context, c *console, archive *storage.Archive) error {
@@ -106,11 +93,7 @@ func (v *verify) everything(ctx context.Context, c *console, archive *storage.Ar
 
 // one verifies one export and shows what was found.
 func (v *verify) one(ctx context.Context, c *console, archive *storage.Archive, receipt storage.Receipt) error {
-	key := receipt.Manifest
-	if key == "" {
-		key = archive.ManifestKey(receipt.ProjectID, receipt.ExportTaskID)
-	}
-	report, err := archive.Verify(ctx, key)
+	report, err := archive.Verify(ctx, cmp.Or(receipt.Manifest, archive.ManifestKey(receipt.ProjectID, receipt.ExportTaskID)))
 	if err != nil {
 		_ = c.msg.Printf("%s: %s\n", receipt.ID, err)
 		return errReported

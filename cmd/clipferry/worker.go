@@ -64,7 +64,7 @@ func (c *console) work(ctx context.Context) error {
 	select {
 	case err := <-ended:
 		return err
-	case <-time.After(f.conn.cfg.ShutdownTimeout + shutdownSlack):
+	case <-time.After(f.cfg.ShutdownTimeout + shutdownSlack):
 		f.log.Warn("the worker ends though what it asked last has not been answered")
 		return nil
 	}
@@ -77,23 +77,23 @@ const shutdownSlack = 1500 * time.Millisecond
 
 // work runs a worker until ctx ends.
 func (f *front) work(ctx context.Context, c *console) error {
-	for _, found := range examineRedis(ctx, f.conn.rdb) {
+	for _, found := range examineRedis(ctx, f.rdb) {
 		if found.verdict != good {
 			f.log.Warn("Redis: "+found.text, logkey.Hint, found.hint)
 		}
 	}
-	accounts, closeAccounts, err := wiring.Accounts(f.conn.cfg, f.conn.rdb, f.log)
+	accounts, closeAccounts, err := wiring.Accounts(f.cfg, f.rdb, f.log)
 	if err != nil {
 		return err
 	}
 	defer closeAccounts()
-	notifier, err := wiring.Notifier(f.conn.cfg, f.conn.rdb, f.conn.ledger, f.telemetry.Notified, f.log)
+	notifier, err := wiring.Notifier(f.cfg, f.rdb, f.ledger, f.telemetry.Notified, f.log)
 	if err != nil {
 		return err
 	}
 	defer notifier.Close()
-	w, err := wiring.NewWorker(f.conn.cfg, worker.Options{
-		Redis: f.conn.rdb, Ledger: f.conn.ledger, Archive: f.archive, Accounts: accounts,
+	w, err := wiring.NewWorker(f.cfg, worker.Options{
+		Redis: f.rdb, Ledger: f.ledger, Archive: f.archive, Accounts: accounts,
 		Notifier: notifier, Observer: f.telemetry, Logger: f.log,
 	})
 	if err != nil {
@@ -113,7 +113,7 @@ func (f *front) work(ctx context.Context, c *console) error {
 	select {
 	case <-w.Drained():
 	default: // Redis is away, and what its shutdown waits for is left behind
-		f.conn.inUse = true
+		f.inUse = true
 	}
 	return err
 }

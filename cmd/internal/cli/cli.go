@@ -80,7 +80,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	}
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	return Usagef("%s%s", err, didYouMean("--", unknown.GetSpecifiedName(), names))
+	return Usagef("%s%s", err, DidYouMean("--", unknown.GetSpecifiedName(), names))
 }
 
 // NoArgs refuses arguments.
@@ -99,11 +99,11 @@ func UnknownCommand(cmd *cobra.Command, name string) error {
 			names = append(names, sub.Name())
 		}
 	}
-	return Usagef("unknown command %q%s", name, didYouMean("", name, names))
+	return Usagef("unknown command %q%s", name, DidYouMean("", name, names))
 }
 
-// didYouMean is "; did you mean X?" where one of the names is close enough.
-func didYouMean(prefix, word string, names []string) string {
+// DidYouMean is "; did you mean X?" where one of the names is close enough.
+func DidYouMean(prefix, word string, names []string) string {
 	if meant := nearest.Name(word, names); meant != "" {
 		return fmt.Sprintf("; did you mean %s%s?", prefix, meant)
 	}
