@@ -50,7 +50,7 @@ func TestManifestGolden(t *testing.T) {
 	m := someManifest(file, thumb)
 	m.Name, m.Account = "sample export task", "second"
 	m.Request = json.RawMessage(`{"project_id":"proj_abc123","clip_indices":[0],"resolution":"HD_720","enable_caption":true}`)
-	got, err := encodeDocument(m.completed())
+	got, err := encodeDocument(m.Completed())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,12 +75,12 @@ func TestAManifestOfAnEarlierRelease(t *testing.T) {
 	m.Answer = json.RawMessage(`{"name":"sample export task","status":"SUCCEEDED"}`)
 	m.Request = json.RawMessage(`{"project_id":"p","ratio":"RATIO_1_1"}`)
 	m.Clips[1].BeginMS = 9 // with an end at 0: nonsense has no length
-	got := m.completed()
+	got := m.Completed()
 	if got.Name != "sample export task" || string(got.Settings) != `{"ratio":"RATIO_1_1"}` || got.DurationMS != 60_000 || got.Clips[0].DurationMS != 60_000 {
 		t.Errorf("%+v", got)
 	}
 	m.Request, m.Answer = json.RawMessage(`"?"`), json.RawMessage(`[]`)
-	if got := m.completed(); got.Name != "" || got.Settings != nil {
+	if got := m.Completed(); got.Name != "" || got.Settings != nil {
 		t.Errorf("%+v", got)
 	}
 }

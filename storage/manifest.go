@@ -84,7 +84,7 @@ var ErrSealed = errors.New("another manifest of the same task exists")
 // returns the manifest's key. One that exists is never changed: if it names the
 // same objects all is well, else that is [ErrSealed].
 func (a *Archive) PutManifest(ctx context.Context, m Manifest) (string, error) {
-	m = m.completed()
+	m = m.Completed()
 	if len(m.Answer) == 0 || len(m.Request) == 0 {
 		return "", fault.New(fault.Retry, "the manifest of "+m.ExportTaskID+" would lack the request or the provider's response", nil)
 	}
@@ -118,9 +118,9 @@ func (a *Archive) PutManifest(ctx context.Context, m Manifest) (string, error) {
 	return "", fault.New(fault.Retry, key+" comes and goes", nil)
 }
 
-// completed is m with the fields that follow from others, which manifests of earlier
+// Completed is m with the fields that follow from others, which manifests of earlier
 // releases lack.
-func (m Manifest) completed() Manifest {
+func (m Manifest) Completed() Manifest {
 	m.Schema = ManifestVersion
 	m.Settings = settingsOf(m.Request)
 	m.DurationMS = 0
@@ -172,7 +172,7 @@ func (a *Archive) ReadManifest(ctx context.Context, key string) (m Manifest, ok 
 			WithHint("a newer clipferry wrote it")
 	}
 	if err == nil && ok {
-		m = m.completed()
+		m = m.Completed()
 	}
 	return m, ok, err
 }

@@ -22,7 +22,7 @@ type Index struct {
 	texts    arena
 	rest     arena
 	live     int
-	version  int64 // grows with every change
+	status   Status
 }
 
 // row is one clip. What a search filters and sorts by is in its fields, the rest packed.
@@ -30,10 +30,11 @@ type row struct {
 	text, rest ref
 	export     uint32
 	idx        int32
+	file       uint32 // number of the last file that had it
 	revision   int64
 	score      float32
 	durationMS uint32
-	gone       bool // replaced
+	gone       bool // replaced, or in no file any more
 }
 
 // exportRow is one export. Its numbers are of interned texts.
@@ -55,19 +56,28 @@ func NewIndex() *Index {
 
 // Add takes lines up, each in the place of one with a lower revision. Of an export
 // that was archived twice, by two manifests, the later one counts.
-func (x *Index) Add(lines ...Line) {
-	for chunk := range slices.Chunk(lines, 512) { // searches go on between them
-		x.add(chunk)
+func (x *Index) Add(lines ...Line) { x.addFrom(0, lines) }
+
+// addAtOnce is how many clips are added under one lock: searches go on between them.
+const addAtOnce = 512
+
+// addFrom is Add of lines that are in the file with this number.
+func (x *Index) addFrom(file uint32, lines []Line) {
+	for chunk := range slices.Chunk(lines, addAtOnce) {
+		x.add(file, chunk)
 	}
 }
 
-func (x *Index) add(lines []Line) {
-	type made struct{ original, normal string }
+func (x *Index) add(file uint32, lines []Line) {
+	lines = x.unknown(file, lines)
+	type made struct {
+		kept             texts
+		original, normal string
+	}
 	ready := make([]made, len(lines))
-	kept := make([]texts, len(lines))
-	for i := range lines {
-		kept[i] = textsOf(&lines[i])
-		ready[i] = made{kept[i].joined(asIs), kept[i].joined(Normalize)}
+	for i := range lines { // which takes most of the time
+		kept := textsOf(&lines[i])
+		ready[i] = made{kept, kept.joined(asIs), kept.joined(Normalize)}
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -79,15 +89,86 @@ func (x *Index) add(lines []Line) {
 			continue
 		}
 		var p packer
-		x.pack(&p, l, kept[i], e.manifest, ready[i].original, ready[i].normal)
+		x.pack(&p, l, ready[i].kept, e.manifest, ready[i].original, ready[i].normal)
 		e.clips = append(e.clips, uint32(len(x.rows)))
 		x.rows = append(x.rows, row{
-			text: x.texts.add([]byte(ready[i].normal)), rest: x.rest.add(p.b), export: at, idx: int32(l.Idx),
+			text: x.texts.add([]byte(ready[i].normal)), rest: x.rest.add(p.b), export: at, idx: int32(l.Idx), file: file,
 			revision: l.Revision, score: float32(l.Score), durationMS: uint32(min(max(0, l.DurationMS), 1<<32-1)),
 		})
 		x.live++
 	}
-	x.version++
+}
+
+// unknown are those of the lines that are not in the index. The others are noted to be
+// in this file, too.
+func (x *Index) unknown(file uint32, lines []Line) []Line {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var left []Line
+	for _, l := range lines {
+		if r := x.row(l.ExportID, l.Idx); r != nil && r.revision >= l.Revision {
+			if r.revision == l.Revision {
+				r.file = file
+			}
+			continue
+		}
+		left = append(left, l)
+	}
+	return left
+}
+
+// row is that of a clip, nil for none.
+func (x *Index) row(exportID string, idx int) *row {
+	at, known := x.exportOf[exportID]
+	if !known {
+		return nil
+	}
+	for _, n := range x.exports[at].clips {
+		if r := &x.rows[n]; r.idx == int32(idx) {
+			return r
+		}
+	}
+	return nil
+}
+
+// in reports whether one of these files is the last that had some clip.
+func (x *Index) in(files map[uint32]bool) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return len(files) > 0 && slices.ContainsFunc(x.rows, func(r row) bool { return !r.gone && files[r.file] })
+}
+
+// dropFiles drops the clips that are in none but these files.
+func (x *Index) dropFiles(files map[uint32]bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i := range x.exports {
+		e := &x.exports[i]
+		e.clips = slices.DeleteFunc(e.clips, func(n uint32) bool {
+			r := &x.rows[n]
+			r.gone = files[r.file]
+			return r.gone
+		})
+	}
+	x.live = 0
+	for i := range x.rows {
+		x.live += int(flag(!x.rows[i].gone))
+	}
+	if len(x.rows) > 2*x.live+addAtOnce {
+		x.repack()
+	}
+}
+
+// repack frees what is kept of clips that are gone.
+func (x *Index) repack() {
+	y := NewIndex()
+	for i := range x.rows {
+		if r := &x.rows[i]; !r.gone {
+			y.add(r.file, []Line{x.line(r)})
+		}
+	}
+	x.rows, x.exports, x.exportOf, x.interned, x.internOf, x.labels = y.rows, y.exports, y.exportOf, y.interned, y.internOf, y.labels
+	x.texts, x.rest, x.live = y.texts, y.rest, y.live
 }
 
 func asIs(s string) string { return s }
@@ -253,14 +334,8 @@ func (x *Index) Len() int {
 func (x *Index) Clip(exportID string, idx int) (Line, bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	at, known := x.exportOf[exportID]
-	if !known {
-		return Line{}, false
-	}
-	for _, n := range x.exports[at].clips {
-		if r := &x.rows[n]; r.idx == int32(idx) {
-			return x.line(r), true
-		}
+	if r := x.row(exportID, idx); r != nil {
+		return x.line(r), true
 	}
 	return Line{}, false
 }

@@ -3,6 +3,7 @@ package catalog
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -67,3 +68,5 @@ func corpus(n int) []Line {
 	}
 	return lines
 }
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
