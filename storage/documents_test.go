@@ -48,7 +48,7 @@ func TestManifestGolden(t *testing.T) {
 	thumb := file
 	thumb.Key, thumb.ContentType, thumb.CRC32 = "exports/proj_abc123/export_task_xyz789/clip-000-sample-title.jpg", "image/jpeg", ""
 	m := someManifest(file, thumb)
-	m.Name, m.Account = "sample export task", "second"
+	m.Name, m.Account, m.Tenant = "sample export task", "second", "news"
 	m.Request = json.RawMessage(`{"project_id":"proj_abc123","clip_indices":[0],"resolution":"HD_720","enable_caption":true}`)
 	got, err := encodeDocument(m.Completed())
 	if err != nil {

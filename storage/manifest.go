@@ -22,6 +22,8 @@ type Manifest struct {
 	ID           string `json:"id"`
 	ProjectID    string `json:"project_id"`
 	ExportTaskID string `json:"export_task_id"`
+	// Tenant is whose export it is.
+	Tenant string `json:"tenant"`
 	// Name is what the provider calls the export.
 	Name string `json:"name,omitempty"`
 	// Account is the one that it was ordered with.

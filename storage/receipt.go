@@ -38,6 +38,7 @@ type Receipt struct {
 	ExportTaskID string          `json:"export_task_id"`
 	ProjectID    string          `json:"project_id"`
 	Account      string          `json:"account,omitempty"`
+	Tenant       string          `json:"tenant,omitempty"` // as the record has it
 	Request      json.RawMessage `json:"request,omitempty"`
 	Created      time.Time       `json:"created,omitzero"` // when the export was enqueued or taken up
 	Submitted    time.Time       `json:"submitted"`        // when it was accepted; of an intent, when that was written

@@ -11,8 +11,8 @@ import (
 )
 
 // Export is one request to export the clips of a project: the 14 fields of the
-// provider's Clips Export API, Extra for those that it may add, and four of our own:
-// JobID, Priority, Account and Notify.
+// provider's Clips Export API, Extra for those that it may add, and a few of our own:
+// JobID and the following ones.
 //
 // A field left at its zero value is not set, and what is not set is not sent,
 // so the provider's default holds. [ParseExport] (and [Export.UnmarshalJSON])
@@ -64,6 +64,11 @@ type Export struct {
 	// default one. Under a JobID that is known already, what the first request
 	// said stands. Never sent to the provider.
 	Account string `json:"account,omitempty"`
+	// Tenant names whose export it is: 1–32 of [a-z0-9-]. Unset, it is
+	// [DefaultTenant]'s. Tenants share the provider's slots, see CLIPFERRY_TENANTS of
+	// the workers. Under a JobID that is known already, what the first request said
+	// stands. Never sent to the provider.
+	Tenant string `json:"tenant,omitempty"`
 	// Notify says who is to be told of the export's end; nil for nobody. Under a
 	// JobID that is known already, what the first request said stands. Never sent
 	// to the provider.
@@ -88,7 +93,7 @@ func (e Export) Digest() string {
 }
 
 // MarshalJSON returns the payload of the first task: the body, with extra as one
-// field, and, where set, job_id, priority, account and notify.
+// field, and, where set, what is our own.
 func (e Export) MarshalJSON() ([]byte, error) {
 	return e.encode(func(*field) bool { return true }, nil), nil
 }

@@ -17,7 +17,7 @@ func TestParseExportFull(t *testing.T) {
 		`"enable_caption":true,"caption_display":"both","cc_style_tpl":"word-focus","enable_ai_hook":true,` +
 		`"ai_hook_script_style":"calm","ai_hook_position":"end","ai_hook_keywords":"a <b>\n",` +
 		`"ai_hook_text_duration":1500,"enable_ai_reframe":true,"ratio":"RATIO_9_16"`
-	e, err := ParseExport([]byte(body + `,"job_id":"order-17","priority":"low","account":"eu-1"}`))
+	e, err := ParseExport([]byte(body + `,"job_id":"order-17","priority":"low","account":"eu-1","tenant":"news"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func TestParseExportFull(t *testing.T) {
 		ProjectID: "proj_abc123", ClipIndices: []int{2, 0}, TargetLang: "en", Resolution: "UHD_4K",
 		EnableCaption: true, CaptionDisplay: "both", CCStyleTpl: "word-focus", EnableAIHook: true,
 		AIHookScriptStyle: "calm", AIHookPosition: "end", AIHookKeywords: "a <b>\n", AIHookTextDuration: 1500,
-		EnableAIReframe: true, Ratio: "RATIO_9_16", JobID: "order-17", Priority: "low", Account: "eu-1", set: e.set,
+		EnableAIReframe: true, Ratio: "RATIO_9_16", JobID: "order-17", Priority: "low", Account: "eu-1", Tenant: "news", set: e.set,
 	}
 	if !reflect.DeepEqual(e, want) {
 		t.Errorf("parsed %+v", e)
@@ -33,7 +33,7 @@ func TestParseExportFull(t *testing.T) {
 	if got := string(e.Body()); got != body+"}" {
 		t.Errorf("body %s", got)
 	}
-	if payload, _ := json.Marshal(e); !strings.Contains(string(payload), `"job_id":"order-17","priority":"low","account":"eu-1"}`) {
+	if payload, _ := json.Marshal(e); !strings.Contains(string(payload), `"job_id":"order-17","priority":"low","account":"eu-1","tenant":"news"}`) {
 		t.Errorf("payload %s", payload)
 	}
 }
@@ -100,6 +100,7 @@ var faultCases = []struct{ in, want string }{
 	{`{"project_id":"p","account":"EU"}`, "account: must be 1–32 of the characters a–z 0–9 -"},
 	{`{"project_id":"p","account":"a.b"}`, "account: must be 1–32 of the characters a–z 0–9 -"},
 	{`{"project_id":"p","account":""}`, "account: must not be empty; leave it out for the default"},
+	{`{"project_id":"p","tenant":"News"}`, "tenant: must be 1–32 of the characters a–z 0–9 -"},
 	{`{"project_id":"p","account":7}`, "account: must be a string, not a number"},
 	{`{"project_id":"p","priority":"urgent"}`, `priority: must be one of high, normal, low, not "urgent"`},
 	{`{"project_id":"\ud800"}`, "project_id: holds half of a surrogate pair, which is no character"},

@@ -73,7 +73,8 @@ var fields = []field{
 		name: "priority", ours: true, text: func(e *Export) *string { return &e.Priority },
 		allowed: []string{PriorityHigh, PriorityNormal, PriorityLow},
 	},
-	{name: "account", ours: true, text: func(e *Export) *string { return &e.Account }, longest: maxAccount},
+	{name: "account", ours: true, text: func(e *Export) *string { return &e.Account }, longest: maxName},
+	{name: "tenant", ours: true, text: func(e *Export) *string { return &e.Tenant }, longest: maxName},
 	{name: "notify", ours: true, notify: func(e *Export) **Notify { return &e.Notify }},
 }
 

@@ -47,12 +47,15 @@ func ValidID(id string) bool {
 	return true
 }
 
-// maxAccount is the length of the longest name of an account, in bytes.
-const maxAccount = 32
+// maxName is the length of the longest name of an account or tenant, in bytes.
+const maxName = 32
+
+// ValidTenant reports whether name may name a tenant: 1–32 of [a-z0-9-].
+func ValidTenant(name string) bool { return ValidAccount(name) }
 
 // ValidAccount reports whether name may name an account: 1–32 of [a-z0-9-].
 func ValidAccount(name string) bool {
-	if name == "" || len(name) > maxAccount {
+	if name == "" || len(name) > maxName {
 		return false
 	}
 	for _, c := range []byte(name) {

@@ -63,6 +63,9 @@ func PublishQueues(ctx context.Context, rdb redis.UniversalClient, queues ...str
 // DefaultAccount is the account of exports that name none.
 const DefaultAccount = "default"
 
+// DefaultTenant is whose exports are that name no tenant.
+const DefaultTenant = "default"
+
 // AccountQueue returns the account's own queue of that kind, such as
 // clipferry-submit.eu. The default account has the plain queues. The exports of
 // an account wait in queues of their own, so that one whose slots are all taken

@@ -36,6 +36,9 @@ func (e *Export) check(faults *Faults) {
 	if e.Account != "" && !ValidAccount(e.Account) {
 		faults.add("account", "must be 1–32 of the characters a–z 0–9 -")
 	}
+	if e.Tenant != "" && !ValidTenant(e.Tenant) {
+		faults.add("tenant", "must be 1–32 of the characters a–z 0–9 -")
+	}
 	for i := range fields {
 		f := &fields[i]
 		if message := f.check(e); message != "" {

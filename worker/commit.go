@@ -176,7 +176,7 @@ const noClip = -1
 // has an intent in place of a task.
 func (w *Worker) receiptOf(r *export.Record) storage.Receipt {
 	receipt := storage.Receipt{
-		ID: r.ID, ExportTaskID: r.ExportTaskID, ProjectID: r.ProjectID, Account: r.Account,
+		ID: r.ID, ExportTaskID: r.ExportTaskID, ProjectID: r.ProjectID, Account: r.Account, Tenant: r.Tenant,
 		Request: r.Request, Created: r.CreatedAt, Submitted: r.SubmittedAt, State: storage.ReceiptOpen,
 		Priority: r.Priority, Trace: r.Trace, Earlier: r.Previous, Duplicates: r.Duplicates,
 	}

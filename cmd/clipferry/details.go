@@ -29,6 +29,9 @@ func details(c *console, r *export.Record, waitingFor string) []cli.Styled {
 	if v.Account != "" {
 		add("account", "%s", v.Account)
 	}
+	if v.Tenant != tasks.DefaultTenant {
+		add("tenant", "%s", v.Tenant)
+	}
 	if v.ProjectID != "" {
 		add("project", "%s", v.ProjectID)
 	}

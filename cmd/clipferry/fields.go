@@ -35,6 +35,7 @@ var fieldFlags = []struct {
 	{"job_id", "your own idempotency `key`, which becomes the export's id", text},
 	{"priority", "`VALUE`: high, normal, low (default normal)", text},
 	{"account", "the provider's account to use, by its `name` in CLIPFERRY_API_KEYS; left out, the default", text},
+	{"tenant", "`name` of the tenant whose export it is; left out, default", text},
 }
 
 func text(set *pflag.FlagSet, name, usage string)   { set.String(name, "", usage) }

@@ -103,9 +103,10 @@ func (c *console) color(s export.State) string {
 // overview is one row for each export, its note whole or cut to a line. Columns
 // that would say the same of all are left out.
 func overview(c *console, ids []string, records map[string]*export.Record, waiting map[string]status.Waiting, whole bool) []cli.Styled {
-	accounts, priorities := false, false
+	accounts, tenants, priorities := false, false, false
 	for _, r := range records {
 		accounts = accounts || account(r) != tasks.DefaultAccount
+		tenants = tenants || r.TenantName() != tasks.DefaultTenant
 		priorities = priorities || priority(r) != tasks.PriorityNormal
 	}
 	columns := []struct {
@@ -118,6 +119,7 @@ func overview(c *console, ids []string, records map[string]*export.Record, waiti
 		{"CLIPS", true, func(r *export.Record) cell { return cell{text: c.clips(r)} }},
 		{"EXPIRES", true, func(r *export.Record) cell { return cell{text: expires(r)} }},
 		{"ACCOUNT", accounts, func(r *export.Record) cell { return cell{text: account(r)} }},
+		{"TENANT", tenants, func(r *export.Record) cell { return cell{text: r.TenantName()} }},
 		{"PRIORITY", priorities, func(r *export.Record) cell { return cell{text: priority(r)} }},
 		{"PROJECT", true, func(r *export.Record) cell { return cell{text: cli.Cut(cli.Printable(r.ProjectID), 30)} }},
 		{"NOTE", true, func(r *export.Record) cell { return cell{text: note(r, waiting[r.ID].Text)} }},

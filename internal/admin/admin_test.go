@@ -159,6 +159,30 @@ func TestTheListIsNewestFirstAcrossQueuesAndLedger(t *testing.T) {
 	}
 }
 
+func TestATenantsListHoldsItsExportsAlone(t *testing.T) {
+	d := newRig(t)
+	d.enqueue(t, tasks.Export{JobID: "news-taken-up", ProjectID: "p", Tenant: "news"})
+	if _, err := d.Cancel(t.Context(), "news-taken-up"); err != nil {
+		t.Fatal(err)
+	}
+	d.enqueue(t, tasks.Export{JobID: "news-queued", ProjectID: "p", Tenant: "news"})
+	d.enqueue(t, tasks.Export{JobID: "nobodys", ProjectID: "p"})
+	d.enqueue(t, tasks.Export{JobID: "named", ProjectID: "p", Tenant: tasks.DefaultTenant})
+	for tenant, want := range map[string]string{
+		"news": "[news-queued news-taken-up]", tasks.DefaultTenant: "[named nobodys]", "sport": "[]",
+	} {
+		found, err := d.List(t.Context(), ledger.Filter{Tenant: tenant})
+		must(t, err)
+		ids := []string{}
+		for _, r := range found {
+			ids = append(ids, r.ID)
+		}
+		if fmt.Sprint(ids) != want {
+			t.Errorf("%s has %v", tenant, ids)
+		}
+	}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

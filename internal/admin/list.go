@@ -99,13 +99,13 @@ func (s *Service) notRecordedOf(ctx context.Context, orders iter.Seq2[queue.Orde
 		switch {
 		case err != nil:
 			return nil, err
-		case o.Fault != nil, f.Project != "" && o.Request.ProjectID != f.Project:
+		case o.Fault != nil:
 			continue // what is malformed has no record to list until a worker fails it
 		case surplus > listSurplus:
 			return found, nil
 		}
 		r := s.recordOf(o)
-		if !f.Before.IsZero() && newestFirst(before, r) >= 0 {
+		if !f.Takes(r) || !f.Before.IsZero() && newestFirst(before, r) >= 0 {
 			continue
 		}
 		switch _, err := s.ledger.LoadHead(ctx, o.ID); {

@@ -15,6 +15,9 @@ var ErrNotNow = errors.New("not possible in this state")
 // the current one.
 var ErrStale = errors.New("step is no longer the current one")
 
+// DefaultTenant is whose exports are that name none.
+const DefaultTenant = "default"
+
 // ReadReason says why a status read is wanted.
 type ReadReason string
 
@@ -42,6 +45,7 @@ const (
 type Record struct {
 	ID       string `json:"id"`
 	Account  string `json:"account,omitempty"`
+	Tenant   string `json:"tenant,omitempty"` // empty for the default one, see [Record.TenantName]
 	Priority string `json:"priority,omitempty"`
 	State    State  `json:"state"`
 
@@ -169,6 +173,14 @@ func New(id string, request json.RawMessage, digest, project string, now time.Ti
 		ID: id, State: Queued, Request: request, Digest: digest, ProjectID: project,
 		CreatedAt: now, UpdatedAt: now, Clips: map[int]*Clip{},
 	}
+}
+
+// TenantName is the name of the tenant whose export it is.
+func (r *Record) TenantName() string {
+	if r.Tenant == "" {
+		return DefaultTenant
+	}
+	return r.Tenant
 }
 
 // may refuses an event that is not allowed in the current state.

@@ -180,12 +180,21 @@ func (l *Ledger) Trim(ctx context.Context, now time.Time, limit int) (int, error
 type Filter struct {
 	State   export.State // empty for all
 	Project string       // empty for all
+	Tenant  string       // empty for all, see [export.Record.TenantName]
 	// Before and BeforeID are CreatedAt and ID of the last export of the page
 	// before, for the next one; zero for the first. Without BeforeID, exports
 	// of the same millisecond are left out.
 	Before   time.Time
 	BeforeID string
 	Limit    int // at most so many; zero means 100
+}
+
+// Takes reports whether the filter lets a record through, wherever its page begins.
+// One that can't be read may be anybody's: it is shown where not asked for whose.
+func (f Filter) Takes(r *export.Record) bool {
+	return (f.State == "" || r.State == f.State || r.State == export.Unreadable) &&
+		(f.Project == "" || r.ProjectID == f.Project) &&
+		(f.Tenant == "" || r.State != export.Unreadable && r.TenantName() == f.Tenant)
 }
 
 // position is where a page begins in an index, which runs from the newest on
@@ -252,7 +261,7 @@ func (l *Ledger) List(ctx context.Context, f Filter) ([]*export.Record, error) {
 			if ms, known := places[r.ID]; known && r.CreatedAt.UnixMilli() != ms {
 				r.CreatedAt = time.UnixMilli(ms).UTC()
 			}
-			if (f.State == "" || r.State == f.State || r.State == export.Unreadable) && (f.Project == "" || r.ProjectID == f.Project) {
+			if f.Takes(r) {
 				found = append(found, r)
 			}
 			if len(found) == f.Limit {

@@ -18,6 +18,9 @@ func NewRecord(s Step, headers map[string]string, retention time.Duration, now t
 	r := export.New(s.ID, s.Request.Body(), s.Request.Digest(), s.Request.ProjectID, created)
 	r.Priority = s.Request.Priority
 	r.Account = s.Request.Account
+	if s.Request.Tenant != tasks.DefaultTenant {
+		r.Tenant = s.Request.Tenant
+	}
 	r.Wanted = s.Request.ClipIndices
 	if s.Request.Notify != nil {
 		r.Notify, _ = json.Marshal(s.Request.Notify) // three strings always marshal

@@ -65,7 +65,7 @@ func firstTask(r *export.Record) Task {
 			if err != nil {
 				return nil, fmt.Errorf("the request of export %s: %w", r.ID, err)
 			}
-			e.Priority, e.Account = r.Priority, r.Account
+			e.Priority, e.Account, e.Tenant = r.Priority, r.Account, r.Tenant
 			return tasks.NewTask(e, r.ID, r.Trace), nil
 		},
 	}

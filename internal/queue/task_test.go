@@ -20,13 +20,13 @@ func record(id string) *export.Record {
 
 func TestATaskForEachStep(t *testing.T) {
 	r := record("a")
-	r.Priority, r.Account = "low", "eu"
+	r.Priority, r.Account, r.Tenant = "low", "eu", "news"
 	r.Clips[1] = &export.Clip{Idx: 1, Urgent: true}
 	for _, c := range []struct {
 		step export.Step
 		want string
 	}{
-		{export.Step{Kind: export.StepSubmit}, `clipferry-submit-low.eu submit:a export:submit {"project_id":"<p>","priority":"low","account":"eu"}`},
+		{export.Step{Kind: export.StepSubmit}, `clipferry-submit-low.eu submit:a export:submit {"project_id":"<p>","priority":"low","account":"eu","tenant":"news"}`},
 		{export.Step{Kind: export.StepSubmit, N: 2}, `clipferry-front.eu resubmit:a:2 export:submit {"id":"a","round":2}`},
 		{export.Step{Kind: export.StepPoll, N: 3}, `clipferry-poll poll:a:3 export:poll {"id":"a","n":3}`},
 		{export.Step{Kind: export.StepMirror, N: 1}, `clipferry-mirror mirror:a:0:1 export:mirror {"id":"a","idx":0,"round":1}`},

@@ -107,7 +107,7 @@ func TestWhatItsProducerAskedForIsRecovered(t *testing.T) {
 	created := time.Now().Add(-2 * time.Hour).UTC()
 	webhook := json.RawMessage(`{"webhook":"https://example.com/hook?token=hush"}`)
 	full := storage.Receipt{
-		ID: "full", ExportTaskID: "task-a", ProjectID: "p", State: storage.ReceiptOpen, Account: "eu", Priority: "low",
+		ID: "full", ExportTaskID: "task-a", ProjectID: "p", State: storage.ReceiptOpen, Account: "eu", Tenant: "news", Priority: "low",
 		Request: json.RawMessage(`{"project_id":"p"}`), Created: created, Submitted: created.Add(time.Hour),
 		Trace: map[string]string{"traceparent": "00-abc"}, Notify: to.ForReceipt("full", webhook),
 	}
@@ -126,7 +126,7 @@ func TestWhatItsProducerAskedForIsRecovered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(r.Notify) != string(webhook) || r.Account != "eu" || r.Priority != "low" || r.Trace["traceparent"] != "00-abc" || !r.CreatedAt.Equal(created) {
+	if string(r.Notify) != string(webhook) || r.Account != "eu" || r.Tenant != "news" || r.Priority != "low" || r.Trace["traceparent"] != "00-abc" || !r.CreatedAt.Equal(created) {
 		t.Errorf("%+v", r)
 	}
 	if r, err = d.ledger.Load(t.Context(), "old"); err != nil || r.Notify != nil || !r.CreatedAt.Equal(old.Submitted) {

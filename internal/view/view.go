@@ -19,6 +19,7 @@ import (
 // Export is an export as it is shown. Field names are part of the outside contract.
 type Export struct {
 	ID             string        `json:"id"`
+	Tenant         string        `json:"tenant"`
 	State          string        `json:"state"`
 	ProjectID      string        `json:"project_id"`
 	ExportTaskID   string        `json:"export_task_id"`
@@ -65,7 +66,7 @@ type Clip struct {
 func Of(r *export.Record, to Reader) Export {
 	p, next := problemOf(r)
 	v := Export{
-		ID: r.ID, State: string(r.State), ProjectID: r.ProjectID, ExportTaskID: r.ExportTaskID,
+		ID: r.ID, Tenant: r.TenantName(), State: string(r.State), ProjectID: r.ProjectID, ExportTaskID: r.ExportTaskID,
 		ProviderStatus: r.ProviderStatus, Reason: p.Reason, Error: Sentence(r, to), CostUsage: r.CostUsage,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(), Polls: r.Polls, Manifest: r.Manifest,
 		Clips: make([]Clip, 0, len(r.Clips)), Account: r.Account,
