@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/s3test"
 	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/storage"
@@ -80,6 +82,26 @@ func TestAnotherRequestUnderAnIDThatTheLedgerForgot(t *testing.T) {
 		}
 		if n := r.rdb.ZCard(t.Context(), "asynq:{"+tasks.QueueSubmit+"}:archived").Val(); n != 1 {
 			t.Errorf("%d dead letters, want the newcomer's task", n)
+		}
+	})
+
+	t.Run("the first's answer comes when the newcomer was sent once", func(t *testing.T) {
+		r := newRig(t)
+		r.waitsForNothing()
+		r.provider.submit = func(int, json.RawMessage) error {
+			must(t, r.archive.SyncReceipt(context.Background(), storage.Receipt{
+				ID: "order-17", ProjectID: "alices", ExportTaskID: "task-9", Request: first.Body(), State: storage.ReceiptOpen,
+			}))
+			return refusal(provider.NotSent, fault.Retry, "no connection")
+		}
+		r.work()
+		r.enqueue(another)
+		rec := r.awaitState("order-17", export.Failed)
+		if rec.Problem.Reason != export.ReasonJobIDTaken || rec.Problem.Detail != "task-9" {
+			t.Errorf("failed by %+v", rec.Problem)
+		}
+		if got := r.receipt("order-17"); got.ExportTaskID != "task-9" || got.State != storage.ReceiptOpen {
+			t.Errorf("the receipt says %s of %s", got.State, got.ExportTaskID)
 		}
 	})
 }

@@ -53,8 +53,8 @@ const (
 // recorded the answer.
 //
 // A newcomer whose id another request was paid for under gets neither its clips nor
-// its webhook: it fails if the other one is over; if not, the other one comes back,
-// unless it is in doubt and the policy lets nobody wait for it.
+// its webhook: it fails if the other one is over, or if it was sent itself; if not,
+// the other one comes back, unless it is in doubt and the policy lets nobody wait for it.
 var actions = map[Says]struct{ resubmit, hold, sent Action }{
 	Nothing:      {Send, Send, Settle},
 	Settled:      {Send, Send, Settle},
@@ -109,7 +109,12 @@ func Find(ctx context.Context, from Receipts, r *export.Record, token string, po
 	default:
 		f.Action = row.resubmit
 	}
-	if f.Action == Yield {
+	switch {
+	case f.Action != Yield:
+	case r.Attempts > 0 || len(r.Previous) > 0: // a request of its own was sent, so its record can't make way
+		f.Action = Refuse
+		f.Problem = export.Problem{Reason: export.ReasonJobIDTaken, Detail: f.Receipt.ExportTaskID}
+	default:
 		f.other, err = Rebuilt(ctx, from, f.Receipt, now)
 	}
 	return f, err

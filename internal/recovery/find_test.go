@@ -43,6 +43,9 @@ func TestWhatFollowsFromAReceipt(t *testing.T) {
 	none := func(*export.Record) error { return nil }
 	settled := func(r *export.Record) error { r.Unsent("token", true); return nil }
 	given := func(r *export.Record) error { r.Previous = []string{"task-a"}; return nil }
+	sent := func(r *export.Record) error {
+		return errors.Join(r.Intend(noon, "own"), r.PutBack(noon, "own", noon, export.Problem{}))
+	}
 	intent := storage.Receipt{Intent: "token", State: storage.ReceiptIntent}
 	task := func(s storage.ReceiptState) storage.Receipt { return storage.Receipt{ExportTaskID: "task-a", State: s} }
 	other := func(r storage.Receipt) storage.Receipt {
@@ -72,6 +75,9 @@ func TestWhatFollowsFromAReceipt(t *testing.T) {
 		{"another's intent", none, other(intent), recovery.OtherInDoubt, send, yield, settle},
 		{"another's task", none, other(task(storage.ReceiptOpen)), recovery.OtherPaid, yield, yield, settle},
 		{"another's task that ended", none, other(task(storage.ReceiptDone)), recovery.OtherOver, refuse, refuse, settle},
+		{"another's intent, after it was sent itself", sent, other(intent), recovery.OtherInDoubt, send, refuse, settle},
+		{"another's task, after it was sent itself", sent, other(task(storage.ReceiptOpen)), recovery.OtherPaid, refuse, refuse, settle},
+		{"another's task, after one of its own was given up", given, other(storage.Receipt{ExportTaskID: "task-b", State: storage.ReceiptOpen}), recovery.OtherPaid, refuse, refuse, settle},
 		{"of another id", none, foreign, recovery.Foreign, refuse, refuse, settle},
 		{"unreadable", none, broken, recovery.Unreadable, refuse, refuse, hold},
 	} {
@@ -101,7 +107,7 @@ func TestWhatFollowsFromAReceipt(t *testing.T) {
 				if err != nil || f.Says != c.says || f.Action != want {
 					t.Errorf("column %d: %s, so %s; want %s, so %s (%v)", column, f.Says, f.Action, c.says, want, err)
 				}
-				if !f.Problem.None() != (c.says == recovery.OtherOver || c.says == recovery.Foreign || c.says == recovery.Unreadable) {
+				if !f.Problem.None() != (want == refuse || c.says == recovery.OtherOver || c.says == recovery.Foreign || c.says == recovery.Unreadable) {
 					t.Errorf("column %d: problem %+v", column, f.Problem)
 				}
 			}
