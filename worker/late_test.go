@@ -23,12 +23,11 @@ import (
 	"github.com/clipferry/clipferry/worker"
 )
 
-// slowIntent has the clock go on once, while Redis takes the intent of a paid
-// request.
+// slowIntent calls taken once, when Redis has taken the intent of a paid request.
 type slowIntent struct {
 	redis.Hook
-	once sync.Once
-	late atomic.Int64 // nanoseconds
+	once  sync.Once
+	taken func()
 }
 
 // skip is longer than a lease leaves for a paid request.
@@ -44,7 +43,7 @@ func (s *slowIntent) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
 		if err == nil && strings.Contains(fmt.Sprintf("%s", cmd.Args()), `"state":"submitting"`) {
-			s.once.Do(func() { s.late.Add(int64(skip)) })
+			s.once.Do(s.taken)
 		}
 		return err
 	}
@@ -105,10 +104,10 @@ func TestAStepThatCannotLoadItsRecordComesAgain(t *testing.T) {
 // A paid request is not sent under a lease that might end before its answer.
 func TestASlowIntentIsTakenBack(t *testing.T) {
 	r := newRig(t)
-	slow := &slowIntent{}
-	r.rdb.AddHook(slow)
+	var late atomic.Int64 // nanoseconds
+	r.rdb.AddHook(&slowIntent{taken: func() { late.Add(int64(skip)) }})
 	// It is behind before, so that what is put off by its time is due at once.
-	r.options.Now = func() time.Time { return time.Now().Add(time.Duration(slow.late.Load()) - skip) }
+	r.options.Now = func() time.Time { return time.Now().Add(time.Duration(late.Load()) - skip) }
 	var sent atomic.Int64
 	r.provider.submit = func(int, json.RawMessage) error {
 		sent.Add(1)
@@ -120,6 +119,37 @@ func TestASlowIntentIsTakenBack(t *testing.T) {
 	if rec.Attempts != 2 || rec.Doubts != 0 || rec.Round != 1 || sent.Load() != 1 {
 		t.Errorf("%d requests were sent for %d intents, %d in doubt, in round %d; want the second intent's alone",
 			sent.Load(), rec.Attempts, rec.Doubts, rec.Round)
+	}
+}
+
+// deadlines is a provider that notes until when a paid request may take.
+type deadlines struct {
+	worker.Provider
+	until chan time.Time
+}
+
+func (d deadlines) Submit(ctx context.Context, body json.RawMessage) (provider.Task, error) {
+	until, _ := ctx.Deadline()
+	d.until <- until
+	return d.Provider.Submit(ctx, body)
+}
+
+// The time of a paid request begins when its lease is renewed: a process that stalls
+// between the two has nothing left to send in when another run may send.
+func TestTheTimeOfAPaidRequestBeginsWithItsLease(t *testing.T) {
+	r := newRig(t)
+	const stall = 300 * time.Millisecond
+	var renewed time.Time
+	r.rdb.AddHook(&slowIntent{taken: func() { renewed = time.Now(); time.Sleep(stall) }})
+	a := r.options.Accounts[worker.DefaultAccount]
+	noted := deadlines{r.provider, make(chan time.Time, 1)}
+	a.Provider = noted
+	r.options.Accounts[worker.DefaultAccount] = a
+	r.work()
+	r.enqueue(tasks.Export{ProjectID: "proj"})
+	until := <-noted.until
+	if took := until.Sub(renewed); took > 25*time.Second {
+		t.Errorf("it may take until %s after its intent was recorded, want less than 25 s", took)
 	}
 }
 

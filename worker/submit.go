@@ -278,6 +278,10 @@ func (w *Worker) putBack(ctx context.Context, r *export.Record, a *attempt, wait
 func (w *Worker) send(ctx context.Context, r *export.Record, lease *ledger.Lease, account Account, turn *budget.Turn, a *attempt) error {
 	ctx, cancel := w.detached(ctx)
 	defer cancel()
+	// The request's time begins with the lease's: a process that stalls in between, for
+	// however long, does not send when another run may.
+	post, cancelPost := context.WithTimeout(ctx, postTimeout)
+	defer cancelPost()
 	renewed, round := w.now(), r.Round
 	err := lease.Renew(ctx)
 	var sending *export.Record
@@ -290,7 +294,7 @@ func (w *Worker) send(ctx context.Context, r *export.Record, lease *ledger.Lease
 			return r.Intend(w.now(), a.token)
 		})
 	}
-	if err == nil && w.now().Sub(renewed) >= leaseTime-postTimeout { // another run would take the answer for lost
+	if err == nil && w.now().Sub(renewed) >= postTimeout/2 { // too little is left for an answer
 		err = errors.New("the lease might end before the paid request: Redis answered too slowly")
 	}
 	if err != nil { // an intent that Redis may have taken all the same is taken back
@@ -298,7 +302,6 @@ func (w *Worker) send(ctx context.Context, r *export.Record, lease *ledger.Lease
 		w.endTurn(ctx, turn, budget.Outcome{Result: budget.NotSent})
 		return w.putBack(ctx, r, a, retry.Backoff(r.Round, time.Second, time.Minute), export.Problem{})
 	}
-	post, cancelPost := context.WithTimeout(ctx, postTimeout)
 	began := w.now()
 	task, err := account.Provider.Submit(post, sending.Request)
 	cancelPost()
