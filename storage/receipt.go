@@ -58,6 +58,9 @@ type Receipt struct {
 	Earlier    []string `json:"earlier,omitempty"`
 	Duplicates []string `json:"duplicates,omitempty"`
 
+	// Settled are tokens of intents that came to nothing: what a receipt without a
+	// task says, see [Receipt.Over].
+	Settled []string `json:"-"`
 	// Version is what stands in S3, for [Archive.WriteReceipt]; empty for nothing.
 	Version string `json:"-"`
 }

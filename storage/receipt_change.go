@@ -53,11 +53,11 @@ func (a *Archive) SyncReceipt(ctx context.Context, r Receipt) error {
 // is to be written. Of its own task r says how that stands, but done is the last
 // word. A receipt of another task, or of an intent, is replaced, and what it knew is
 // kept ([Receipt.After]), unless it gave r's task up and r does not know of that.
-// Without a task, r says only that its intent came to nothing.
+// Without a task, r says only that its settled intents came to nothing.
 func (r Receipt) Over(was Receipt) (Receipt, bool) {
 	switch {
 	case r.ExportTaskID == "":
-		if was.State != ReceiptIntent || was.Intent != r.Intent {
+		if was.State != ReceiptIntent || !slices.Contains(r.Settled, was.Intent) {
 			return was, false
 		}
 	case was.ExportTaskID == r.ExportTaskID:

@@ -48,7 +48,7 @@ func TestAReceiptIsClosedAndOpenedForItsOwnTaskAlone(t *testing.T) {
 		}{
 			{"canceled", Receipt{ExportTaskID: "task-1", State: ReceiptCanceled}, ReceiptCanceled, ""},
 			{"taken up again", Receipt{ExportTaskID: "task-1"}, ReceiptOpen, ""},
-			{"closed for no task", Receipt{State: ReceiptFailed, Intent: "a"}, ReceiptOpen, ""},
+			{"closed for no task", Receipt{State: ReceiptFailed, Settled: []string{"a"}}, ReceiptOpen, ""},
 			{"done", Receipt{ExportTaskID: "task-1", State: ReceiptDone, Manifest: "m1"}, ReceiptDone, "m1"},
 			{"expired after it was done", Receipt{ExportTaskID: "task-1", State: ReceiptExpired}, ReceiptDone, "m1"},
 			{"done once more, and the manifest not known", Receipt{ExportTaskID: "task-1", State: ReceiptDone}, ReceiptDone, "m1"},
@@ -151,7 +151,11 @@ func TestOneIntentIsWritten(t *testing.T) {
 		if !intent(t, a, "next", first) || intent(t, a, "stale", first) || mustRead(t, a).Intent != "next" {
 			t.Errorf("it was changed to %s", mustRead(t, a).Intent)
 		}
-		mustSync(t, a, Receipt{Intent: "next", State: ReceiptFailed})
+		mustSync(t, a, Receipt{Settled: []string{"first", "late"}, State: ReceiptFailed})
+		if r := mustRead(t, a); r.State != ReceiptIntent {
+			t.Errorf("others came to nothing, and it says %+v", r)
+		}
+		mustSync(t, a, Receipt{Settled: []string{"next", "later"}, State: ReceiptFailed})
 		if r := mustRead(t, a); r.State != ReceiptFailed || r.Closed == nil || r.ExportTaskID != "" {
 			t.Errorf("it came to nothing, and says %+v", r)
 		}

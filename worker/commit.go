@@ -180,8 +180,8 @@ func (w *Worker) receiptOf(r *export.Record) storage.Receipt {
 		Request: r.Request, Created: r.CreatedAt, Submitted: r.SubmittedAt, State: storage.ReceiptOpen,
 		Priority: r.Priority, Trace: r.Trace, Earlier: r.Previous, Duplicates: r.Duplicates,
 	}
-	if n := len(r.Settled); n > 0 && r.ExportTaskID == "" {
-		receipt.Intent = r.Settled[n-1]
+	if r.ExportTaskID == "" {
+		receipt.Settled = r.Settled
 	}
 	if w.o.Notifier != nil {
 		receipt.Notify = w.o.Notifier.ForReceipt(r.ID, r.Notify)

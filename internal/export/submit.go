@@ -142,18 +142,22 @@ const maxSettled = 16
 // whose request was not sent, or not taken: it stands in nobody's way. It is no
 // event: that holds whatever has become of the export meanwhile.
 func (r *Record) Unsent(by string, written bool) {
-	switch {
-	case by == "":
+	if by == "" {
 		return
-	case written: // and so nothing else can stand there
-		r.Settled = nil
-	case len(r.Settled) == maxSettled:
-		r.Settled = slices.Delete(r.Settled, 1, 2) // the first is the last that surely stood there
-	}
-	if !slices.Contains(r.Settled, by) {
-		r.Settled = append(r.Settled, by)
 	}
 	r.Receipt = ""
+	others := without(r.Settled, by)
+	switch n := len(others); {
+	case written && n > 0: // the last one may be newer: whoever wrote by may have been slow to say so
+		r.Settled = []string{by, others[n-1]}
+	case written:
+		r.Settled = []string{by}
+	case slices.Contains(r.Settled, by):
+	case n == maxSettled:
+		r.Settled = append(slices.Delete(others, 1, 2), by) // the first is the last that surely stood there
+	default:
+		r.Settled = append(others, by)
+	}
 }
 
 // MaxDoubts is how many answers of an export's paid requests may be lost. Then a

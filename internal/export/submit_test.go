@@ -215,7 +215,7 @@ func TestUnsent(t *testing.T) {
 		by      string
 		written bool
 		want    string
-	}{{"a", true, "a"}, {"b", false, "a b"}, {"b", false, "a b"}, {"", true, "a b"}, {"c", true, "c"}, {"d", false, "c d"}} {
+	}{{"a", true, "a"}, {"b", false, "a b"}, {"b", false, "a b"}, {"", true, "a b"}, {"c", true, "c b"}, {"d", false, "c b d"}, {"e", true, "e d"}} {
 		if r.Unsent(step.by, step.written); strings.Join(r.Settled, " ") != step.want {
 			t.Errorf("after %s: %v", step.by, r.Settled)
 		}
@@ -223,10 +223,10 @@ func TestUnsent(t *testing.T) {
 	for i := range 100 {
 		r.Unsent(fmt.Sprint(i), false)
 	}
-	if len(r.Settled) != maxSettled || r.Settled[0] != "c" || r.Settled[maxSettled-1] != "99" {
+	if len(r.Settled) != maxSettled || r.Settled[0] != "e" || r.Settled[maxSettled-1] != "99" {
 		t.Errorf("%v", r.Settled)
 	}
-	if err := r.Lose(noon, "c", noon, Hold, Problem{Reason: ReasonAnswerLost}); !errors.Is(err, ErrStale) {
+	if err := r.Lose(noon, "e", noon, Hold, Problem{Reason: ReasonAnswerLost}); !errors.Is(err, ErrStale) {
 		t.Errorf("an intent that was not sent is in doubt: %v", err)
 	}
 	must(t, r.Cancel(noon))

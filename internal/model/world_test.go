@@ -273,8 +273,8 @@ func receiptOf(r *export.Record, says string) storage.Receipt {
 		ID: r.ID, ExportTaskID: r.ExportTaskID, ProjectID: r.ProjectID, Request: r.Request, Submitted: noon,
 		State: storage.ReceiptState(says), Earlier: r.Previous, Duplicates: r.Duplicates,
 	}
-	if n := len(r.Settled); n > 0 && r.ExportTaskID == "" {
-		receipt.Intent = r.Settled[n-1]
+	if r.ExportTaskID == "" {
+		receipt.Settled = r.Settled
 	}
 	return receipt
 }
