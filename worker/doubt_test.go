@@ -3,8 +3,15 @@ package worker_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
@@ -177,5 +184,99 @@ func TestARefusedRequestLeavesNoDoubt(t *testing.T) {
 	r.enqueue(e)
 	if rec := r.awaitState("a", export.Archived); rec.Doubts != 0 {
 		t.Errorf("%d doubts", rec.Doubts)
+	}
+}
+
+// lostUpdate is a Redis that fails so often to store a record that holds the text.
+type lostUpdate struct {
+	redis.Hook
+	left atomic.Int64
+	text string
+}
+
+func (l *lostUpdate) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (l *lostUpdate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (l *lostUpdate) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if strings.Contains(fmt.Sprintf("%s", cmd.Args()), l.text) && l.left.Add(-1) >= 0 {
+			return errors.New("connection reset by peer")
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// failingGate fails once, after the intent was written ahead.
+type failingGate struct {
+	worker.Gate
+	failed func()
+	once   *sync.Once
+}
+
+func (g failingGate) Wait(ctx context.Context, r budget.Request) (turn *budget.Turn, err error) {
+	if r.Kind == budget.Submit {
+		g.once.Do(func() {
+			if err = r.Prepare(ctx); err == nil {
+				g.failed()
+				err = errors.New("the budget can't be read")
+			}
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return g.Gate.Wait(ctx, r)
+}
+
+// Redis fails twice while an export waits for its turn: that its intent was not acted
+// upon is recorded all the same.
+func TestAnIntentThatWasNotSentIsNoDoubtThoughRedisFails(t *testing.T) {
+	r := newRig(t)
+	r.waitsForNothing()
+	r.options.InDoubt = export.Hold
+	lost := &lostUpdate{text: "settled_intents"}
+	r.rdb.AddHook(lost)
+	a := r.options.Accounts[worker.DefaultAccount]
+	a.Gate = failingGate{a.Gate, func() { lost.left.Store(12) }, new(sync.Once)}
+	r.options.Accounts[worker.DefaultAccount] = a
+	r.work()
+	r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
+	rec := r.await("a", "through", func(rec *export.Record) bool { return rec.State.Final() })
+	if rec.State != export.Archived || rec.Doubts != 0 || lost.left.Load() >= 0 {
+		t.Errorf("%s with %d doubts: %+v", rec.State, rec.Doubts, rec.Problem)
+	}
+}
+
+// Redis is lost while a request is refused: the receipt that is left names no doubt.
+func TestARefusalClosesTheReceiptOfALostRecord(t *testing.T) {
+	t.Parallel()
+	for name, refused := range map[string]error{
+		"rejected": refusal(provider.Rejected, fault.Terminal, "no such project"),
+		"put back": refusal(provider.NotSent, fault.Retry, "no connection"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.options.InDoubt = export.Hold
+			r.provider.submit = func(int, json.RawMessage) error {
+				must(t, r.rdb.FlushAll(context.Background()).Err())
+				return refused
+			}
+			stop := r.work()
+			r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
+			closed := func() bool {
+				receipt, found, err := r.archive.Receipt(context.Background(), "a")
+				return err == nil && found && receipt.State == storage.ReceiptFailed
+			}
+			for end := time.Now().Add(10 * time.Second); !closed() && time.Now().Before(end); {
+				time.Sleep(20 * time.Millisecond)
+			}
+			stop()
+			if got := r.receipt("a"); got.State != storage.ReceiptFailed {
+				t.Errorf("the receipt says %s", got.State)
+			}
+		})
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/internal/units"
+	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -160,7 +161,11 @@ func (w *Worker) order(ctx context.Context, r *export.Record, lease *ledger.Leas
 		return w.putBack(ctx, r, a, elsewhere, export.Problem{Reason: export.ReasonStorageUnavailable, Detail: fault.SentenceOf(err)})
 	default:
 		if a.tried {
-			_, _ = w.update(context.WithoutCancel(ctx), r.ID, func(r *export.Record) error { r.Unsent(a.token, a.wrote); return nil })
+			ctx, cancel := w.detached(ctx)
+			defer cancel()
+			_, _ = w.retryUntilCommitted(ctx, r.ID, func() (*export.Record, error) { // or it would be in doubt
+				return w.update(ctx, r.ID, func(r *export.Record) error { r.Unsent(a.token, a.wrote); return nil })
+			})
 		}
 		return fmt.Errorf("wait for a turn to submit %s: %w", r.ID, err)
 	}
@@ -257,7 +262,7 @@ func (w *Worker) putBack(ctx context.Context, r *export.Record, a *attempt, wait
 	ctx, cancel := w.detached(ctx)
 	defer cancel()
 	round := r.Round
-	return w.conclude(ctx, r.ID, func(r *export.Record) error {
+	return w.concludeAttempt(ctx, r, a, func(r *export.Record) error {
 		if a.tried {
 			r.Unsent(a.token, a.wrote)
 		}
@@ -269,6 +274,23 @@ func (w *Worker) putBack(ctx context.Context, r *export.Record, a *attempt, wait
 		}
 		now := w.now()
 		return r.PutBack(now, a.token, now.Add(wait), why)
+	})
+}
+
+// concludeAttempt ends an attempt whose request was not sent, or not taken. Where Redis
+// has lost the record, its receipt says so: it would be taken for a doubt later.
+func (w *Worker) concludeAttempt(ctx context.Context, r *export.Record, a *attempt, change func(*export.Record) error) error {
+	return w.concludeBy(ctx, r.ID, func() (*export.Record, error) {
+		changed, err := w.update(ctx, r.ID, change)
+		if !errors.Is(err, ledger.ErrUnknown) || !a.tried {
+			return changed, err
+		}
+		closed := w.receiptOf(r)
+		closed.State, closed.Settled = storage.ReceiptFailed, []string{a.token}
+		if inS3 := w.o.Archive.SyncReceipt(ctx, closed); inS3 != nil {
+			w.log.Error("the receipt of a lost export still says that a request may have been sent", logkey.Export, r.ID, logkey.Error, fault.SentenceOf(inS3))
+		}
+		return changed, err
 	})
 }
 

@@ -62,7 +62,7 @@ func (w *Worker) rejected(ctx context.Context, r *export.Record, turn *budget.Tu
 		}
 	}
 	w.log.Error("the provider rejects an export", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.Why, why.Detail)
-	return w.conclude(ctx, r.ID, func(r *export.Record) error { return r.Reject(w.now(), a.token, why) })
+	return w.concludeAttempt(ctx, r, a, func(r *export.Record) error { return r.Reject(w.now(), a.token, why) })
 }
 
 // wordsOf is the same for all refusals in the same words: numbers and ids apart.
