@@ -113,12 +113,10 @@ type trial struct {
 func (a *Archive) tryFeatures(ctx context.Context) (features, error) {
 	t := &trial{a: a, key: a.key(selfTestFolder, rand.Text())}
 	defer func() { _ = a.delete(context.WithoutCancel(ctx), t.key) }() // what is left costs next to nothing
-	if err := t.put(ctx, nil); err != nil {
+	if err := t.tryCreate(ctx); err != nil {
 		return t.f, s3Fault(ctx, "writing a test object", err)
 	}
-	for _, try := range []func(context.Context) error{
-		t.tryCreate, t.tryReplace, t.tryChecksum, t.tryParts, t.tryRemove,
-	} {
+	for _, try := range []func(context.Context) error{t.tryReplace, t.tryChecksum, t.tryParts, t.tryRemove} {
 		if err := try(ctx); err != nil {
 			return t.f, s3Fault(ctx, "trying what S3 can do", err)
 		}
@@ -152,8 +150,18 @@ func refused(err error, refusal func(error) bool) (bool, error) {
 	return false, nil // not implemented, in some words or other
 }
 
-func (t *trial) tryCreate(ctx context.Context) (err error) {
-	t.f.create, err = refused(t.put(ctx, func(in *s3.PutObjectInput) { in.IfNoneMatch = aws.String("*") }), isTaken)
+// tryCreate writes the object where nothing is, which has to succeed, and once more,
+// which has not.
+func (t *trial) tryCreate(ctx context.Context) error {
+	create := func() error { return t.put(ctx, func(in *s3.PutObjectInput) { in.IfNoneMatch = aws.String("*") }) }
+	if err := create(); err != nil {
+		if _, err := refused(err, isTaken); err != nil {
+			return err
+		}
+		return t.put(ctx, nil)
+	}
+	var err error
+	t.f.create, err = refused(create(), isTaken)
 	return err
 }
 
@@ -230,6 +238,7 @@ func (t *trial) tryParts(ctx context.Context) error {
 	}
 	completed := err == nil
 	t.f.complete, err = refused(err, isTaken)
+	t.f.complete = t.f.complete && t.f.create // it may be refused where nothing is, too
 	if completed && err == nil { // it is another object by now
 		st, _, herr := a.head(ctx, t.key)
 		t.etag, err = st.etag, herr

@@ -29,6 +29,7 @@ import (
 type quirks struct {
 	bareMatch       bool   // If-Match is compared with the bare tag (Ceph)
 	ignoreMatch     string // operations that ignore conditions: "put", "complete", "delete"
+	neverCreates    bool   // If-None-Match is refused where nothing is there, too
 	noConditions    bool   // conditional requests are not implemented (Swift)
 	trusting        bool   // wrong checksums are accepted
 	echoing         bool   // and shown as the object's
@@ -150,7 +151,7 @@ func (s *quirkyS3) refuses(w http.ResponseWriter, r *http.Request, kind string, 
 	if strings.Contains(s.ignoreMatch, kind) {
 		return false
 	}
-	wrong := none != "" && o != nil
+	wrong := none != "" && (o != nil || s.neverCreates)
 	if match != "" && o != nil {
 		etag := o.etag
 		if s.bareMatch {
@@ -322,6 +323,7 @@ func TestQuirks(t *testing.T) {
 			quirks{ignoreMatch: "put complete delete", noListParts: http.StatusMethodNotAllowed},
 			with(func(f *features) { f.create, f.complete, f.replace, f.remove = false, false, noMatch, false }),
 		},
+		"a server that creates nothing":      {quirks{neverCreates: true}, with(func(f *features) { f.create, f.complete = false, false })},
 		"a proxy that weakens tags":          {quirks{weakTags: true}, full},
 		"a proxy that drops tags":            {quirks{noTags: true}, with(func(f *features) { f.replace, f.remove = noMatch, false })},
 		"a proxy that knows no expectations": {quirks{noExpect: true}, full},
