@@ -42,7 +42,7 @@ func (s *State) Finish(id string, t Turn, o Outcome, now Instant, dice float64) 
 	s.Gate.At = now
 	switch o.Result {
 	case Answered:
-		took := min(longestTook, max(0, seconds(now.Sub(t.Began))))
+		took := min(longestTook, max(0, now.Sub(t.Began).Seconds()))
 		s.Gate.Took += alphaWide * (took - s.Gate.Took) // stored with the charge
 		v = s.answered(t, o, now, dice)
 	case Refused:
@@ -141,7 +141,7 @@ func (s *State) submitted(t Turn, o Outcome, now Instant) {
 func (s *State) started(now Instant) {
 	seen := &s.Learned.Seen
 	if seen.Started != 0 {
-		every := min(seconds(now.Sub(seen.Started)), 3600)
+		every := min(now.Sub(seen.Started).Seconds(), 3600)
 		if seen.Every == 0 {
 			seen.Every = every
 		}

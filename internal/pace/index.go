@@ -33,9 +33,9 @@ func (s *State) modelOf(r *Render) *durationModel {
 
 // ages returns the ages of r at its last read and at now, in seconds.
 func (r *Render) ages(now Instant) (last, age float64) {
-	age = max(0, seconds(now.Sub(r.Started)))
+	age = max(0, now.Sub(r.Started).Seconds())
 	if r.Last != 0 {
-		last = min(age, max(0, seconds(r.Last.Sub(r.Started))))
+		last = min(age, max(0, r.Last.Sub(r.Started).Seconds()))
 	}
 	return last, age
 }

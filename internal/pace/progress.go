@@ -38,7 +38,7 @@ func (r *Render) share() float64 {
 
 // progress guesses r's duration from what its answers so far said was done.
 func (r *Render) progress() (mark, bool) {
-	age := seconds(r.Last.Sub(r.Started))
+	age := r.Last.Sub(r.Started).Seconds()
 	if r.Last == 0 || r.Clips <= 0 || !(age > 0) {
 		return mark{}, false
 	}
@@ -66,7 +66,7 @@ func (r *Render) progress() (mark, bool) {
 // what is done and the clip at work less. Older bounds loosen with each answer,
 // because clips don't quite keep to their length.
 func (r *Render) narrow() {
-	age := seconds(r.Last.Sub(r.Started))
+	age := r.Last.Sub(r.Started).Seconds()
 	if r.Clips <= 0 || !(age > 0) {
 		return
 	}

@@ -2,9 +2,10 @@ package pace
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"strings"
-	"time"
 )
 
 // Limits are the provider's limits for one account; zero means none.
@@ -88,7 +89,8 @@ type State struct {
 	Workers map[string]Instant // until when each is believed alive
 	Learned Learned
 
-	dirty map[string]struct{}
+	tables map[string]table // the maps above, by the prefix of their fields
+	dirty  map[string]struct{}
 	// urgent says that others must know at once of a change that they could
 	// else do without for a moment.
 	urgent bool
@@ -122,6 +124,10 @@ func (s *State) clear() {
 	s.Renders = map[string]*Render{}
 	s.Workers = map[string]Instant{}
 	s.Learned = newLearned()
+	s.tables = map[string]table{
+		prefixWait: tableOf(s.Waiters), prefixTurn: tableOf(s.Turns), prefixSlot: tableOf(s.Renders),
+		prefixAlive: tableOf(s.Workers), prefixClass: tableOf(s.Learned.Classes),
+	}
 	s.dirty, s.urgent = map[string]struct{}{}, false
 }
 
@@ -172,32 +178,12 @@ func (s *State) set(name, value string) error {
 		return nil // not ours, or of a later version
 	}
 	prefix, key := name[:2], name[2:]
-	switch prefix {
-	case prefixWait:
-		return setRecord(s.Waiters, key, b)
-	case prefixTurn:
-		return setRecord(s.Turns, key, b)
-	case prefixSlot:
-		return setRecord(s.Renders, key, b)
-	case prefixClass:
+	if prefix == prefixClass {
 		s.Learned.generation++
-		return setRecord(s.Learned.Classes, key, b)
-	case prefixAlive:
-		var until Instant
-		if err := json.Unmarshal(b, &until); err != nil {
-			return err
-		}
-		s.Workers[key] = until
 	}
-	return nil
-}
-
-func setRecord[T any](records map[string]*T, key string, b []byte) error {
-	r := new(T)
-	if err := json.Unmarshal(b, r); err != nil {
-		return err
+	if t, ok := s.tables[prefix]; ok {
+		return t.set(key, b)
 	}
-	records[key] = r
 	return nil
 }
 
@@ -205,18 +191,8 @@ func (s *State) unset(name string) {
 	if len(name) < 2 {
 		return
 	}
-	prefix, key := name[:2], name[2:]
-	switch prefix {
-	case prefixWait:
-		delete(s.Waiters, key)
-	case prefixTurn:
-		delete(s.Turns, key)
-	case prefixSlot:
-		delete(s.Renders, key)
-	case prefixAlive:
-		delete(s.Workers, key)
-	case prefixClass:
-		delete(s.Learned.Classes, key)
+	if t, ok := s.tables[name[:2]]; ok {
+		t.unset(name[2:])
 	}
 }
 
@@ -268,27 +244,16 @@ func (s *State) Fields() map[string]string {
 	for _, name := range []string{fieldGate, fieldLog, fieldSpent, fieldSeen} {
 		add(name, "")
 	}
-	for k := range s.Waiters {
-		add(prefixWait, k)
-	}
-	for k := range s.Turns {
-		add(prefixTurn, k)
-	}
-	for k := range s.Renders {
-		add(prefixSlot, k)
-	}
-	for k := range s.Workers {
-		add(prefixAlive, k)
-	}
-	for k := range s.Learned.Classes {
-		add(prefixClass, k)
+	for prefix, t := range s.tables {
+		for key := range t.keys {
+			add(prefix, key)
+		}
 	}
 	return all
 }
 
 func (s *State) field(name string) (string, bool) {
 	var v any
-	ok := true
 	switch name {
 	case fieldGate:
 		v = s.Gate
@@ -299,24 +264,13 @@ func (s *State) field(name string) (string, bool) {
 	case fieldSeen:
 		v = s.Learned.Seen
 	default:
-		prefix, key := name[:2], name[2:]
-		switch prefix {
-		case prefixWait:
-			v, ok = s.Waiters[key]
-		case prefixTurn:
-			v, ok = s.Turns[key]
-		case prefixSlot:
-			v, ok = s.Renders[key]
-		case prefixAlive:
-			v, ok = s.Workers[key]
-		case prefixClass:
-			v, ok = s.Learned.Classes[key]
-		default:
-			ok = false
+		t, ok := s.tables[name[:2]]
+		if !ok {
+			return "", false
 		}
-	}
-	if !ok {
-		return "", false
+		if v, ok = t.get(name[2:]); !ok {
+			return "", false
+		}
 	}
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -325,5 +279,29 @@ func (s *State) field(name string) (string, bool) {
 	return string(b), true
 }
 
-// seconds is d in seconds.
-func seconds(d time.Duration) float64 { return d.Seconds() }
+// table is one of the state's maps, each entry of which is a field.
+type table struct {
+	get   func(key string) (any, bool)
+	set   func(key string, b []byte) error
+	unset func(key string)
+	keys  func(yield func(string) bool)
+}
+
+func tableOf[T any](m map[string]T) table {
+	return table{
+		get: func(key string) (any, bool) { v, ok := m[key]; return v, ok },
+		set: func(key string, b []byte) error {
+			var v T
+			if string(b) == "null" {
+				return errors.New("null")
+			}
+			if err := json.Unmarshal(b, &v); err != nil {
+				return err
+			}
+			m[key] = v
+			return nil
+		},
+		unset: func(key string) { delete(m, key) },
+		keys:  maps.Keys(m),
+	}
+}

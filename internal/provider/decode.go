@@ -102,11 +102,13 @@ func (w *warnings) all() []string {
 	return append(w.list, fmt.Sprintf("and %d more like these", w.more))
 }
 
-// check notes the field unless it was readable.
-func (w *warnings) check(ok bool, where, field string) {
+// take reads a field, and notes one that can't be read.
+func take[T any](w *warnings, field string, raw json.RawMessage, read func(json.RawMessage) (T, bool)) T {
+	v, ok := read(raw)
 	if !ok {
-		w.add("%s%s is not usable and is left out", where, field)
+		w.add("%s is not usable and is left out", field)
 	}
+	return v
 }
 
 // decodeTask reads the "data" object. An error means that it is no object or its
@@ -121,33 +123,23 @@ func decodeTask(data json.RawMessage) (Task, error) {
 	}
 	t := Task{Raw: data}
 	var w warnings
-	var ok bool
 	id := raw.ExportTaskID
 	if blank, isText := text(id); absent(id) || isText && blank == "" {
 		id = raw.ID
 	}
-	t.ExportTaskID, ok = label(id)
-	w.check(ok, "", "export_task_id")
-	t.Name, ok = shortText(raw.Name)
-	w.check(ok, "", "name")
-	status, ok := shortText(raw.Status)
-	w.check(ok, "", "status")
-	t.Status = normalStatus(status)
-	t.ErrorMessage, ok = shortText(raw.ErrorMessage)
-	w.check(ok, "", "error_message")
-	t.ExpireAt, ok = moment(raw.ExpireAt)
-	w.check(ok, "", "expire_at")
+	t.ExportTaskID = take(&w, "export_task_id", id, label)
+	t.Name = take(&w, "name", raw.Name, shortText)
+	t.Status = normalStatus(take(&w, "status", raw.Status, shortText))
+	t.ErrorMessage = take(&w, "error_message", raw.ErrorMessage, shortText)
+	t.ExpireAt = take(&w, "expire_at", raw.ExpireAt, moment)
 	cost := raw.CostUsage
 	if absent(cost) {
 		cost = raw.APIUnitsUsage
 	}
-	t.CostUsage, ok = number(cost)
-	if t.CostUsage < 0 {
-		t.CostUsage, ok = 0, false
-	}
+	t.CostUsage = take(&w, "cost_usage", cost, amount)
+	units, ok := number(cost)
 	said, _ := numberLiteral(cost)
-	t.Free = ok && said != "" && t.CostUsage == 0
-	w.check(ok, "", "cost_usage")
+	t.Free = ok && units == 0 && said != ""
 	if err := decodeClips(raw.Clips, &t, &w); err != nil {
 		return Task{}, err
 	}
@@ -228,22 +220,14 @@ func decodeClip(one json.RawMessage, n int, w *warnings) (Clip, bool) {
 	}
 	c := Clip{Idx: int(idx)}
 	where := "clip " + strconv.Itoa(c.Idx) + ": "
-	c.Title, ok = shortText(raw.Title)
-	w.check(ok, where, "title")
-	c.BeginMS, ok = integer(raw.BeginMS)
-	w.check(ok, where, "begin_ms")
-	c.EndMS, ok = integer(raw.EndMS)
-	w.check(ok, where, "end_ms")
-	c.Thumbnail, ok = address(raw.Thumbnail)
-	w.check(ok, where, "thumbnail")
-	c.Desc, ok = shortText(raw.Desc)
-	w.check(ok, where, "desc")
-	c.ExportLink, ok = address(raw.ExportLink)
-	w.check(ok, where, "export_link")
-	c.Score, ok = number(raw.Score)
-	w.check(ok, where, "score")
-	c.Tags, ok = decodeTags(raw.Tags)
-	w.check(ok, where, "tags")
+	c.Title = take(w, where+"title", raw.Title, shortText)
+	c.BeginMS = take(w, where+"begin_ms", raw.BeginMS, integer)
+	c.EndMS = take(w, where+"end_ms", raw.EndMS, integer)
+	c.Thumbnail = take(w, where+"thumbnail", raw.Thumbnail, address)
+	c.Desc = take(w, where+"desc", raw.Desc, shortText)
+	c.ExportLink = take(w, where+"export_link", raw.ExportLink, address)
+	c.Score = take(w, where+"score", raw.Score, number)
+	c.Tags = take(w, where+"tags", raw.Tags, decodeTags)
 	return c, true
 }
 

@@ -66,6 +66,12 @@ func number(raw json.RawMessage) (float64, bool) {
 	return f, true
 }
 
+// amount reads a number that is not negative.
+func amount(raw json.RawMessage) (float64, bool) {
+	f, ok := number(raw)
+	return max(0, f), ok && f >= 0
+}
+
 // integer reads a whole number likewise; a fraction is cut off.
 func integer(raw json.RawMessage) (int64, bool) {
 	literal, ok := numberLiteral(raw)
