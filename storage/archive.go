@@ -48,6 +48,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -198,13 +199,13 @@ func New(o Options) (*Archive, error) {
 }
 
 func (o Options) withDefaults() (Options, error) {
-	setDefault(&o.PartSize, DefaultPartSize)
-	setDefault(&o.PartsInFlight, DefaultPartsInFlight)
-	setDefault(&o.PartsPerFile, DefaultPartsPerFile)
-	setDefault(&o.UploadTimeout, DefaultUploadTimeout)
-	setDefault(&o.CompleteTimeout, DefaultCompleteTimeout)
-	setDefault(&o.Checksum, ChecksumCRC32)
-	setDefault(&o.Object.CacheControl, DefaultCacheControl)
+	o.PartSize = cmp.Or(o.PartSize, DefaultPartSize)
+	o.PartsInFlight = cmp.Or(o.PartsInFlight, DefaultPartsInFlight)
+	o.PartsPerFile = cmp.Or(o.PartsPerFile, DefaultPartsPerFile)
+	o.UploadTimeout = cmp.Or(o.UploadTimeout, DefaultUploadTimeout)
+	o.CompleteTimeout = cmp.Or(o.CompleteTimeout, DefaultCompleteTimeout)
+	o.Checksum = cmp.Or(o.Checksum, ChecksumCRC32)
+	o.Object.CacheControl = cmp.Or(o.Object.CacheControl, DefaultCacheControl)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -219,13 +220,6 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	o.Prefix = strings.Trim(o.Prefix, "/")
 	return o, o.validate()
-}
-
-func setDefault[T comparable](v *T, def T) {
-	var zero T
-	if *v == zero {
-		*v = def
-	}
 }
 
 func (o Options) validate() error {

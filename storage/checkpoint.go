@@ -1,7 +1,7 @@
 package storage
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
@@ -80,8 +80,7 @@ func tagSum(etag string) uint32 { return crc32.ChecksumIEEE([]byte(etag)) }
 // parseRecord accepts only what a transfer can safely go on from.
 func parseRecord(b []byte) (*record, error) {
 	var r record
-	dec := json.NewDecoder(bytes.NewReader(b))
-	if err := dec.Decode(&r); err != nil {
+	if err := json.Unmarshal(b, &r); err != nil {
 		return nil, err
 	}
 	l := layout{size: r.Size, part: r.Part}
@@ -97,7 +96,7 @@ func parseRecord(b []byte) (*record, error) {
 	case r.Proof.Seen != min(r.Size, int64(r.Parts)*r.Part):
 		return nil, errors.New("the proof is of other bytes than the parts")
 	}
-	setDefault(&r.Checksum, ChecksumCRC32)
+	r.Checksum = cmp.Or(r.Checksum, ChecksumCRC32)
 	return &r, nil
 }
 

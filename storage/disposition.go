@@ -3,6 +3,7 @@ package storage
 import (
 	"maps"
 	"mime"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -65,19 +66,9 @@ func cleanFilename(name string) string {
 	return strings.Trim(stem+ending, ". ")
 }
 
-// percentEncode is the ext-value encoding of RFC 8187.
-func percentEncode(s string) string {
-	const hexDigits = "0123456789ABCDEF"
-	var b strings.Builder
-	for _, c := range []byte(s) {
-		if c < 0x80 && (unicode.IsLetter(rune(c)) || unicode.IsDigit(rune(c)) || strings.IndexByte("!#$&+-.^_`|~", c) >= 0) {
-			b.WriteByte(c)
-			continue
-		}
-		b.Write([]byte{'%', hexDigits[c>>4], hexDigits[c&15]})
-	}
-	return b.String()
-}
+// percentEncode encodes all but the characters that nothing gives a meaning to, as
+// the headers of RFC 8187 take it.
+func percentEncode(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
 // metadata is a job's user metadata as headers can carry it: printable ASCII,
 // other text encoded as RFC 2047 words, as much as S3 takes. Our own entries come first.

@@ -239,7 +239,7 @@ func (t *trial) tryParts(ctx context.Context) error {
 	completed := err == nil
 	t.f.complete, err = refused(err, isTaken)
 	t.f.complete = t.f.complete && t.f.create // it may be refused where nothing is, too
-	if completed && err == nil { // it is another object by now
+	if completed && err == nil {              // it is another object by now
 		st, _, herr := a.head(ctx, t.key)
 		t.etag, err = st.etag, herr
 	}

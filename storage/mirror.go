@@ -215,8 +215,8 @@ func (m *mirror) attempt(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	defer func() { _ = opened.Close() }()
-	body := &response{Body: opened}
-	format, _ := videoFormat(body.peek(headLen)) // what is none is refused when all of it is read
+	body := newResponse(opened)
+	format, _ := videoFormat(body.peek()) // what is none is refused when all of it is read
 	m.identify(format)
 	if size := body.Info.Size; size >= 0 && size <= a.partSize(size) {
 		return m.small(ctx, body)
@@ -367,7 +367,7 @@ func (m *mirror) wholeImage(ctx context.Context) (Result, error) {
 		return Result{}, s3Fault(ctx, "waiting for memory", err)
 	}
 	defer share.release(buf)
-	src := partSource{m: m, info: body.Info, first: &response{Body: body}}
+	src := partSource{m: m, info: body.Info, first: newResponse(body)}
 	if size := body.Info.Size; size > int64(len(buf)) {
 		return Result{}, contentFault(fmt.Sprintf("the image has %d bytes, more than %d", size, len(buf)), nil)
 	} else if size >= 0 {

@@ -57,7 +57,7 @@ func (t *rangedTransfer) carry(ctx context.Context, rec record) (Result, error) 
 	t.share = m.a.buffers.join(m.a.opts.PartsPerFile)
 	defer t.share.leave()
 	t.track = m.a.track(ctx, m.job.Key, rec)
-	obj, err := t.carryParts(ctx)
+	obj, err := t.run(ctx, t.dispatch, t.track)
 	t.track.close()
 	switch {
 	case err == nil:
@@ -70,15 +70,6 @@ func (t *rangedTransfer) carry(ctx context.Context, rec record) (Result, error) 
 		m.a.dropRecord(context.WithoutCancel(ctx), m.job.Key)
 	}
 	return obj, err
-}
-
-func (t *rangedTransfer) carryParts(ctx context.Context) (Result, error) {
-	v, err := t.run(ctx, t.dispatch)
-	if err != nil {
-		return Result{}, err
-	}
-	t.track.seal(ctx, v)
-	return t.complete(ctx, v)
 }
 
 // dispatch starts the parts in order, each as soon as it has a buffer.

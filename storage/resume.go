@@ -82,6 +82,6 @@ func (t *rangedTransfer) reopen(ctx context.Context, rec *record) error {
 		_ = body.Close()
 		return fmt.Errorf("%w: %w", errNotResumable, err)
 	}
-	t.first = &response{Body: body}
+	t.first = newResponse(body)
 	return nil
 }

@@ -25,7 +25,11 @@ func (m *mirror) reuseObject(ctx context.Context, key string, st stat, rec *reco
 		v.sha256, v.proofs = rec.SHA256, rec.Proofs
 	default:
 		if v.sha256 = m.a.taggedHash(ctx, key); v.sha256 == "" {
-			return m.inspect(ctx, key, st)
+			// one of our own, whose hash is known no more
+			var err error
+			if v, err = m.proveStored(ctx, key, st); err != nil {
+				return Result{}, err
+			}
 		}
 	}
 	if v.proofs == nil {
@@ -52,15 +56,6 @@ func (m *mirror) reread(ctx context.Context, key string, st stat, v verdict) (Re
 		return Result{}, m.reject(ctx, key, st, v)
 	}
 	v.proofs = []string{ProofEarlier, ProofReadBack}
-	return m.found(ctx, key, st, v), nil
-}
-
-// inspect reads one of our own objects, whose hash is known no more.
-func (m *mirror) inspect(ctx context.Context, key string, st stat) (Result, error) {
-	v, err := m.proveStored(ctx, key, st)
-	if err != nil {
-		return Result{}, err
-	}
 	return m.found(ctx, key, st, v), nil
 }
 

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -30,33 +31,19 @@ const (
 // response is an open response of a link, whose first bytes can be looked at.
 type response struct {
 	*link.Body
-	head []byte
-	err  error // what came after the head
+	buffered *bufio.Reader
 }
 
-// peek returns up to n first bytes of what is still to be read.
-func (r *response) peek(n int) []byte {
-	r.head = make([]byte, n)
-	got, err := io.ReadFull(r.Body, r.head)
-	if isCleanEnd(err) {
-		err = io.EOF
-	}
-	r.head, r.err = r.head[:got], err
-	return r.head
+func newResponse(b *link.Body) *response { return &response{b, bufio.NewReaderSize(b, headLen)} }
+
+// peek returns the first bytes of what is still to be read.
+func (r *response) peek() []byte {
+	head, _ := r.buffered.Peek(headLen) // whoever reads meets the error again
+	return head
 }
 
 // Read implements io.Reader.
-func (r *response) Read(b []byte) (int, error) {
-	if len(r.head) > 0 {
-		n := copy(b, r.head)
-		r.head = r.head[n:]
-		return n, nil
-	}
-	if r.err != nil {
-		return 0, r.err
-	}
-	return r.Body.Read(b)
-}
+func (r *response) Read(b []byte) (int, error) { return r.buffered.Read(b) }
 
 // partSource reads parts of one version of a file.
 type partSource struct {
@@ -116,7 +103,7 @@ func (s *partSource) readOnce(ctx context.Context, offset int64, b []byte) (int,
 		if err != nil {
 			return 0, err
 		}
-		body = &response{Body: opened}
+		body = newResponse(opened)
 	}
 	defer func() { _ = body.Close() }()
 	if err := s.same(body.Body, offset); err != nil {

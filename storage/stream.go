@@ -42,21 +42,13 @@ func (m *mirror) stream(ctx context.Context, body *response) (Result, error) {
 		m: m, id: id, layout: layout{size: body.Info.Size, part: part}, proof: m.proof(body.Info),
 		share: share, sent: map[int]sentPart{},
 	}}
-	obj, err := t.carry(ctx)
+	obj, err := t.run(ctx, t.dispatch, nil)
 	if err != nil {
 		m.a.abortUpload(ctx, m.key, t.id)
 		return Result{}, err
 	}
 	m.a.dropRecord(ctx, m.job.Key)
 	return obj, nil
-}
-
-func (t *streamTransfer) carry(ctx context.Context) (Result, error) {
-	v, err := t.run(ctx, t.dispatch)
-	if err != nil {
-		return Result{}, err
-	}
-	return t.complete(ctx, v)
 }
 
 // dispatch reads the parts one after the other and sends each while the next is read.

@@ -41,8 +41,9 @@ func firstTurn() turn {
 // next is the turn of the part after this one.
 func (t turn) next() turn { return turn{begins: t.ends, ends: make(chan struct{})} }
 
-// run has dispatch start the parts, waits for them all and returns what they prove.
-func (u *upload) run(ctx context.Context, dispatch func(context.Context, *errgroup.Group) error) (verdict, error) {
+// run has dispatch start the parts, waits for them all and completes what they prove,
+// which is noted in track first, where there is one.
+func (u *upload) run(ctx context.Context, dispatch func(context.Context, *errgroup.Group) error, track *tracker) (Result, error) {
 	u.pace = newPacer(u.share, u.m.a.opts.PartsPerFile)
 	g, gctx := errgroup.WithContext(ctx)
 	if err := dispatch(gctx, g); err != nil {
@@ -50,11 +51,18 @@ func (u *upload) run(ctx context.Context, dispatch func(context.Context, *errgro
 	}
 	if err := g.Wait(); err != nil {
 		if ctx.Err() != nil {
-			return verdict{}, s3Fault(ctx, "archiving "+u.m.key, err)
+			return Result{}, s3Fault(ctx, "archiving "+u.m.key, err)
 		}
-		return verdict{}, err
+		return Result{}, err
 	}
-	return u.proof.finish()
+	v, err := u.proof.finish()
+	if err != nil {
+		return Result{}, err
+	}
+	if track != nil {
+		track.seal(ctx, v)
+	}
+	return u.complete(ctx, v)
 }
 
 // send puts part n and, at the same time, proves it when its turn comes; proven,
