@@ -148,7 +148,9 @@ func (w *Worker) notify(ctx context.Context, r *export.Record) error {
 
 // syncReceipt writes the export's receipt if what it must say has changed. A
 // failure is logged and left to the next step or the sweeper: the export goes
-// on without, and is open in the ledger until the receipt stands.
+// on without, and is open in the ledger until the receipt stands. A receipt says
+// that an export is done only when the catalog has its clips: no crash and no loss
+// of Redis leaves them out.
 func (w *Worker) syncReceipt(ctx context.Context, r *export.Record) {
 	says, due := r.ReceiptDue()
 	if !due || w.o.Archive.Health().Open {
@@ -156,7 +158,13 @@ func (w *Worker) syncReceipt(ctx context.Context, r *export.Record) {
 	}
 	receipt := w.receiptOf(r)
 	receipt.State, receipt.Manifest = storage.ReceiptState(says), r.Manifest
-	err := w.o.Archive.SyncReceipt(ctx, receipt)
+	var err error
+	if says == export.ReceiptDone && w.o.Catalog != nil {
+		err = w.o.Catalog.Add(ctx, r.ProjectID, r.ExportTaskID)
+	}
+	if err == nil {
+		err = w.o.Archive.SyncReceipt(ctx, receipt)
+	}
 	if err == nil {
 		_, err = w.o.Ledger.UpdateClip(ctx, r.ID, noClip, func(now *export.Record) error {
 			now.ReceiptPut(r.ExportTaskID, r.Receipts, says)
@@ -164,7 +172,7 @@ func (w *Worker) syncReceipt(ctx context.Context, r *export.Record) {
 		})
 	}
 	if err != nil {
-		w.log.Error("the receipt could not be written; trying again within a minute",
+		w.log.Error("the receipt or the catalog could not be written; trying again within a minute",
 			logkey.Export, r.ID, logkey.ExportTaskID, r.ExportTaskID, logkey.Error, fault.SentenceOf(err))
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/catalog"
 	"github.com/clipferry/clipferry/internal/emulator"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
@@ -38,6 +39,7 @@ const (
 	afterMirror    = "after a mirror, not recorded"
 	beforeSeal     = "before the seal"
 	afterManifest  = "after the manifest, not recorded"
+	afterCatalog   = "after the catalog has it, not recorded"
 	neverKilled    = "never"
 	crashMoment    = "CLIPFERRY_CRASH_MOMENT"
 	crashRedis     = "CLIPFERRY_CRASH_REDIS"
@@ -83,7 +85,7 @@ func crashingWorker(moment string) error {
 		Accounts: map[string]worker.Account{
 			worker.DefaultAccount: {Provider: deadlyProvider{provider, moment}, Gate: soonGate{gate}},
 		},
-		PollInterval: pollInterval,
+		Catalog: deadlyCatalog{catalog.NewStore(archive), moment}, PollInterval: pollInterval,
 	})
 	if err != nil {
 		return err
@@ -174,10 +176,30 @@ func (a deadlyArchive) PutManifest(ctx context.Context, m storage.Manifest) (str
 	return key, err
 }
 
+type deadlyCatalog struct {
+	worker.Catalog
+	moment string
+}
+
+func (c deadlyCatalog) Add(ctx context.Context, project, task string) error {
+	err := c.Catalog.Add(ctx, project, task)
+	dieAt(afterCatalog, c.moment)
+	return err
+}
+
+// cataloged are the clips of an export in the catalog, once its receipt says that they are.
+func (r *rig) cataloged(id string) []catalog.Line {
+	r.t.Helper()
+	r.await(id, "done in its receipt", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptDone })
+	x := catalog.NewIndex()
+	must(r.t, catalog.NewStore(r.archive).Load(context.Background(), x))
+	return x.Export(id)
+}
+
 func TestAWorkerKilledAtAnyStepLosesNothing(t *testing.T) {
 	t.Parallel()
 	for _, moment := range []string{
-		beforeIntent, afterIntent, beforePost, afterPost, afterRecord, afterReceipt, afterRead, midMirror, afterMirror, beforeSeal, afterManifest,
+		beforeIntent, afterIntent, beforePost, afterPost, afterRecord, afterReceipt, afterRead, midMirror, afterMirror, beforeSeal, afterManifest, afterCatalog,
 	} {
 		t.Run(moment, func(t *testing.T) { killAt(t, moment) })
 	}
@@ -208,8 +230,8 @@ func killAt(t *testing.T, moment string) {
 			t.Errorf("clip %d: archived %s, served %s", idx, c.Object.SHA256, served)
 		}
 	}
-	if len(rec.Clips) != 2 {
-		t.Errorf("%d clips", len(rec.Clips))
+	if lines := k.cataloged("killed"); len(rec.Clips) != 2 || len(lines) != 2 {
+		t.Errorf("%d clips, and %d in the catalog", len(rec.Clips), len(lines))
 	}
 }
 
@@ -261,6 +283,9 @@ func TestAWorkerAndRedisLostAtAnyStepPayOnce(t *testing.T) {
 			startWorkerProcess(t, k.rig, k.api, export.Hold, neverKilled)
 			k.awaitState("killed", want)
 			sent := moment != beforeIntent && moment != afterIntent && moment != beforePost
+			if want == export.Archived && len(k.cataloged("killed")) != 2 {
+				t.Error("the clips are not in the catalog")
+			}
 			if n := len(k.provider.State().Submits); n > 1 || sent != (n == 1) && want == export.Held {
 				t.Errorf("paid %d times", n)
 			}

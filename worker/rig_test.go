@@ -25,6 +25,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/catalog"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
@@ -78,7 +79,7 @@ func newRigAlone(t *testing.T) *rig {
 	must(t, err)
 	t.Cleanup(gate.Close)
 	r.options = worker.Options{
-		Redis: r.rdb, Ledger: r.ledger, Archive: r.archive, Logger: quiet(),
+		Redis: r.rdb, Ledger: r.ledger, Archive: r.archive, Catalog: catalog.NewStore(r.archive), Logger: quiet(),
 		Accounts:        map[string]worker.Account{worker.DefaultAccount: {Provider: r.provider, Gate: soonGate{gate}}},
 		ShutdownTimeout: 10 * time.Second, PollInterval: pollInterval,
 	}

@@ -56,6 +56,10 @@ func (w *Worker) sweepOnce(ctx context.Context, orphans *time.Time) error {
 		return err
 	}
 	faults := []error{tasks.PublishQueues(ctx, w.o.Redis, w.queues()...), w.recordDeadLetters(ctx), w.Sweep(ctx)}
+	if w.o.Catalog != nil {
+		_, err := w.o.Catalog.Merge(ctx)
+		faults = append(faults, err)
+	}
 	if now := w.now(); now.Sub(*orphans) > orphansEvery {
 		*orphans = now
 		faults = append(faults, w.housekeeping(ctx, now))

@@ -62,6 +62,13 @@ type Archive interface {
 	Check(ctx context.Context) error
 }
 
+// Catalog is the list of all archived clips, see package catalog.
+type Catalog interface {
+	// Add adds an export whose manifest is written, once or again.
+	Add(ctx context.Context, projectID, exportTaskID string) error
+	Merge(ctx context.Context) (int, error)
+}
+
 // Notifier notifies when an export has reached a final state. It is called at
 // least once, possibly more often, and keeps its own retries.
 // One that is a [Deliverer] as well is given the tasks of [queue.TypeNotify].
@@ -87,6 +94,7 @@ type Options struct {
 	Accounts map[string]Account
 	// Default names the account of exports that name none; [DefaultAccount] when empty.
 	Default  string
+	Catalog  Catalog  // may be nil
 	Notifier Notifier // may be nil
 	Observer Observer // may be nil
 	Logger   *slog.Logger

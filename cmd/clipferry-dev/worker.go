@@ -11,6 +11,7 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/admin"
+	"github.com/clipferry/clipferry/internal/catalog"
 	"github.com/clipferry/clipferry/internal/telemetry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/tasks"
@@ -56,7 +57,8 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 	}
 	s.closers = append(s.closers, notifier.Close)
 	w, err := wiring.NewWorker(cfg, worker.Options{
-		Redis: rdb, Ledger: ledger, Archive: archive, Accounts: accounts, Notifier: notifier, Observer: watch, Logger: log,
+		Redis: rdb, Ledger: ledger, Archive: archive, Catalog: catalog.NewStore(archive), Accounts: accounts,
+		Notifier: notifier, Observer: watch, Logger: log,
 	})
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/catalog"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/worker"
 )
@@ -93,7 +94,7 @@ func (f *front) work(ctx context.Context, c *console) error {
 	}
 	defer notifier.Close()
 	w, err := wiring.NewWorker(f.cfg, worker.Options{
-		Redis: f.rdb, Ledger: f.ledger, Archive: f.archive, Accounts: accounts,
+		Redis: f.rdb, Ledger: f.ledger, Archive: f.archive, Accounts: accounts, Catalog: catalog.NewStore(f.archive),
 		Notifier: notifier, Observer: f.telemetry, Logger: f.log,
 	})
 	if err != nil {

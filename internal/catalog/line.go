@@ -47,8 +47,7 @@ type Line struct {
 	Warning   string         `json:"warning,omitempty"` // why there is no thumbnail
 }
 
-// LinesOf returns a line for each clip of a manifest that was read from key, or is
-// about to be written there.
+// LinesOf returns a line for each clip of a manifest that was read from key.
 func LinesOf(m storage.Manifest, key string) []Line {
 	resolution, ratio := formatOf(m.Request)
 	lines := make([]Line, 0, len(m.Clips))

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/storage"
 )
 
@@ -74,12 +75,19 @@ func (s *Store) list(ctx context.Context) ([]file, error) {
 	return files, nil
 }
 
-// Add writes the lines of an export that is about to get its manifest. To do it
-// again changes nothing.
-func (s *Store) Add(ctx context.Context, m storage.Manifest) error {
-	key := s.archive.ManifestKey(m.ProjectID, m.ExportTaskID)
+// Add writes the lines of an export whose manifest is there. To do it again changes
+// nothing.
+func (s *Store) Add(ctx context.Context, projectID, exportTaskID string) error {
+	key := s.archive.ManifestKey(projectID, exportTaskID)
+	m, there, err := s.archive.ReadManifest(ctx, key)
+	if err != nil {
+		return err
+	}
+	if !there {
+		return fault.New(fault.Retry, "there is no manifest "+key, nil)
+	}
 	w := newWriter()
-	for _, l := range LinesOf(m.Completed(), key) {
+	for _, l := range LinesOf(m, key) {
 		w.add(l)
 	}
 	body, err := w.close()
