@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 
 // house is everything that a fleet needs, as processes.
 type house struct {
-	t        *testing.T
+	t        testing.TB
 	redis    *redistest.Server // nil where the test brings another
 	s3       *s3test.Server
 	provider string
@@ -65,7 +65,7 @@ func newHouse(t *testing.T, providerFlags ...string) *house {
 }
 
 // newHouseOn is newHouse with a Redis of any form.
-func newHouseOn(t *testing.T, redisURL string, providerFlags ...string) *house {
+func newHouseOn(t testing.TB, redisURL string, providerFlags ...string) *house {
 	t.Helper()
 	h := &house{t: t, s3: s3test.Start(t)}
 	cmd := exec.Command(binaries.dev, append([]string{"provider", "--addr", "127.0.0.1:0"}, providerFlags...)...)

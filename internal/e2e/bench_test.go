@@ -1,0 +1,73 @@
+package e2e_test
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/redistest"
+)
+
+// BenchmarkFleet archives 1,000 short exports without limits with two workers,
+// and reports the processor time and the peak memory of the workers, and what a
+// finished export takes in Redis.
+//
+//	go test -run '^$' -bench Fleet -benchtime 1x ./internal/e2e
+func BenchmarkFleet(b *testing.B) {
+	const exports = 1000
+	redis := redistest.Start(b)
+	h := newHouseOn(b, redis.URL(), "--speed", "30", "--requests-per-minute", "0", "--max-active", "0")
+	h.env = append(h.env, "CLIPFERRY_API_MAX_ACTIVE_EXPORTS=0")
+	var lines strings.Builder
+	for i := range exports {
+		fmt.Fprintf(&lines, `{"project_id":"p%d~clips=%d","job_id":"j%d"}`+"\n", i, 1+i%3, i)
+	}
+	for b.Loop() {
+		one, two := h.worker(), h.worker()
+		began := time.Now()
+		if _, code := h.clipferry(lines.String(), "enqueue", "--file", "-"); code != 0 {
+			b.Fatal("not enqueued")
+		}
+		for done := ""; !strings.Contains(done, "\n"+strconv.Itoa(exports)+"\n"); {
+			time.Sleep(500 * time.Millisecond)
+			out, _ := h.clipferry("", "list", "--state", "archived", "--json", "--limit", strconv.Itoa(exports))
+			done = "\n" + strconv.Itoa(strings.Count(out, "\n")) + "\n"
+		}
+		b.ReportMetric(time.Since(began).Seconds(), "s")
+		var cpu time.Duration
+		for _, worker := range []int{one.Process.Pid, two.Process.Pid} {
+			b.ReportMetric(peakMemory(b, worker), "MiB-peak")
+			must(b, syscall.Kill(worker, syscall.SIGTERM))
+		}
+		for _, worker := range []*os.ProcessState{ended(b, one.Wait, &one.ProcessState), ended(b, two.Wait, &two.ProcessState)} {
+			cpu += worker.UserTime() + worker.SystemTime()
+		}
+		b.ReportMetric(cpu.Seconds(), "cpu-s")
+		used, err := redis.Client().MemoryUsage(b.Context(), "clipferry:{e:j1}", 0).Result()
+		if err == nil {
+			b.ReportMetric(float64(used), "B/export")
+		}
+	}
+}
+
+func ended(b *testing.B, wait func() error, state **os.ProcessState) *os.ProcessState {
+	must(b, wait())
+	return *state
+}
+
+var peak = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
+
+// peakMemory is the most that a process has had in memory, in MiB.
+func peakMemory(b *testing.B, pid int) float64 {
+	b.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	must(b, err)
+	kib, err := strconv.ParseFloat(string(peak.FindSubmatch(status)[1]), 64)
+	must(b, err)
+	return kib / 1024
+}
