@@ -59,7 +59,8 @@ type Server struct {
 	log      *os.File
 }
 
-// Start starts versitygw for the duration of the test.
+// Start starts versitygw for the duration of the test. It keeps connections open,
+// as S3 does; the other kinds here close each after its answer.
 func Start(t testing.TB) *Server {
 	t.Helper()
 	return StartIn(t, dataDir(t))
@@ -70,7 +71,7 @@ func StartIn(t testing.TB, dir string) *Server {
 	t.Helper()
 	bin := versitygw(t)
 	return start(t, "versitygw", dir, func(s *Server) *exec.Cmd {
-		c := exec.Command(bin, "--port", s.addr, "--quiet", "--region", "us-east-1", "posix", s.Dir)
+		c := exec.Command(bin, "--port", s.addr, "--quiet", "--keep-alive", "--region", "us-east-1", "posix", s.Dir)
 		c.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+AccessKey, "ROOT_SECRET_KEY="+SecretKey)
 		return c
 	})
