@@ -27,7 +27,9 @@ type Manifest struct {
 	// Name is what the provider calls the export.
 	Name string `json:"name,omitempty"`
 	// Account is the one that it was ordered with.
-	Account string `json:"account,omitempty"`
+	Account string            `json:"account,omitempty"`
+	Labels  map[string]string `json:"labels,omitempty"` // the producer's own
+	Batch   string            `json:"batch,omitempty"`
 	// Settings are the request without the project and the clips. Set by PutManifest.
 	Settings json.RawMessage `json:"settings,omitempty"`
 	// DurationMS is how long all clips are together. Set by PutManifest.

@@ -51,6 +51,8 @@ type Receipt struct {
 	// submitted again, whom to notify of its end (as notify.Envelope writes it,
 	// without a secret that could be read), and the trace that it belongs to.
 	Priority string            `json:"priority,omitempty"`
+	Labels   map[string]string `json:"labels,omitempty"`
+	Batch    string            `json:"batch,omitempty"`
 	Notify   json.RawMessage   `json:"notify,omitempty"`
 	Trace    map[string]string `json:"trace,omitempty"`
 	// Earlier are export tasks that the same id was submitted as before, and that

@@ -21,7 +21,7 @@
 //	options  MaxRetry 25, Timeout 24h (it waits for its turn inside the handler)
 //	payload  the request body of the Clips Export API, JSON, at most 64 KiB, plus
 //	         optional "job_id" (must equal <id>), "priority" (high, normal, low),
-//	         "account", "tenant" and "notify" ({"webhook":"https://…"} or {"task_type":"…","queue":"…"})
+//	         "account", "tenant", "labels" ({"show":"42"}) and "notify" ({"webhook":"https://…"} or {"task_type":"…","queue":"…"})
 //
 // for example
 //

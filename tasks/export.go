@@ -69,6 +69,11 @@ type Export struct {
 	// the workers. Under a JobID that is known already, what the first request said
 	// stands. Never sent to the provider.
 	Tenant string `json:"tenant,omitempty"`
+	// Labels are the producer's own names and values, echoed wherever the export is
+	// shown; exports are listed by them. At most 16: names of 1–63 of [a-z0-9._-],
+	// values of at most 128 bytes without control characters. Under a JobID that is
+	// known already, what the first request said stands. Never sent to the provider.
+	Labels Labels `json:"labels,omitempty"`
 	// Notify says who is to be told of the export's end; nil for nobody. Under a
 	// JobID that is known already, what the first request said stands. Never sent
 	// to the provider.
@@ -119,7 +124,7 @@ func (e Export) WithDefaults() Export {
 		}
 	}
 	e.ClipIndices = slices.Clone(e.ClipIndices)
-	e.Extra = maps.Clone(e.Extra)
+	e.Extra, e.Labels = maps.Clone(e.Extra), maps.Clone(e.Labels)
 	return e
 }
 
@@ -166,6 +171,8 @@ func (f *field) write(out *bytes.Buffer, e *Export) {
 		out.WriteByte('}')
 	case f.notify != nil:
 		(*f.notify(e)).write(out)
+	case f.labels != nil:
+		f.labels(e).write(out)
 	}
 }
 

@@ -3,7 +3,7 @@ package tasks
 import "slices"
 
 // field describes one field of an Export. Exactly one of text, flag, number,
-// list, notify and extra is set and says both its kind and where it lives.
+// list, notify, labels and extra is set and says both its kind and where it lives.
 type field struct {
 	name string
 	ours bool // never sent to the provider
@@ -13,6 +13,7 @@ type field struct {
 	number func(*Export) *int
 	list   func(*Export) *[]int
 	notify func(*Export) **Notify
+	labels func(*Export) *Labels
 	extra  func(*Export) *Fields
 
 	allowed []string // text: the only values
@@ -75,6 +76,7 @@ var fields = []field{
 	},
 	{name: "account", ours: true, text: func(e *Export) *string { return &e.Account }, longest: maxName},
 	{name: "tenant", ours: true, text: func(e *Export) *string { return &e.Tenant }, longest: maxName},
+	{name: "labels", ours: true, labels: func(e *Export) *Labels { return &e.Labels }},
 	{name: "notify", ours: true, notify: func(e *Export) **Notify { return &e.Notify }},
 }
 
@@ -123,6 +125,8 @@ func (f *field) isSet(e *Export) bool {
 		return *f.list(e) != nil
 	case f.notify != nil:
 		return *f.notify(e) != nil
+	case f.labels != nil:
+		return len(*f.labels(e)) > 0
 	case f.extra != nil:
 		return len(*f.extra(e)) > 0
 	case f.explicit(e):

@@ -53,6 +53,15 @@ const maxName = 32
 // ValidTenant reports whether name may name a tenant: 1–32 of [a-z0-9-].
 func ValidTenant(name string) bool { return ValidAccount(name) }
 
+// maxBatchName is the length of the longest name of a batch, in bytes.
+const maxBatchName = 64
+
+// ValidBatch reports whether name may name a batch: 1–64 of [A-Za-z0-9._:-], the
+// first not -.
+func ValidBatch(name string) bool {
+	return len(name) <= maxBatchName && CheckJobID(name) == ""
+}
+
 // ValidAccount reports whether name may name an account: 1–32 of [a-z0-9-].
 func ValidAccount(name string) bool {
 	if name == "" || len(name) > maxName {

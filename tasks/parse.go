@@ -133,6 +133,8 @@ func (e *Export) decodeField(name string, raw json.RawMessage, unknown unknownFi
 		*f.list(e), err = parseList(raw, kind)
 	case f.notify != nil:
 		*f.notify(e), err = parseNotify(raw, kind)
+	case f.labels != nil:
+		*f.labels(e), err = parseLabels(raw, kind)
 	case f.extra != nil:
 		*f.extra(e), err = parseExtra(raw, kind, e.Extra)
 	}

@@ -18,6 +18,10 @@ const SubmitTimeout = 24 * time.Hour
 // export, in RFC 3339.
 const HeaderEnqueuedAt = "clipferry-enqueued-at"
 
+// HeaderBatch is the task header that names the batch which the export is a member
+// of.
+const HeaderBatch = "clipferry-batch"
+
 // NewTask makes the first task of an export, its request under that id, for a
 // producer that enqueues by itself. Headers, which may be nil, survive retries and
 // are not part of the payload: such as [HeaderEnqueuedAt] and traceparent.

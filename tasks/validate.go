@@ -58,6 +58,8 @@ func (f *field) check(e *Export) string {
 		return checkIndices(*f.list(e))
 	case f.notify != nil:
 		return checkNotify(*f.notify(e))
+	case f.labels != nil:
+		return checkLabels(*f.labels(e))
 	case f.extra != nil:
 		return checkExtra(*f.extra(e))
 	}

@@ -186,7 +186,7 @@ func (w *Worker) receiptOf(r *export.Record) storage.Receipt {
 	receipt := storage.Receipt{
 		ID: r.ID, ExportTaskID: r.ExportTaskID, ProjectID: r.ProjectID, Account: r.Account, Tenant: r.Tenant,
 		Request: r.Request, Created: r.CreatedAt, Submitted: r.SubmittedAt, State: storage.ReceiptOpen,
-		Priority: r.Priority, Trace: r.Trace, Earlier: r.Previous, Duplicates: r.Duplicates,
+		Priority: r.Priority, Labels: r.Labels, Batch: r.Batch, Trace: r.Trace, Earlier: r.Previous, Duplicates: r.Duplicates,
 	}
 	if r.ExportTaskID == "" {
 		receipt.Settled = r.Settled

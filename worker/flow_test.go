@@ -27,6 +27,7 @@ func TestAnExportGoesAllTheWay(t *testing.T) {
 	r.work() // a fleet of two
 	id := r.enqueue(tasks.Export{
 		JobID: "order-1", ProjectID: "proj", Resolution: "HD_720", Extra: tasks.Fields{"reframe_layout": json.RawMessage(`"Auto"`)},
+		Labels: tasks.Labels{"show": "42"},
 	})
 	rec := r.awaitState(id, export.Archived)
 
@@ -45,13 +46,13 @@ func TestAnExportGoesAllTheWay(t *testing.T) {
 	}
 	m, found, err := r.archive.ReadManifest(t.Context(), rec.Manifest)
 	must(t, err)
-	if !found || len(m.Clips) != 3 || string(m.Answer) == "" || m.ID != id || !sameJSON(m.Request, body) {
+	if !found || len(m.Clips) != 3 || string(m.Answer) == "" || m.ID != id || !sameJSON(m.Request, body) || m.Labels["show"] != "42" {
 		t.Errorf("manifest: %+v", m)
 	}
 	r.await(id, "closed", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptDone })
 	receipt, _, err := r.archive.Receipt(t.Context(), id)
 	must(t, err)
-	if receipt.State != storage.ReceiptDone || receipt.Manifest != rec.Manifest || !sameJSON(receipt.Request, body) {
+	if receipt.State != storage.ReceiptDone || receipt.Manifest != rec.Manifest || !sameJSON(receipt.Request, body) || receipt.Labels["show"] != "42" {
 		t.Errorf("receipt: %+v", receipt)
 	}
 	open, err := r.ledger.Open(t.Context())

@@ -32,6 +32,12 @@ func details(c *console, r *export.Record, waitingFor string) []cli.Styled {
 	if v.Tenant != tasks.DefaultTenant {
 		add("tenant", "%s", v.Tenant)
 	}
+	for _, name := range slices.Sorted(maps.Keys(v.Labels)) {
+		add("label", "%s=%s", name, v.Labels[name])
+	}
+	if v.Batch != "" {
+		add("batch", "%s", v.Batch)
+	}
 	if v.ProjectID != "" {
 		add("project", "%s", v.ProjectID)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -36,6 +37,7 @@ var fieldFlags = []struct {
 	{"priority", "`VALUE`: high, normal, low (default normal)", text},
 	{"account", "the provider's account to use, by its `name` in CLIPFERRY_API_KEYS; left out, the default", text},
 	{"tenant", "`name` of the tenant whose export it is; left out, default", text},
+	{"labels", "a label of your own, `NAME=VALUE`; may be repeated", pairs},
 }
 
 func text(set *pflag.FlagSet, name, usage string)   { set.String(name, "", usage) }
@@ -43,7 +45,13 @@ func flag(set *pflag.FlagSet, name, usage string)   { set.Bool(name, false, usag
 func number(set *pflag.FlagSet, name, usage string) { set.Int(name, 0, usage) }
 func pairs(set *pflag.FlagSet, name, usage string)  { set.StringArray(name, nil, usage) }
 
-func flagName(field string) string { return strings.ReplaceAll(field, "_", "-") }
+// flagName returns the flag of a field. One label is given at a time.
+func flagName(field string) string {
+	if field == "labels" {
+		return "label"
+	}
+	return strings.ReplaceAll(field, "_", "-")
+}
 
 func defineFields(cmd *cobra.Command) {
 	set := cmd.Flags()
@@ -138,6 +146,12 @@ func flagJSON(f *pflag.Flag, field string) (json.RawMessage, error) {
 	switch {
 	case field == "clip_indices":
 		return indicesJSON(value)
+	case field == "labels":
+		labels, err := labelsOf(f.Value.(pflag.SliceValue).GetSlice())
+		if err != nil {
+			return nil, &inputError{[]string{"labels: " + err.Error()}}
+		}
+		return json.Marshal(labels)
 	case field == "extra":
 		return extraJSON(f.Value.(pflag.SliceValue).GetSlice())
 	case f.Value.Type() == "string":
@@ -146,6 +160,25 @@ func flagJSON(f *pflag.Flag, field string) (json.RawMessage, error) {
 	default: // bool and int are JSON as they stand
 		return json.RawMessage(value), nil
 	}
+}
+
+// labelsOf reads name=value pairs.
+func labelsOf(given []string) (tasks.Labels, error) {
+	labels := tasks.Labels{}
+	for _, pair := range given {
+		name, value, found := strings.Cut(pair, "=")
+		if !found {
+			return nil, fmt.Errorf("must be NAME=VALUE, as show=42, not %q", pair)
+		}
+		if _, repeated := labels[name]; repeated {
+			return nil, fmt.Errorf("%q is given more than once", name)
+		}
+		if problem := tasks.CheckLabel(name, value); problem != "" {
+			return nil, errors.New(problem)
+		}
+		labels[name] = value
+	}
+	return labels, nil
 }
 
 // extraJSON makes an object of name=json pairs. A value that is no JSON is taken for

@@ -43,11 +43,13 @@ const (
 // as one document, each clip as its own, so that a mirror step moves only its
 // clip: Clips may then hold just that one, and the counters speak for the rest.
 type Record struct {
-	ID       string `json:"id"`
-	Account  string `json:"account,omitempty"`
-	Tenant   string `json:"tenant,omitempty"` // empty for the default one, see [Record.TenantName]
-	Priority string `json:"priority,omitempty"`
-	State    State  `json:"state"`
+	ID       string            `json:"id"`
+	Account  string            `json:"account,omitempty"`
+	Tenant   string            `json:"tenant,omitempty"` // empty for the default one, see [Record.TenantName]
+	Labels   map[string]string `json:"labels,omitempty"` // the producer's own
+	Batch    string            `json:"batch,omitempty"`  // that it is a member of
+	Priority string            `json:"priority,omitempty"`
+	State    State             `json:"state"`
 
 	Request   json.RawMessage `json:"request,omitempty"` // the body for the provider
 	Digest    string          `json:"digest,omitempty"`  // of Request, to tell a repeated job id from a reused one

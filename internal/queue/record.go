@@ -17,9 +17,12 @@ func NewRecord(s Step, headers map[string]string, retention time.Duration, now t
 	}
 	r := export.New(s.ID, s.Request.Body(), s.Request.Digest(), s.Request.ProjectID, created)
 	r.Priority = s.Request.Priority
-	r.Account = s.Request.Account
+	r.Account, r.Labels = s.Request.Account, s.Request.Labels
 	if s.Request.Tenant != tasks.DefaultTenant {
 		r.Tenant = s.Request.Tenant
+	}
+	if batch := headers[tasks.HeaderBatch]; tasks.ValidBatch(batch) {
+		r.Batch = batch
 	}
 	r.Wanted = s.Request.ClipIndices
 	if s.Request.Notify != nil {

@@ -65,7 +65,7 @@ func firstTask(r *export.Record) Task {
 			if err != nil {
 				return nil, fmt.Errorf("the request of export %s: %w", r.ID, err)
 			}
-			e.Priority, e.Account, e.Tenant = r.Priority, r.Account, r.Tenant
+			e.Priority, e.Account, e.Tenant, e.Labels = r.Priority, r.Account, r.Tenant, r.Labels
 			return tasks.NewTask(e, r.ID, r.Trace), nil
 		},
 	}

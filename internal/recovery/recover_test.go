@@ -108,6 +108,7 @@ func TestWhatItsProducerAskedForIsRecovered(t *testing.T) {
 	webhook := json.RawMessage(`{"webhook":"https://example.com/hook?token=hush"}`)
 	full := storage.Receipt{
 		ID: "full", ExportTaskID: "task-a", ProjectID: "p", State: storage.ReceiptOpen, Account: "eu", Tenant: "news", Priority: "low",
+		Labels: map[string]string{"show": "42"}, Batch: "season-1",
 		Request: json.RawMessage(`{"project_id":"p"}`), Created: created, Submitted: created.Add(time.Hour),
 		Trace: map[string]string{"traceparent": "00-abc"}, Notify: to.ForReceipt("full", webhook),
 	}
@@ -126,7 +127,7 @@ func TestWhatItsProducerAskedForIsRecovered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(r.Notify) != string(webhook) || r.Account != "eu" || r.Tenant != "news" || r.Priority != "low" || r.Trace["traceparent"] != "00-abc" || !r.CreatedAt.Equal(created) {
+	if string(r.Notify) != string(webhook) || r.Account != "eu" || r.Tenant != "news" || r.Priority != "low" || r.Labels["show"] != "42" || r.Batch != "season-1" || r.Trace["traceparent"] != "00-abc" || !r.CreatedAt.Equal(created) {
 		t.Errorf("%+v", r)
 	}
 	if r, err = d.ledger.Load(t.Context(), "old"); err != nil || r.Notify != nil || !r.CreatedAt.Equal(old.Submitted) {

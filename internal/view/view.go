@@ -39,10 +39,12 @@ type Export struct {
 	Since   *time.Time `json:"since,omitempty"`
 	NextTry *time.Time `json:"next_try,omitempty"`
 
-	Account    string   `json:"account,omitempty"`
-	Attempts   int      `json:"attempts,omitempty"`
-	InDoubt    int      `json:"in_doubt,omitempty"`
-	Duplicates []string `json:"duplicates,omitempty"`
+	Account    string            `json:"account,omitempty"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	Batch      string            `json:"batch,omitempty"`
+	Attempts   int               `json:"attempts,omitempty"`
+	InDoubt    int               `json:"in_doubt,omitempty"`
+	Duplicates []string          `json:"duplicates,omitempty"`
 	// Warnings say what is odd about the request; a list has none.
 	Warnings []string `json:"warnings,omitempty"`
 }
@@ -69,7 +71,7 @@ func Of(r *export.Record, to Reader) Export {
 		ID: r.ID, Tenant: r.TenantName(), State: string(r.State), ProjectID: r.ProjectID, ExportTaskID: r.ExportTaskID,
 		ProviderStatus: r.ProviderStatus, Reason: p.Reason, Error: Sentence(r, to), CostUsage: r.CostUsage,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(), Polls: r.Polls, Manifest: r.Manifest,
-		Clips: make([]Clip, 0, len(r.Clips)), Account: r.Account,
+		Clips: make([]Clip, 0, len(r.Clips)), Account: r.Account, Labels: r.Labels, Batch: r.Batch,
 		Attempts: r.Attempts, InDoubt: r.Doubts, Duplicates: r.Duplicates,
 		Warnings: warningsOf(r), ExpireAt: moment(r.ExpireAt), Since: moment(p.Since), NextTry: moment(next),
 	}
