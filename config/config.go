@@ -76,6 +76,10 @@ type Config struct {
 	MonitorOpen     bool        `envconfig:"CLIPFERRY_MONITOR_OPEN" default:"false" desc:"show Asynqmon without credentials to a browser on the same machine; only where the server listens on a loopback address, without CLIPFERRY_HTTP_API_KEYS and CLIPFERRY_HTTP_PUBLIC_URL"`
 	MonitorWritable bool        `envconfig:"CLIPFERRY_MONITOR_WRITABLE" default:"false" desc:"let Asynqmon change queues and tasks; needs CLIPFERRY_MONITOR_AUTH"`
 
+	ArchiveAuth        Users    `envconfig:"CLIPFERRY_ARCHIVE_AUTH" desc:"who may open the pages at /archive/: user:password,user:password; empty, and without CLIPFERRY_ARCHIVE_PROXY_HEADER, = off"`
+	ArchiveProxyHeader string   `envconfig:"CLIPFERRY_ARCHIVE_PROXY_HEADER" desc:"the header in which an authenticating proxy names the user, such as X-Forwarded-User; needs CLIPFERRY_ARCHIVE_PROXY_CIDRS"`
+	ArchiveProxyCIDRs  Prefixes `envconfig:"CLIPFERRY_ARCHIVE_PROXY_CIDRS" desc:"the addresses of that proxy; from others the header says nothing"`
+
 	LogLevel  slog.Level `envconfig:"CLIPFERRY_LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
 	LogFormat string     `envconfig:"CLIPFERRY_LOG_FORMAT" desc:"json or text; empty = json, text on a terminal"`
 

@@ -81,6 +81,9 @@ var everyKey = map[string]string{
 	"CLIPFERRY_MONITOR_AUTH":             "ops:hunter2:x",
 	"CLIPFERRY_MONITOR_OPEN":             "false",
 	"CLIPFERRY_MONITOR_WRITABLE":         "true",
+	"CLIPFERRY_ARCHIVE_AUTH":             "mia:hunter2:x, ben:hunter2y",
+	"CLIPFERRY_ARCHIVE_PROXY_HEADER":     "X-Forwarded-User",
+	"CLIPFERRY_ARCHIVE_PROXY_CIDRS":      "10.1.0.0/16",
 	"CLIPFERRY_LOG_LEVEL":                "debug",
 	"CLIPFERRY_LOG_FORMAT":               "text",
 }
@@ -114,7 +117,9 @@ func TestEveryKey(t *testing.T) {
 		WebhookSecrets:      WebhookSecrets{"whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg=="},
 		WebhookAllowedCIDRs: Prefixes{netip.MustParsePrefix("10.0.0.0/8")},
 		HTTPMaxWaiting:      1000, MonitorAuth: Credentials{"ops", "hunter2:x"}, MonitorWritable: true,
-		LogLevel: slog.LevelDebug, LogFormat: "text", Redis: c.Redis,
+		ArchiveAuth: Users{{"mia", "hunter2:x"}, {"ben", "hunter2y"}}, ArchiveProxyHeader: "X-Forwarded-User",
+		ArchiveProxyCIDRs: Prefixes{netip.MustParsePrefix("10.1.0.0/16")},
+		LogLevel:          slog.LevelDebug, LogFormat: "text", Redis: c.Redis,
 	}
 	if !reflect.DeepEqual(*c, want) {
 		t.Errorf("got  %+v\nwant %+v", *c, want)
@@ -197,6 +202,10 @@ func TestFaults(t *testing.T) {
 		"CLIPFERRY_LINK_ALLOWED_CIDRS=10.0.0.1":                                   "CLIPFERRY_LINK_ALLOWED_CIDRS: 10.0.0.1 is an address, not a range: write 10.0.0.1/32",
 		"CLIPFERRY_LINK_ALLOWED_CIDRS=10.0.0.0/8,local":                           `CLIPFERRY_LINK_ALLOWED_CIDRS: "local" is not a range such as 10.0.0.0/8`,
 		"CLIPFERRY_LINK_MAX_BYTES=-1":                                             "CLIPFERRY_LINK_MAX_BYTES: must be a size such as 8MiB, 50GB or a number of bytes",
+		"CLIPFERRY_ARCHIVE_AUTH=mia":                                              "CLIPFERRY_ARCHIVE_AUTH: item 1: must be user:password",
+		"CLIPFERRY_ARCHIVE_AUTH=mia:hunter2y,ben:hunter2":                         "CLIPFERRY_ARCHIVE_AUTH: item 2: the password must have at least 8 characters",
+		"CLIPFERRY_ARCHIVE_AUTH=mia:hunter2y,mia:hunter2z":                        "CLIPFERRY_ARCHIVE_AUTH: item 2 has the name of another one",
+		"CLIPFERRY_ARCHIVE_PROXY_HEADER=X-User":                                   "CLIPFERRY_ARCHIVE_PROXY_HEADER: must be set together with CLIPFERRY_ARCHIVE_PROXY_CIDRS: a header says who somebody is only where it comes from the proxy",
 		"CLIPFERRY_SUBMIT_IN_DOUBT=ask":                                           `CLIPFERRY_SUBMIT_IN_DOUBT: must be resubmit or hold, not "ask"`,
 		"CLIPFERRY_SHUTDOWN_TIMEOUT=30":                                           `CLIPFERRY_SHUTDOWN_TIMEOUT: must be a duration such as 30s or 720h, not "30"`,
 		"CLIPFERRY_SHUTDOWN_TIMEOUT=0s":                                           "CLIPFERRY_SHUTDOWN_TIMEOUT: must be between 1s and 1h",

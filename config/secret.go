@@ -95,7 +95,6 @@ type Credentials struct {
 
 // Decode reads user:password; empty means none.
 func (c *Credentials) Decode(value string) error {
-	const least = 8
 	*c = Credentials{}
 	if value == "" {
 		return nil
@@ -104,9 +103,32 @@ func (c *Credentials) Decode(value string) error {
 	switch {
 	case !ok || user == "":
 		return errors.New("must be user:password")
-	case len(password) < least:
-		return fmt.Errorf("the password must have at least %d characters", least)
+	case len(password) < leastPassword:
+		return fmt.Errorf("the password must have at least %d characters", leastPassword)
 	}
 	*c = Credentials{user, secret.String(password)}
+	return nil
+}
+
+const leastPassword = 8
+
+// Users is a comma-separated list of user:password. A password has no comma.
+type Users []Credentials
+
+// Decode reads the list. Its errors name a user by the place.
+func (u *Users) Decode(value string) error {
+	*u = nil
+	seen := map[string]bool{}
+	for item := range items(value) {
+		var c Credentials
+		if err := c.Decode(item); err != nil {
+			return fmt.Errorf("item %d: %w", len(*u)+1, err)
+		}
+		if seen[c.User] {
+			return fmt.Errorf("item %d has the name of another one", len(*u)+1)
+		}
+		seen[c.User] = true
+		*u = append(*u, c)
+	}
 	return nil
 }

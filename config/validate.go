@@ -191,8 +191,17 @@ func (c *Config) validateRest(faults *Faults) {
 	if c.MonitorWritable && c.MonitorAuth.User == "" {
 		faults.add("CLIPFERRY_MONITOR_WRITABLE", "needs CLIPFERRY_MONITOR_AUTH")
 	}
+	if (c.ArchiveProxyHeader == "") != (len(c.ArchiveProxyCIDRs) == 0) {
+		faults.add("CLIPFERRY_ARCHIVE_PROXY_HEADER", "must be set together with CLIPFERRY_ARCHIVE_PROXY_CIDRS: a header says who somebody is only where it comes from the proxy")
+	}
+	if strings.Trim(c.ArchiveProxyHeader, headerName) != "" {
+		faults.add("CLIPFERRY_ARCHIVE_PROXY_HEADER", "must be the name of a header, such as X-Forwarded-User")
+	}
 	oneOf(faults, "CLIPFERRY_LOG_FORMAT", c.LogFormat, "", "json", "text")
 }
+
+// headerName is what the name of a header is made of.
+const headerName = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
 
 func checkAddr(addr string) error {
 	if addr == "" {

@@ -18,7 +18,8 @@ func (s *services) printNext(w *cli.Printer, keep bool) {
 			"  %-36s the emulated provider alone\n", command("clipferry-dev")+" --serve", command("clipferry-dev")+" provider")
 		return
 	}
-	_ = w.Printf("  %[1]s/_emulator/   the emulated provider: what it does and how to make it misbehave\n"+
+	_ = w.Printf("  %[2]s/archive/     the archive for people: find, watch, download and share the clips\n"+
+		"  %[1]s/_emulator/   the emulated provider: what it does and how to make it misbehave\n"+
 		"  %[2]s/monitor/     Asynqmon: the queues; user dev, password %[4]s\n"+
 		"  %[2]s/metrics      what Prometheus reads\n"+
 		"The HTTP API, which is the provider's own in front of the queue:\n"+

@@ -65,6 +65,7 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 	}
 	server, err := wiring.Listen(life, cfg, wiring.Front{
 		Redis: rdb, Ledger: ledger, Archive: archive, Accounts: accounts, Telemetry: watch, Logger: log, Version: cli.Version(version),
+		ArchiveOpen: true,
 	})
 	if err != nil {
 		return err

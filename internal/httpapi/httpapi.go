@@ -13,6 +13,7 @@
 //	GET  /clips/{signature}/{key...}        an archived file: 302 to a fresh link of S3's
 //	GET  /healthz, /readyz, /metrics        for probes and Prometheus
 //	GET  /monitor/                          Asynqmon
+//	GET  /archive/                          the archive for people, see package archiveui
 //
 // A program written for the provider changes its base URL and its key. So the
 // first two paths keep the provider's requests, answers, statuses and error
@@ -114,6 +115,8 @@ type Options struct {
 	// Metrics is /metrics; nil is 404.
 	Metrics http.Handler
 	Monitor Monitor
+	// Pages is /archive/; nil where it is switched off.
+	Pages http.Handler
 
 	// Version is shown on the index page and in the OpenAPI document.
 	Version string
@@ -227,6 +230,11 @@ func (a *API) routes() {
 		a.mux.Handle("/metrics", a.o.Metrics)
 	}
 	a.mux.Handle("/monitor/", a.o.Monitor.handler(a.log))
+	if a.o.Pages != nil {
+		a.mux.Handle("/archive/", a.o.Pages)
+	} else {
+		a.route("", "/archive/", func(http.ResponseWriter, *http.Request) error { return fail(http.StatusNotFound, pagesOff) })
+	}
 	a.route("GET", "/{$}", a.index)
 }
 

@@ -12,6 +12,8 @@ var indexSource string
 
 var indexPage = template.Must(template.New("index").Parse(indexSource))
 
+const pagesOff = "the archive's pages are off: nobody may open them (CLIPFERRY_ARCHIVE_AUTH)"
+
 // place is one line of the index page.
 type place struct {
 	Path, Name, What string
@@ -28,10 +30,15 @@ func (a *API) index(w http.ResponseWriter, _ *http.Request) error {
 		metrics = "Off."
 	}
 	_, monitor := a.o.Monitor.on()
+	pages := ""
+	if a.o.Pages == nil {
+		pages = "Off: nobody may open it (CLIPFERRY_ARCHIVE_AUTH)."
+	}
 	data := struct {
 		Version string
 		Places  []place
 	}{a.o.Version, []place{
+		{"/archive/", "Archive", "Find, watch, download and share the clips.", pages},
 		{"/monitor/", "Queues", "Asynqmon: what waits, what runs, what was scheduled, every payload.", monitor},
 		{"/readyz", "Ready", "Whether Redis, S3 and the provider's key are usable now, check by check.", ""},
 		{"/healthz", "Alive", "Whether the process answers.", ""},

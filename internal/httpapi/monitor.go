@@ -105,13 +105,18 @@ func (m Monitor) handler(log *slog.Logger) http.Handler {
 // admits reports whether the request may see Asynqmon.
 func (m Monitor) admits(r *http.Request) bool {
 	if m.Username == "" {
-		return isLoopbackHost(r.Host) && !proxied(r)
+		return IsLocal(r)
 	}
 	user, password, _ := r.BasicAuth()
 	sameUser := sameText(user, m.Username)
 	samePassword := sameText(password, m.Password)
 	return sameUser && samePassword
 }
+
+// IsLocal reports whether a request to a server on a loopback address alone is of a
+// browser that asked for such an address itself: neither through a proxy nor by a
+// name that somebody pointed at us.
+func IsLocal(r *http.Request) bool { return isLoopbackHost(r.Host) && !proxied(r) }
 
 // sameText compares in a time that does not depend on how far two texts are the same.
 func sameText(a, b string) bool {

@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/admin"
+	"github.com/clipferry/clipferry/internal/archiveui"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/httpapi"
@@ -35,6 +37,9 @@ type Front struct {
 	Tracing   *telemetry.Tracing
 	Logger    *slog.Logger
 	Version   string
+	// ArchiveOpen shows the pages of the archive to a browser on this machine without
+	// a login, where the server listens on a loopback address alone.
+	ArchiveOpen bool
 }
 
 // Server is the operations server and HTTP API on its address.
@@ -42,6 +47,7 @@ type Server struct {
 	listener net.Listener
 	server   *httpapi.Server
 	api      *httpapi.API
+	follow   func(context.Context) // keeps the archive's pages up to date; nil without them
 }
 
 // Listen opens the configured address, so that one that is taken is known
@@ -54,12 +60,16 @@ func Listen(ctx context.Context, cfg *config.Config, f Front) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on CLIPFERRY_HTTP_ADDR: %w", err)
 	}
-	api, err := f.api(cfg, isLoopback(l.Addr()))
+	pages, follow, err := f.pages(cfg, isLoopback(l.Addr()))
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	api, err := f.api(cfg, isLoopback(l.Addr()), pages)
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return &Server{
-		listener: l, api: api,
+		listener: l, api: api, follow: follow,
 		server: &httpapi.Server{Handler: f.Tracing.Handler(api), Logger: f.Logger, OnStop: api.Drain, StopTimeout: 2 * time.Second},
 	}, nil
 }
@@ -71,14 +81,25 @@ func (s *Server) Addr() string { return s.listener.Addr().String() }
 func (s *Server) Drain() { s.api.Drain() }
 
 // Serve serves until ctx ends.
-func (s *Server) Serve(ctx context.Context) error { return s.server.Serve(ctx, s.listener) }
+func (s *Server) Serve(ctx context.Context) error {
+	if s.follow == nil {
+		return s.server.Serve(ctx, s.listener)
+	}
+	following, stop := context.WithCancel(ctx)
+	var follower sync.WaitGroup
+	follower.Go(func() { s.follow(following) })
+	err := s.server.Serve(ctx, s.listener)
+	stop()
+	follower.Wait()
+	return err
+}
 
 func isLoopback(addr net.Addr) bool {
 	tcp, ok := addr.(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()
 }
 
-func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
+func (f Front) api(cfg *config.Config, loopback bool, pages *archiveui.UI) (*httpapi.API, error) {
 	look, err := StatusReader(cfg, f.Redis)
 	if err != nil {
 		return nil, err
@@ -99,6 +120,9 @@ func (f Front) api(cfg *config.Config, loopback bool) (*httpapi.API, error) {
 			Redis: f.Redis, Username: cfg.MonitorAuth.User, Password: cfg.MonitorAuth.Password.Reveal(),
 			Writable: cfg.MonitorWritable, Open: cfg.MonitorOpen, Loopback: loopback,
 		},
+	}
+	if pages != nil {
+		o.Pages = pages
 	}
 	for _, k := range cfg.HTTPAPIKeys {
 		o.Keys = append(o.Keys, httpapi.Key{Name: k.Name, Secret: k.Secret.Reveal()})

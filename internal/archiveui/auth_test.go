@@ -1,0 +1,238 @@
+package archiveui
+
+import (
+	"net/http"
+	"net/http/cookiejar"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/catalog"
+	"github.com/clipferry/clipferry/storage"
+)
+
+func TestWhoMayLook(t *testing.T) {
+	news := "news"
+	s := newSite(t, func(o *Options) {
+		o.Keys = []Key{{Credential{"news", "key-of-the-news-desk"}, &news}, {Credential{"ops", "key-of-an-admin-here"}, nil}}
+	})
+	s.add("news.1", "p", []clipOf{{Title: "Of the news"}}, ofTenant("news"))
+	s.add("sport.1", "p", []clipOf{{Title: "Of sports"}}, ofTenant("sport"))
+	tenants(s, map[string]string{"news.1": "news", "sport.1": "sport"})
+	basic := func(user, password string) []string {
+		r, _ := http.NewRequest(http.MethodGet, "/", nil)
+		r.SetBasicAuth(user, password)
+		return []string{"Authorization", r.Header.Get("Authorization")}
+	}
+	for _, c := range []struct {
+		who         string
+		header      []string
+		all         int
+		news, sport int
+	}{
+		{"nobody", nobody, 401, 401, 401},
+		{"a user", basic("mia", password), 200, 200, 200},
+		{"a wrong password", basic("mia", password+"x"), 401, 401, 401},
+		{"a wrong name", basic("ben", password), 401, 401, 401},
+		{"no name", basic("", password), 401, 401, 401},
+		{"a tenant", basic("news", "key-of-the-news-desk"), 200, 200, 404},
+		{"a tenant's key", []string{"Authorization", "Bearer key-of-the-news-desk"}, 200, 200, 404},
+		{"an admin's key", []string{"Authorization", "Bearer key-of-an-admin-here"}, 200, 200, 200},
+		{"a user's password as a key", []string{"Authorization", "Bearer " + password}, 401, 401, 401},
+		{"a header of nobody's proxy", append(nobody, "X-Forwarded-User", "mia"), 401, 401, 401},
+		{"another scheme", []string{"Authorization", "Digest x"}, 401, 401, 401},
+	} {
+		s.pass(2 * time.Minute) // which forgives wrong logins
+		for path, want := range map[string]int{
+			"/archive/": c.all, "/archive/exports/news.1": c.news, "/archive/exports/sport.1": c.sport, "/archive/exports/sport.1/0": c.sport,
+			"/archive/exports/sport.1/zip": c.sport, "/archive/exports/sport.1/0/share": c.sport, "/archive/exports/sport.1/share": c.sport,
+			"/archive/nothing": map[bool]int{true: 401, false: 404}[c.all == 401],
+		} {
+			resp, body := s.get(path, c.header...)
+			if resp.StatusCode != want {
+				t.Errorf("%s: %s: %d, want %d", c.who, path, resp.StatusCode, want)
+			}
+			if want == 401 && (resp.Header.Get("WWW-Authenticate") == "" || !strings.Contains(body, "Sign in")) {
+				t.Errorf("%s: %s: no way to sign in", c.who, path)
+			}
+			if (want == 401 || c.sport == 404) && strings.Contains(body, "Of sports") {
+				t.Errorf("%s: %s shows what it must not", c.who, path)
+			}
+		}
+		want := map[int]int{200: 302, 401: 401, 404: 404}[c.sport]
+		for _, file := range []string{"play", "poster", "download"} {
+			if resp, _ := s.get("/archive/exports/sport.1/0/"+file, c.header...); resp.StatusCode != want {
+				t.Errorf("%s: %s: %d, want %d", c.who, file, resp.StatusCode, want)
+			}
+		}
+	}
+	if got := s.log.String(); strings.Contains(got, password) || strings.Contains(got, "key-of") || !strings.Contains(got, "wrong login to the archive") {
+		t.Errorf("log:\n%s", got)
+	}
+}
+
+// A browser gets our form, not its own prompt.
+func TestSignIn(t *testing.T) {
+	s := newSite(t)
+	s.add("e", "p", []clipOf{{Title: "A clip"}})
+	jar, _ := cookiejar.New(nil)
+	client := &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	send := func(method, path string, form url.Values, header ...string) *http.Response {
+		t.Helper()
+		req, _ := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(form.Encode()))
+		req.Header.Set("Accept", "text/html")
+		if form != nil {
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}
+		for i := 0; i+1 < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		return resp
+	}
+	if resp := send("GET", "/archive/exports/e", nil); resp.StatusCode != 401 || resp.Header.Get("WWW-Authenticate") != "" {
+		t.Errorf("without a login: %d, %q", resp.StatusCode, resp.Header.Get("WWW-Authenticate"))
+	}
+	login := func(name, password, next string) *http.Response {
+		return send("POST", "/archive/login", url.Values{"name": {name}, "password": {password}, "next": {next}})
+	}
+	if resp := login("mia", "wrong", "/archive/"); resp.StatusCode != 401 || len(resp.Cookies()) > 0 {
+		t.Errorf("a wrong password: %d", resp.StatusCode)
+	}
+	if resp := send("POST", "/archive/login", url.Values{"name": {"mia"}, "password": {password}}, "Sec-Fetch-Site", "cross-site"); resp.StatusCode != 403 {
+		t.Errorf("from another site: %d", resp.StatusCode)
+	}
+	resp := login("mia", password, "/archive/exports/e?x=1")
+	if resp.StatusCode != 303 || resp.Header.Get("Location") != "/archive/exports/e?x=1" {
+		t.Fatalf("signed in: %d, to %s", resp.StatusCode, resp.Header.Get("Location"))
+	}
+	cookie := resp.Cookies()[0]
+	if !cookie.HttpOnly || cookie.SameSite != http.SameSiteLaxMode || cookie.Path != "/archive/" {
+		t.Errorf("cookie %+v", cookie)
+	}
+	if resp := send("GET", "/archive/exports/e", nil); resp.StatusCode != 200 {
+		t.Errorf("with a session: %d", resp.StatusCode)
+	}
+	changed := []byte(cookie.Value)
+	changed[3] ^= 1
+	for what, value := range map[string]string{"changed": string(changed), "cut": cookie.Value[:20], "empty": "", "none": "x"} {
+		if resp, _ := s.get("/archive/", append(nobody, "Cookie", sessionCookie+"="+value)...); resp.StatusCode != 401 {
+			t.Errorf("a cookie that is %s: %d", what, resp.StatusCode)
+		}
+	}
+	s.pass(sessionLifetime + time.Second)
+	if resp := send("GET", "/archive/", nil); resp.StatusCode != 401 {
+		t.Errorf("after its end: %d", resp.StatusCode)
+	}
+	for _, next := range []string{"https://evil.example/archive/", "//evil.example/archive/", "/monitor/", "/archive/login", "\\\\evil", "/archive/\\..\\", "javascript:alert(1)", ""} {
+		if resp := login("mia", password, next); resp.Header.Get("Location") != "/archive/" {
+			t.Errorf("next %q leads to %q", next, resp.Header.Get("Location"))
+		}
+	}
+	if resp := send("POST", "/archive/logout", nil); resp.StatusCode != 303 {
+		t.Errorf("signing out: %d", resp.StatusCode)
+	}
+	if resp := send("GET", "/archive/", nil); resp.StatusCode != 401 {
+		t.Errorf("signed out: %d", resp.StatusCode)
+	}
+}
+
+// A session ends with the password that it came from, on all servers.
+func TestSessionsOfAChangedPassword(t *testing.T) {
+	account := func(o Options) *authenticator { return newAuthenticator(o) }
+	o := Options{Users: []Credential{{"mia", password}}, Secrets: []string{secret}, Now: time.Now}
+	r, _ := http.NewRequest(http.MethodGet, "/archive/", nil)
+	a := account(o)
+	cookie := a.session(r, &a.accounts[0])
+	for _, c := range []struct {
+		what   string
+		change func(*Options)
+		ok     bool
+	}{
+		{"another server", func(*Options) {}, true},
+		{"a rotated secret", func(o *Options) { o.Secrets = []string{"another-one-" + secret, secret} }, true},
+		{"another secret", func(o *Options) { o.Secrets = []string{"another-one-" + secret} }, false},
+		{"another password", func(o *Options) { o.Users = []Credential{{"mia", "another-password"}} }, false},
+		{"no such user", func(o *Options) { o.Users = nil }, false},
+	} {
+		o := o
+		c.change(&o)
+		r, _ := http.NewRequest(http.MethodGet, "/archive/", nil)
+		r.AddCookie(cookie)
+		if _, ok := account(o).viewer(r); ok != c.ok {
+			t.Errorf("%s: let in: %t", c.what, ok)
+		}
+	}
+}
+
+func TestAProxyNamesTheUser(t *testing.T) {
+	s := newSite(t, func(o *Options) {
+		o.Proxy = Proxy{Header: "X-Forwarded-User", From: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}}
+	})
+	for _, c := range []struct {
+		from, user string
+		ok         bool
+	}{
+		{"10.1.2.3:4000", "mia", true},
+		{"[fd00::1]:4000", "mia", true},
+		{"[::ffff:10.1.2.3]:4000", "mia", true},
+		{"10.1.2.3:4000", "", false},
+		{"192.168.1.1:4000", "mia", false},
+		{"127.0.0.1:1", "mia", false},
+		{"@", "mia", false},
+	} {
+		r, _ := http.NewRequest(http.MethodGet, "/archive/", nil)
+		r.RemoteAddr = c.from
+		r.Header.Set("X-Forwarded-User", c.user)
+		if v, ok := s.ui.auth.viewer(r); ok != c.ok || ok && v.name != "mia" {
+			t.Errorf("%s from %s: %t, %+v", c.user, c.from, ok, v)
+		}
+	}
+}
+
+func TestNobodyTriesPasswordsByTheThousand(t *testing.T) {
+	s := newSite(t)
+	try := func(password string) int {
+		r, _ := http.NewRequest(http.MethodGet, "/", nil)
+		r.SetBasicAuth("mia", password)
+		resp, _ := s.get("/archive/", "Authorization", r.Header.Get("Authorization"))
+		return resp.StatusCode
+	}
+	for n := range maxFailures {
+		want := http.StatusUnauthorized
+		if n == maxFailures-1 {
+			want = http.StatusTooManyRequests
+		}
+		if got := try("wrong"); got != want {
+			t.Fatalf("try %d: %d", n+1, got)
+		}
+	}
+	if got := try(password); got != http.StatusTooManyRequests {
+		t.Errorf("the right one after too many wrong ones: %d", got)
+	}
+	s.pass(time.Minute)
+	if got := try(password); got != http.StatusOK {
+		t.Errorf("a minute later: %d", got)
+	}
+}
+
+// ofTenant is for exports of a tenant; manifests have no field for it yet.
+func ofTenant(string) func(*storage.Manifest) { return func(*storage.Manifest) {} }
+
+// tenants says whose the exports are.
+func tenants(s *site, of map[string]string) {
+	for id, tenant := range of {
+		lines := s.index.Export(id)
+		for i := range lines {
+			lines[i].Tenant = tenant
+			lines[i].Revision++
+		}
+		s.index.Add(append([]catalog.Line(nil), lines...)...)
+	}
+}
