@@ -315,6 +315,7 @@ func TestChecksumMD5(t *testing.T) {
 	})
 }
 
+// A link is a download, as the object is, and plays in a browser where that is asked for.
 func TestPresign(t *testing.T) {
 	servers(t, func(t *testing.T, srv *s3test.Server) {
 		a := newArchive(t, srv)
@@ -322,18 +323,24 @@ func TestPresign(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		link, err := a.Presign(t.Context(), obj.Key, "Über.mp4", time.Minute)
+		named, err := a.Presign(t.Context(), obj.Key, "Über.mp4", time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp, err := http.Get(link)
+		shown, err := a.PresignInline(t.Context(), obj.Key, time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer resp.Body.Close()
-		b, err := io.ReadAll(resp.Body)
-		if err != nil || sum(b) != obj.SHA256 || !strings.Contains(resp.Header.Get("Content-Disposition"), "%C3%9Cber.mp4") {
-			t.Errorf("%s: %d bytes, %v, %v", resp.Status, len(b), resp.Header, err)
+		for link, want := range map[string]string{named: "%C3%9Cber.mp4", shown: "inline"} {
+			resp, err := http.Get(link)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if got := resp.Header.Get("Content-Disposition"); err != nil || sum(b) != obj.SHA256 || !strings.Contains(got, want) || strings.Contains(got, "inline") != (want == "inline") {
+				t.Errorf("%s: %s: %d bytes, %v, %v", want, resp.Status, len(b), resp.Header, err)
+			}
 		}
 	})
 }

@@ -163,7 +163,7 @@ func TestFollow(t *testing.T) {
 		add(0, 12)
 		add(0, 2) // again
 		b.sync(t, f, 24)
-		if l, ok := f.index.Clip("e-7", 1); !ok || l.ExportName != "an export" || l.DurationMS != 1000 || l.Manifest != "exports/p/t-7/manifest.json" || l.Resolution != "HD_720" {
+		if l, ok := f.index.Clip("e-7", 1); !ok || l.Tenant != "default" || l.ExportName != "an export" || l.DurationMS != 1000 || l.Manifest != "exports/p/t-7/manifest.json" || l.Resolution != "HD_720" {
 			t.Errorf("%+v", l)
 		}
 		before := b.files(t)

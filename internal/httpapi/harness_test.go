@@ -94,6 +94,11 @@ func (b *bucket) IsFile(key string) bool {
 	return strings.HasPrefix(key, "exports/") && strings.Contains(key, "/clip-")
 }
 
+func (b *bucket) PresignInline(ctx context.Context, key string, ttl time.Duration) (string, error) {
+	link, err := b.Presign(ctx, key, "", ttl)
+	return link + "&disposition=inline", err
+}
+
 func (b *bucket) PresignHead(ctx context.Context, key string, ttl time.Duration) (string, error) {
 	link, err := b.Presign(ctx, key, "", ttl)
 	return link + "&method=HEAD", err

@@ -55,6 +55,8 @@ type Queue interface {
 // Presigner makes links to archived files; *storage.Archive is one.
 type Presigner interface {
 	Presign(ctx context.Context, key, filename string, ttl time.Duration) (string, error)
+	// PresignInline is Presign of a file that a browser is to show, not to download.
+	PresignInline(ctx context.Context, key string, ttl time.Duration) (string, error)
 	// PresignHead is Presign for a HEAD.
 	PresignHead(ctx context.Context, key string, ttl time.Duration) (string, error)
 	// IsFile reports whether a key is that of an archived clip or thumbnail. A link

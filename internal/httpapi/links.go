@@ -59,7 +59,8 @@ func (l *linker) signed(key, signature string) bool {
 	return good
 }
 
-// redirect is GET and HEAD /clips/{signature}/{key...}.
+// redirect is GET and HEAD /clips/{signature}/{key...}: a download or, with ?inline,
+// what a browser plays.
 func (a *API) redirect(w http.ResponseWriter, r *http.Request) error {
 	key := r.PathValue("key")
 	if a.o.Archive == nil || !a.o.Archive.IsFile(key) || !a.links.signed(key, r.PathValue("signature")) {
@@ -67,9 +68,12 @@ func (a *API) redirect(w http.ResponseWriter, r *http.Request) error {
 	}
 	var link string
 	var err error
-	if r.Method == http.MethodHead { // which S3 refuses under a signature for a GET
+	switch {
+	case r.Method == http.MethodHead: // which S3 refuses under a signature for a GET
 		link, err = a.o.Archive.PresignHead(r.Context(), key, a.o.LinkTTL)
-	} else {
+	case r.URL.Query().Has("inline"):
+		link, err = a.o.Archive.PresignInline(r.Context(), key, a.o.LinkTTL)
+	default:
 		link, err = a.o.Archive.Presign(r.Context(), key, "", a.o.LinkTTL)
 	}
 	if err != nil {

@@ -37,6 +37,12 @@ func TestALinkRedirects(t *testing.T) {
 	if got := f.call("HEAD", path, ""); got.status != 302 || !strings.HasSuffix(got.header.Get("Location"), "&method=HEAD") {
 		t.Errorf("HEAD: %d %v: S3 signs the method, too", got.status, got.header)
 	}
+	if strings.Contains(got.header.Get("Location"), "inline") {
+		t.Errorf("a download is shown: %s", got.header.Get("Location"))
+	}
+	if got := f.call("GET", path+"?inline", ""); got.status != 302 || !strings.HasSuffix(got.header.Get("Location"), "&disposition=inline") {
+		t.Errorf("?inline: %d %v", got.status, got.header)
+	}
 	if got := f.call("DELETE", path, ""); got.status != 405 || got.header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("DELETE: %d %v", got.status, got.header)
 	}
