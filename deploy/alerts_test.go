@@ -33,8 +33,9 @@ var well = map[string]string{
 	`clipferry_exports{instance="b",state="submitting"}`:                                              `1x180`,
 	`clipferry_budget_slots_used{instance="a",account="default"}`:                                     `5x180`,
 	`clipferry_budget_slots_used{instance="b",account="default"}`:                                     `5x180`,
-	`clipferry_budget_halted{instance="a",account="default",reason="forbidden"}`:                      `0x180`,
-	`clipferry_budget_halted{instance="a",account="default",reason="down"}`:                           `0x180`,
+	`clipferry_budget_halted{instance="a",account="default",reason="key_refused"}`:                    `0x180`,
+	`clipferry_budget_halted{instance="a",account="default",reason="provider_unavailable"}`:           `0x180`,
+	`clipferry_budget_halted{instance="a",account="default",reason="out_of_units"}`:                   `0x180`,
 	`clipferry_archive_halted{instance="a"}`:                                                          `0x180`,
 	`clipferry_archive_halted{instance="b"}`:                                                          `0x180`,
 	`clipferry_submits_in_doubt_total{instance="a",account="default"}`:                                `0x180`,
@@ -124,15 +125,23 @@ var ill = []struct {
 	{
 		name: "the key is refused",
 		but: map[string]string{
-			`clipferry_budget_halted{instance="a",account="default",reason="forbidden"}`: `1x180`,
+			`clipferry_budget_halted{instance="a",account="default",reason="key_refused"}`: `1x180`,
 		},
 		minutes: []int{5},
 		fires:   []string{"ClipferryKeyRefused"},
 	},
 	{
+		name: "no units are left",
+		but: map[string]string{
+			`clipferry_budget_halted{instance="a",account="default",reason="out_of_units"}`: `1x180`,
+		},
+		minutes: []int{5},
+		fires:   []string{"ClipferryOrdersHalted"},
+	},
+	{
 		name: "the provider is down",
 		but: map[string]string{
-			`clipferry_budget_halted{instance="a",account="default",reason="down"}`: `1x180`,
+			`clipferry_budget_halted{instance="a",account="default",reason="provider_unavailable"}`: `1x180`,
 		},
 		minutes: []int{15},
 		fires:   []string{"ClipferryProviderDown"},

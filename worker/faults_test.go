@@ -137,6 +137,42 @@ func TestAcceptancesThatNobodyCanReadPauseTheAccount(t *testing.T) {
 	}
 }
 
+// Reads whose form has changed give nothing up, and no order goes until they are
+// understood again.
+func TestReadsThatNobodyUnderstandsPauseTheAccount(t *testing.T) {
+	r := newRig(t)
+	var odd atomic.Bool
+	r.provider.read = func(int, *provider.Task) error {
+		if odd.Load() {
+			return refusal(provider.NotUnderstood, fault.Retry, "the answer has an unknown form")
+		}
+		return nil
+	}
+	r.provider.rendersIn(1000)
+	r.work()
+	ids := []string{r.enqueue(tasks.Export{ProjectID: "a"}), r.enqueue(tasks.Export{ProjectID: "b"})}
+	for _, id := range ids {
+		r.await(id, "read", func(rec *export.Record) bool { return rec.Polls > 0 })
+	}
+	odd.Store(true)
+	r.awaitHalt(pace.HaltAnswers)
+	ids = append(ids, r.enqueue(tasks.Export{ProjectID: "c"}))
+	never(t, 3*time.Second, "an order is sent, or an export ends", func() bool {
+		for _, id := range ids {
+			if rec, err := r.admin.Get(t.Context(), id); err == nil && rec.State.Final() {
+				return true
+			}
+		}
+		return r.provider.submits() > 2
+	})
+	r.provider.rendersIn(1)
+	odd.Store(false)
+	r.patience = 2 * time.Minute
+	for _, id := range ids {
+		r.awaitState(id, export.Archived)
+	}
+}
+
 // A refusal that names nothing of the request ends an export only the second time,
 // and only once the account was seen to accept another.
 func TestAnExportThatIsRefusedForNoReasonIsAskedOnceMore(t *testing.T) {

@@ -131,7 +131,7 @@ func TestAProviderThatIsDownIsLeftAloneUntilItAnswers(t *testing.T) {
 	halted := func() bool {
 		st, err := gate.Status(t.Context())
 		must(t, err)
-		return st.Halted == "down"
+		return st.Halted == "provider_unavailable"
 	}
 	for deadline := time.Now().Add(30 * time.Second); !halted(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {

@@ -17,8 +17,7 @@ import (
 
 const (
 	// probeEvery is how often it is seen to that a probe waits for its turn while
-	// an account is halted: in less time than the gate leaves between two, or an
-	// order would be one. probeTimeout is for how long a probe waits.
+	// an account is halted: in less time than the gate leaves between two. probeTimeout is for how long a probe waits.
 	probeEvery   = time.Second
 	probeTimeout = 2 * time.Minute
 	// anyTask is read where no task of the account is known: that the provider does
@@ -26,12 +25,13 @@ const (
 	anyTask = "clipferry-probe"
 )
 
-// probeAccounts has each account whose provider does not answer probed by a read,
-// also where no export waits for one.
+// probeAccounts has each account whose provider does not answer, or not reads in a way
+// that is understood, probed by a read, also where no export waits for one.
 func (w *Worker) probeAccounts(ctx context.Context) {
 	for retry.Wait(ctx, probeEvery) == nil {
 		for _, account := range w.o.Accounts {
-			if h, err := account.Gate.Health(ctx); err != nil || h.Halted != pace.HaltDown {
+			h, err := account.Gate.Health(ctx)
+			if reads := h.Halted == pace.HaltDown || h.Halted == pace.HaltAnswers && !h.Orders; err != nil || !reads {
 				continue
 			}
 			if _, err := w.probe(ctx, account); err != nil && ctx.Err() == nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/http/httptest"
 	"strings"
 	"syscall"
@@ -9,8 +10,10 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
+	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/emulator"
 	"github.com/clipferry/clipferry/internal/s3test"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 // awaitStatus asks `clipferry status` until an export is as wanted.
@@ -87,4 +90,37 @@ func TestTwoKeys(t *testing.T) {
 	}
 	r.signal(syscall.SIGTERM)
 	r.ends(cli.Done)
+}
+
+// TestResumeLetsAHaltedAccountTry: an operator ends what nothing else does.
+func TestResumeLetsAHaltedAccountTry(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	if out, _ := b.clipferry(cli.Done, "resume"); out != "" {
+		t.Errorf("with nothing halted: %q", out)
+	}
+	gate, err := budget.New(budget.Options{Redis: b.redis.Client(), Account: tasks.DefaultAccount, RequestsPerMinute: 15, MaxActive: 5, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(gate.Close)
+	for _, id := range []string{"a", "b"} {
+		turn, err := gate.Wait(t.Context(), budget.Request{Export: id, Kind: budget.Submit})
+		if err == nil {
+			err = turn.Done(t.Context(), budget.Outcome{Result: budget.NotUnderstood})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, _ := b.clipferry(cli.Done, "resume"); !strings.Contains(out, "account default, halted by answers_not_understood, tries one request") {
+		t.Errorf("said %q", out)
+	}
+	turn, err := gate.Wait(t.Context(), budget.Request{Export: "c", Kind: budget.Submit})
+	if err == nil {
+		err = turn.Done(t.Context(), budget.Outcome{Accepted: true})
+	}
+	if err != nil {
+		t.Error(err)
+	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -25,7 +26,9 @@ and account. It lasts until clipferry resume, over restarts too.`,
 func resumeCommand(c *console) *cobra.Command {
 	return &cobra.Command{
 		Use: "resume [QUEUE…]", Short: "end what pause, or Asynqmon, has begun",
-		Long:      `Without a QUEUE, all that are paused.`,
+		Long: `Without a QUEUE, all that are paused. Then also an account that halts, such as one
+whose answers to orders are not understood, sends one request at once to find out
+whether it can go on.`,
 		ValidArgs: queue.All(),
 		RunE:      func(cmd *cobra.Command, queues []string) error { return c.resume(cmd.Context(), queues) },
 	}
@@ -57,8 +60,31 @@ func (c *console) resume(ctx context.Context, queues []string) error {
 		if err == nil && len(resumed) == 0 {
 			_ = c.msg.Printf("none was paused\n")
 		}
+		if len(queues) == 0 {
+			err = errors.Join(err, c.resumeAccounts(ctx, conn))
+		}
 		return err
 	})
+}
+
+// resumeAccounts has each account that halts try one request now.
+func (c *console) resumeAccounts(ctx context.Context, conn *connection) error {
+	var faults []error
+	for _, a := range conn.cfg.Accounts() {
+		gate, err := wiring.Gate(a, conn.rdb, conn.log)
+		if err != nil {
+			return err
+		}
+		h, err := gate.Health(ctx)
+		if err == nil && h.Halted != "" {
+			if err = gate.Resume(ctx); err == nil {
+				_ = c.out.Printf("account %s, halted by %s, tries one request\n", a.Name, h.Halted)
+			}
+		}
+		gate.Close()
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
 }
 
 // withQueues connects, unless there is a name that no queue of ours has: paused, it

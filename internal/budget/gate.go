@@ -334,6 +334,12 @@ func (g *Gate) Release(ctx context.Context, export string) error {
 	return g.do(ctx, &op{apply: func(_ pace.Instant, s *pace.State) { s.Release(export) }})
 }
 
+// Resume lets one request through now, whatever halts them: an operator's word. It
+// ends the halt if it is answered well.
+func (g *Gate) Resume(ctx context.Context) error {
+	return g.do(ctx, &op{apply: func(now pace.Instant, s *pace.State) { s.Resume(now) }})
+}
+
 // NextRead returns the earliest moment, on this machine's clock, at which a
 // read of the export could be worth a request: that is when to start waiting
 // for one, rounded up as need be. It is in the past for an overdue export and

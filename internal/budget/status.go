@@ -38,7 +38,7 @@ type Status struct {
 	Doubts, Crashed, Denied int64
 	// Halted says why nothing is spent (of pace.HaltReasons), or empty; only
 	// submits are halted if HaltedOrders is set. The next probe goes at Probe, if
-	// anybody waits.
+	// anybody waits; without one when [Gate.Resume] says so.
 	Halted             string
 	HaltedOrders       bool
 	HaltedSince, Probe time.Time
@@ -84,9 +84,12 @@ func (g *Gate) status(now pace.Instant, s *pace.State) Status {
 		Sent: map[Kind]int64{}, Refused: map[Kind]int64{}, Failed: map[Kind]int64{},
 		Doubts: gate.Spent.Doubts, Crashed: gate.Spent.Crashed, Denied: gate.Spent.Denied,
 		Halted: gate.Halt.Why, HaltedOrders: gate.Halt.Orders, Accepted: gate.Signs.Accepted.Time(), Read: gate.Signs.Read.Time(),
-		HaltedSince: gate.Halt.Since.Time(), Probe: gate.Halt.Probe.Time(),
+		HaltedSince: gate.Halt.Since.Time(),
 		Ends: seen.Ends, Lag: span(seen.Lag), Duration: span(seen.Real), Predicted: span(seen.Predicted),
 		PredictionErrorFactor: math.Exp(seen.Miss),
+	}
+	if at := gate.Halt.Probe; at != pace.Never {
+		st.Probe = at.Time()
 	}
 	st.Line = s.Line()
 	if at := s.Opens(now); at != pace.Never {
@@ -119,6 +122,7 @@ func span(seconds float64) time.Duration { return time.Duration(seconds * float6
 // clock, zero if it never happened.
 type Health struct {
 	Halted   string    // why, as in [Status]
+	Orders   bool      // only submits are halted
 	Accepted time.Time // the last submit that was accepted
 	Read     time.Time // the last read that was answered well
 }
@@ -134,7 +138,7 @@ func (g *Gate) Health(ctx context.Context) (h Health, err error) {
 			return time.Now().Add(at.Sub(now))
 		}
 		signs := s.Gate.Signs
-		h = Health{Halted: s.Gate.Halt.Why, Accepted: local(signs.Accepted), Read: local(signs.Read)}
+		h = Health{Halted: s.Gate.Halt.Why, Orders: s.Gate.Halt.Orders, Accepted: local(signs.Accepted), Read: local(signs.Read)}
 	})
 	return h, err
 }

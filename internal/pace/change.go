@@ -215,9 +215,6 @@ func (s *State) Claim(id string, now Instant) Turn {
 	if s.Gate.Halt.halts(w.Kind) {
 		// No second probe beside this one.
 		s.Gate.Halt.Probe = t.Until
-		if w.Kind == Submit {
-			s.Gate.Halt.Submit = now
-		}
 		s.touch(fieldGate, "")
 	}
 	if w.Kind == Submit && s.Renders[w.Export] == nil {

@@ -57,7 +57,11 @@ func (s *State) Starts(now Instant, ahead []int) []time.Duration {
 	if len(ahead) == 0 {
 		return out
 	}
-	wait := max(0, max(s.nextOpen(now), s.Gate.Halt.Probe).Sub(now).Seconds())
+	opens := s.nextOpen(now)
+	if probe := s.Gate.Halt.Probe; probe != Never {
+		opens = max(opens, probe)
+	}
+	wait := max(0, opens.Sub(now).Seconds())
 	slots := s.SlotLimit(now)
 	if slots == 0 {
 		return s.unslotted(wait, ahead, now)

@@ -6,7 +6,8 @@ import (
 )
 
 // Halt says why the account has stopped spending. One request is let through now
-// and then, ever more seldom; one that is answered well ends the halt.
+// and then, ever more seldom, or when an operator says so ([State.Resume]); one that
+// is answered well ends the halt.
 type Halt struct {
 	// Why is one of the Halt constants, or empty.
 	Why string `json:"why,omitempty"`
@@ -15,15 +16,13 @@ type Halt struct {
 	Since  Instant `json:"since,omitempty"`
 	Probe  Instant `json:"probe,omitempty"` // when one request is let through
 	Tries  int     `json:"tries,omitempty"`
-	// Submit is when a submit was let through last.
-	Submit Instant `json:"submit,omitempty"`
 }
 
 // Why spending is halted: stable codes for programs. Of a halt that is for submits
 // alone reads go on, and only an accepted submit ends it.
 const (
-	HaltForbidden = "forbidden"              // the provider refuses the key
-	HaltDown      = "down"                   // the provider doesn't answer
+	HaltForbidden = "key_refused"            // the provider refuses the key
+	HaltDown      = "provider_unavailable"   // the provider doesn't answer
 	HaltUnits     = "out_of_units"           // submits: the account has none left
 	HaltRefusals  = "orders_refused"         // submits: all refused in the same words
 	HaltDoubts    = "orders_in_doubt"        // submits: the outcome of one after the other is unknown
@@ -36,9 +35,10 @@ var HaltReasons = [...]string{HaltForbidden, HaltDown, HaltUnits, HaltRefusals, 
 // probes says after how long the first probe goes, and the longest time between two.
 type probes struct{ first, longest time.Duration }
 
-// probing returns how a halt is probed. A probe that is paid for is seldom. One whose
-// outcome was unknown a few times may be paid for as well, but mostly the network
-// failed for seconds, for which everybody else should not wait for minutes.
+// probing returns how a halt is probed. Orders that were paid for and whose answers
+// nobody understands are not: an operator says when one may go. One whose outcome was
+// unknown a few times may be paid for as well, but mostly the network failed for
+// seconds, for which everybody else should not wait for minutes.
 func probing(why string, orders bool) probes {
 	switch {
 	case why == HaltDown:
@@ -46,7 +46,7 @@ func probing(why string, orders bool) probes {
 	case why == HaltDoubts:
 		return probes{30 * time.Second, time.Hour}
 	case why == HaltAnswers && orders:
-		return probes{10 * time.Minute, time.Hour}
+		return probes{}
 	default:
 		return probes{15 * time.Second, 2 * time.Minute}
 	}
@@ -111,11 +111,22 @@ func (s *State) halt(why string, orders bool, now Instant, dice float64) {
 	if h.Why != why || h.Orders != orders {
 		*h = Halt{Why: why, Orders: orders, Since: now}
 	}
+	s.touch(fieldGate, "")
 	p := probing(why, orders)
+	if h.Probe = Never; p.first == 0 {
+		return
+	}
 	wait := min(p.longest, p.first<<min(h.Tries, 8))
 	h.Tries++
 	h.Probe = now.Add(time.Duration(float64(wait) * (0.8 + 0.4*dice)))
-	s.touch(fieldGate, "")
+}
+
+// Resume lets one request through, whatever halts them.
+func (s *State) Resume(now Instant) {
+	if h := &s.Gate.Halt; h.Why != "" {
+		h.Probe = now
+		s.touch(fieldGate, "")
+	}
 }
 
 // halts says whether requests of the kind are halted.
@@ -203,19 +214,21 @@ func (s *State) odd(t Turn, now Instant, dice float64) {
 	}
 }
 
-// submitProbe is for how long an export waits, while the provider doesn't answer
-// and there are reads to try it with, before its submit is the probe.
-const submitProbe = 10 * time.Minute
-
-// nextProbe lets one request through now and then while spending is halted.
+// nextProbe lets one request through now and then while spending is halted. Into a
+// provider that doesn't answer, or not in a way that is understood, a submit may be
+// paid for in vain, so only reads go: the workers see to it that one waits. A key that
+// is refused costs nothing.
 func (s *State) nextProbe(now Instant) Choice {
 	if len(s.Turns) > 0 {
 		return Choice{At: s.turnsEnd()}
 	}
 	at := max(s.Gate.Halt.Probe, s.opens(1, now))
 	id := s.longestRead()
-	if submit, when := s.probeSubmit(now); submit != "" && (id == "" || when <= now && s.submitProbes(submit, id, now)) {
-		id, at = submit, max(at, when)
+	if s.Gate.Halt.Why == HaltForbidden {
+		submit, when := s.probeSubmit(now)
+		if submit != "" && (id == "" || when <= now && s.Waiters[submit].Joined < s.Waiters[id].Joined) {
+			id, at = submit, max(at, when)
+		}
 	}
 	switch {
 	case id == "":
@@ -279,16 +292,4 @@ func (s *State) longestRead() string {
 		}
 	}
 	return first
-}
-
-// submitProbes says whether the submit is the probe rather than the read. Of a
-// provider that doesn't answer, or not in a way that is understood, a submit may
-// be paid for in vain, and so reads are tried first; but not for ever, since theirs
-// alone may be what fails. A key that is refused costs nothing.
-func (s *State) submitProbes(submit, read string, now Instant) bool {
-	joined := s.Waiters[submit].Joined
-	if s.Gate.Halt.Why == HaltForbidden {
-		return joined < s.Waiters[read].Joined
-	}
-	return now >= max(joined, s.Gate.Halt.Since, s.Gate.Halt.Submit).Add(submitProbe)
 }

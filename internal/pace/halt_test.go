@@ -108,7 +108,7 @@ func TestOrdersHaltAlone(t *testing.T) {
 		firstAtLeast time.Duration
 	}{
 		{OutOfUnits, 50, 70, 10 * time.Second},
-		{NotUnderstood, 3, 6, 5 * time.Minute}, // each may be paid for
+		{NotUnderstood, 0, 0, 0}, // each may be paid for
 	} {
 		a := newAccount()
 		a.send(submitOf("a"), Outcome{Result: c.why})
@@ -154,6 +154,35 @@ func TestOrdersHaltAlone(t *testing.T) {
 		}
 		if probes < c.least || probes > c.most {
 			t.Errorf("%v: %d probes in two hours", c.why, probes)
+		}
+	}
+}
+
+// TestResumeLetsOneRequestThrough that nothing else would.
+func TestResumeLetsOneRequestThrough(t *testing.T) {
+	a := newAccount()
+	a.Resume(a.now)
+	if a.Gate.Halt != (Halt{}) {
+		t.Fatalf("%+v", a.Gate.Halt)
+	}
+	a.send(submitOf("a"), Outcome{Result: NotUnderstood})
+	a.send(submitOf("b"), Outcome{Result: NotUnderstood})
+	for _, o := range []Outcome{{Result: NotUnderstood}, accepted} {
+		a.now = a.now.Add(24 * time.Hour)
+		a.Join("c", submitOf("c"), a.now)
+		if c := a.Next(a.now); c.Waiter != "" || c.At != Never {
+			t.Fatalf("%+v", c)
+		}
+		if starts := a.Starts(a.now, []int{0}); starts[0] > time.Hour {
+			t.Errorf("starts in %v", starts[0])
+		}
+		a.Resume(a.now)
+		if c := a.Next(a.now); c.Waiter != "c" {
+			t.Fatalf("%+v", c)
+		}
+		a.Finish("c", a.Claim("c", a.now), o, a.now, 0.5)
+		if halted := a.Gate.Halt.Why != ""; halted == o.Accepted {
+			t.Errorf("halted after %+v: %v", o, halted)
 		}
 	}
 }

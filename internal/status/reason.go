@@ -1,13 +1,11 @@
 package status
 
-import "github.com/clipferry/clipferry/internal/pace"
-
 // Reason says to a machine what an export waits for. The codes are part of the
 // outside contract: one is added, never renamed.
 type Reason string
 
 // What an export may wait for. The reasons of a halted account are those of
-// package pace, see [haltReasons].
+// package pace.
 const (
 	WaitWorker        Reason = "worker"         // none is running
 	WaitAccountWorker Reason = "account_worker" // none of those running has the account
@@ -24,16 +22,6 @@ const (
 	WaitTransfer      Reason = "transfer"
 	WaitManifest      Reason = "manifest"
 )
-
-// haltReasons are what an account's exports wait for while it is halted.
-var haltReasons = map[string]Reason{
-	pace.HaltDown:      "provider_unavailable",
-	pace.HaltForbidden: "key_refused",
-	pace.HaltUnits:     "out_of_units",
-	pace.HaltRefusals:  "orders_refused",
-	pace.HaltDoubts:    "orders_in_doubt",
-	pace.HaltAnswers:   "answers_not_understood",
-}
 
 // Waiting is what an export waits for: a code, and words that follow "waits for".
 type Waiting struct {

@@ -201,9 +201,9 @@ func TestWhatHoldsAQueuedExportUp(t *testing.T) {
 	must(t, inspector.UnpauseQueue(tasks.QueueSubmit))
 
 	p := w.purses["default"]
-	p.status.Halted, p.status.Probe = "forbidden", p.status.At.Add(4*time.Minute)
+	p.status.Halted, p.status.Probe = "key_refused", p.status.At.Add(4*time.Minute)
 	says("a", "the provider to accept the API key again, which it refuses (401 or 403); next try in 4 min")
-	p.status.Halted = "down"
+	p.status.Halted = "provider_unavailable"
 	says("a", "the provider, which does not answer; next try in 4 min")
 	p.day = units.Day{Spent: 5040.5, Cap: 5000, Ends: time.Now().Add(3*time.Hour + 10*time.Second)}
 	says("a", "the next day, in 3 h 0 min: account default has spent 5040.5 of its 5000 units of today")

@@ -23,7 +23,7 @@ func TestAccountsAreSummedUp(t *testing.T) {
 	w.purses["eu"].status.Held = make([]budget.Slot, 4)
 	w.purses["default"].status.Credit = 0.4
 	w.purses["default"].status.Opens = w.purses["default"].status.At.Add(4 * time.Second)
-	w.purses["default"].status.Halted = "forbidden"
+	w.purses["default"].status.Halted = "key_refused"
 	w.purses["default"].day = units.Day{Spent: 96}
 	out, err := w.reader.Read(t.Context(), nil, "eu", "default", "eu")
 	must(t, err)

@@ -129,10 +129,13 @@ var haltedFor = map[string]string{
 // halted says why nothing is spent.
 func halted(st budget.Status) Waiting {
 	text := haltedFor[st.Halted]
-	if left := st.Probe.Sub(st.At); left > 0 {
+	switch left := st.Probe.Sub(st.At); {
+	case left > 0:
 		text += "; next try in " + roughly(left)
+	case st.Halted == pace.HaltAnswers && st.HaltedOrders: // each was paid for
+		text += "; no order is sent until an operator lets one go"
 	}
-	return Waiting{haltReasons[st.Halted], text}
+	return Waiting{Reason(st.Halted), text}
 }
 
 // storageFor says that S3 is waited for, in words that follow "waits for".

@@ -43,7 +43,7 @@ var (
 		RequestsPerMinute: 15, MaxActive: 5, Rate: 12.75, Slots: 4, Credit: 1.5,
 		Held:    []budget.Slot{{Export: "a"}, {Export: "b", InDoubt: true}},
 		Waiting: map[budget.Kind]int{budget.Submit: 2}, InFlight: map[budget.Kind]int{budget.Read: 1},
-		Halted: "forbidden", Lag: 6 * time.Second, Duration: 2 * time.Minute, Predicted: 3 * time.Minute, Crashed: 2,
+		Halted: "key_refused", Lag: 6 * time.Second, Duration: 2 * time.Minute, Predicted: 3 * time.Minute, Crashed: 2,
 	}
 	noLimits = status{Credit: math.Inf(1)}
 )
