@@ -26,7 +26,7 @@ func TestDefaults(t *testing.T) {
 		RedisURL: "redis://127.0.0.1:6379/0", APIBaseURL: "https://wayinvideo-api.wayin.ai", APIKey: "k",
 		APIRequestsPerMinute: 15, APIMaxActiveExports: 5, S3Bucket: "b", S3Prefix: "exports", S3Checksum: "crc32",
 		S3CacheControl: "private, max-age=31536000, immutable", S3PartSize: 8 << 20, S3PartsInFlight: 16, S3PartsPerFile: 4,
-		MirrorConcurrency: 8, LinkMaxBytes: 64 << 30, SubmitInDoubt: "resubmit", ShutdownTimeout: 28 * time.Second,
+		MirrorConcurrency: 8, LinkMaxBytes: 64 << 30, SubmitInDoubt: "resubmit", ShutdownTimeout: 28 * time.Second, ImportQuiet: 15 * time.Minute,
 		LedgerRetention: 720 * time.Hour, HTTPAddr: "127.0.0.1:8080", HTTPLinkTTL: 15 * time.Minute, Redis: c.Redis,
 	}
 	if !reflect.DeepEqual(*c, want) {
@@ -69,6 +69,7 @@ var everyKey = map[string]string{
 	"CLIPFERRY_LINK_MAX_BYTES":           "1.5 GB",
 	"CLIPFERRY_SUBMIT_IN_DOUBT":          "hold",
 	"CLIPFERRY_SHUTDOWN_TIMEOUT":         "5s",
+	"CLIPFERRY_IMPORT_QUIET":             "20m",
 	"CLIPFERRY_LEDGER_RETENTION":         "1h",
 	"CLIPFERRY_HTTP_ADDR":                "",
 	"CLIPFERRY_HTTP_API_KEYS":            "shop:hunter2hunter2hunter2, shop:hunter2hunter2hunter3",
@@ -111,7 +112,7 @@ func TestEveryKey(t *testing.T) {
 		S3LockMode: "GOVERNANCE", S3LockFor: 24 * time.Hour, S3RequesterPays: true, S3ExpectedBucketOwner: "123456789012",
 		S3PartSize: 16 << 20, S3PartsInFlight: 3, S3PartsPerFile: 2, MirrorConcurrency: 1,
 		LinkAllowedCIDRs: Prefixes{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
-		LinkMaxBytes:     1_500_000_000, SubmitInDoubt: "hold", ShutdownTimeout: 5 * time.Second, LedgerRetention: time.Hour,
+		LinkMaxBytes:     1_500_000_000, SubmitInDoubt: "hold", ShutdownTimeout: 5 * time.Second, ImportQuiet: 20 * time.Minute, LedgerRetention: time.Hour,
 		HTTPAPIKeys:   NamedSecrets{{"shop", "hunter2hunter2hunter2"}, {"shop", "hunter2hunter2hunter3"}},
 		HTTPPublicURL: "https://clips.example.com", HTTPSecret: Secrets{"hunter2hunter2hunter2hunter2hunter2", "hunter3hunter2hunter2hunter2hunter2"}, HTTPLinkTTL: time.Hour,
 		WebhookSecrets:      WebhookSecrets{"whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg=="},
@@ -208,6 +209,7 @@ func TestFaults(t *testing.T) {
 		"CLIPFERRY_ARCHIVE_PROXY_HEADER=X-User":                                   "CLIPFERRY_ARCHIVE_PROXY_HEADER: must be set together with CLIPFERRY_ARCHIVE_PROXY_CIDRS: a header says who somebody is only where it comes from the proxy",
 		"CLIPFERRY_SUBMIT_IN_DOUBT=ask":                                           `CLIPFERRY_SUBMIT_IN_DOUBT: must be resubmit or hold, not "ask"`,
 		"CLIPFERRY_SHUTDOWN_TIMEOUT=30":                                           `CLIPFERRY_SHUTDOWN_TIMEOUT: must be a duration such as 30s or 720h, not "30"`,
+		"CLIPFERRY_IMPORT_QUIET=0s":                                               "CLIPFERRY_IMPORT_QUIET: must be between 1s and 24h",
 		"CLIPFERRY_SHUTDOWN_TIMEOUT=0s":                                           "CLIPFERRY_SHUTDOWN_TIMEOUT: must be between 1s and 1h",
 		"CLIPFERRY_LEDGER_RETENTION=1m":                                           "CLIPFERRY_LEDGER_RETENTION: must be at least 1h",
 		"CLIPFERRY_HTTP_ADDR=8080":                                                "CLIPFERRY_HTTP_ADDR: must be host:port or :port, or empty for off",

@@ -166,6 +166,9 @@ func (c *Config) validateRest(faults *Faults) {
 	if c.ShutdownTimeout < time.Second || c.ShutdownTimeout > time.Hour {
 		faults.add("CLIPFERRY_SHUTDOWN_TIMEOUT", "must be between 1s and 1h")
 	}
+	if c.ImportQuiet < time.Second || c.ImportQuiet > 24*time.Hour {
+		faults.add("CLIPFERRY_IMPORT_QUIET", "must be between 1s and 24h")
+	}
 	if c.LedgerRetention < time.Hour {
 		faults.add("CLIPFERRY_LEDGER_RETENTION", "must be at least 1h")
 	}

@@ -24,6 +24,8 @@ type Manifest struct {
 	ExportTaskID string `json:"export_task_id"`
 	// Tenant is whose export it is.
 	Tenant string `json:"tenant"`
+	// Kind is that of a task that was made elsewhere; empty for an export that was ordered.
+	Kind export.TaskKind `json:"kind,omitempty"`
 	// Name is what the provider calls the export.
 	Name string `json:"name,omitempty"`
 	// Account is the one that it was ordered with.

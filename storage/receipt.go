@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 )
 
@@ -39,6 +40,7 @@ type Receipt struct {
 	ProjectID    string          `json:"project_id"`
 	Account      string          `json:"account,omitempty"`
 	Tenant       string          `json:"tenant,omitempty"` // as the record has it
+	Kind         export.TaskKind `json:"kind,omitempty"`   // of a task that was made elsewhere
 	Request      json.RawMessage `json:"request,omitempty"`
 	Created      time.Time       `json:"created,omitzero"` // when the export was enqueued or taken up
 	Submitted    time.Time       `json:"submitted"`        // when it was accepted; of an intent, when that was written

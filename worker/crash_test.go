@@ -85,7 +85,7 @@ func crashingWorker(moment string) error {
 		Accounts: map[string]worker.Account{
 			worker.DefaultAccount: {Provider: deadlyProvider{provider, moment}, Gate: soonGate{gate}},
 		},
-		Catalog: deadlyCatalog{catalog.NewStore(archive), moment}, PollInterval: pollInterval,
+		Catalog: deadlyCatalog{catalog.NewStore(archive), moment}, PollInterval: pollInterval, ImportQuiet: importQuiet,
 	})
 	if err != nil {
 		return err
@@ -123,8 +123,8 @@ func (p deadlyProvider) Submit(ctx context.Context, body json.RawMessage) (provi
 	return task, err
 }
 
-func (p deadlyProvider) Read(ctx context.Context, id string) (provider.Task, error) {
-	task, err := p.Provider.Read(ctx, id)
+func (p deadlyProvider) Read(ctx context.Context, kind, id string) (provider.Task, error) {
+	task, err := p.Provider.Read(ctx, kind, id)
 	dieAt(afterRead, p.moment)
 	return task, err
 }

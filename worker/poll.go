@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -36,6 +37,9 @@ func (w *Worker) poll(ctx context.Context, t *asynq.Task) error {
 	}
 	if r.Polls == 0 {
 		if taken, err := w.taskTaken(ctx, r); taken || err != nil {
+			return err
+		}
+		if done, err := w.beginImport(ctx, r); done || err != nil {
 			return err
 		}
 	}
@@ -73,6 +77,17 @@ func (w *Worker) taskTaken(ctx context.Context, r *export.Record) (bool, error) 
 		func(r *export.Record) { w.releaseSlot(ctx, r) })
 }
 
+// beginImport writes the receipt of a task that was made elsewhere, before anything
+// else is done for it. It reports whether nothing is left to do, since the task was
+// archived before Redis forgot that.
+func (w *Worker) beginImport(ctx context.Context, r *export.Record) (bool, error) {
+	if !r.Imported() {
+		return false, nil
+	}
+	w.syncReceipt(ctx, r)
+	return w.alreadyArchived(ctx, r)
+}
+
 func (w *Worker) waitToRead(ctx context.Context, gate Gate, r *export.Record) (*budget.Turn, error) {
 	ctx, cancel := w.untilStop(ctx)
 	defer cancel()
@@ -90,12 +105,15 @@ func (w *Worker) waitToRead(ctx context.Context, gate Gate, r *export.Record) (*
 	return gate.Wait(ctx, request)
 }
 
-// kindOfRead returns what the budget takes the current read for.
+// kindOfRead returns what the budget takes the current read for. One of an export
+// that renders has a slot.
 func kindOfRead(r *export.Record) budget.Kind {
-	if r.Read == export.ReadRefresh || r.Read == export.ReadMissing {
+	switch {
+	case r.Read == export.ReadRefresh, r.Read == export.ReadMissing, r.Imported() && !r.HoldsSlot():
 		return budget.Refresh
+	default:
+		return budget.Read
 	}
-	return budget.Read
 }
 
 // refreshWithin is how long a read for a fresh link may give way to others.
@@ -108,7 +126,7 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 	defer cancel()
 	request, cancelRequest := context.WithTimeout(ctx, postTimeout)
 	began := w.now()
-	task, err := account.Provider.Read(request, r.ExportTaskID)
+	task, err := account.Provider.Read(request, string(r.Kind), r.ExportTaskID)
 	cancelRequest()
 	w.requested(ctx, r, kindOfRead(r), turn, began, err)
 	if err != nil {
@@ -116,9 +134,14 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 		return w.readRefused(ctx, r, n, err)
 	}
 	w.endTurn(ctx, turn, progress(task))
-	w.lastRead.Store(account.Name, r.ExportTaskID)
+	if !r.Imported() {
+		w.lastRead.Store(account.Name, r.ExportTaskID)
+	} else if !r.HoldsSlot() && !task.Status.Ended() { // it renders: one of the key's slots is taken
+		w.holdSlot(ctx, account.Gate, r)
+	}
 	next := w.nextRead(ctx, account.Gate, r, task)
 	reading := readingOf(task)
+	reading.Quiet = w.o.ImportQuiet
 	for _, warning := range task.Warnings {
 		w.log.Warn("the provider's answer is odd", logkey.Export, r.ID, logkey.Warning, warning)
 	}
@@ -133,6 +156,9 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 // nextRead asks the budget when a further read may be worth a request. Reads
 // for what should be there already come soon, then ever later.
 func (w *Worker) nextRead(ctx context.Context, gate Gate, r *export.Record, task provider.Task) time.Time {
+	if r.Inline() && task.Status == provider.StatusSucceeded && r.Misses+r.StaleReads == 0 {
+		return w.now().Add(w.settleInterval(task))
+	}
 	if task.Status.Ended() || r.State == export.Mirroring {
 		return w.now().Add(retry.Backoff(r.Misses+r.StaleReads, 4*time.Second, 15*time.Minute))
 	}
@@ -213,6 +239,22 @@ func (w *Worker) expire(ctx context.Context, r *export.Record, why export.Proble
 	})
 }
 
+func (w *Worker) holdSlot(ctx context.Context, gate Gate, r *export.Record) {
+	if err := gate.Hold(ctx, r.ID, r.SubmittedAt, resolution(r), len(r.Wanted)); err != nil {
+		w.log.Warn("the slot of a task that was made elsewhere could not be noted; the sweeper does it", logkey.Export, r.ID, logkey.Error, err)
+	}
+}
+
+// settleInterval is when a task that has succeeded is read again while further clips
+// may come: sooner while some are listed that have no link yet.
+func (w *Worker) settleInterval(task provider.Task) time.Duration {
+	wait := max(w.o.ImportQuiet/8, time.Second)
+	if slices.ContainsFunc(task.Clips, func(c provider.Clip) bool { return c.ExportLink == "" }) {
+		return min(wait, 30*time.Second)
+	}
+	return wait
+}
+
 func (w *Worker) releaseSlot(ctx context.Context, r *export.Record) {
 	account, err := w.account(r)
 	if err == nil {
@@ -242,7 +284,7 @@ func progress(task provider.Task) budget.Outcome {
 
 func readingOf(task provider.Task) export.Reading {
 	reading := export.Reading{
-		Status: string(task.Status), Succeeded: task.Status == provider.StatusSucceeded,
+		Name: task.Name, Status: string(task.Status), Succeeded: task.Status == provider.StatusSucceeded,
 		Failed: task.Status == provider.StatusFailed, Message: task.ErrorMessage,
 		ExpireAt: task.ExpireAt, CostUsage: task.CostUsage, Free: task.Free, Raw: task.Raw,
 		Clips: make([]export.Clip, 0, len(task.Clips)), Nameless: task.Nameless,

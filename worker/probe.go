@@ -70,7 +70,7 @@ func (w *Worker) probe(ctx context.Context, account Account) (bool, error) {
 	id, _ := task.(string)
 	request, cancelRequest := context.WithTimeout(ctx, postTimeout)
 	defer cancelRequest()
-	_, err = account.Provider.Read(request, cmp.Or(id, anyTask))
+	_, err = account.Provider.Read(request, "", cmp.Or(id, anyTask))
 	outcome := budget.Outcome{Result: budget.Answered}
 	if err != nil {
 		outcome = outcomeOf(err)

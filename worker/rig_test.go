@@ -81,7 +81,7 @@ func newRigAlone(t *testing.T) *rig {
 	r.options = worker.Options{
 		Redis: r.rdb, Ledger: r.ledger, Archive: r.archive, Catalog: catalog.NewStore(r.archive), Logger: quiet(),
 		Accounts:        map[string]worker.Account{worker.DefaultAccount: {Provider: r.provider, Gate: soonGate{gate}}},
-		ShutdownTimeout: 10 * time.Second, PollInterval: pollInterval,
+		ShutdownTimeout: 10 * time.Second, PollInterval: pollInterval, ImportQuiet: importQuiet,
 	}
 	return r
 }
@@ -285,7 +285,7 @@ func (s *script) Submit(_ context.Context, body json.RawMessage) (provider.Task,
 }
 
 // Read answers with one more clip at each read.
-func (s *script) Read(_ context.Context, id string) (provider.Task, error) {
+func (s *script) Read(_ context.Context, _, id string) (provider.Task, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reads[id]++

@@ -67,7 +67,7 @@ func (w *Worker) sealFailed(ctx context.Context, r *export.Record, err error) er
 
 func manifestOf(r *export.Record, now time.Time) storage.Manifest {
 	m := storage.Manifest{
-		ID: r.ID, Tenant: r.TenantName(), ProjectID: r.ProjectID, ExportTaskID: r.ExportTaskID, Name: r.Name, Account: r.Account,
+		ID: r.ID, Kind: r.Kind, Tenant: r.TenantName(), ProjectID: r.ProjectID, ExportTaskID: r.ExportTaskID, Name: r.Name, Account: r.Account,
 		Request: r.Request, Answer: r.LastAnswer,
 		Labels: r.Labels, Batch: r.Batch,
 		CostUsage: r.CostUsage, CreatedAt: r.CreatedAt.UTC(), ArchivedAt: now.UTC(),

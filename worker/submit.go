@@ -345,8 +345,13 @@ func priority(p string) budget.Priority {
 	}
 }
 
-// resolution returns the resolution that the export asks for.
+// resolution returns the resolution that the export asks for. A task that was made
+// elsewhere is a class of its own: nothing is learned from it for orders, since
+// nobody knows when it began.
 func resolution(r *export.Record) string {
+	if r.Imported() {
+		return "imported"
+	}
 	e, err := tasks.ParseSent(r.Request)
 	if err != nil {
 		return ""

@@ -99,6 +99,9 @@ func (w *Worker) accepted(ctx context.Context, r *export.Record, turn *budget.Tu
 	inLedger := make(chan struct{})
 	receipt := make(chan error, 1)
 	go func() { receipt <- w.writeAccepted(ctx, paid, inLedger) }()
+	// So that nobody who sees the task in the ledger can take it up as one made
+	// elsewhere. Its first read does the same, if Redis fails just now.
+	_, _ = w.o.Ledger.ClaimTask(ctx, w.accountName(r), task.ExportTaskID, r.ID)
 	accepted, err := w.retryUntilCommitted(ctx, r.ID, func() (*export.Record, error) {
 		return w.acceptOrRecreate(ctx, r, func(r *export.Record) error {
 			return r.Accept(now, task.ExportTaskID, task.Name, string(task.Status))

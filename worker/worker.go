@@ -36,7 +36,7 @@ import (
 // Provider is the Clips Export API. Its errors are faults that wrap a *provider.Error.
 type Provider interface {
 	Submit(ctx context.Context, body json.RawMessage) (provider.Task, error)
-	Read(ctx context.Context, taskID string) (provider.Task, error)
+	Read(ctx context.Context, kind, taskID string) (provider.Task, error)
 }
 
 // Gate hands out the provider's budget, see package budget.
@@ -117,6 +117,9 @@ type Options struct {
 	// ShutdownTimeout is how long a stopping worker waits for its handlers; it
 	// should be under the platform's grace period. 28 s when zero.
 	ShutdownTimeout time.Duration
+	// ImportQuiet is for how long nothing new may come of a task that was made
+	// elsewhere before it counts as complete; 15 minutes when zero.
+	ImportQuiet time.Duration
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 }
@@ -162,6 +165,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.Default, DefaultAccount)
 	setDefault(&o.ReadConcurrency, 32)
 	setDefault(&o.ShutdownTimeout, 28*time.Second)
+	setDefault(&o.ImportQuiet, 15*time.Minute)
 	if o.Observer == nil {
 		o.Observer = noopObserver{}
 	}
@@ -241,7 +245,7 @@ func (a Account) heldUntil(ctx context.Context, now time.Time) (time.Time, error
 // charge counts what the provider charged. A count that fails now is made by
 // the next read or the sweeper.
 func (w *Worker) charge(ctx context.Context, r *export.Record) {
-	if r.CostUsage <= 0 || r.ExportTaskID == "" {
+	if r.CostUsage <= 0 || r.ExportTaskID == "" || r.Imported() { // who made it, and when, is not known
 		return
 	}
 	account, err := w.account(r)

@@ -139,7 +139,7 @@ func (d *doctor) key(ctx context.Context, what, address string, key secret.Strin
 		return
 	}
 	defer client.Close()
-	_, err = client.Read(ctx, probeTask)
+	_, err = client.Read(ctx, "", probeTask)
 	d.report(what, keyFinding(address, err))
 }
 

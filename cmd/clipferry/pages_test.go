@@ -99,6 +99,9 @@ func TestThePagesCommandsRun(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "exports.jsonl"), []byte(`{"project_id":"my-project~clips=1","job_id":"order-18"}`+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(dir, "tasks.txt"), []byte("export_task_1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(filepath.Join(dir, ".curlrc"), []byte("fail-with-body\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

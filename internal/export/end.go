@@ -123,6 +123,10 @@ func (r *Record) Retry(now time.Time, o RetryOptions) error {
 		r.Duplicates = r.Duplicates[:last]
 		r.forget()
 		r.adopt(now, task)
+	case r.Imported() && (r.Outcome == RenderFailed || r.PastDeadline(now)):
+		err = fmt.Errorf("task %s was made elsewhere and is over: %w", r.ExportTaskID, ErrNotNow)
+	case r.Imported():
+		r.resume(now)
 	case o.PayAgain, r.Free:
 		if err = r.resubmit(now); err == nil {
 			r.forget()

@@ -18,6 +18,7 @@ const (
 
 // Reading is what one status read said.
 type Reading struct {
+	Name      string
 	Status    string // as the provider spells it
 	Succeeded bool
 	Failed    bool
@@ -28,6 +29,7 @@ type Reading struct {
 	Clips     []Clip // Idx, Title … Link, Thumbnail; the rest is ignored
 	Nameless  int    // further clips, of which nobody can say which they are
 	Raw       json.RawMessage
+	Quiet     time.Duration // how long nothing may come before a task made elsewhere counts as complete
 }
 
 // Answer merges the reading of the task at poll step n; the next read, where one
@@ -44,6 +46,9 @@ func (r *Record) Answer(now time.Time, task string, n int, a Reading, nextPoll t
 	r.ReadAt = now
 	r.ReadFaults, r.Unknown = 0, 0
 	r.ProviderStatus = a.Status
+	if r.Name == "" {
+		r.Name = a.Name
+	}
 	r.Problem.clear()
 	r.LastAnswer = a.Raw
 	if !a.ExpireAt.IsZero() {
@@ -55,6 +60,7 @@ func (r *Record) Answer(now time.Time, task string, n int, a Reading, nextPoll t
 	r.Free = a.Failed && a.Free && r.CostUsage == 0
 	if (a.Succeeded || a.Failed) && !r.over() {
 		r.FinishedAt = now
+		r.news(now)
 	}
 	switch {
 	case a.Failed:
@@ -76,9 +82,9 @@ func (r *Record) Answer(now time.Time, task string, n int, a Reading, nextPoll t
 		r.failRender(now, a.Message)
 	case a.Succeeded:
 		r.State = Mirroring
-		r.finish(now, stale, nextPoll)
+		r.finish(now, stale, a.Quiet, nextPoll)
 	case r.State == Mirroring: // it was over once; only a refresh brought us here
-		r.finish(now, stale, nextPoll)
+		r.finish(now, stale, a.Quiet, nextPoll)
 	default:
 		r.wantRead(ReadRender, nextPoll)
 	}
@@ -143,6 +149,7 @@ func (r *Record) mergeClip(now time.Time, in *Clip) {
 	c := r.Clips[in.Idx]
 	if c == nil {
 		c = r.newClip(in.Idx)
+		r.news(now)
 	}
 	if c.State == ClipArchived || c.State == ClipFailed {
 		return
@@ -157,6 +164,9 @@ func (r *Record) mergeClip(now time.Time, in *Clip) {
 	}
 	if in.Link == "" {
 		return
+	}
+	if c.State == ClipWaiting {
+		r.news(now)
 	}
 	refused, same := c.State == ClipStale, c.Link == in.Link
 	c.Link = in.Link
@@ -175,10 +185,13 @@ func (r *Record) mergeClip(now time.Time, in *Clip) {
 }
 
 // finish decides, after the provider's end, whether another read is wanted.
-func (r *Record) finish(now time.Time, stale int, nextPoll time.Time) {
-	missing := r.missing()
+func (r *Record) finish(now time.Time, stale int, quiet time.Duration, nextPoll time.Time) {
+	missing, settling := r.missing(), now.Before(r.SettlesAt(quiet))
 	switch {
-	case len(missing) > 0 && r.Misses < MaxMisses:
+	case settling && stale == 0:
+		r.wantRead(ReadSettle, earlier(nextPoll, r.SettlesAt(quiet)))
+		return
+	case !settling && len(missing) > 0 && r.Misses < MaxMisses:
 		r.Misses++
 		r.wantRead(ReadMissing, nextPoll)
 		return
@@ -265,7 +278,7 @@ func (r *Record) DoesNotKnow(now time.Time, n int, nextPoll time.Time) error {
 	}
 	r.UpdatedAt = now
 	r.Unknown++
-	if r.Unknown < MaxUnknown {
+	if r.Unknown < r.maxUnknown() {
 		r.Problem.note(now, Problem{Reason: ReasonTaskUnknown})
 		r.wantRead(r.Read, nextPoll)
 		return nil
@@ -275,7 +288,11 @@ func (r *Record) DoesNotKnow(now time.Time, n int, nextPoll time.Time) error {
 		r.Read = ReadNone
 		return nil
 	}
-	return r.Fail(now, Problem{Reason: ReasonTaskUnknown, Count: r.Unknown})
+	reason := ReasonTaskUnknown
+	if r.Imported() && r.Polls == 0 {
+		reason = ReasonTaskNotFound
+	}
+	return r.Fail(now, Problem{Reason: reason, Count: r.Unknown})
 }
 
 // forgotten ends the reads of a task that the provider has let go. What is not

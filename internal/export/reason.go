@@ -41,6 +41,7 @@ const (
 	ReasonTaskTaken         Reason = "task_taken"         // the provider named a task that is another export's
 	ReasonReceiptUnreadable Reason = "receipt_unreadable" // nobody can tell whether it was paid for already
 	ReasonRecordUnreadable  Reason = "record_unreadable"  // Redis holds something else under its id
+	ReasonTaskNotFound      Reason = "task_not_found"     // the provider knows no such task as was to be taken up
 	ReasonRecordLost        Reason = "record_lost"        // Redis has lost an export that was paid for
 )
 
@@ -64,7 +65,7 @@ func Reasons() []Reason {
 		ReasonNotUnderstood, ReasonTaskUnknown, ReasonAccountUnknown, ReasonStorageUnavailable, ReasonManifestNotWritten,
 		ReasonAnswerLost, ReasonRequestRejected, ReasonRenderFailed, ReasonNoClips, ReasonClipsUnidentified,
 		ReasonClipsFailed, ReasonDeadlinePassed, ReasonStepGivenUp, ReasonQueueDeadline, ReasonTaskMalformed,
-		ReasonJobIDTaken, ReasonJobIDAlike, ReasonTaskTaken, ReasonReceiptUnreadable, ReasonRecordUnreadable, ReasonRecordLost,
+		ReasonJobIDTaken, ReasonJobIDAlike, ReasonTaskTaken, ReasonReceiptUnreadable, ReasonRecordUnreadable, ReasonRecordLost, ReasonTaskNotFound,
 		ReasonLinkRefused, ReasonLinkSame, ReasonLinkMissing, ReasonLinkUnusable, ReasonContentWrong,
 		ReasonTransferFailed, ReasonTaskForgotten, ReasonResultsUnread,
 	}

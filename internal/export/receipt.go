@@ -28,7 +28,7 @@ func (r *Record) ReceiptDue() (says string, due bool) {
 	case Canceled:
 		says = ReceiptCanceled
 	case Failed:
-		if r.Outcome == RenderFailed || !r.accepted() {
+		if r.Outcome == RenderFailed || !r.accepted() || r.Problem.Reason == ReasonTaskNotFound {
 			says = ReceiptFailed
 		}
 	}

@@ -27,6 +27,7 @@ const (
 	ReadRender  ReadReason = "render"  // the provider is still at work
 	ReadMissing ReadReason = "missing" // it says it is done, but clips or links are missing
 	ReadRefresh ReadReason = "refresh" // a link is refused, and the provider is asked for it
+	ReadSettle  ReadReason = "settle"  // it says it is done and further clips may come, see [Record.SettlesAt]
 	ReadDrain   ReadReason = "drain"   // canceled here, but the provider still holds a slot for it
 )
 
@@ -51,6 +52,7 @@ type Record struct {
 	Priority string            `json:"priority,omitempty"`
 	State    State             `json:"state"`
 
+	Kind      TaskKind        `json:"kind,omitempty"`    // of a task that was made elsewhere
 	Request   json.RawMessage `json:"request,omitempty"` // the body for the provider
 	Digest    string          `json:"digest,omitempty"`  // of Request, to tell a repeated job id from a reused one
 	ProjectID string          `json:"project_id"`
@@ -93,6 +95,7 @@ type Record struct {
 	Unknown    int        `json:"unknown,omitempty"`     // answers in a row that did not know the task
 	Nameless   int        `json:"nameless,omitempty"`    // clips of the last answer at SUCCEEDED that nobody can tell apart
 	Misses     int        `json:"misses,omitempty"`      // reads at SUCCEEDED with links still missing
+	NewsAt     time.Time  `json:"news_at,omitzero"`      // when a read last brought a clip or a link that was not known
 	StaleReads int        `json:"stale_reads,omitempty"` // reads that brought no link in the place of a refused one
 
 	SealRound int       `json:"seal_round,omitempty"`
@@ -212,7 +215,11 @@ func (r *Record) accepted() bool { return r.ExportTaskID != "" }
 // other, so that it holds no slot there.
 func (r *Record) over() bool { return !r.FinishedAt.IsZero() }
 
-// HoldsSlot reports whether the provider counts the export as running.
+// HoldsSlot reports whether the provider counts the export as running. Of a task that
+// was made elsewhere nobody knows that before it was read.
 func (r *Record) HoldsSlot() bool {
+	if r.Imported() && r.Polls == 0 {
+		return false
+	}
 	return r.State == Submitting || r.accepted() && !r.over() && (!r.State.Final() || r.Read == ReadDrain)
 }

@@ -69,7 +69,7 @@ func TestTextsAreBounded(t *testing.T) {
 	})
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	task, err := c.Read(t.Context(), "t1")
+	task, err := c.Read(t.Context(), "", "t1")
 	runtime.ReadMemStats(&after)
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func TestTheKeyLeavesInNoText(t *testing.T) {
 	for name, key := range map[string]string{"plain": testKey, "escaped": hidden} {
 		c := serve(t, answering(200, `{"data":{"export_task_id":"t1","name":"`+key+`","status":"FAILED","error_message":"key `+key+` \n failed",
 			"clips":[{"idx":0,"title":"`+key+`","desc":"a `+key+`","tags":["`+key+`"],"thumbnail":"a\/b","export_link":"https://cdn.example/a.mp4?x=1"}]}}`))
-		task, err := c.Read(t.Context(), "t1")
+		task, err := c.Read(t.Context(), "", "t1")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +116,7 @@ func TestTheKeyLeavesInNoText(t *testing.T) {
 		}
 	}
 	const clean = `{"export_task_id":"t1","status":"SUCCEEDED","error_message":"a\/b \u0073k","clips": []}`
-	task, err := serve(t, answering(200, `{"data":`+clean+`}`)).Read(t.Context(), "t1")
+	task, err := serve(t, answering(200, `{"data":`+clean+`}`)).Read(t.Context(), "", "t1")
 	if err != nil || string(task.Raw) != clean {
 		t.Errorf("an answer without the key was changed: %s, %v", task.Raw, err)
 	}

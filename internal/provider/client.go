@@ -206,12 +206,22 @@ func (c *Client) Submit(ctx context.Context, body json.RawMessage) (Task, error)
 	return task, nil
 }
 
-// Read returns the export as it is now. An error is a *fault.Fault around an *Error.
-func (c *Client) Read(ctx context.Context, taskID string) (Task, error) {
+// resultsOf are the paths of the results of each kind of task.
+var resultsOf = map[string]string{
+	"": exportPath, "export": exportPath, "clips": "/clips/results", "moments": "/clips/find-moments/results",
+}
+
+// Read returns a task as it is now: of the kind export (or none), clips or moments. An
+// error is a *fault.Fault around an *Error.
+func (c *Client) Read(ctx context.Context, kind, taskID string) (Task, error) {
+	results, known := resultsOf[kind]
+	if !known {
+		return Task{}, faultOf(&Error{Kind: Rejected, Op: opRead, Message: "there is no kind " + kind + " of tasks, nothing was sent"})
+	}
 	if !usableID(taskID) {
 		return Task{}, faultOf(&Error{Kind: Rejected, Op: opRead, Message: "no task can have this id, nothing was sent"})
 	}
-	ans, e := c.roundTrip(ctx, opRead, c.root+exportPath+"/"+url.PathEscape(taskID), nil)
+	ans, e := c.roundTrip(ctx, opRead, c.root+results+"/"+url.PathEscape(taskID), nil)
 	if e != nil {
 		return Task{}, faultOf(e)
 	}

@@ -117,7 +117,7 @@ func TestReadSendsWhatThePageAsksFor(t *testing.T) {
 		uri = r.RequestURI
 		_, _ = io.WriteString(w, `{"data":{"export_task_id":"a/b?c%","status":"QUEUED"}}`)
 	}, func(o *Options) { o.BaseURL += "/open/v2/" })
-	task, err := c.Read(t.Context(), "a/b?c%")
+	task, err := c.Read(t.Context(), "", "a/b?c%")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func TestStatuses(t *testing.T) {
 			if strings.Contains(err.Error(), "signature") {
 				t.Errorf("the redirect's query is shown: %v", err)
 			}
-			_, err = c.Read(t.Context(), "id")
+			_, err = c.Read(t.Context(), "", "id")
 			wantKind(t, err, tc.read)
 		})
 	}
@@ -213,7 +213,7 @@ func TestAnswersOfOthers(t *testing.T) {
 		if got := KindOf(err); got != tc.submit {
 			t.Errorf("%d %s to a submit is %s, want %s", tc.status, tc.body, got, tc.submit)
 		}
-		_, err = c.Read(t.Context(), "id")
+		_, err = c.Read(t.Context(), "", "id")
 		if got := KindOf(err); got != tc.read {
 			t.Errorf("%d %s to a read is %s, want %s", tc.status, tc.body, got, tc.read)
 		}
@@ -407,7 +407,7 @@ func TestEnvelopeOfARead(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := serve(t, answering(200, tc.body))
-			_, err := c.Read(t.Context(), "t1")
+			_, err := c.Read(t.Context(), "", "t1")
 			wantKind(t, err, tc.want)
 		})
 	}
@@ -431,7 +431,7 @@ func TestOddIDs(t *testing.T) {
 			t.Errorf("%q: submitted as %q, %v", id, got.ExportTaskID, err)
 			continue
 		}
-		if got, err = c.Read(t.Context(), id); err != nil || got.ExportTaskID != id {
+		if got, err = c.Read(t.Context(), "", id); err != nil || got.ExportTaskID != id {
 			t.Errorf("%q: read as %q, %v", id, got.ExportTaskID, err)
 		}
 	}
@@ -440,7 +440,7 @@ func TestOddIDs(t *testing.T) {
 // Whoever is told to enqueue an export again that is paid for pays again.
 func TestARefusedReadAsksForNoSecondExport(t *testing.T) {
 	c := serve(t, answering(409, `{"status":409,"message":"busy"}`))
-	_, err := c.Read(t.Context(), "t1")
+	_, err := c.Read(t.Context(), "", "t1")
 	if said := fault.SentenceOf(err); !strings.Contains(said, "read again") || strings.Contains(said, "enqueue") {
 		t.Errorf("a refused read says: %s", said)
 	}
@@ -453,7 +453,7 @@ func TestARefusedReadAsksForNoSecondExport(t *testing.T) {
 func TestReadNamesNoTaskThatCannotBe(t *testing.T) {
 	c := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("something was sent") })
 	for _, id := range []string{"", ".", "..", " ", "a\n", strings.Repeat("x", 600)} {
-		_, err := c.Read(t.Context(), id)
+		_, err := c.Read(t.Context(), "", id)
 		wantKind(t, err, Rejected)
 	}
 	_, err := c.Submit(t.Context(), json.RawMessage(`{`))
@@ -462,7 +462,7 @@ func TestReadNamesNoTaskThatCannotBe(t *testing.T) {
 
 func TestRetryAfter(t *testing.T) {
 	c := serve(t, answering(429, "", "Retry-After", "8"))
-	_, err := c.Read(t.Context(), "id")
+	_, err := c.Read(t.Context(), "", "id")
 	if got := fault.RetryAfterOf(err); got != 8*time.Second {
 		t.Errorf("the fault says to wait %v, want 8s", got)
 	}

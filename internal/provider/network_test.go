@@ -82,7 +82,7 @@ func TestProvenUnsent(t *testing.T) {
 			c := clientOf(t, tc.base, func(o *Options) { o.Timeout = 300 * time.Millisecond })
 			_, err := c.Submit(t.Context(), body)
 			wantKind(t, err, NotSent)
-			_, err = c.Read(t.Context(), "id")
+			_, err = c.Read(t.Context(), "", "id")
 			wantKind(t, err, NotSent)
 		})
 	}
@@ -133,7 +133,7 @@ func TestLostAnswers(t *testing.T) {
 			if n := connections.Load(); n != 1 {
 				t.Errorf("one submit made %d connections", n)
 			}
-			_, err = c.Read(t.Context(), "id")
+			_, err = c.Read(t.Context(), "", "id")
 			wantKind(t, err, tc.read)
 		})
 	}
@@ -148,7 +148,7 @@ func TestAnswerThatIsWholeThoughItsConnectionIsNot(t *testing.T) {
 	if task, err := c.Submit(t.Context(), body); err != nil || task.ExportTaskID != "t1" {
 		t.Errorf("submit: task %+v, error %v", task, err)
 	}
-	if task, err := c.Read(t.Context(), "t1"); err != nil || task.Status != StatusCreated {
+	if task, err := c.Read(t.Context(), "", "t1"); err != nil || task.Status != StatusCreated {
 		t.Errorf("read: task %+v, error %v", task, err)
 	}
 }
@@ -176,7 +176,7 @@ func TestTimeouts(t *testing.T) {
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("the cause is lost: %v", err)
 			}
-			_, err = c.Read(t.Context(), "id")
+			_, err = c.Read(t.Context(), "", "id")
 			wantKind(t, err, Unavailable)
 		})
 	}
@@ -216,7 +216,7 @@ func TestBodiesWithoutEnd(t *testing.T) {
 			c := serve(t, tc.handle, func(o *Options) { o.MaxBody = limit })
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			_, err := c.Read(t.Context(), "id")
+			_, err := c.Read(t.Context(), "", "id")
 			runtime.ReadMemStats(&after)
 			wantKind(t, err, NotUnderstood)
 			if grown := after.TotalAlloc - before.TotalAlloc; grown > 16*limit {
@@ -266,7 +266,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		if e := wantKind(t, err, InDoubt); !strings.Contains(e.Message, other.URL) {
 			t.Errorf("the operator isn't told where to: %s", e.Message)
 		}
-		_, err = c.Read(t.Context(), "id")
+		_, err = c.Read(t.Context(), "", "id")
 		wantKind(t, err, Unavailable)
 	}
 	if n := elsewhere.Load(); n != 0 {

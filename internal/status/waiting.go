@@ -66,6 +66,9 @@ func queuedFor(r *export.Record, s *AccountStatus, line *lines, now time.Time) W
 
 func renderingFor(r *export.Record, st budget.Status, line *lines, now time.Time) Waiting {
 	w := Waiting{WaitRender, "its render"}
+	if r.Imported() && r.Polls == 0 {
+		w.Text = "its first read"
+	}
 	for _, slot := range st.Held {
 		if left := slot.Expected.Sub(st.At); slot.Export == r.ID && left > 0 {
 			w.Text += ", likely done in about " + roughly(left)
@@ -100,8 +103,10 @@ func mirroringFor(r *export.Record, line *lines) Waiting {
 		parts = append(parts, "a fresh link from the provider")
 	case export.ReadMissing:
 		parts = append(parts, "links that the provider has not given yet")
+	case export.ReadSettle:
+		reason, parts = WaitRender, append(parts, "further clips, which may still come")
 	}
-	if len(parts) > 0 {
+	if len(parts) > 0 && reason != WaitRender {
 		reason, queues = WaitLink, append(queues, queue.Poll)
 	}
 	clips := []string{queue.Urgent, queue.Mirror, queue.Bulk}

@@ -58,7 +58,7 @@ func (p *fakeProvider) Submit(context.Context, json.RawMessage) (provider.Task, 
 	return provider.Task{ExportTaskID: "task-1", Status: provider.StatusCreated}, nil
 }
 
-func (p *fakeProvider) Read(context.Context, string) (provider.Task, error) {
+func (p *fakeProvider) Read(context.Context, string, string) (provider.Task, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reads++

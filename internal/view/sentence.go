@@ -65,6 +65,7 @@ var sentences = map[export.Reason]string{
 	export.ReasonTaskTaken:         "the provider named task {task} for it, which belongs to another export{(detail)}",
 	export.ReasonReceiptUnreadable: "it is not known whether it was paid for already{(detail)}",
 	export.ReasonRecordUnreadable:  "what Redis holds under its id is no record{(detail)}",
+	export.ReasonTaskNotFound:      "the provider knows no task {task} of the kind {kind}",
 	export.ReasonRecordLost:        "Redis has lost this export, which was paid for",
 
 	export.ReasonLinkRefused:    "its link is refused{(detail)}",
@@ -120,7 +121,8 @@ var (
 		"it did not say what it charged, so a new try must be asked for with `clipferry retry --pay-again -- {id}`",
 		"it did not say what it charged, so a new try must be asked for: retry it with {\"pay_again\": true}",
 	}
-	hintRetry = hint{
+	hintImportOver = same("the task was made elsewhere, and what was not saved of it can be had there only")
+	hintRetry      = hint{
 		"`clipferry retry -- {id}` takes it up again where it stopped",
 		"a retry takes it up again where it stopped",
 	}
@@ -143,6 +145,10 @@ var hints = map[export.Reason]struct{ failed, open hint }{
 	export.ReasonManifestNotWritten: {open: same("it is tried again")},
 	export.ReasonLinkRefused:        {open: same("it is tried again, and the provider is asked for another one, until the deadline")},
 
+	export.ReasonTaskNotFound: {failed: hint{
+		"check its id, its kind (--kind) and whose key made it (--account), then import it again; a task is kept for some days only",
+		"check its id, its kind and whose key made it (account), then import it again; a task is kept for some days only",
+	}},
 	export.ReasonRequestRejected: {failed: same("correct the request and enqueue it again, under another job_id if it has one")},
 	export.ReasonNoClips: {failed: hint{
 		"check the project on the provider's site, then run `clipferry retry -- {id}` to read it again",
@@ -176,14 +182,15 @@ var hints = map[export.Reason]struct{ failed, open hint }{
 // hintOf returns what to do about the export's problem.
 func hintOf(r *export.Record, p export.Problem) hint {
 	special := hints[p.Reason]
-	switch r.State {
-	case export.Held:
+	switch {
+	case r.State == export.Held:
 		return hintHeld
-	case export.Expired:
-		return hintPayAgain
-	case export.Failed:
-	default:
+	case r.State != export.Failed && r.State != export.Expired:
 		return special.open
+	case r.Imported() && (r.State == export.Expired || p.Reason == export.ReasonRenderFailed):
+		return hintImportOver
+	case r.State == export.Expired:
+		return hintPayAgain
 	}
 	switch {
 	case special.failed != hint{}:
@@ -244,7 +251,7 @@ func fill(text string, r *export.Record, p export.Problem) string {
 		account = "default"
 	}
 	facts := []string{
-		"{(detail)}", detail, "{until}", until, "{account}", account, "{task}", r.ExportTaskID, "{id}", r.ID,
+		"{(detail)}", detail, "{until}", until, "{account}", account, "{task}", r.ExportTaskID, "{id}", r.ID, "{kind}", string(r.Kind),
 		"{project}", strconv.Quote(r.ProjectID), "{submitted}", at(r.SubmittedAt), "{intent}", at(r.IntentAt),
 		"{count}", strconv.Itoa(p.Count), "{nameless}", strconv.Itoa(r.Nameless), "{saved}", strconv.Itoa(r.ArchivedCount),
 		"{failed}", strconv.Itoa(r.FailedCount), "{clips}", strconv.Itoa(r.ClipCount),

@@ -21,6 +21,7 @@ type Export struct {
 	ID             string        `json:"id"`
 	Tenant         string        `json:"tenant"`
 	State          string        `json:"state"`
+	Kind           string        `json:"kind,omitempty"` // of a task that was made elsewhere
 	ProjectID      string        `json:"project_id"`
 	ExportTaskID   string        `json:"export_task_id"`
 	ProviderStatus string        `json:"provider_status"`
@@ -68,7 +69,7 @@ type Clip struct {
 func Of(r *export.Record, to Reader) Export {
 	p, next := problemOf(r)
 	v := Export{
-		ID: r.ID, Tenant: r.TenantName(), State: string(r.State), ProjectID: r.ProjectID, ExportTaskID: r.ExportTaskID,
+		ID: r.ID, Tenant: r.TenantName(), State: string(r.State), Kind: string(r.Kind), ProjectID: r.ProjectID, ExportTaskID: r.ExportTaskID,
 		ProviderStatus: r.ProviderStatus, Reason: p.Reason, Error: Sentence(r, to), CostUsage: r.CostUsage,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(), Polls: r.Polls, Manifest: r.Manifest,
 		Clips: make([]Clip, 0, len(r.Clips)), Account: r.Account, Labels: r.Labels, Batch: r.Batch,

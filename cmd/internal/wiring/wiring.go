@@ -148,6 +148,7 @@ func NewWorker(cfg *config.Config, o worker.Options) (*worker.Worker, error) {
 	}
 	o.ReadConcurrency = max(32, slots)
 	o.ShutdownTimeout = cfg.ShutdownTimeout
+	o.ImportQuiet = cfg.ImportQuiet
 	o.Now = time.Now
 	return worker.New(o)
 }

@@ -1,0 +1,103 @@
+package export
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+)
+
+// TaskKind is what kind of task of the provider an export stands for that clipferry
+// did not order: it was made elsewhere, and is read and archived only.
+type TaskKind string
+
+// The kinds of tasks that can be taken up; empty is an export of our own.
+const (
+	TaskOrdered TaskKind = ""
+	TaskExport  TaskKind = "export"  // of the Clips Export API
+	TaskClips   TaskKind = "clips"   // of POST /clips, with enable_export
+	TaskMoments TaskKind = "moments" // of POST /clips/find-moments, with enable_export
+)
+
+// TaskKinds lists the kinds that can be taken up.
+func TaskKinds() []TaskKind { return []TaskKind{TaskExport, TaskClips, TaskMoments} }
+
+// Known reports whether k is one of [TaskKinds].
+func (k TaskKind) Known() bool { return slices.Contains(TaskKinds(), k) }
+
+// NewImport returns the record of a task that was made elsewhere: it is born
+// rendering, and never submitted. request is what is known of the task's, for the
+// manifest and the receipt.
+func NewImport(id string, kind TaskKind, task string, request json.RawMessage, digest, project string, now time.Time) *Record {
+	r := New(id, request, digest, project, now)
+	r.Kind = kind
+	r.State, r.ExportTaskID, r.SubmittedAt = Rendering, task, now
+	r.wantRead(ReadRender, now)
+	return r
+}
+
+// Imported reports whether the task was made elsewhere.
+func (r *Record) Imported() bool { return r.Kind != TaskOrdered }
+
+// Inline reports whether clips may still come once the provider says SUCCEEDED: those
+// of a task that renders them by itself appear as each of them ends, and nothing says
+// how many will come.
+func (r *Record) Inline() bool { return r.Kind == TaskClips || r.Kind == TaskMoments }
+
+// news notes that a read brought something that was not known.
+func (r *Record) news(now time.Time) {
+	if r.Inline() {
+		r.NewsAt = now
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// beforeDeadlineSlack is how long before the deadline further clips are no longer
+// waited for: the manifest must be written while a link can still be had.
+const beforeDeadlineSlack = 15 * time.Minute
+
+// SettlesAt returns until when further clips of a task that has succeeded are waited
+// for, which is for as long as nothing new may come after the last news; zero if
+// that is not waited for.
+func (r *Record) SettlesAt(quiet time.Duration) time.Time {
+	if !r.Inline() {
+		return time.Time{}
+	}
+	at := r.NewsAt.Add(quiet)
+	if latest := r.ExpireAt.Add(-beforeDeadlineSlack); !r.ExpireAt.IsZero() && at.After(latest) {
+		return latest
+	}
+	return at
+}
+
+// ImportAgain takes up a task that was to be imported and that the provider did not
+// know, perhaps as one of another kind.
+func (r *Record) ImportAgain(now time.Time, kind TaskKind) error {
+	if r.State != Failed || r.Problem.Reason != ReasonTaskNotFound {
+		return ErrStale
+	}
+	if err := r.may(EvRetry); err != nil {
+		return err
+	}
+	r.Kind, r.UpdatedAt = kind, now
+	r.Problem.clear()
+	r.resume(now)
+	return nil
+}
+
+// maxUnknownImport is [MaxUnknown] for a task that was never read: it is more likely
+// that its id is wrong than that the provider errs.
+const maxUnknownImport = 2
+
+// maxUnknown is how many answers in a row may not know the export's task.
+func (r *Record) maxUnknown() int {
+	if r.Imported() && r.Polls == 0 {
+		return maxUnknownImport
+	}
+	return MaxUnknown
+}
