@@ -128,7 +128,7 @@ func deadline(r *export.Record) (observe.Deadline, bool) {
 func (w *Worker) requested(ctx context.Context, r *export.Record, kind budget.Kind, turn *budget.Turn, began time.Time, err error) {
 	result := budget.Answered
 	if err != nil {
-		result = outcomeOf(err).Result
+		result = budget.OutcomeOf(err).Result
 	}
 	w.watch.Requested(ctx, observe.Request{
 		Account: w.accountName(r), Kind: kind, Result: result, Waited: turn.Waited(), Took: w.now().Sub(began), Err: err,

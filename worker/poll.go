@@ -130,7 +130,7 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 	cancelRequest()
 	w.requested(ctx, r, kindOfRead(r), turn, began, err)
 	if err != nil {
-		w.endTurn(ctx, turn, outcomeOf(err))
+		w.endTurn(ctx, turn, budget.OutcomeOf(err))
 		return w.readRefused(ctx, r, n, err)
 	}
 	w.endTurn(ctx, turn, progress(task))

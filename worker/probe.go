@@ -73,7 +73,7 @@ func (w *Worker) probe(ctx context.Context, account Account) (bool, error) {
 	_, err = account.Provider.Read(request, "", cmp.Or(id, anyTask))
 	outcome := budget.Outcome{Result: budget.Answered}
 	if err != nil {
-		outcome = outcomeOf(err)
+		outcome = budget.OutcomeOf(err)
 	}
 	w.endTurn(ctx, turn, outcome)
 	w.log.Info("the provider was probed by a read", logkey.Account, account.Name, logkey.Error, err)

@@ -25,7 +25,7 @@ import (
 // notAccepted records a paid request that failed.
 func (w *Worker) notAccepted(ctx context.Context, r *export.Record, turn *budget.Turn, a *attempt, err error) error {
 	w.watch.Faulted(ctx, export.StepSubmit, err)
-	why, outcome := providerProblem(err), outcomeOf(err)
+	why, outcome := providerProblem(err), budget.OutcomeOf(err)
 	defer w.endTurn(ctx, turn, outcome) // the ledger first
 	switch kindOf(err) {
 	case provider.InDoubt:
@@ -52,7 +52,7 @@ const askedAgain = 15 * time.Second
 func (w *Worker) rejected(ctx context.Context, r *export.Record, turn *budget.Turn, a *attempt, err error, why export.Problem) error {
 	var e *provider.Error
 	if errors.As(err, &e) && !e.Specific {
-		outcome := outcomeOf(err)
+		outcome := budget.OutcomeOf(err)
 		outcome.Unspecific = budget.Refusal{Project: r.ProjectID, Words: wordsOf(e)}
 		w.endTurn(ctx, turn, outcome)
 		var final bool
