@@ -80,6 +80,7 @@ const (
 	Submit  = pace.Submit
 	Read    = pace.Read
 	Refresh = pace.Refresh
+	Other   = pace.Other
 
 	Low    = pace.Low
 	Normal = pace.Normal
@@ -95,12 +96,16 @@ const (
 	InDoubt       = pace.InDoubt
 )
 
+// PassedPrefix begins the names of what is passed through, see [pace.Passed].
+const PassedPrefix = pace.PassedPrefix
+
 // ErrClosed is returned to those who wait when the gate is closed.
 var ErrClosed = errors.New("the budget gate is closed")
 
 // Request says who wants to send what.
 type Request struct {
-	// Export is the export's id. For a submit it names the slot, so asking
+	// Export is the export's id, or the name of something passed through, which
+	// begins with [PassedPrefix]. For a submit it names the slot, so asking
 	// again after a crash takes no second one.
 	Export string
 	// Project is the export's, for a submit: when orders are refused alike,

@@ -217,6 +217,7 @@ func (s *State) Claim(id string, now Instant) Turn {
 		s.Gate.Halt.Probe = t.Until
 		s.touch(fieldGate, "")
 	}
+	s.tookTurn(w, now)
 	if w.Kind == Submit && s.Renders[w.Export] == nil {
 		s.Renders[w.Export] = &Render{
 			Started: now, Until: now.Add(s.lease()), Pending: true,

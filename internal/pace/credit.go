@@ -51,9 +51,11 @@ type Gate struct {
 	// Took is how long a request usually takes, in seconds.
 	Took float64 `json:"took,omitempty"`
 	// Fails counts requests without an answer in a row.
-	Fails int   `json:"fails,omitempty"`
-	Halt  Halt  `json:"halt,omitzero"`
-	Signs Signs `json:"signs,omitzero"`
+	Fails int `json:"fails,omitempty"`
+	// Passed is who shares with what is passed through.
+	Passed Shared `json:"passed,omitzero"`
+	Halt   Halt   `json:"halt,omitzero"`
+	Signs  Signs  `json:"signs,omitzero"`
 	// Spent lives in a field of its own.
 	Spent Spent `json:"-"`
 }
@@ -66,12 +68,12 @@ type Log struct {
 
 // Spent counts requests by [Kind] since the state was made.
 type Spent struct {
-	Sent    [3]int64 `json:"sent"`
-	Refused [3]int64 `json:"refused"`
-	Failed  [3]int64 `json:"failed"`
-	Doubts  int64    `json:"doubts"`
-	Crashed int64    `json:"crashed"`
-	Denied  int64    `json:"denied"`
+	Sent    [len(Kinds)]int64 `json:"sent"`
+	Refused [len(Kinds)]int64 `json:"refused"`
+	Failed  [len(Kinds)]int64 `json:"failed"`
+	Doubts  int64             `json:"doubts"`
+	Crashed int64             `json:"crashed"`
+	Denied  int64             `json:"denied"`
 }
 
 // at is how many answers the i-th entry counts.

@@ -3,6 +3,7 @@ package pace
 import (
 	"math"
 	"strconv"
+	"strings"
 )
 
 const (
@@ -75,7 +76,7 @@ func newLearned() Learned {
 // classes names the classes of a render, widest first.
 func classes(resolution string, seconds float64) []string {
 	size := int(math.Floor(math.Log2(max(1, seconds))))
-	return []string{globalClass, resolution + "/", resolution + "/" + strconv.Itoa(size)}
+	return []string{widest(resolution), resolution + "/", resolution + "/" + strconv.Itoa(size)}
 }
 
 // factor is the expected ln(duration / clip seconds).
@@ -135,7 +136,19 @@ func (l *Learned) blind(resolution string) float64 {
 	return l.mean(firstFactor+math.Log(firstClips*firstSeconds), blindClasses(resolution))
 }
 
-func blindClasses(resolution string) []string { return []string{"*/all", resolution + "/all"} }
+func blindClasses(resolution string) []string {
+	return []string{widest(resolution) + "/all", resolution + "/all"}
+}
+
+// widest is the class of all renders that are comparable: what is passed through is
+// no export, and says in place of a resolution what it is, after a colon.
+func widest(resolution string) string {
+	kind, _, passed := strings.Cut(resolution, ":")
+	if !passed {
+		return globalClass
+	}
+	return kind + ":" + globalClass
+}
 
 // prior is the expected ln of r's duration and its variance, before any
 // progress.

@@ -63,9 +63,11 @@ func (s *State) Next(now Instant) Choice {
 	c := Choice{At: s.restEnds(now)}
 	for _, rule := range append(s.orders(now, open),
 		rule{s.nextRefresh, open},
+		rule{s.nextOther, openRead},
 		rule{s.nextOverdue, openRead},
 		rule{s.nextRead, openRead},
 		rule{s.anyRefresh, s.opens(s.burst(now), now)}, // nothing else wants the credit
+		rule{s.anyOther, openRead},
 	) {
 		id, at := rule.next(now)
 		if id == "" {
@@ -226,6 +228,9 @@ func (s *State) before(a, b string) bool {
 	ha, hb := s.holdsSlot(wa), s.holdsSlot(wb)
 	if ha != hb {
 		return ha
+	}
+	if pa, pb := Passed(wa.Export), Passed(wb.Export); pa != pb {
+		return pa == s.Gate.Passed.isNext()
 	}
 	if pa, pb := wa.place(), wb.place(); pa != pb {
 		return pa < pb

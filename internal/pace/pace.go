@@ -18,6 +18,8 @@
 //  3. the export that was not read for the longest time, beyond [Gap];
 //  4. the read with the largest index (see index.go), if it is worth a request.
 //
+// Beside exports goes what clients of the HTTP API pass through: see passed.go.
+//
 // While exports wait, a read leaves one request in reserve: the read that sees
 // a render end frees its slot, and the submit that refills it goes out at once.
 //
@@ -82,10 +84,11 @@ const (
 	Submit  Kind = iota // start an export; takes a slot
 	Read                // ask how a render is doing
 	Refresh             // ask for fresh links of an export
+	Other               // what a client passes through and takes no slot
 )
 
 // Kinds are all kinds, in their order.
-var Kinds = [...]Kind{Submit, Read, Refresh}
+var Kinds = [...]Kind{Submit, Read, Refresh, Other}
 
 // String names the kind as metrics and status do.
 func (k Kind) String() string {
@@ -96,6 +99,8 @@ func (k Kind) String() string {
 		return "read"
 	case Refresh:
 		return "refresh"
+	case Other:
+		return "other"
 	}
 	return "unknown"
 }

@@ -51,6 +51,7 @@ func (s *State) nextSlot(now Instant) (string, Instant) {
 // Reserve gives the waiter its slot at now, for as long as it prepares.
 func (s *State) Reserve(id string, now Instant) {
 	w := s.Waiters[id]
+	s.tookSlot(w, now)
 	w.Stage, w.Until = Preparing, now.Add(prepareLease)
 	s.touch(prefixWait, id)
 	s.urgent = true
