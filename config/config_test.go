@@ -27,7 +27,8 @@ func TestDefaults(t *testing.T) {
 		APIRequestsPerMinute: 15, APIMaxActiveExports: 5, S3Bucket: "b", S3Prefix: "exports", S3Checksum: "crc32",
 		S3CacheControl: "private, max-age=31536000, immutable", S3PartSize: 8 << 20, S3PartsInFlight: 16, S3PartsPerFile: 4,
 		MirrorConcurrency: 8, LinkMaxBytes: 64 << 30, SubmitInDoubt: "resubmit", ShutdownTimeout: 28 * time.Second, ImportQuiet: 15 * time.Minute,
-		LedgerRetention: 720 * time.Hour, HTTPAddr: "127.0.0.1:8080", HTTPLinkTTL: 15 * time.Minute, Redis: c.Redis,
+		LedgerRetention: 720 * time.Hour, HTTPAddr: "127.0.0.1:8080", HTTPLinkTTL: 15 * time.Minute,
+		HTTPPassthrough: true, HTTPPassthroughWait: 25 * time.Second, Redis: c.Redis,
 	}
 	if !reflect.DeepEqual(*c, want) {
 		t.Errorf("got  %+v\nwant %+v", *c, want)
@@ -77,6 +78,8 @@ var everyKey = map[string]string{
 	"CLIPFERRY_HTTP_SECRET":              "hunter2hunter2hunter2hunter2hunter2, hunter3hunter2hunter2hunter2hunter2",
 	"CLIPFERRY_HTTP_LINK_TTL":            "1h",
 	"CLIPFERRY_HTTP_MAX_WAITING":         "1000",
+	"CLIPFERRY_HTTP_PASSTHROUGH":         "false",
+	"CLIPFERRY_HTTP_PASSTHROUGH_WAIT":    "10s",
 	"CLIPFERRY_WEBHOOK_SECRETS":          "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg==",
 	"CLIPFERRY_WEBHOOK_ALLOWED_CIDRS":    "10.0.0.0/8",
 	"CLIPFERRY_MONITOR_AUTH":             "ops:hunter2:x",
@@ -117,7 +120,7 @@ func TestEveryKey(t *testing.T) {
 		HTTPPublicURL: "https://clips.example.com", HTTPSecret: Secrets{"hunter2hunter2hunter2hunter2hunter2", "hunter3hunter2hunter2hunter2hunter2"}, HTTPLinkTTL: time.Hour,
 		WebhookSecrets:      WebhookSecrets{"whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg=="},
 		WebhookAllowedCIDRs: Prefixes{netip.MustParsePrefix("10.0.0.0/8")},
-		HTTPMaxWaiting:      1000, MonitorAuth: Credentials{"ops", "hunter2:x"}, MonitorWritable: true,
+		HTTPMaxWaiting:      1000, HTTPPassthroughWait: 10 * time.Second, MonitorAuth: Credentials{"ops", "hunter2:x"}, MonitorWritable: true,
 		ArchiveAuth: Users{{"mia", "hunter2:x"}, {"ben", "hunter2y"}}, ArchiveProxyHeader: "X-Forwarded-User",
 		ArchiveProxyCIDRs: Prefixes{netip.MustParsePrefix("10.1.0.0/16")},
 		LogLevel:          slog.LevelDebug, LogFormat: "text", Redis: c.Redis,
@@ -224,6 +227,7 @@ func TestFaults(t *testing.T) {
 		"CLIPFERRY_HTTP_LINK_TTL=200h":                                            "CLIPFERRY_HTTP_LINK_TTL: must be between 1s and 168h",
 		"CLIPFERRY_HTTP_PUBLIC_URL=example.com":                                   "CLIPFERRY_HTTP_PUBLIC_URL: must start with https:// (or http://) and a host",
 		"CLIPFERRY_HTTP_MAX_WAITING=-1":                                           "CLIPFERRY_HTTP_MAX_WAITING: must be from 0 to 1000000000, not -1",
+		"CLIPFERRY_HTTP_PASSTHROUGH_WAIT=0s":                                      "CLIPFERRY_HTTP_PASSTHROUGH_WAIT: must be between 1s and 5m",
 		"CLIPFERRY_WEBHOOK_SECRETS=whsec_hunter2":                                 "CLIPFERRY_WEBHOOK_SECRETS: secret 1 must be base64 after whsec_",
 		"CLIPFERRY_WEBHOOK_ALLOWED_CIDRS=all":                                     `CLIPFERRY_WEBHOOK_ALLOWED_CIDRS: "all" is not a range such as 10.0.0.0/8`,
 		"CLIPFERRY_MONITOR_AUTH=hunter2":                                          "CLIPFERRY_MONITOR_AUTH: must be user:password",

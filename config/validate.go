@@ -184,6 +184,9 @@ func (c *Config) validateRest(faults *Faults) {
 	if c.HTTPLinkTTL < time.Second || c.HTTPLinkTTL > longestLink {
 		faults.add("CLIPFERRY_HTTP_LINK_TTL", "must be between 1s and 168h")
 	}
+	if c.HTTPPassthroughWait < time.Second || c.HTTPPassthroughWait > 5*time.Minute {
+		faults.add("CLIPFERRY_HTTP_PASSTHROUGH_WAIT", "must be between 1s and 5m")
+	}
 	between(faults, "CLIPFERRY_HTTP_MAX_WAITING", c.HTTPMaxWaiting, 0, 1_000_000_000)
 	if len(c.HTTPAPIKeys) > 0 && len(c.HTTPSecret) == 0 {
 		faults.add("CLIPFERRY_HTTP_SECRET", "required with CLIPFERRY_HTTP_API_KEYS")

@@ -75,12 +75,7 @@ func shutdown(servers []server) {
 
 // Draining reports whether the worker is stopping.
 func (w *Worker) Draining() bool {
-	select {
-	case <-w.stopping:
-		return true
-	default:
-		return false
-	}
+	return isClosed(w.stopping)
 }
 
 // untilStop returns a context that ends when ctx does or the worker stops: for
@@ -144,6 +139,9 @@ func (w *Worker) servers() []server {
 			queue.Urgent: 32, queue.Seal: 16, queue.Mirror: 4, queue.Bulk: 1,
 		}),
 	}
+	if w.o.Passed != nil {
+		servers = append(servers, passedServer(rdb, w.o.Passed, w.stopping, w.o.PollInterval, w.log))
+	}
 	for _, name := range slices.Sorted(maps.Keys(w.o.Accounts)) {
 		servers = append(servers, w.server(rdb, "submit "+name, mux, w.o.SubmitConcurrency, w.o.PollInterval, w.orderQueues(name)))
 	}
@@ -177,7 +175,7 @@ func (w *Worker) orderQueues(account string) map[string]int {
 // restsFor reports whether this worker takes nothing out of the queue for now:
 // while S3 fails it, what needs S3 is for workers that reach it.
 func (w *Worker) restsFor(name string) bool {
-	return name != queue.Poll && name != queue.Notify && w.o.Archive.Health().Open
+	return name != queue.Poll && name != queue.Notify && name != queue.Passed && w.o.Archive.Health().Open
 }
 
 // handsBack reports whether a failure leaves the step to a worker that reaches S3.

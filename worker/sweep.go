@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/observe"
@@ -185,6 +187,9 @@ func (w *Worker) freeSlots(ctx context.Context) error {
 			continue
 		}
 		for _, id := range ids {
+			if strings.HasPrefix(id, budget.PassedPrefix) {
+				continue // no export's; its own reads and its lease end it
+			}
 			r, err := w.o.Ledger.LoadHead(ctx, id)
 			switch {
 			case errors.Is(err, ledger.ErrUnknown), err == nil && slotOver(r):

@@ -96,6 +96,7 @@ type Options struct {
 	Default  string
 	Catalog  Catalog  // may be nil
 	Notifier Notifier // may be nil
+	Passed   Passed   // may be nil: what was passed through is for other processes
 	Observer Observer // may be nil
 	Logger   *slog.Logger
 

@@ -56,15 +56,19 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 		return err
 	}
 	s.closers = append(s.closers, notifier.Close)
+	passed, err := wiring.Passthrough(cfg, rdb, ledger, accounts, watch.Requested, log)
+	if err != nil {
+		return err
+	}
 	w, err := wiring.NewWorker(cfg, worker.Options{
 		Redis: rdb, Ledger: ledger, Archive: archive, Catalog: catalog.NewStore(archive), Accounts: accounts,
-		Notifier: notifier, Observer: watch, Logger: log,
+		Notifier: notifier, Passed: passed, Observer: watch, Logger: log,
 	})
 	if err != nil {
 		return err
 	}
 	server, err := wiring.Listen(life, cfg, wiring.Front{
-		Redis: rdb, Ledger: ledger, Archive: archive, Accounts: accounts, Telemetry: watch, Logger: log, Version: cli.Version(version),
+		Redis: rdb, Ledger: ledger, Archive: archive, Accounts: accounts, Passed: passed, Telemetry: watch, Logger: log, Version: cli.Version(version),
 		ArchiveOpen: true,
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/passthrough"
 	"github.com/clipferry/clipferry/internal/telemetry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/worker"
@@ -21,6 +22,7 @@ type front struct {
 	telemetry *telemetry.Telemetry
 	tracing   *telemetry.Tracing
 	flush     func()
+	passed    *passthrough.Service // nil where nothing is passed through
 }
 
 // openFront connects to Redis and S3, with everything observed.
@@ -66,6 +68,12 @@ func startTracing(ctx context.Context, log *slog.Logger) (*telemetry.Tracing, fu
 	}, nil
 }
 
+// passThrough makes what passes the provider's other calls on.
+func (f *front) passThrough(accounts map[string]worker.Account) (err error) {
+	f.passed, err = wiring.Passthrough(f.cfg, f.rdb, f.ledger, accounts, f.telemetry.Requested, f.log)
+	return err
+}
+
 // close ends what was opened, in the opposite order.
 func (f *front) close() {
 	f.flush()
@@ -75,7 +83,7 @@ func (f *front) close() {
 // listen opens the HTTP server; nil where it is switched off.
 func (f *front) listen(ctx context.Context, accounts map[string]worker.Account) (*wiring.Server, error) {
 	return wiring.Listen(ctx, f.cfg, wiring.Front{
-		Redis: f.rdb, Ledger: f.ledger, Archive: f.archive, Accounts: accounts,
+		Redis: f.rdb, Ledger: f.ledger, Archive: f.archive, Accounts: accounts, Passed: f.passed,
 		Telemetry: f.telemetry, Tracing: f.tracing, Logger: f.log, Version: cli.Version(version),
 	})
 }

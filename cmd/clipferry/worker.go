@@ -93,10 +93,17 @@ func (f *front) work(ctx context.Context, c *console) error {
 		return err
 	}
 	defer notifier.Close()
-	w, err := wiring.NewWorker(f.cfg, worker.Options{
+	if err := f.passThrough(accounts); err != nil {
+		return err
+	}
+	o := worker.Options{
 		Redis: f.rdb, Ledger: f.ledger, Archive: f.archive, Accounts: accounts, Catalog: catalog.NewStore(f.archive),
 		Notifier: notifier, Observer: f.telemetry, Logger: f.log,
-	})
+	}
+	if f.passed != nil {
+		o.Passed = f.passed
+	}
+	w, err := wiring.NewWorker(f.cfg, o)
 	if err != nil {
 		return err
 	}

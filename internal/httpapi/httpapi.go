@@ -93,6 +93,8 @@ type Options struct {
 	// ProviderURL is the provider's address, for the answer to calls of its API that
 	// are not served here.
 	ProviderURL string
+	// Passthrough passes those calls on; nil where that is switched off.
+	Passthrough Passthrough
 	// LinkTTL is how long a link of S3's that we redirect to can be used; 15
 	// minutes when zero. A download that has begun is not cut by it.
 	LinkTTL time.Duration
@@ -214,8 +216,11 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type handler func(w http.ResponseWriter, r *http.Request) error
 
 func (a *API) routes() {
-	a.route("POST", "/api/v2/clips/export", a.authorized(versioned(a.submit)))
-	a.route("GET", "/api/v2/clips/export/{id}", a.authorized(versioned(a.read)))
+	for _, root := range []string{"/api/v2", "/open/v2"} { // the latter is the provider's older one
+		a.route("POST", root+"/clips/export", a.authorized(versioned(a.submit)))
+		a.route("GET", root+"/clips/export/{id}", a.authorized(versioned(a.read)))
+		a.handle(root+"/", a.elsewhere())
+	}
 	a.route("POST", "/api/v2/clips/export/{id}/cancel", a.authorized(a.cancel))
 	a.route("POST", "/api/v2/clips/export/{id}/retry", a.authorized(a.retry))
 	a.route("GET", "/api/v2/clips/exports", a.authorized(a.list))
@@ -223,8 +228,6 @@ func (a *API) routes() {
 	a.route("GET", "/api/openapi.json", a.serveOpenAPI)
 	a.route("", "/api/", func(http.ResponseWriter, *http.Request) error { return errNothing })
 	a.route("", "/api/v2/clips/exports/", func(http.ResponseWriter, *http.Request) error { return errNothing })
-	a.route("", "/api/v2/", a.elsewhere)
-	a.route("", "/open/v2/", a.elsewhere)
 	a.route("GET", clipPath, a.redirect)
 	a.route("GET", "/healthz", serveAlive)
 	a.route("GET", "/readyz", a.ready.serve)
@@ -243,11 +246,16 @@ func (a *API) routes() {
 var errNothing = fail(http.StatusNotFound, "there is nothing at this path; see /api/openapi.json")
 
 // elsewhere is every path of the provider's API that is not served here.
-func (a *API) elsewhere(http.ResponseWriter, *http.Request) error {
-	if a.o.ProviderURL == "" {
-		return errNothing
+func (a *API) elsewhere() handler {
+	switch {
+	case a.o.Passthrough != nil && len(a.keys) > 0:
+		return a.authorized(versioned(a.passed))
+	case a.o.ProviderURL == "":
+		return func(http.ResponseWriter, *http.Request) error { return errNothing }
 	}
-	return fail(http.StatusNotFound, "this door serves the Clips Export API only; send this to "+a.o.ProviderURL)
+	return func(http.ResponseWriter, *http.Request) error {
+		return fail(http.StatusNotFound, "this door serves the Clips Export API only; send this to "+a.o.ProviderURL)
+	}
 }
 
 // route registers a handler for one method, any if it is empty. A HEAD counts
@@ -266,6 +274,15 @@ func (a *API) route(method, path string, h handler) {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 		defer cancel()
 		if err := h(w, r.WithContext(ctx)); err != nil {
+			a.fail(w, r, err)
+		}
+	})
+}
+
+// handle registers a handler for any method, that says itself how long it takes.
+func (a *API) handle(path string, h handler) {
+	a.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		if err := h(w, r); err != nil {
 			a.fail(w, r, err)
 		}
 	})

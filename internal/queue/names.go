@@ -25,10 +25,12 @@ const (
 	Seal = "clipferry-seal"
 	// Notify holds the calls of producers' webhooks.
 	Notify = "clipferry-notify"
+	// Passed holds the reads of tasks that were passed through.
+	Passed = "clipferry-passed"
 )
 
 // Work lists the queues of what follows the order, in the order of an export's way.
-func Work() []string { return []string{Poll, Mirror, Urgent, Bulk, Seal, Notify} }
+func Work() []string { return []string{Poll, Mirror, Urgent, Bulk, Seal, Notify, Passed} }
 
 // Orders lists the queues that the accounts' exports are ordered from, in the
 // order in which they are served: [Front], then [tasks.SubmitQueues]. Without

@@ -12,6 +12,7 @@
 //	export:mirror  mirror:<id>:<idx>:<round> {"id","idx","round"}        clipferry-mirror, -urgent, -bulk
 //	export:seal    seal:<id>:<round>         {"id","round"}              clipferry-seal
 //	export:notify  notify:<event>:<n>        see package notify          clipferry-notify
+//	passed:read    passed:<hash>:<at>:<n>    see package passthrough     clipferry-passed
 //
 // Every TaskID starts with its step, because asynq wants them unique across the
 // queues of one server. Numbers stand last, so that an id with colons in it

@@ -19,6 +19,8 @@ const (
 	TypeMirror = "export:mirror"
 	TypeSeal   = "export:seal"
 	TypeNotify = "export:notify"
+	// TypePassed reads a task that was passed through.
+	TypePassed = "passed:read"
 )
 
 // The timeouts of the tasks. A poll waits for its turn inside the handler, and a
@@ -28,6 +30,7 @@ const (
 	mirrorTimeout = 12 * time.Hour
 	sealTimeout   = 10 * time.Minute
 	notifyTimeout = 2 * time.Minute
+	passedTimeout = time.Hour
 )
 
 // Task is a task of ours: its TaskID, its queue and what is in it. Asynq knows a
@@ -106,6 +109,11 @@ func sealTask(r *export.Record, s export.Step) Task {
 // an event. A zero time means at once.
 func NotifyTask(event string, n int, at time.Time, payload any, headers map[string]string) Task {
 	return newTask(TypeNotify, "notify:"+event+":"+strconv.Itoa(n), Notify, notifyTimeout, at, payload, headers)
+}
+
+// PassedTask returns the task that reads, at that time, what was passed through.
+func PassedTask(id string, at time.Time, payload any) Task {
+	return newTask(TypePassed, "passed:"+id, Passed, passedTimeout, at, payload, nil)
 }
 
 func newTask(typename, id, in string, timeout time.Duration, at time.Time, payload any, headers map[string]string) Task {

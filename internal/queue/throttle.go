@@ -35,7 +35,7 @@ const (
 )
 
 // Throttled returns the client for asynq's servers. No wait in it outlives stopping.
-// A queue for which rests says so looks empty to them.
+// A queue for which rests says so looks empty to them; rests may be nil.
 func Throttled(rdb redis.UniversalClient, stopping <-chan struct{}, rests func(queue string) bool) redis.UniversalClient {
 	return &throttled{UniversalClient: rdb, stopping: stopping, rests: rests, waits: map[string]time.Duration{}}
 }
@@ -67,7 +67,7 @@ func (t *throttled) dequeues(keys []string) bool {
 		return false
 	}
 	name, _ := strings.CutPrefix(strings.TrimSuffix(keys[0], "}:pending"), "asynq:{")
-	return keys[0] == PendingKey(name) && keys[1] == PausedKey(name) && t.rests(name)
+	return keys[0] == PendingKey(name) && keys[1] == PausedKey(name) && t.rests != nil && t.rests(name)
 }
 
 // delay waits if Redis has refused the script, and the longer the more often it

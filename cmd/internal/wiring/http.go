@@ -19,6 +19,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/httpapi"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/passthrough"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/internal/telemetry"
@@ -33,6 +34,7 @@ type Front struct {
 	Ledger    *ledger.Ledger
 	Archive   *storage.Archive
 	Accounts  map[string]worker.Account
+	Passed    *passthrough.Service // nil where nothing is passed through
 	Telemetry *telemetry.Telemetry
 	Tracing   *telemetry.Tracing
 	Logger    *slog.Logger
@@ -123,6 +125,9 @@ func (f Front) api(cfg *config.Config, loopback bool, pages *archiveui.UI) (*htt
 	}
 	if pages != nil {
 		o.Pages = pages
+	}
+	if f.Passed != nil {
+		o.Passthrough = f.Passed
 	}
 	for _, k := range cfg.HTTPAPIKeys {
 		o.Keys = append(o.Keys, httpapi.Key{Name: k.Name, Secret: k.Secret.Reveal()})

@@ -1,0 +1,74 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/passthrough"
+)
+
+// Passthrough carries the calls of the provider's API that are not served here;
+// *passthrough.Service is one.
+type Passthrough interface {
+	Do(ctx context.Context, r passthrough.Request) (passthrough.Answer, error)
+	// Wait is how long a request may wait for its turn; it may take a minute more.
+	Wait() time.Duration
+}
+
+// passed is every path of the provider's API that is not served here, where they are
+// passed on.
+func (a *API) passed(w http.ResponseWriter, r *http.Request) error {
+	request := passthrough.Request{
+		Tenant: clientOf(r.Context()), Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
+		Header: r.Header, Body: r.Body, Length: r.ContentLength,
+	}
+	if r.Method == http.MethodHead {
+		request.Method = http.MethodGet // net/http leaves the answer's body out
+	}
+	switch values := r.Header.Values(idempotencyHeader); {
+	case len(values) > 1:
+		return fail(http.StatusBadRequest, idempotencyHeader+": given more than once")
+	case len(values) == 1:
+		key, wrong := parseIdempotencyKey(values[0])
+		if wrong != "" {
+			return fail(http.StatusBadRequest, idempotencyHeader+": "+wrong)
+		}
+		request.Key = key
+	}
+	// It waits longer than the server lets others.
+	until := time.Now().Add(a.o.Passthrough.Wait() + time.Minute)
+	control := http.NewResponseController(w)
+	_ = errors.Join(control.SetReadDeadline(until), control.SetWriteDeadline(until)) // a recorder has none
+	request.Body = http.MaxBytesReader(w, r.Body, maxPassed)
+	answer, err := a.o.Passthrough.Do(r.Context(), request)
+	var refused *passthrough.Refusal
+	switch {
+	case errors.As(err, &refused):
+		return &failure{status: refused.Status, reason: refused.Reason, message: refused.Message, retryAfter: refused.RetryAfter, err: refused.Err}
+	case err != nil:
+		return err
+	}
+	writePassed(w, answer)
+	return nil
+}
+
+// maxPassed bounds the body of a request that is passed on, in bytes.
+const maxPassed = 32 << 20
+
+// writePassed gives the provider's answer to the client. One that was given before
+// says how old it is, and which call it is of does not matter any more.
+func writePassed(w http.ResponseWriter, answer passthrough.Answer) {
+	h := w.Header()
+	for name, values := range answer.Header {
+		h[name] = values
+	}
+	h.Set("Cache-Control", "no-store")
+	if answer.Again {
+		h.Set("Age", strconv.Itoa(int(answer.Age.Seconds())))
+	}
+	w.WriteHeader(answer.Status)
+	_, _ = w.Write(answer.Body) // a client that has gone is not our fault
+}

@@ -1,0 +1,294 @@
+package passthrough
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/retry"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
+)
+
+// maxOrder bounds the body of an order, in bytes.
+const maxOrder = 1 << 20
+
+// order is a request that may make a task. It is sent at most once.
+func (s *Service) order(ctx context.Context, c call, r Request) (Answer, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxOrder+1))
+	switch {
+	case err != nil:
+		return Answer{}, &Refusal{Status: http.StatusBadRequest, Reason: "invalid_request", Message: "the body could not be read", Err: err}
+	case len(body) > maxOrder:
+		return Answer{}, &Refusal{Status: http.StatusRequestEntityTooLarge, Reason: "body_too_large", Message: fmt.Sprintf("the body is too large: at most %d bytes", maxOrder)}
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s?%s\n%s", r.Method, c.name, r.Query, body))
+	o := &ordered{s: s, call: c, request: r, body: body, digest: hex.EncodeToString(sum[:])}
+	if r.Key == "" {
+		return o.send(ctx)
+	}
+	o.key = "key:" + hash(r.Tenant, r.Key)
+	lease, err := s.o.Ledger.FleetLease(ctx, "passed:"+o.key, s.o.Wait+2*sendTimeout)
+	switch {
+	case errors.Is(err, ledger.ErrLeased):
+		return Answer{}, &Refusal{
+			Status: http.StatusConflict, Reason: "in_progress", RetryAfter: 5 * time.Second,
+			Message: "a request with this Idempotency-Key is under way; its answer is given to the next one",
+		}
+	case err != nil:
+		return Answer{}, notNow(err)
+	}
+	defer func() { _ = lease.Release(context.WithoutCancel(ctx)) }() // else it ends by itself
+	return o.once(ctx)
+}
+
+// ordered is an order on its way.
+type ordered struct {
+	s       *Service
+	call    call
+	request Request
+	body    []byte
+	digest  string
+	key     string // where what becomes of it is kept; empty without an Idempotency-Key
+}
+
+// once sends the order unless its Idempotency-Key was used before: then its answer is
+// given again, or it is said that there is none.
+func (o *ordered) once(ctx context.Context) (Answer, error) {
+	var before attempt
+	known, err := o.s.store.get(ctx, o.key, &before)
+	switch {
+	case err != nil:
+		return Answer{}, notNow(err)
+	case !known:
+		return o.send(ctx)
+	case before.Digest != o.digest:
+		return Answer{}, &Refusal{
+			Status: http.StatusUnprocessableEntity, Reason: "idempotency_key_reused",
+			Message: "this Idempotency-Key was used for another request",
+		}
+	case before.Status == 0:
+		return Answer{}, &Refusal{
+			Status: http.StatusConflict, Reason: "answer_lost",
+			Message: "this request was sent at " + before.Sent.UTC().Format(time.RFC3339) + " and its answer was lost, so it is not sent again: " +
+				"it may have been accepted and charged. Look for it on the provider's site; a new Idempotency-Key orders, and pays for, it once more",
+		}
+	}
+	return Answer{
+		Status: before.Status, Header: before.Header, Body: before.Body, Age: max(0, o.s.now().Sub(before.Sent)), Again: true,
+	}, nil
+}
+
+func (o *ordered) send(ctx context.Context) (Answer, error) {
+	s := o.s
+	if err := s.checkUnits(ctx); err != nil {
+		return Answer{}, err
+	}
+	place := hash(o.request.Tenant, o.key, o.digest)
+	since, err := s.store.since(ctx, place, s.now())
+	if err != nil {
+		return Answer{}, notNow(err)
+	}
+	slot := budget.PassedPrefix + rand.Text()
+	turn, err := s.turn(ctx, budget.Request{
+		Export: slot, Project: slot, Kind: budget.Submit, Since: since, Resolution: class(o.call.name), Prepare: o.writeAhead(),
+	})
+	if err != nil {
+		o.takeBack(ctx)
+		return Answer{}, s.notInTime(ctx, err, http.StatusTooManyRequests)
+	}
+	reply, err := s.send(ctx, turn, budget.Submit, o.call, provider.Forwarded{
+		Method: o.request.Method, Path: o.request.Path, Query: o.request.Query, Header: o.request.Header,
+		Body: bytes.NewReader(o.body), Length: int64(len(o.body)), Paid: true, Sent: o.body,
+	}, o.outcome)
+	ctx = context.WithoutCancel(ctx) // what was sent is recorded, whoever listens
+	if err == nil && lost(reply) {
+		err = reply.Failure
+	}
+	if err != nil {
+		return Answer{}, o.unanswered(ctx, err)
+	}
+	_ = s.store.forget(ctx, "since:"+place) // else it ends by itself
+	return o.answered(ctx, slot, reply)
+}
+
+// writeAhead keeps, once it has its slot, that the order is about to be sent.
+func (o *ordered) writeAhead() func(context.Context) error {
+	if o.key == "" {
+		return nil
+	}
+	return func(ctx context.Context) error {
+		return o.s.store.set(ctx, o.key, attempt{Digest: o.digest, Sent: o.s.now()}, keepKey)
+	}
+}
+
+// takeBack forgets that it was about to be sent: it was not, and may be.
+func (o *ordered) takeBack(ctx context.Context) {
+	if o.key == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := o.s.store.forget(ctx, o.key); err != nil {
+		o.s.log.WarnContext(ctx, "a request that was not sent counts as one whose answer was lost", logkey.Client, o.request.Tenant, logkey.Error, err)
+	}
+}
+
+// outcome is what the budget counts of an answer that makes sense. The slot stays
+// where a task was made, or may have been by a call that makes them.
+func (o *ordered) outcome(r provider.Reply) budget.Outcome {
+	made := r.Task.ExportTaskID != "" || o.call.known
+	return budget.Outcome{Result: budget.Answered, Accepted: r.Failure == nil && made}
+}
+
+// lost says whether what came is no answer of the service to the order: something
+// between says that it got none. A 500 of its own is one, and passed on.
+func lost(r provider.Reply) bool {
+	return r.Failure != nil && r.Failure.Kind == provider.InDoubt && (r.Status != http.StatusInternalServerError || r.Failure.TraceID == "")
+}
+
+// unanswered is an order whose answer did not come.
+func (o *ordered) unanswered(ctx context.Context, err error) error {
+	if provider.KindOf(err) == provider.NotSent || provider.KindOf(err) == provider.Rejected { // it did not leave
+		o.takeBack(ctx)
+		return noAnswer(err)
+	}
+	o.s.log.ErrorContext(ctx, "a paid request was passed on and its answer lost", logkey.Client, o.request.Tenant, logkey.Route, o.call.name, logkey.Error, err)
+	return &Refusal{
+		Status: http.StatusBadGateway, Reason: "answer_lost", Err: err,
+		Message: "the request was sent to the provider and its answer was lost, so nobody here knows whether it was accepted and charged; " +
+			"it is not sent again. Look for it on the provider's site before you repeat it",
+	}
+}
+
+// answered records the answer, and follows the task if one was made.
+func (o *ordered) answered(ctx context.Context, slot string, reply provider.Reply) (Answer, error) {
+	s := o.s
+	answer, err := answerOf(reply)
+	if reply.Status == http.StatusTooManyRequests {
+		o.takeBack(ctx)
+		return Answer{}, &Refusal{
+			Status: http.StatusTooManyRequests, Reason: "rate_limited", RetryAfter: max(reply.Failure.RetryAfter, 15*time.Second),
+			Message: "the provider refuses more at the moment, so other programs use the same key; try again",
+		}
+	}
+	if err == nil && o.key != "" {
+		kept := attempt{Digest: o.digest, Sent: s.now(), Status: answer.Status, Header: answer.Header, Body: answer.Body}
+		s.insist(ctx, "the answer to a paid request could not be kept", func() error { return s.store.set(ctx, o.key, kept, keepKey) })
+	}
+	if reply.Failure == nil && reply.Task.ExportTaskID != "" {
+		o.follow(ctx, slot, reply)
+	}
+	return answer, err
+}
+
+// follow records the task that was made, and has it read to its end.
+func (o *ordered) follow(ctx context.Context, slot string, reply provider.Reply) {
+	s, now := o.s, o.s.now()
+	t := &task{
+		ID: reply.Task.ExportTaskID, Call: o.call.name, Path: o.call.resultsPath(reply.Task.ExportTaskID), Tenant: o.request.Tenant,
+		Made: now, Inline: inline(o.body), Slot: slot,
+		At: now, Status: reply.Status, Header: reply.Header, Body: reply.Body,
+	}
+	s.insist(ctx, "a task that was passed through could not be recorded", func() error {
+		if err := s.store.set(ctx, taskKey(t.Call, t.ID), t, keepTask); err != nil {
+			return err
+		}
+		return s.schedule(ctx, t)
+	})
+	s.log.InfoContext(ctx, "task passed through", logkey.Client, t.Tenant, logkey.Route, t.Call, logkey.ExportTaskID, t.ID)
+	if s.o.Accepted == nil {
+		return
+	}
+	err := s.o.Accepted(ctx, Accepted{
+		Account: s.o.Account, Tenant: t.Tenant, Call: t.Call, TaskID: t.ID, Request: o.body, Inline: t.Inline, At: now,
+	})
+	if err != nil {
+		s.log.ErrorContext(ctx, "a task that was passed through is not taken up", logkey.ExportTaskID, t.ID, logkey.Error, err)
+	}
+}
+
+// insist tries a few times what must not be lost.
+func (s *Service) insist(ctx context.Context, failed string, do func() error) {
+	var err error
+	for try := range 4 {
+		if err = do(); err == nil {
+			return
+		}
+		if retry.Wait(ctx, retry.Backoff(try, 100*time.Millisecond, 2*time.Second)) != nil {
+			break
+		}
+	}
+	s.log.ErrorContext(ctx, failed, logkey.Error, err)
+}
+
+// inline says whether the order asks for its clips to be rendered at once.
+func inline(body []byte) bool {
+	var said struct {
+		EnableExport bool `json:"enable_export"`
+	}
+	return json.Unmarshal(body, &said) == nil && said.EnableExport
+}
+
+// checkUnits refuses what would be spent above the day's cap.
+func (s *Service) checkUnits(ctx context.Context) error {
+	if s.o.Units == nil {
+		return nil
+	}
+	ends, err := s.o.Units.Wait(ctx, s.now())
+	switch {
+	case err != nil:
+		return notNow(err)
+	case ends.IsZero():
+		return nil
+	}
+	return &Refusal{
+		Status: http.StatusTooManyRequests, Reason: "daily_units", RetryAfter: ends.Sub(s.now()),
+		Message: "the units that may be spent today are spent; the next day begins at " + ends.UTC().Format(time.RFC3339),
+	}
+}
+
+// notInTime is what is answered to a client whose turn did not come. status is that
+// of a wait that would outlast it.
+func (s *Service) notInTime(ctx context.Context, err error, status int) error {
+	if ctx.Err() != nil {
+		return ctx.Err() // the client has left
+	}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return notNow(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if h, err := s.o.Gate.Health(ctx); err == nil && h.Halted != "" {
+		return &Refusal{
+			Status: http.StatusServiceUnavailable, Reason: h.Halted, RetryAfter: time.Minute,
+			Message: "nothing is sent to the provider at the moment; the operator's status says why",
+		}
+	}
+	wait := 10 * time.Second
+	if starts, err := s.o.Gate.Starts(ctx, 0); err == nil && len(starts) == 1 {
+		wait = min(max(starts[0], 5*time.Second), 2*time.Minute)
+	}
+	return &Refusal{
+		Status: status, Reason: "busy", RetryAfter: wait,
+		Message: "the provider's limits are used up, and this request has waited " + s.o.Wait.String() + " for its turn; nothing was sent. Send it again: it keeps its place in line for a while",
+	}
+}
+
+// notNow is a failure of Redis.
+func notNow(err error) error {
+	return &Refusal{
+		Status: http.StatusServiceUnavailable, Reason: "unavailable", RetryAfter: 5 * time.Second, Err: err,
+		Message: "clipferry cannot answer at the moment; try again",
+	}
+}

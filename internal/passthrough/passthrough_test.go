@@ -1,0 +1,278 @@
+package passthrough
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/emulator"
+	"github.com/clipferry/clipferry/internal/observe"
+
+	"github.com/clipferry/clipferry/internal/budget"
+)
+
+const talk = `{"video_url":"https://video.example/talk","project_name":"talk~clips=4"}`
+
+// TestATaskIsReadToItsEndWithoutItsClient: it holds a slot that exports wait for.
+func TestATaskIsReadToItsEndWithoutItsClient(t *testing.T) {
+	r := newRig(t)
+	_, made := r.must("web", "POST", "clips", talk)
+	if r.slots() != 1 || len(r.accepted) != 1 || r.accepted[0].TaskID != made.Data.ID || r.accepted[0].Inline {
+		t.Fatalf("%d slots, %+v", r.slots(), r.accepted)
+	}
+	if first, said := r.must("web", "GET", "clips/results/"+made.Data.ID, ""); said.Data.Status != "CREATED" || first.Again {
+		t.Errorf("before the first read: %+v, %+v", first, said)
+	}
+	r.pass(50 * time.Second)
+	if n := r.steps(); n != 1 {
+		t.Fatalf("%d steps", n)
+	}
+	r.pass(10 * time.Second)
+	on, said := r.must("web", "GET", "clips/results/"+made.Data.ID, "")
+	if said.Data.Status != "ONGOING" || !on.Again || on.Age != 10*time.Second || r.slots() != 1 {
+		t.Errorf("on its way: %+v, %+v, %d slots", on, said, r.slots())
+	}
+	r.pass(50 * time.Second)
+	r.steps()
+	if _, said := r.must("web", "GET", "clips/results/"+made.Data.ID, ""); said.Data.Status != "SUCCEEDED" || len(said.Data.Clips) != 4 || r.slots() != 0 {
+		t.Errorf("at its end: %+v, %d slots", said, r.slots())
+	}
+	if n := r.steps(); n != 0 {
+		t.Errorf("it is read on")
+	}
+	// From now on it is answered from memory, but not for longer than links live.
+	before := r.sent(emulator.RouteResults)
+	r.pass(19 * time.Hour)
+	if a, _ := r.must("web", "GET", "clips/results/"+made.Data.ID, ""); a.Age != 19*time.Hour || r.sent(emulator.RouteResults) != before {
+		t.Errorf("%v, %d requests", a.Age, r.sent(emulator.RouteResults)-before)
+	}
+	r.pass(2 * time.Hour)
+	if a, _ := r.must("web", "GET", "clips/results/"+made.Data.ID, ""); a.Age != 0 || r.sent(emulator.RouteResults) != before+1 {
+		t.Errorf("%v, %d requests", a.Age, r.sent(emulator.RouteResults)-before)
+	}
+}
+
+// TestALostStepComesBack: its client asks for the task, and the last answer is old.
+func TestALostStepComesBack(t *testing.T) {
+	r := newRig(t)
+	_, made := r.must("web", "POST", "summaries", talk)
+	must(t, r.rdb.Del(t.Context(), "asynq:{clipferry-passed}:scheduled", "asynq:{clipferry-passed}:pending").Err())
+	r.pass(3 * time.Minute)
+	if _, said := r.must("web", "GET", "summaries/results/"+made.Data.ID, ""); said.Data.Status != "SUCCEEDED" || r.slots() != 0 {
+		t.Errorf("%+v, %d slots", said, r.slots())
+	}
+}
+
+// TestLateClipsAreAskedForAgain: SUCCEEDED is not the end of a task with
+// enable_export.
+func TestLateClipsAreAskedForAgain(t *testing.T) {
+	r := newRig(t)
+	_, made := r.must("web", "POST", "clips", strings.TrimSuffix(talk, "}")+`,"enable_export":true}`)
+	if !r.accepted[0].Inline {
+		t.Error("it is not seen that clips are rendered with it")
+	}
+	r.pass(100 * time.Second)
+	r.steps()
+	_, early := r.must("web", "GET", "clips/results/"+made.Data.ID, "")
+	if early.Data.Status != "SUCCEEDED" || len(early.Data.Clips) == 4 || r.slots() != 0 {
+		t.Fatalf("%+v, %d slots", early, r.slots())
+	}
+	r.pass(90 * time.Second)
+	_, all := r.must("web", "GET", "clips/results/"+made.Data.ID, "")
+	if len(all.Data.Clips) != 4 || all.Data.Clips[3].ExportLink == "" {
+		t.Errorf("%+v", all)
+	}
+	before := r.sent(emulator.RouteResults)
+	r.pass(20 * time.Minute)
+	r.must("web", "GET", "clips/results/"+made.Data.ID, "") // nothing new in it
+	r.pass(20 * time.Minute)
+	r.must("web", "GET", "clips/results/"+made.Data.ID, "")
+	if n := r.sent(emulator.RouteResults) - before; n > 1 {
+		t.Errorf("%d more reads", n)
+	}
+	if log := r.log.String(); strings.Contains(log, "signature") || strings.Contains(log, ourKey) {
+		t.Errorf("a link or our key in the log: %s", log)
+	}
+}
+
+// TestReadsOfOneTaskByManyAreOneRequest, of one that was made elsewhere.
+func TestReadsOfOneTaskByManyAreOneRequest(t *testing.T) {
+	r := newRig(t)
+	id := elsewhere(r)
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			if a, err := r.do("any", "GET", "clips/results/"+id, ""); err != nil || a.Status != 200 {
+				t.Errorf("%d %v", a.Status, err)
+			}
+		})
+	}
+	all.Wait()
+	if n := r.sent(emulator.RouteResults); n != 1 {
+		t.Errorf("%d requests", n)
+	}
+	if r.slots() != 0 {
+		t.Error("reading takes a slot")
+	}
+}
+
+// elsewhere makes a task with our key beside us.
+func elsewhere(r *rig) string {
+	r.t.Helper()
+	q, _ := http.NewRequestWithContext(r.t.Context(), "POST", "/api/v2/clips", strings.NewReader(talk))
+	q.Header.Set("Authorization", "Bearer "+ourKey)
+	q.Header.Set("x-wayinvideo-api-version", "v2")
+	r.emulator.ServeHTTP(&discard{header: http.Header{}}, q)
+	submits := r.emulator.State().Submits
+	return submits[len(submits)-1].TaskID
+}
+
+type discard struct{ header http.Header }
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d *discard) WriteHeader(int)             {}
+
+func TestATaskIsItsTenants(t *testing.T) {
+	r := newRig(t)
+	_, made := r.must("web", "POST", "clips", talk)
+	if f := r.refused("batch", "GET", "clips/results/"+made.Data.ID, ""); f.Status != 404 || f.Message != "no such task" {
+		t.Errorf("%+v", f)
+	}
+	a, err := r.Do(t.Context(), Request{Tenant: "ops", All: true, Method: "GET", Path: "/open/v2/clips/results/" + made.Data.ID})
+	if err != nil || a.Status != 200 {
+		t.Errorf("who may see all: %d %v", a.Status, err)
+	}
+	id := elsewhere(r)
+	r.must("batch", "GET", "clips/results/"+id, "")
+	// What nobody knows is the provider's to say.
+	if a, err := r.do("web", "GET", "clips/results/unknown", ""); err != nil || a.Status != 404 || !strings.Contains(string(a.Body), "/api/v2/clips/results/unknown") {
+		t.Errorf("%d %s %v", a.Status, a.Body, err)
+	}
+}
+
+// TestAnOrderIsSentOnce, with an Idempotency-Key.
+func TestAnOrderIsSentOnce(t *testing.T) {
+	r := newRig(t)
+	first, _ := r.must("web", "POST", "clips", talk, "order 1")
+	r.pass(time.Minute)
+	again, _ := r.must("web", "POST", "clips", talk, "order 1")
+	if string(again.Body) != string(first.Body) || !again.Again || again.Age != time.Minute {
+		t.Errorf("%+v", again)
+	}
+	if f := r.refused("web", "POST", "clips", strings.Replace(talk, "talk", "walk", 1), "order 1"); f.Status != 422 {
+		t.Errorf("%+v", f)
+	}
+	if f := r.refused("web", "POST", "summaries", talk, "order 1"); f.Status != 422 {
+		t.Errorf("another path: %+v", f)
+	}
+	other, _ := r.must("batch", "POST", "clips", talk, "order 1") // the key of somebody else
+	if string(other.Body) == string(first.Body) || len(r.emulator.State().Submits) != 2 {
+		t.Errorf("%s, %d submits", other.Body, len(r.emulator.State().Submits))
+	}
+}
+
+// TestALostAnswerIsSaid, and counted, and nothing is sent again.
+func TestALostAnswerIsSaid(t *testing.T) {
+	var counted []budget.Result
+	r := newRig(t, func(o *Options) {
+		o.Requested = func(_ context.Context, q observe.Request) { counted = append(counted, q.Result) }
+	})
+	for name, fault := range map[string]emulator.Fault{
+		"a reset":            {Kind: emulator.FaultLost, Count: 1},
+		"a gateway's answer": {Kind: emulator.FaultStatus, Status: 502, Acted: true, Count: 1},
+	} {
+		fault.Route = emulator.RouteCreate
+		_, err := r.emulator.Inject(fault)
+		must(t, err)
+		before := len(r.emulator.State().Submits)
+		if f := r.refused("web", "POST", "clips", talk, name); f.Status != 502 || f.Reason != "answer_lost" {
+			t.Errorf("%s: %+v", name, f)
+		}
+		for range 2 {
+			if f := r.refused("web", "POST", "clips", talk, name); f.Status != 409 || f.Reason != "answer_lost" || !strings.Contains(f.Message, "is not sent again") {
+				t.Errorf("%s: %+v", name, f)
+			}
+		}
+		if n := len(r.emulator.State().Submits) - before; n != 1 {
+			t.Errorf("%s: %d submits", name, n)
+		}
+	}
+	if len(counted) != 2 || counted[0] != budget.InDoubt || counted[1] != budget.InDoubt || r.slots() != 2 {
+		t.Errorf("counted %v, %d slots", counted, r.slots())
+	}
+}
+
+// TestRefusalsArePassedOn as they are, and cost no slot.
+func TestRefusalsArePassedOn(t *testing.T) {
+	r := newRig(t)
+	a, err := r.do("web", "POST", "clips", `{}`, "bad")
+	if err != nil || a.Status != 400 || !strings.Contains(string(a.Body), "trace_id") || r.slots() != 0 {
+		t.Errorf("%d %s %v, %d slots", a.Status, a.Body, err, r.slots())
+	}
+	if again, err := r.do("web", "POST", "clips", `{}`, "bad"); err != nil || string(again.Body) != string(a.Body) || r.sent(emulator.RouteCreate) != 1 {
+		t.Errorf("%s %v, %d requests", again.Body, err, r.sent(emulator.RouteCreate))
+	}
+	if log := r.log.String(); !strings.Contains(log, "trace_id=") || !strings.Contains(log, "video_url: required") {
+		t.Errorf("the log: %s", log)
+	}
+	// A call that nobody here knows may cost, and is over when it names no task.
+	if a, err := r.do("web", "POST", "translations", `{}`); err != nil || a.Status != 404 || r.slots() != 0 {
+		t.Errorf("%d %v, %d slots", a.Status, err, r.slots())
+	}
+	h, err := r.gate.Health(t.Context())
+	if err != nil || h.Halted != "" {
+		t.Errorf("halted: %q %v", h.Halted, err)
+	}
+}
+
+// TestAWaitThatWouldOutlastTheClient is a 429 with Retry-After; the order keeps its
+// place in line.
+func TestAWaitThatWouldOutlastTheClient(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Wait = 300 * time.Millisecond })
+	r.must("web", "POST", "clips", talk)
+	r.must("web", "POST", "clips", talk)
+	for range 2 {
+		if f := r.refused("web", "POST", "clips", talk, "third"); f.Status != 429 || f.Reason != "busy" || f.RetryAfter < 5*time.Second {
+			t.Errorf("%+v", f)
+		}
+	}
+	if n := r.sent(emulator.RouteCreate); n != 2 {
+		t.Errorf("%d requests", n)
+	}
+	r.pass(100 * time.Second)
+	r.steps()
+	r.must("web", "POST", "clips", talk, "third") // nothing was sent before, and nothing is remembered
+}
+
+// TestTheRequestIsPassedOnAsItIs, but for the key.
+func TestTheRequestIsPassedOnAsItIs(t *testing.T) {
+	r := newRig(t)
+	a, _ := r.must("web", "POST", "upload/single-file", `{"name":"talk.mp4"}`)
+	if !strings.Contains(string(a.Body), "upload_url") || r.slots() != 0 {
+		t.Errorf("%s, %d slots", a.Body, r.slots())
+	}
+	if got := r.saw; got.Get("Authorization") != "Bearer "+ourKey || got.Get("X-Wayinvideo-Api-Version") != "v2" || got.Get("Content-Type") != "application/json" {
+		t.Errorf("%v", got)
+	}
+	for _, path := range []string{"clips/../export", "clips/results/%2e%2e", "clips/results/a%00"} {
+		if f := r.refused("web", "GET", path, ""); f.Status != 404 {
+			t.Errorf("%s: %+v", path, f)
+		}
+	}
+	if f := r.refused("web", "POST", "clips", strings.Repeat("x", maxOrder+1)); f.Status != 413 {
+		t.Errorf("%+v", f)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.Do(ctx, Request{Method: "GET", Path: "/api/v2/clips/results/x"}); !errors.Is(err, context.Canceled) {
+		var f *Refusal
+		if !errors.As(err, &f) || f.Status != 503 {
+			t.Errorf("a client that has left: %v", err)
+		}
+	}
+}
