@@ -8,6 +8,7 @@
 //	POST /api/v2/clips/export/{id}/cancel   stop an export
 //	POST /api/v2/clips/export/{id}/retry    take a final one up again
 //	GET  /api/v2/clips/exports              list, newest first
+//	POST /api/v2/clips/exports/import       archive tasks that were made elsewhere
 //	GET  /api/v2/clips/exports/{id}         one export, as `clipferry status --json` shows it
 //	GET  /api/openapi.json                  all of the above, as OpenAPI 3.1
 //	GET  /clips/{signature}/{key...}        an archived file: 302 to a fresh link of S3's
@@ -23,6 +24,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +35,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/status"
@@ -45,6 +48,7 @@ type Exports interface {
 	Cancel(ctx context.Context, id string) (*export.Record, error)
 	Retry(ctx context.Context, id string, o export.RetryOptions) (*export.Record, error)
 	List(ctx context.Context, f ledger.Filter) ([]*export.Record, error)
+	Import(ctx context.Context, i admin.Import) (r *export.Record, known bool, err error)
 }
 
 // Queue takes exports; *tasks.Client is one.
@@ -110,6 +114,9 @@ type Options struct {
 	// may be nil. It is asked for clipferry's own answers, never for the
 	// provider's, which a program may read as often as it likes.
 	WaitingFor func(ctx context.Context, open []*export.Record) (map[string]status.Waiting, error)
+	// AccountName is the own name of an account, which an empty one stands for as
+	// well; nil where there is only the default one.
+	AccountName func(account string) string
 	// Webhooks says that webhooks can be signed and are delivered. Otherwise an
 	// export that asks for one is refused.
 	Webhooks bool
@@ -170,6 +177,9 @@ func (o *Options) setDefaults() {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.AccountName == nil {
+		o.AccountName = func(account string) string { return cmp.Or(account, tasks.DefaultAccount) }
+	}
 	o.PublicURL = strings.TrimSuffix(o.PublicURL, "/")
 }
 
@@ -224,6 +234,7 @@ func (a *API) routes() {
 	a.route("POST", "/api/v2/clips/export/{id}/cancel", a.authorized(a.cancel))
 	a.route("POST", "/api/v2/clips/export/{id}/retry", a.authorized(a.retry))
 	a.route("GET", "/api/v2/clips/exports", a.authorized(a.list))
+	a.route("POST", "/api/v2/clips/exports/import", a.authorized(a.importTasks))
 	a.route("GET", "/api/v2/clips/exports/{id}", a.authorized(a.view))
 	a.route("GET", "/api/openapi.json", a.serveOpenAPI)
 	a.route("", "/api/", func(http.ResponseWriter, *http.Request) error { return errNothing })

@@ -111,7 +111,8 @@ func (f Front) api(cfg *config.Config, loopback bool, pages *archiveui.UI) (*htt
 		Archive: f.Archive, Logger: f.Logger, ProviderURL: cfg.APIBaseURL,
 		Queue:     tasks.NewClientFromRedis(f.Redis, tasks.WithTraceHeaders(f.Tracing.Headers)),
 		PublicURL: cfg.HTTPPublicURL, LinkTTL: cfg.HTTPLinkTTL, Retention: cfg.LedgerRetention,
-		Webhooks: len(cfg.WebhookSecrets) > 0,
+		Webhooks:    len(cfg.WebhookSecrets) > 0,
+		AccountName: func(account string) string { return cfg.Account(account).Name },
 		WaitingFor: func(ctx context.Context, open []*export.Record) (map[string]status.Waiting, error) {
 			out, err := look.Read(ctx, open)
 			return out.WaitingFor, err
