@@ -345,6 +345,11 @@ func (g *Gate) Resume(ctx context.Context) error {
 	return g.do(ctx, &op{apply: func(now pace.Instant, s *pace.State) { s.Resume(now) }})
 }
 
+// Rename gives the slot of one name to another, with what is known of its render.
+func (g *Gate) Rename(ctx context.Context, from, to string) error {
+	return g.do(ctx, &op{apply: func(_ pace.Instant, s *pace.State) { s.Rename(from, to) }})
+}
+
 // NextRead returns the earliest moment, on this machine's clock, at which a
 // read of the export could be worth a request: that is when to start waiting
 // for one, rounded up as need be. It is in the past for an overdue export and

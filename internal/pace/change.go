@@ -199,6 +199,19 @@ func (s *State) Release(export string) {
 	s.touch(prefixSlot, export)
 }
 
+// Rename gives the slot to another name, unless that has one.
+func (s *State) Rename(from, to string) {
+	r := s.Renders[from]
+	if r == nil {
+		return
+	}
+	s.Release(from)
+	if s.Renders[to] == nil {
+		s.Renders[to] = r
+		s.touch(prefixSlot, to)
+	}
+}
+
 // Claim gives the waiter its turn at now: from here on the request counts. The
 // turn carries the waiter's name.
 func (s *State) Claim(id string, now Instant) Turn {

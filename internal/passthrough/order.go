@@ -200,22 +200,29 @@ func (o *ordered) follow(ctx context.Context, slot string, reply provider.Reply)
 		Made: now, Inline: inline(o.body), Slot: slot,
 		At: now, Status: reply.Status, Header: reply.Header, Body: reply.Body,
 	}
-	s.insist(ctx, "a task that was passed through could not be recorded", func() error {
-		if err := s.store.set(ctx, taskKey(t.Call, t.ID), t, keepTask); err != nil {
-			return err
+	t.Export = s.takeUp(ctx, t, o.body)
+	if t.Export != "" {
+		if err := s.o.Gate.Rename(ctx, slot, t.Export); err != nil {
+			s.log.WarnContext(ctx, "a slot is held twice, until its lease ends", logkey.Export, t.Export, logkey.Error, err)
 		}
-		return s.schedule(ctx, t)
-	})
-	s.log.InfoContext(ctx, "task passed through", logkey.Client, t.Tenant, logkey.Route, t.Call, logkey.ExportTaskID, t.ID)
-	if s.o.Accepted == nil {
-		return
+		t.Slot = ""
 	}
-	err := s.o.Accepted(ctx, Accepted{
-		Account: s.o.Account, Tenant: t.Tenant, Call: t.Call, TaskID: t.ID, Request: o.body, Inline: t.Inline, At: now,
+	s.insist(ctx, "a task that was passed through could not be recorded", func() error { return s.record(ctx, t) })
+	s.log.InfoContext(ctx, "task passed through", logkey.Client, t.Tenant, logkey.Route, t.Call, logkey.ExportTaskID, t.ID, logkey.Export, t.Export)
+}
+
+// takeUp returns the export that archives the task's clips, empty without one.
+func (s *Service) takeUp(ctx context.Context, t *task, request []byte) string {
+	if s.o.TakeUp == nil {
+		return ""
+	}
+	id, err := s.o.TakeUp(ctx, Accepted{
+		Account: s.o.Account, Tenant: t.Tenant, Call: t.Call, TaskID: t.ID, Request: request, Inline: t.Inline, At: t.Made,
 	})
 	if err != nil {
-		s.log.ErrorContext(ctx, "a task that was passed through is not taken up", logkey.ExportTaskID, t.ID, logkey.Error, err)
+		s.log.ErrorContext(ctx, "the clips of a task that was passed through are not archived", logkey.ExportTaskID, t.ID, logkey.Error, err)
 	}
+	return id
 }
 
 // insist tries a few times what must not be lost.

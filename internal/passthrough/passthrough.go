@@ -48,7 +48,7 @@ type Provider interface {
 // Gate hands out the account's budget; *budget.Gate is one.
 type Gate interface {
 	Wait(ctx context.Context, r budget.Request) (*budget.Turn, error)
-	Release(ctx context.Context, export string) error
+	Rename(ctx context.Context, from, to string) error
 	NextRead(ctx context.Context, export string) (time.Time, error)
 	Health(ctx context.Context) (budget.Health, error)
 	Starts(ctx context.Context, ahead ...int) ([]time.Duration, error)
@@ -74,9 +74,11 @@ type Options struct {
 	Wait time.Duration
 	// Requested hears of every request to the provider; may be nil.
 	Requested func(ctx context.Context, r observe.Request)
-	// Accepted is called once for each task that was made here, after its answer
-	// was recorded; may be nil. What it returns is logged, and no more.
-	Accepted func(ctx context.Context, t Accepted) error
+	// TakeUp is called once with each task that was made here, before anything reads
+	// it; may be nil. It returns the id of the export that archives the task's clips,
+	// empty if none does. Such a task is read by that export alone, under whose id
+	// its slot is held from then on, and answered from it (see [Answer.Export]).
+	TakeUp func(ctx context.Context, t Accepted) (export string, err error)
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 }
@@ -150,8 +152,10 @@ type Answer struct {
 	Age time.Duration
 	// Again says that it was given before.
 	Again bool
-	// Call and TaskID are set for the results of a task.
-	Call, TaskID string
+	// Call and TaskID are set for the results of a task, and Export for those of one
+	// that an export has taken up: its record says more than Body, which is the
+	// answer to the order.
+	Call, TaskID, Export string
 }
 
 // Refusal is an answer of our own.

@@ -99,6 +99,25 @@ func TestLateClipsAreAskedForAgain(t *testing.T) {
 	}
 }
 
+// TestATaskThatAnExportTakesUpIsReadByItAlone, and holds one slot.
+func TestATaskThatAnExportTakesUpIsReadByItAlone(t *testing.T) {
+	r := newRig(t, func(o *Options) {
+		o.TakeUp = func(_ context.Context, a Accepted) (string, error) { return "import-" + a.TaskID, nil }
+	})
+	_, made := r.must("web", "POST", "clips", talk)
+	held, err := r.gate.Slots(t.Context())
+	if id := "import-" + made.Data.ID; err != nil || len(held) != 1 || held[0] != id {
+		t.Errorf("%v hold slots, %v", held, err)
+	}
+	if n := r.steps(); n != 0 {
+		t.Errorf("%d steps", n)
+	}
+	r.pass(time.Hour)
+	if a, _ := r.must("web", "GET", "clips/results/"+made.Data.ID, ""); a.Export != "import-"+made.Data.ID || r.sent(emulator.RouteResults) != 0 {
+		t.Errorf("%+v, %d reads", a, r.sent(emulator.RouteResults))
+	}
+}
+
 // TestReadsOfOneTaskByManyAreOneRequest, of one that was made elsewhere.
 func TestReadsOfOneTaskByManyAreOneRequest(t *testing.T) {
 	r := newRig(t)

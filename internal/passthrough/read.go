@@ -45,7 +45,7 @@ func (s *Service) results(ctx context.Context, c call, r Request) (Answer, error
 		return Answer{}, notNow(err)
 	case known && t.Tenant != "" && t.Tenant != r.Tenant && !r.All:
 		return Answer{}, &Refusal{Status: http.StatusNotFound, Reason: "not_found", Message: "no such task"}
-	case t.fresh(s.now()):
+	case t.Export != "", t.fresh(s.now()):
 		return s.again(t), nil
 	}
 	if t.Slot != "" {
@@ -90,7 +90,7 @@ func (t *task) over(now time.Time) bool {
 
 func (s *Service) again(t *task) Answer {
 	age := max(0, s.now().Sub(t.At))
-	return Answer{Status: t.Status, Header: t.Header, Body: t.Body, Age: age, Again: age >= time.Second, Call: t.Call, TaskID: t.ID}
+	return Answer{Status: t.Status, Header: t.Header, Body: t.Body, Age: age, Again: age >= time.Second, Call: t.Call, TaskID: t.ID, Export: t.Export}
 }
 
 // readOrAwait reads the task, or waits for whoever does.

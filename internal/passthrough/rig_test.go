@@ -82,7 +82,10 @@ func newRig(t *testing.T, change ...func(*Options)) *rig {
 	o := Options{
 		Redis: r.rdb, Ledger: ledger.New(ledger.Options{Redis: r.rdb}), Logger: log, Account: "default",
 		Provider: client, Gate: r.gate, Wait: 5 * time.Second, Now: r.time,
-		Accepted: func(_ context.Context, a Accepted) error { r.accepted = append(r.accepted, a); return nil },
+		TakeUp: func(_ context.Context, a Accepted) (string, error) {
+			r.accepted = append(r.accepted, a)
+			return "", nil
+		},
 	}
 	for _, c := range change {
 		c(&o)

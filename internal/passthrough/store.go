@@ -35,6 +35,8 @@ type task struct {
 	Inline bool `json:"inline,omitempty"`
 	// Slot is the name of its slot while it holds one.
 	Slot string `json:"slot,omitempty"`
+	// Export is the export that has taken it up, and reads it; empty if none has.
+	Export string `json:"export,omitempty"`
 	// Faults counts the reads in a row that failed.
 	Faults int `json:"faults,omitempty"`
 	// Ended says that the last answer is the end of it, Ready how many clips have a
