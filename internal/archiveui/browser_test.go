@@ -124,13 +124,18 @@ func eval[T any](b *tab, js string) T {
 	return v
 }
 
-// until waits for an expression to hold.
+// until waits for an expression to hold, also over a page that is left for another.
 func (b *tab) until(js string) {
 	b.t.Helper()
-	_, err := chromedp.Run(b.ctx, chromedp.Poll[any](js, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(20*time.Second)))
-	if err != nil {
-		b.t.Fatalf("%s: %v", js, err)
+	var err error
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		var ok bool
+		if ok, err = chromedp.Run(b.ctx, chromedp.Evaluate[bool]("!!("+js+")")); ok {
+			return
+		}
 	}
+	at, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.href + " " + document.body.innerText.slice(0, 1000)`))
+	b.t.Fatalf("not %s: %v; at %s", js, err, at)
 }
 
 // shot keeps a picture of the page where CLIPFERRY_TEST_PICTURES names a folder.
@@ -146,6 +151,26 @@ func (b *tab) shot(name string) {
 	}
 	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
 		b.t.Fatal(err)
+	}
+}
+
+// check has axe-core look at the page, where CLIPFERRY_TEST_AXE names its script
+// (npm i axe-core: node_modules/axe-core/axe.min.js). Its licence keeps it out of here.
+func (b *tab) check(name string) {
+	b.t.Helper()
+	script := os.Getenv("CLIPFERRY_TEST_AXE")
+	if script == "" {
+		return
+	}
+	source, err := os.ReadFile(script)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	eval[bool](b, string(source)+"; true")
+	found := eval[[]string](b, `axe.run().then(r => r.violations.concat(r.incomplete.filter(v => v.id !== "color-contrast" && v.id !== "video-caption"))
+		.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.target + " " + (n.any[0]?.message || "")).slice(0, 3).join(", ")))`)
+	for _, text := range found {
+		b.t.Errorf("%s: axe finds %s", name, text)
 	}
 }
 
@@ -179,6 +204,7 @@ func catalogueOf(t *testing.T, s *site) {
 
 // TestInABrowser looks at each page on a phone and on screens, dark and light.
 func TestInABrowser(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, local)
 	catalogueOf(t, s)
 	s.add("hostile", "hostile", hostileClips())
@@ -186,20 +212,22 @@ func TestInABrowser(t *testing.T) {
 	b := newTab(t, browser(t), s.URL)
 	b.expected = []string{"404", "401"}
 	share := s.ui.shares.grant("exp_1", allClips, s.clock().Add(time.Hour))
+	pages := map[string]string{
+		"grid": "/archive/", "found": "/archive/?q=trains&tag=insight&score=50", "none": "/archive/?q=nothing+is+like+this", "clip": "/archive/exports/exp_1/1",
+		"export": "/archive/exports/exp_1", "project": "/archive/project?id=keynote-autumn", "projects": "/archive/projects",
+		"share": "/archive/exports/exp_1/1/share", "shared": "/archive/shared/" + share.token + "/exp_1", "login": "/archive/login",
+		"hostile": "/archive/project?id=hostile", "long": "/archive/exports/hostile/13", "missing": "/archive/exports/none",
+	}
 	for _, width := range []int64{390, 1280, 1920} {
-		for _, scheme := range []string{"light", "dark"} {
-			b.view(width, scheme)
-			for name, path := range map[string]string{
-				"grid": "/archive/", "found": "/archive/?q=trains&tag=insight&score=50", "none": "/archive/?q=nothing+is+like+this", "clip": "/archive/exports/exp_1/0",
-				"export": "/archive/exports/exp_1", "project": "/archive/project?id=keynote-autumn", "projects": "/archive/projects",
-				"share": "/archive/exports/exp_1/0/share", "shared": "/archive/shared/" + share.token + "/exp_1", "login": "/archive/login",
-				"hostile": "/archive/project?id=hostile", "long": "/archive/exports/hostile/13", "missing": "/archive/exports/none",
-			} {
-				b.open(path)
-				b.until(`document.readyState === "complete"`)
-				if wide := eval[int64](b, `document.documentElement.scrollWidth`); wide > width {
-					t.Errorf("%s at %d: %d pixels wide", name, width, wide)
-				}
+		for name, path := range pages {
+			b.view(width, "light")
+			b.open(path)
+			if wide := eval[int64](b, `document.documentElement.scrollWidth`); wide > width {
+				t.Errorf("%s at %d: %d pixels wide", name, width, wide)
+			}
+			for _, scheme := range []string{"light", "dark"} {
+				b.view(width, scheme)
+				b.check(fmt.Sprintf("%s at %d, %s", name, width, scheme))
 				b.shot(fmt.Sprintf("%s-%d-%s", name, width, scheme))
 			}
 		}

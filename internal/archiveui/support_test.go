@@ -272,3 +272,26 @@ func sample(t testing.TB, name string) []byte {
 	}
 	return b
 }
+
+// many are n clips of a catalogue, of which nothing is in S3.
+func many(n int) []catalog.Line {
+	words := strings.Fields("why night trains matter the truth about price of bread old bridges before and after stop worrying sleep first marathon lighthouse keeper small languages bees maps 東京の夜景 новости größe")
+	lines := make([]catalog.Line, n)
+	for i := range lines {
+		var text []string
+		for w := range 30 {
+			text = append(text, words[(i*7+w*w+i/31*w)%len(words)])
+		}
+		e := i / 5
+		folder := fmt.Sprintf("exports/project-%d/task-%d/", e/7, e)
+		at := time.Date(2026, 1, 1, 0, e, 0, 0, time.UTC)
+		lines[i] = catalog.Line{
+			ExportID: fmt.Sprintf("exp_%d", e), Idx: i % 5, Revision: 1, ProjectID: fmt.Sprintf("project-%d", e/7), ExportTaskID: fmt.Sprintf("task-%d", e),
+			Manifest: folder + "manifest.json", CreatedAt: at, ArchivedAt: at, Resolution: "HD_720", CostUsage: 10,
+			Title: strings.Join(text[:7], " "), Desc: strings.Join(text, " "), Tags: text[3:6], Score: float64(i * 13 % 100), DurationMS: int64(5000 + i*977%85000),
+			Object: export.Object{Key: fmt.Sprintf("%sclip-%03d.mp4", folder, i%5), Size: 1e6, SHA256: strings.Repeat("ab", 32), CRC32: "AAAAAA==", ContentType: "video/mp4"},
+		}
+		lines[i].Thumbnail = &export.Object{Key: fmt.Sprintf("%sclip-%03d.jpg", folder, i%5), Size: 1e4}
+	}
+	return lines
+}

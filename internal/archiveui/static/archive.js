@@ -37,6 +37,11 @@
     addEventListener("pageshow", (e) => { if (!e.persisted && $("#q").value.trim() !== (new URLSearchParams(location.search).get("q") || "")) soon(0); });
   }
 
+  // A picture that can't be had leaves its place as if there were none.
+  const noPicture = (img) => { if (img.matches?.(".poster img")) img.remove(); };
+  addEventListener("error", (e) => noPicture(e.target), true);
+  for (const img of document.images) if (img.complete && img.getAttribute("src") && !img.naturalWidth) noPicture(img);
+
   // Arrow keys go through a grid.
   addEventListener("keydown", (e) => {
     const at = e.target.closest?.(".grid .card a");
@@ -68,6 +73,7 @@
       if (video.currentTime > place + 2) tries = 0;
       place = video.currentTime;
     });
+    video.addEventListener("loadedmetadata", () => { video.parentNode.classList.toggle("upright", video.videoHeight > video.videoWidth); });
     video.addEventListener("seeking", () => { if (!video.error && video.readyState) place = video.currentTime; });
     video.addEventListener("play", () => { wanted = true; });
     video.addEventListener("pause", () => { if (!video.error) wanted = false; });
