@@ -134,6 +134,41 @@ func (l *AccountLimits) Decode(value string) error {
 	return nil
 }
 
+// Shares are the tenants that have queues of their own, and for how much each
+// counts where several want the same slots.
+type Shares map[string]int
+
+// maxTenants bounds how many have queues of their own, each of which costs Redis a few
+// commands a second, and maxShare how unequal they may be.
+const maxTenants, maxShare = 64, 1000
+
+// Decode reads "name:share,…".
+func (s *Shares) Decode(value string) error {
+	*s = nil
+	shares := Shares{}
+	for item := range items(value) {
+		name, number, _ := strings.Cut(item, ":")
+		share, err := strconv.Atoi(strings.TrimSpace(number))
+		_, twice := shares[name]
+		switch {
+		case !tasks.ValidTenant(name):
+			return fmt.Errorf("the name in %q %w", short(item), errAccountName)
+		case err != nil || share < 1 || share > maxShare:
+			return fmt.Errorf("%q is not name:share, a whole number from 1 to %d", short(item), maxShare)
+		case twice:
+			return fmt.Errorf("the tenant %s is given twice", name)
+		}
+		shares[name] = share
+	}
+	switch {
+	case len(shares) > maxTenants:
+		return fmt.Errorf("names %d tenants, at most %d can have a queue of their own", len(shares), maxTenants)
+	case len(shares) > 0:
+		*s = shares
+	}
+	return nil
+}
+
 // DailyUnits caps what accounts spend on a UTC day.
 type DailyUnits struct {
 	All float64            // of each account that isn't named; 0 is no cap

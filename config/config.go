@@ -36,6 +36,8 @@ type Config struct {
 	APILimits            AccountLimits `envconfig:"CLIPFERRY_API_LIMITS" desc:"limits of accounts that have others than these: name:requests/slots,name:requests/slots"`
 	APIDailyUnits        DailyUnits    `envconfig:"CLIPFERRY_API_DAILY_UNITS" desc:"how many units an account may spend on a UTC day, a number for each or name:units,name:units; further exports wait for the next day; empty or 0 = no cap"`
 
+	Tenants Shares `envconfig:"CLIPFERRY_TENANTS" desc:"tenants with a queue of their own and their shares of the provider's slots: name:share,name:share, such as news:3,sport:1; all others together have a share of 1, or that of default; the same on every worker"`
+
 	S3Bucket              string        `envconfig:"CLIPFERRY_S3_BUCKET" desc:"the bucket that clips are archived in"`
 	S3Prefix              string        `envconfig:"CLIPFERRY_S3_PREFIX" default:"exports" desc:"the prefix of every key"`
 	S3PathStyle           bool          `envconfig:"CLIPFERRY_S3_PATH_STYLE" default:"false" desc:"put the bucket in the path, as many S3 look-alikes need"`
@@ -64,7 +66,8 @@ type Config struct {
 	LedgerRetention time.Duration `envconfig:"CLIPFERRY_LEDGER_RETENTION" default:"720h" desc:"how long a finished export, and so its job id, is remembered"`
 
 	HTTPAddr       string        `envconfig:"CLIPFERRY_HTTP_ADDR" default:"127.0.0.1:8080" desc:"where the operations server and the HTTP API listen; empty = off"`
-	HTTPAPIKeys    NamedSecrets  `envconfig:"CLIPFERRY_HTTP_API_KEYS" desc:"the bearer keys of the HTTP API: name:secret,name:secret; several of one name while they are rotated; empty = the API is off"`
+	HTTPAPIKeys    NamedSecrets  `envconfig:"CLIPFERRY_HTTP_API_KEYS" desc:"the bearer keys of tenants for the HTTP API: name:secret,name:secret; the name is the tenant, whose exports alone a key gives; several of one name while they are rotated; without any and without CLIPFERRY_HTTP_ADMIN_KEYS the API is off"`
+	HTTPAdminKeys  NamedSecrets  `envconfig:"CLIPFERRY_HTTP_ADMIN_KEYS" desc:"bearer keys that see the exports of all tenants and may order for any: name:secret,name:secret"`
 	HTTPPublicURL  string        `envconfig:"CLIPFERRY_HTTP_PUBLIC_URL" desc:"what the links that the HTTP API hands out start with; empty = the host of each request"`
 	HTTPSecret     Secrets       `envconfig:"CLIPFERRY_HTTP_SECRET" desc:"what signs those links and the ids that the HTTP API gives, 32 characters or more; several with commas while it is rotated, the first signs; the same on all servers; needed with the HTTP API"`
 	HTTPLinkTTL    time.Duration `envconfig:"CLIPFERRY_HTTP_LINK_TTL" default:"15m" desc:"how long an S3 link that one of those is redirected to can be used"`
@@ -75,6 +78,7 @@ type Config struct {
 
 	WebhookSecrets      WebhookSecrets `envconfig:"CLIPFERRY_WEBHOOK_SECRETS" desc:"what signs webhooks: whsec_ and base64, several with commas while they are rotated; empty = no webhooks are sent"`
 	WebhookAllowedCIDRs Prefixes       `envconfig:"CLIPFERRY_WEBHOOK_ALLOWED_CIDRS" desc:"private ranges that webhooks may lead to; a listed range frees the port too"`
+	NotifyQueues        QueueNames     `envconfig:"CLIPFERRY_NOTIFY_QUEUES" desc:"queues of producers that orders over HTTP may name for the task that notifies of their end, with commas between them; empty = none"`
 
 	MonitorAuth     Credentials `envconfig:"CLIPFERRY_MONITOR_AUTH" desc:"user:password for Asynqmon at /monitor/; without it, it is off"`
 	MonitorOpen     bool        `envconfig:"CLIPFERRY_MONITOR_OPEN" default:"false" desc:"show Asynqmon without credentials to a browser on the same machine; only where the server listens on a loopback address, without CLIPFERRY_HTTP_API_KEYS and CLIPFERRY_HTTP_PUBLIC_URL"`

@@ -73,8 +73,8 @@ func (n *NamedSecrets) Decode(list string) error {
 		switch {
 		case !ok:
 			return fmt.Errorf("item %d is not name:secret", place)
-		case !tasks.ValidID(name):
-			return fmt.Errorf("the name of item %d must be 1–128 of the characters A–Z a–z 0–9 . _ -", place)
+		case !tasks.ValidTenant(name):
+			return fmt.Errorf("the name of item %d must be 1–32 of the characters a–z 0–9 -", place)
 		case problem != "":
 			return fmt.Errorf("the secret of item %d %s", place, problem)
 		case seen[value]:

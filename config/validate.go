@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -188,10 +189,16 @@ func (c *Config) validateRest(faults *Faults) {
 		faults.add("CLIPFERRY_HTTP_PASSTHROUGH_WAIT", "must be between 1s and 5m")
 	}
 	between(faults, "CLIPFERRY_HTTP_MAX_WAITING", c.HTTPMaxWaiting, 0, 1_000_000_000)
-	if len(c.HTTPAPIKeys) > 0 && len(c.HTTPSecret) == 0 {
-		faults.add("CLIPFERRY_HTTP_SECRET", "required with CLIPFERRY_HTTP_API_KEYS")
+	keys := len(c.HTTPAPIKeys)+len(c.HTTPAdminKeys) > 0
+	if keys && len(c.HTTPSecret) == 0 {
+		faults.add("CLIPFERRY_HTTP_SECRET", "required with CLIPFERRY_HTTP_API_KEYS and CLIPFERRY_HTTP_ADMIN_KEYS")
 	}
-	if c.MonitorOpen && (len(c.HTTPAPIKeys) > 0 || c.HTTPPublicURL != "") {
+	for i, k := range c.HTTPAdminKeys {
+		if slices.ContainsFunc(c.HTTPAPIKeys, func(tenant NamedSecret) bool { return tenant.Secret == k.Secret }) {
+			faults.add("CLIPFERRY_HTTP_ADMIN_KEYS", fmt.Sprintf("the secret of item %d is a tenant's in CLIPFERRY_HTTP_API_KEYS", i+1))
+		}
+	}
+	if c.MonitorOpen && (keys || c.HTTPPublicURL != "") {
 		faults.add("CLIPFERRY_MONITOR_OPEN", "must not be set together with CLIPFERRY_HTTP_API_KEYS or CLIPFERRY_HTTP_PUBLIC_URL; set CLIPFERRY_MONITOR_AUTH")
 	}
 	if c.MonitorWritable && c.MonitorAuth.User == "" {

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/clipferry/clipferry/tasks"
 )
 
 // Prefixes is a comma-separated list of address ranges.
@@ -24,6 +26,21 @@ func (p *Prefixes) Decode(value string) error {
 			return fmt.Errorf("%q is not a range such as 10.0.0.0/8", item)
 		}
 		*p = append(*p, prefix.Masked())
+	}
+	return nil
+}
+
+// QueueNames is a comma-separated list of names of queues that are not clipferry's.
+type QueueNames []string
+
+// Decode reads "default,orders".
+func (q *QueueNames) Decode(value string) error {
+	*q = nil
+	for item := range items(value) {
+		if wrong := tasks.CheckQueue(item); wrong != "" {
+			return fmt.Errorf("%q: %s", short(item), wrong)
+		}
+		*q = append(*q, item)
 	}
 	return nil
 }

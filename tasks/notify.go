@@ -89,7 +89,7 @@ func checkNotify(n *Notify) string {
 	case n.Webhook != "":
 		return checkWebhook(n.Webhook)
 	}
-	return firstOf(checkTaskType(n.TaskType), checkQueue(n.Queue))
+	return firstOf(checkTaskType(n.TaskType), CheckQueue(n.Queue))
 }
 
 func firstOf(messages ...string) string {
@@ -130,7 +130,8 @@ func checkTaskType(name string) string {
 	return ""
 }
 
-func checkQueue(name string) string {
+// CheckQueue returns what is wrong with a name for [Notify.Queue], or "".
+func CheckQueue(name string) string {
 	switch {
 	case name == "":
 		return ""

@@ -84,7 +84,7 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 
 // doorEnv is what the HTTP API of a worker, or of clipferry serve, needs.
 func doorEnv(key string) []string {
-	return []string{"CLIPFERRY_HTTP_API_KEYS=dev:" + key, "CLIPFERRY_HTTP_SECRET=" + rand.Text() + rand.Text()}
+	return []string{"CLIPFERRY_HTTP_ADMIN_KEYS=dev:" + key, "CLIPFERRY_HTTP_SECRET=" + rand.Text() + rand.Text()}
 }
 
 // run runs f until the services are closed.

@@ -29,6 +29,12 @@ type ReceiptFallback struct {
 	Logger   *slog.Logger
 }
 
+// For is [Service.For].
+func (d ReceiptFallback) For(tenant string) ReceiptFallback {
+	d.Service = d.Service.For(tenant)
+	return d
+}
+
 // Get is [Service.Get]; of an export that Redis does not know and S3 does, it shows
 // how it stood. One that ended without an archive stays unknown: there is nothing
 // left that a new order would pay for twice.
@@ -41,7 +47,8 @@ func (d ReceiptFallback) Get(ctx context.Context, id string) (*export.Record, er
 	if failed != nil {
 		return nil, fmt.Errorf("export %s is not in Redis, and its receipt can't be read: %w", id, failed)
 	}
-	if !found || receipt.ID != id { // which S3 may take for the same in another case
+	if !found || receipt.ID != id || // which S3 may take for the same in another case
+		!d.owns(&export.Record{ID: id, Tenant: receipt.Tenant}) {
 		return nil, err
 	}
 	switch receipt.State {

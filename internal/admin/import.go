@@ -82,12 +82,19 @@ func (s *Service) Import(ctx context.Context, i Import) (r *export.Record, known
 		return nil, false, faults
 	}
 	id := i.id()
+	if s.tenant != "" {
+		id = s.tenant + "." + id
+	}
 	owner, err := s.ledger.TaskOwner(ctx, i.AccountName, i.Task)
 	if err != nil {
 		return nil, false, err
 	}
 	if owner != "" && owner != id {
-		if r, err = s.ledger.Load(ctx, owner); !errors.Is(err, ledger.ErrUnknown) {
+		r, err = s.ledger.Load(ctx, owner)
+		switch {
+		case err == nil && !s.owns(r):
+			return nil, false, unknown(i.Task)
+		case !errors.Is(err, ledger.ErrUnknown):
 			return r, true, err
 		}
 	}
@@ -95,6 +102,9 @@ func (s *Service) Import(ctx context.Context, i Import) (r *export.Record, known
 	r = export.NewImport(id, i.Kind, i.Task, request.Body(), request.Digest(), request.ProjectID, s.now())
 	if i.Account != tasks.DefaultAccount {
 		r.Account = i.Account
+	}
+	if s.tenant != tasks.DefaultTenant {
+		r.Tenant = s.tenant
 	}
 	created, err := s.ledger.Create(ctx, r)
 	if err != nil {
@@ -112,7 +122,7 @@ func (s *Service) Import(ctx context.Context, i Import) (r *export.Record, known
 // provider did not know then is tried again.
 func (s *Service) importAgain(ctx context.Context, i Import, id string) (*export.Record, error) {
 	r, err := s.ledger.Update(ctx, id, func(r *export.Record) error {
-		if r.ExportTaskID != i.Task {
+		if r.ExportTaskID != i.Task || !s.owns(r) {
 			return &impossible{fmt.Sprintf("its id %s is another export's", id), export.ErrNotNow}
 		}
 		return r.ImportAgain(s.now(), i.Kind)

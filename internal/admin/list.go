@@ -21,6 +21,7 @@ func (s *Service) List(ctx context.Context, f ledger.Filter) ([]*export.Record, 
 	if f.Limit <= 0 {
 		f.Limit = 100
 	}
+	f.Tenant = cmp.Or(s.tenant, f.Tenant)
 	// The queues first: what is taken up meanwhile is in the ledger by then.
 	waiting, err := s.notRecorded(ctx, f)
 	if err != nil {

@@ -13,15 +13,18 @@ import (
 // unknown is ordered again, and paid for twice.
 func (s *Service) queued(ctx context.Context, id string) (*export.Record, error) {
 	o, found, err := s.queue.Find(ctx, id)
-	switch {
-	case err != nil || !found:
+	if err != nil || !found {
 		return nil, err
-	case o.Fault != nil: // the task's own, which the export is shown with
-		malformed := export.Problem{Reason: export.ReasonTaskMalformed, Detail: o.Fault.Error()}
-		return export.NewFailed(id, malformed, s.now()), nil //nolint:nilerr // it is the answer
-	default:
-		return s.recordOf(o), nil
 	}
+	r := s.recordOf(o)
+	if o.Fault != nil { // the task's own, which the export is shown with
+		malformed := export.Problem{Reason: export.ReasonTaskMalformed, Detail: o.Fault.Error()}
+		r = export.NewFailed(id, malformed, s.now())
+	}
+	if !s.owns(r) {
+		return nil, nil
+	}
+	return r, nil
 }
 
 func (s *Service) recordOf(o queue.Order) *export.Record {

@@ -38,7 +38,7 @@ func (a *API) view(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	record, err := a.o.Exports.Get(r.Context(), id)
+	record, err := a.exports(r.Context()).Get(r.Context(), id)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (a *API) cancel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	record, err := a.o.Exports.Cancel(r.Context(), id)
+	record, err := a.exports(r.Context()).Cancel(r.Context(), id)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (a *API) retry(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	record, err := a.o.Exports.Retry(r.Context(), id, said)
+	record, err := a.exports(r.Context()).Retry(r.Context(), id, said)
 	switch {
 	case errors.Is(err, export.ErrPaid):
 		return &failure{status: http.StatusConflict, err: err, message: "going on needs a second paid export: " + err.Error() +
@@ -169,9 +169,12 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if own := callerOf(r.Context()).tenant(); own != "" && filter.Tenant != "" && filter.Tenant != own {
+		return tasks.Faults{{Field: "tenant", Message: "this key lists exports of " + own + " alone; leave it out"}}
+	}
 	limit := filter.Limit
 	filter.Limit++ // one more says whether there is a next page
-	found, err := a.o.Exports.List(r.Context(), filter)
+	found, err := a.exports(r.Context()).List(r.Context(), filter)
 	if err != nil {
 		return err
 	}
@@ -195,7 +198,7 @@ const (
 	maxPage     = 500
 )
 
-var listParameters = []string{"state", "project_id", "limit", "cursor"}
+var listParameters = []string{"state", "project_id", "tenant", "limit", "cursor"}
 
 // parseFilter reads a list's query and names everything that is wrong with it.
 func parseFilter(query string) (ledger.Filter, error) {
@@ -226,6 +229,10 @@ func parseFilter(query string) (ledger.Filter, error) {
 			f.State = export.State(value)
 		case name == "project_id":
 			f.Project = value
+		case name == "tenant" && !tasks.ValidTenant(value):
+			bad(name, "must be 1–32 of the characters a–z 0–9 -")
+		case name == "tenant":
+			f.Tenant = value
 		case name == "limit":
 			n, err := strconv.Atoi(value)
 			if err != nil || n < 1 || n > maxPage {

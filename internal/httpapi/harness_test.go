@@ -34,6 +34,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	secret        = "correct-horse-battery"
+	adminSecret   = "the-secret-of-an-admin"
 	signingSecret = "correct-horse-battery-staple-0123"
 )
 
@@ -125,9 +126,9 @@ func newFixture(t *testing.T, change ...func(*Options)) *fixture {
 	f.bucket = newBucket(t, f.clock)
 	queue := tasks.NewClientFromRedis(f.rdb)
 	o := Options{
-		Exports: admin.New(f.rdb, f.ledger, f.clock.now), Queue: queue, Archive: f.bucket,
+		Exports: func(tenant string) Exports { return admin.New(f.rdb, f.ledger, f.clock.now).For(tenant) }, Queue: queue, Archive: f.bucket,
 		Logger: slog.New(slog.NewTextHandler(&lockedWriter{w: f.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Keys:   []Key{{"web", secret}, {"batch", "another-secret-of-length"}}, Secrets: []string{signingSecret}, Webhooks: true, Now: f.clock.now,
+		Keys:   []Key{{"web", secret, false}, {"batch", "another-secret-of-length", false}, {"ops", adminSecret, true}}, Secrets: []string{signingSecret}, Webhooks: true, NotifyQueues: []string{"default"}, Now: f.clock.now,
 		Monitor: Monitor{Redis: f.rdb},
 	}
 	for _, c := range change {
@@ -287,7 +288,7 @@ func (f *fixture) change(id string, do func(*export.Record, time.Time) error) {
 // takeUp gives a queued export its record, as the first submit task does.
 func (f *fixture) takeUp(id string) {
 	f.t.Helper()
-	r, err := f.api.o.Exports.Get(f.t.Context(), id)
+	r, err := f.api.o.Exports("").Get(f.t.Context(), id)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -79,7 +79,9 @@ const (
 // Options configures the handler. Only Logger is needed by all of it; the API
 // also needs Exports, Queue and Archive, and is off without Keys.
 type Options struct {
-	Exports Exports
+	// Exports returns the exports of a tenant, to which those of others are unknown; all
+	// for an empty name.
+	Exports func(tenant string) Exports
 	Queue   Queue
 	Archive Presigner
 	Logger  *slog.Logger
@@ -90,6 +92,9 @@ type Options struct {
 	// PublicURL is what the links that we hand out start with, such as
 	// https://clips.example.com; empty takes it from each request.
 	PublicURL string
+	// NotifyQueues are the queues of producers that an order may name for the task that
+	// notifies of its end.
+	NotifyQueues []string
 	// Secrets sign the links, and the ids that are ours to give: the first signs,
 	// all are accepted. They must be the same on all servers; at least 32
 	// characters each. The API needs one.
@@ -145,6 +150,7 @@ type API struct {
 	links    *linker
 	ready    *readiness
 	mux      *http.ServeMux
+	table    []string // the routes, as "GET /path"
 	waiting  backlogCache
 	draining atomic.Bool
 }
@@ -243,11 +249,11 @@ func (a *API) routes() {
 	a.route("GET", "/healthz", serveAlive)
 	a.route("GET", "/readyz", a.ready.serve)
 	if a.o.Metrics != nil {
-		a.mux.Handle("/metrics", a.o.Metrics)
+		a.enter("", "/metrics", a.o.Metrics.ServeHTTP)
 	}
-	a.mux.Handle("/monitor/", a.o.Monitor.handler(a.log))
+	a.enter("", "/monitor/", a.o.Monitor.handler(a.log).ServeHTTP)
 	if a.o.Pages != nil {
-		a.mux.Handle("/archive/", a.o.Pages)
+		a.enter("", "/archive/", a.o.Pages.ServeHTTP)
 	} else {
 		a.route("", "/archive/", func(http.ResponseWriter, *http.Request) error { return fail(http.StatusNotFound, pagesOff) })
 	}
@@ -272,7 +278,7 @@ func (a *API) elsewhere() handler {
 // route registers a handler for one method, any if it is empty. A HEAD counts
 // as a GET: net/http leaves its body out.
 func (a *API) route(method, path string, h handler) {
-	a.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+	a.enter(method, path, func(w http.ResponseWriter, r *http.Request) {
 		got := r.Method
 		if got == http.MethodHead {
 			got = http.MethodGet
@@ -292,11 +298,17 @@ func (a *API) route(method, path string, h handler) {
 
 // handle registers a handler for any method, that says itself how long it takes.
 func (a *API) handle(path string, h handler) {
-	a.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+	a.enter("", path, func(w http.ResponseWriter, r *http.Request) {
 		if err := h(w, r); err != nil {
 			a.fail(w, r, err)
 		}
 	})
+}
+
+// enter enters a path into the mux and into the list of routes.
+func (a *API) enter(method, path string, h http.HandlerFunc) {
+	a.table = append(a.table, strings.TrimSpace(method+" "+path))
+	a.mux.HandleFunc(path, h)
 }
 
 // shownMethod is a method as a message has it: it is the client's own text.

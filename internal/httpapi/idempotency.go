@@ -18,10 +18,9 @@ const (
 // setID gives the export an id before it is enqueued, so that a Redis whose answer was
 // lost can be asked again without a second export. It is what the request's
 // Idempotency-Key stands for: the queue then does the rest, for as long as the
-// ledger remembers the export. Keys of different clients differ. Or it is the
-// client's own job_id, or a fresh one.
+// ledger remembers the export. Keys of different tenants differ. Or it is the
+// tenant's own job_id, behind its name so that no other can take it, or a fresh one.
 func (a *API) setID(r *http.Request, e *tasks.Export) (given bool, err error) {
-	client := clientOf(r.Context())
 	values := r.Header.Values(idempotencyHeader)
 	switch {
 	case len(values) > 1:
@@ -33,12 +32,17 @@ func (a *API) setID(r *http.Request, e *tasks.Export) (given bool, err error) {
 		if wrong != "" {
 			return false, fail(http.StatusBadRequest, idempotencyHeader+": "+wrong)
 		}
-		e.JobID, err = a.idempotentID(r.Context(), client, key)
+		e.JobID, err = a.idempotentID(r.Context(), e.Tenant, key)
 		return true, err
 	case e.JobID == "":
-		e.JobID = a.signer.newID(client)
+		e.JobID = a.signer.newID(e.Tenant)
 		return false, nil
-	case strings.HasPrefix(e.JobID, idPrefix) && !a.signer.gave(client, e.JobID):
+	case !strings.HasPrefix(e.JobID, idPrefix):
+		e.JobID = e.Tenant + "." + e.JobID
+		if !tasks.ValidID(e.JobID) {
+			return false, tasks.Faults{{Field: "job_id", Message: "too long: the export's id is " + e.Tenant + ". and the job_id, at most 128 characters in all"}}
+		}
+	case !a.signer.gave(e.Tenant, e.JobID):
 		return false, tasks.Faults{{Field: "job_id", Message: "ids that begin with " + idPrefix + " are given by this server, and this one was not given to you; use one of your own"}}
 	}
 	return true, nil
@@ -46,10 +50,10 @@ func (a *API) setID(r *http.Request, e *tasks.Export) (given bool, err error) {
 
 // idempotentID returns the id of the export that the key stands for. While
 // secrets are rotated that may be one of a former secret.
-func (a *API) idempotentID(ctx context.Context, client, key string) (string, error) {
+func (a *API) idempotentID(ctx context.Context, tenant, key string) (string, error) {
 	for n := 1; n < len(a.signer.ids); n++ {
-		id := a.signer.idempotentID(n, client, key)
-		_, err := a.o.Exports.Get(ctx, id)
+		id := a.signer.idempotentID(n, tenant, key)
+		_, err := a.exports(ctx).Get(ctx, id)
 		if err == nil {
 			return id, nil
 		}
@@ -57,7 +61,7 @@ func (a *API) idempotentID(ctx context.Context, client, key string) (string, err
 			return "", err
 		}
 	}
-	return a.signer.idempotentID(0, client, key), nil
+	return a.signer.idempotentID(0, tenant, key), nil
 }
 
 // parseIdempotencyKey reads the header: a quoted string as the IETF draft has

@@ -97,7 +97,7 @@ func TestIDsThatWeGiveAreOurs(t *testing.T) {
 func TestJobIDInTheBody(t *testing.T) {
 	f := newFixture(t)
 	for range 2 {
-		if id := f.submit(`{"project_id":"p","job_id":"order-17"}`); id != "order-17" {
+		if id := f.submit(`{"project_id":"p","job_id":"order-17"}`); id != "web.order-17" {
 			t.Errorf("id %s", id)
 		}
 	}

@@ -51,7 +51,7 @@ func (a *API) importTasks(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := importedPage{Exports: []imported{}}
 	for _, i := range imports {
-		record, known, err := a.o.Exports.Import(r.Context(), i)
+		record, known, err := a.exports(r.Context()).Import(r.Context(), i)
 		if err != nil {
 			return err
 		}

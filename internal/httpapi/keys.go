@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -13,11 +14,12 @@ import (
 	"github.com/clipferry/clipferry/tasks"
 )
 
-// Key is one bearer key. Its name says in logs who asks, and keeps the
-// idempotency keys of two programs apart.
+// Key is one bearer key. Its name is the tenant whose exports it gives, and for
+// which there are no others. An admin's sees all, and may order for any tenant.
 type Key struct {
-	Name   string // 1–128 of [A-Za-z0-9._:-]
+	Name   string // 1–32 of [a-z0-9-]
 	Secret string // at least 16 printable ASCII characters, no spaces
+	Admin  bool
 }
 
 // LogValue is the name alone.
@@ -36,8 +38,25 @@ const minSecret = 16
 type keyring []hashedKey
 
 type hashedKey struct {
-	name string
+	caller
 	hash [sha256.Size]byte
+}
+
+// caller is whoever a request comes from.
+type caller struct {
+	name  string
+	admin bool
+}
+
+// nobody is no tenant's name.
+const nobody = "nobody."
+
+// tenant is whose exports there are for the caller; empty for all.
+func (c caller) tenant() string {
+	if c.admin {
+		return ""
+	}
+	return cmp.Or(c.name, nobody)
 }
 
 func newKeyring(keys []Key) (keyring, error) {
@@ -47,8 +66,8 @@ func newKeyring(keys []Key) (keyring, error) {
 	for i, k := range keys {
 		hash := sha256.Sum256([]byte(k.Secret))
 		switch {
-		case !tasks.ValidID(k.Name):
-			errs = append(errs, fmt.Errorf("key %d: its name must be 1–128 of A–Z a–z 0–9 . _ : -", i+1))
+		case !tasks.ValidTenant(k.Name):
+			errs = append(errs, fmt.Errorf("key %d: its name must be 1–32 of a–z 0–9 -", i+1))
 		case len(k.Secret) < minSecret:
 			errs = append(errs, fmt.Errorf("key %d (%s): its secret must have at least %d characters", i+1, k.Name, minSecret))
 		case strings.ContainsFunc(k.Secret, func(r rune) bool { return r <= ' ' || r > '~' }):
@@ -57,13 +76,13 @@ func newKeyring(keys []Key) (keyring, error) {
 			errs = append(errs, fmt.Errorf("key %d (%s): its secret is given twice", i+1, k.Name))
 		}
 		seen[hash] = true
-		ring = append(ring, hashedKey{k.Name, hash})
+		ring = append(ring, hashedKey{caller{k.Name, k.Admin}, hash})
 	}
 	return ring, errors.Join(errs...)
 }
 
-// find returns the name of the key with the secret. It looks at all of them.
-func (ring keyring) find(secret string) (string, bool) {
+// find returns whose key has the secret. It looks at all of them.
+func (ring keyring) find(secret string) (caller, bool) {
 	hash := sha256.Sum256([]byte(secret))
 	found := -1
 	for i := range ring {
@@ -72,18 +91,25 @@ func (ring keyring) find(secret string) (string, bool) {
 		}
 	}
 	if found < 0 {
-		return "", false
+		return caller{}, false
 	}
-	return ring[found].name, true
+	return ring[found].caller, true
 }
 
-type clientKey struct{}
+type callerKey struct{}
 
-// clientOf returns the name of the key that the request came with.
-func clientOf(ctx context.Context) string {
-	name, _ := ctx.Value(clientKey{}).(string)
-	return name
+// callerOf returns whose key the request came with.
+func callerOf(ctx context.Context) caller {
+	c, _ := ctx.Value(callerKey{}).(caller)
+	return c
 }
+
+// clientOf returns the name of the key that the request came with, for logs.
+func clientOf(ctx context.Context) string { return callerOf(ctx).name }
+
+// exports returns the exports that there are for whoever the request comes from.
+// Handlers have no other way to exports.
+func (a *API) exports(ctx context.Context) Exports { return a.o.Exports(callerOf(ctx).tenant()) }
 
 // authorized lets requests with a good key through. Like the provider it
 // answers 403, never 401.
@@ -93,7 +119,7 @@ func (a *API) authorized(next handler) handler {
 			return fail(http.StatusForbidden, "the HTTP API is off: no keys are configured (CLIPFERRY_HTTP_API_KEYS)")
 		}
 		scheme, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		name, ok := a.keys.find(strings.TrimSpace(secret))
+		who, ok := a.keys.find(strings.TrimSpace(secret))
 		switch {
 		case r.Header.Get("Authorization") == "":
 			return fail(http.StatusForbidden, "the header Authorization: Bearer YOUR_API_KEY is missing")
@@ -102,7 +128,7 @@ func (a *API) authorized(next handler) handler {
 		case !ok:
 			return fail(http.StatusForbidden, "the API key is not accepted")
 		}
-		return next(w, r.WithContext(context.WithValue(r.Context(), clientKey{}, name)))
+		return next(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, who)))
 	}
 }
 

@@ -177,7 +177,7 @@ func TestPartialResults(t *testing.T) {
 
 func (f *fixture) onlyQueued() string {
 	f.t.Helper()
-	found, err := f.api.o.Exports.List(f.t.Context(), filterAll)
+	found, err := f.api.o.Exports("").List(f.t.Context(), filterAll)
 	if err != nil || len(found) != 1 {
 		f.t.Fatalf("%d exports (%v)", len(found), err)
 	}

@@ -84,7 +84,7 @@ func openMonitor(o *Options) {
 func TestTheMonitorIsNeverOpenBesideTheAPI(t *testing.T) {
 	for what, change := range map[string]func(*Options){
 		"a public URL": func(o *Options) { o.PublicURL = "https://clips.example.com" },
-		"API keys":     func(o *Options) { o.Keys, o.Secrets = []Key{{"web", secret}}, []string{signingSecret} },
+		"API keys":     func(o *Options) { o.Keys, o.Secrets = []Key{{Name: "web", Secret: secret}}, []string{signingSecret} },
 	} {
 		o := Options{Logger: slog.New(slog.DiscardHandler), Monitor: Monitor{Loopback: true, Open: true}}
 		change(&o)
@@ -155,7 +155,7 @@ func TestTheMonitorShowsPayloadsAndNoSecrets(t *testing.T) {
 	if err := json.Unmarshal([]byte(raw), &got); err != nil || len(got.Tasks) != 1 {
 		t.Fatalf("%s (%v)", raw, err)
 	}
-	if want := `{"project_id":"proj_abc","resolution":"UHD_4K","job_id":"` + id + `","notify":{"webhook":"https://hooks.example.com/…"}}`; got.Tasks[0].Payload != want {
+	if want := `{"project_id":"proj_abc","resolution":"UHD_4K","job_id":"` + id + `","tenant":"web","notify":{"webhook":"https://hooks.example.com/…"}}`; got.Tasks[0].Payload != want {
 		t.Errorf("payload %s", got.Tasks[0].Payload)
 	}
 	raw += f.call("GET", queuesPath+"/default/pending_tasks", "", "Authorization", auth).body

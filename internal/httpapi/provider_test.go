@@ -112,7 +112,7 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
-	if found, err := f.api.o.Exports.List(t.Context(), filterAll); err != nil || len(found) != 0 {
+	if found, err := f.api.o.Exports("").List(t.Context(), filterAll); err != nil || len(found) != 0 {
 		t.Errorf("%d exports were taken in all the same (%v)", len(found), err)
 	}
 	if strings.Contains(f.log.String(), secret) {
@@ -214,6 +214,17 @@ func TestWebhooksNeedASecret(t *testing.T) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	f.submit(`{"project_id":"p","notify":{"task_type":"video:done"}}`)
+}
+
+// Whoever may order over HTTP must not reach the queues of other programs.
+func TestOnlyAllowedQueuesMayBeNamed(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.NotifyQueues = []string{"orders"} })
+	for queue, want := range map[string]int{`,"queue":"orders"`: 200, `,"queue":"mail"`: 400, "": 400} {
+		got := f.call("POST", "/api/v2/clips/export", `{"project_id":"p","notify":{"task_type":"t"`+queue+`}}`)
+		if got.status != want {
+			t.Errorf("%s: %d %s", queue, got.status, got.body)
+		}
+	}
 }
 
 func TestTheQueueLimit(t *testing.T) {

@@ -68,7 +68,7 @@ func (a *API) read(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	record, err := a.o.Exports.Get(r.Context(), id)
+	record, err := a.exports(r.Context()).Get(r.Context(), id)
 	if err != nil {
 		return err
 	}

@@ -67,33 +67,33 @@ func mac(key []byte, parts ...string) []byte {
 
 var idAlphabet = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// newID returns a fresh id for an export of the client.
-func (s signer) newID(client string) string {
+// newID returns a fresh id for an export of the tenant.
+func (s signer) newID(tenant string) string {
 	var body [idBody]byte
 	_, _ = rand.Read(body[:]) // never fails: it ends the program instead
-	return s.id(0, client, body[:])
+	return s.id(0, tenant, body[:])
 }
 
-// idempotentID returns the id of the export that the client's Idempotency-Key
+// idempotentID returns the id of the export that the tenant's Idempotency-Key
 // stands for, by the nth secret.
-func (s signer) idempotentID(n int, client, key string) string {
-	return s.id(n, client, mac(s.idempotency[n], client, key)[:idBody])
+func (s signer) idempotentID(n int, tenant, key string) string {
+	return s.id(n, tenant, mac(s.idempotency[n], tenant, key)[:idBody])
 }
 
-func (s signer) id(n int, client string, body []byte) string {
-	proof := mac(s.ids[n], client, string(body))[:idMAC]
+func (s signer) id(n int, tenant string, body []byte) string {
+	proof := mac(s.ids[n], tenant, string(body))[:idMAC]
 	return idPrefix + idAlphabet.EncodeToString(append(body[:idBody:idBody], proof...))
 }
 
-// gave reports whether the id was given to the client by us.
-func (s signer) gave(client, id string) bool {
+// gave reports whether the id was given to the tenant by us.
+func (s signer) gave(tenant, id string) bool {
 	raw, err := idAlphabet.DecodeString(strings.TrimPrefix(id, idPrefix))
 	if err != nil || len(raw) != idBody+idMAC {
 		return false
 	}
 	good := false
 	for n := range s.ids {
-		good = hmac.Equal([]byte(s.id(n, client, raw[:idBody])), []byte(id)) || good
+		good = hmac.Equal([]byte(s.id(n, tenant, raw[:idBody])), []byte(id)) || good
 	}
 	return good
 }

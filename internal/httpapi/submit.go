@@ -1,12 +1,14 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,8 +37,8 @@ func (a *API) submit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if e.Notify != nil && e.Notify.Webhook != "" && !a.o.Webhooks {
-		return tasks.Faults{{Field: "notify", Message: "webhooks are off here: no signing secret is configured (CLIPFERRY_WEBHOOK_SECRETS)"}}
+	if err := errors.Join(setTenant(r.Context(), &e), a.checkNotify(e.Notify)); err != nil {
+		return err
 	}
 	given, err := a.setID(r, &e)
 	if err != nil {
@@ -51,6 +53,32 @@ func (a *API) submit(w http.ResponseWriter, r *http.Request) error {
 	}
 	a.log.InfoContext(r.Context(), "export taken in", logkey.Export, id, logkey.ProjectID, e.ProjectID, logkey.Client, clientOf(r.Context()))
 	return writeData(w, submitted{ExportTaskID: id, Name: nameOf(e.ProjectID), Status: statusCreated, Warnings: e.Lint().Texts()})
+}
+
+// setTenant makes the export that of whoever asks. An admin may name another.
+func setTenant(ctx context.Context, e *tasks.Export) error {
+	who := callerOf(ctx)
+	switch {
+	case who.admin:
+		e.Tenant = cmp.Or(e.Tenant, tasks.DefaultTenant)
+	case e.Tenant != "" && e.Tenant != who.name:
+		return tasks.Faults{{Field: "tenant", Message: "this key orders for " + who.name + " alone; leave it out"}}
+	default:
+		e.Tenant = who.name
+	}
+	return nil
+}
+
+// checkNotify refuses to notify in a way that the operator has not allowed.
+func (a *API) checkNotify(n *tasks.Notify) error {
+	switch {
+	case n == nil:
+	case n.Webhook != "" && !a.o.Webhooks:
+		return tasks.Faults{{Field: "notify", Message: "webhooks are off here: no signing secret is configured (CLIPFERRY_WEBHOOK_SECRETS)"}}
+	case n.Webhook == "" && !slices.Contains(a.o.NotifyQueues, cmp.Or(n.Queue, tasks.DefaultNotifyQueue)):
+		return tasks.Faults{{Field: "notify", Message: "tasks for this queue can't be asked for over HTTP: it is not among CLIPFERRY_NOTIFY_QUEUES"}}
+	}
+	return nil
 }
 
 // nameOf is the name of an export while the provider has not given it one.

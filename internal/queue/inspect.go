@@ -155,12 +155,15 @@ func order(info *asynq.TaskInfo) (Order, bool) {
 
 // Find looks for an export's first task by its TaskID: waiting, or taken up by a
 // worker and not yet finished with. Where a bare producer left the TaskID to
-// asynq, and gave no job_id, it is the export's id.
+// asynq, and gave no job_id, it is the export's id. It looks through all queues, so
+// that the time it takes tells nobody whether there is one.
 func (q *Queue) Find(ctx context.Context, id string) (Order, bool, error) {
 	names, err := q.Existing(ctx, tasks.SubmitQueues())
 	if err != nil {
 		return Order{}, false, err
 	}
+	var first Order
+	found := false
 	for _, name := range names {
 		for _, taskID := range []string{tasks.SubmitTaskID(id), id} {
 			if err := ctx.Err(); err != nil {
@@ -174,12 +177,12 @@ func (q *Queue) Find(ctx context.Context, id string) (Order, bool, error) {
 				return Order{}, false, fmt.Errorf("look for export %s in %s: %w", id, name, err)
 			}
 			over := info.State == asynq.TaskStateCompleted || info.State == asynq.TaskStateArchived // nobody takes it up
-			if o, is := order(info); is && o.ID == id && !over {
-				return o, true, nil
+			if o, is := order(info); is && o.ID == id && !over && !found {
+				first, found = o, true
 			}
 		}
 	}
-	return Order{}, false, nil
+	return first, found, nil
 }
 
 // pageSize is how many tasks are asked for at once.

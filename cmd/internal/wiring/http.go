@@ -106,12 +106,13 @@ func (f Front) api(cfg *config.Config, loopback bool, pages *archiveui.UI) (*htt
 	if err != nil {
 		return nil, err
 	}
+	exports := admin.ReceiptFallback{Service: admin.New(f.Redis, f.Ledger, time.Now), Receipts: f.Archive, Logger: f.Logger}
 	o := httpapi.Options{
-		Exports: admin.ReceiptFallback{Service: admin.New(f.Redis, f.Ledger, time.Now), Receipts: f.Archive, Logger: f.Logger},
+		Exports: func(tenant string) httpapi.Exports { return exports.For(tenant) },
 		Archive: f.Archive, Logger: f.Logger, ProviderURL: cfg.APIBaseURL,
 		Queue:     tasks.NewClientFromRedis(f.Redis, tasks.WithTraceHeaders(f.Tracing.Headers)),
 		PublicURL: cfg.HTTPPublicURL, LinkTTL: cfg.HTTPLinkTTL, Retention: cfg.LedgerRetention,
-		Webhooks:    len(cfg.WebhookSecrets) > 0,
+		Webhooks: len(cfg.WebhookSecrets) > 0, NotifyQueues: cfg.NotifyQueues,
 		AccountName: func(account string) string { return cfg.Account(account).Name },
 		WaitingFor: func(ctx context.Context, open []*export.Record) (map[string]status.Waiting, error) {
 			out, err := look.Read(ctx, open)
@@ -132,6 +133,9 @@ func (f Front) api(cfg *config.Config, loopback bool, pages *archiveui.UI) (*htt
 	}
 	for _, k := range cfg.HTTPAPIKeys {
 		o.Keys = append(o.Keys, httpapi.Key{Name: k.Name, Secret: k.Secret.Reveal()})
+	}
+	for _, k := range cfg.HTTPAdminKeys {
+		o.Keys = append(o.Keys, httpapi.Key{Name: k.Name, Secret: k.Secret.Reveal(), Admin: true})
 	}
 	for _, s := range cfg.HTTPSecret {
 		o.Secrets = append(o.Secrets, s.Reveal())
