@@ -1,0 +1,255 @@
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// client is a program as the public ones for this API are written: base URL and key
+// from its environment, a clipping task with enable_export, a look at its results
+// every so often, and each link downloaded. Another base URL is all that changes.
+type client struct {
+	base, key string
+	every     time.Duration
+	// refusedReads and waits count the answers 429 to reads and to submits.
+	refusedReads, waits *atomic.Int64
+}
+
+const doorKey = "a-key-of-the-front-door"
+
+// ask sends a request until there is an answer: a server may be away for a moment.
+// A 429 to a submit says when to come back.
+func (c client) ask(method, path, idempotencyKey string, body []byte) (int, []byte, error) {
+	for try := 0; ; try++ {
+		req, err := http.NewRequest(method, c.base+path, bytes.NewReader(body))
+		if err != nil {
+			return 0, nil, err
+		}
+		req.Header.Set("Authorization", "Bearer "+c.key)
+		req.Header.Set("x-wayinvideo-api-version", "v2")
+		req.Header.Set("Content-Type", "application/json")
+		if idempotencyKey != "" {
+			req.Header.Set("Idempotency-Key", idempotencyKey)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			if try > 100 {
+				return 0, nil, err
+			}
+			time.Sleep(100 * time.Millisecond)
+			continue
+		}
+		answer, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil && try < 100 {
+			continue
+		}
+		if resp.StatusCode != http.StatusTooManyRequests {
+			return resp.StatusCode, answer, err
+		}
+		if method == http.MethodGet {
+			c.refusedReads.Add(1)
+		}
+		c.waits.Add(1)
+		seconds, err := strconv.Atoi(resp.Header.Get("Retry-After"))
+		if err != nil {
+			return 0, nil, fmt.Errorf("429 that doesn't say when to come back: %s", answer)
+		}
+		time.Sleep(time.Duration(seconds) * time.Second)
+	}
+}
+
+type clipTask struct {
+	Data struct {
+		ID     string `json:"id"`
+		TaskID string `json:"export_task_id"`
+		Status string `json:"status"`
+		Clips  []struct {
+			ExportLink string `json:"export_link"`
+		} `json:"clips"`
+	} `json:"data"`
+}
+
+// clip makes the task and downloads its clips. It returns the task's id.
+func (c client) clip(name string, clips int) (string, error) {
+	order, _ := json.Marshal(map[string]any{
+		"video_url": "https://video.example/" + name, "project_name": fmt.Sprintf("%s~clips=%d~render=2s", name, clips),
+		"target_duration": "DURATION_30_60", "enable_export": true, "resolution": "HD_720",
+	})
+	status, answer, err := c.ask("POST", "/api/v2/clips", name, order)
+	var made clipTask
+	if err != nil || status != 200 || json.Unmarshal(answer, &made) != nil {
+		return "", fmt.Errorf("submit: %d %s %w", status, answer, err)
+	}
+	return made.Data.ID, c.follow("/api/v2/clips/results/"+made.Data.ID, clips)
+}
+
+// export orders the project's clips once more, in another form.
+func (c client) export(project string, clips int) error {
+	order, _ := json.Marshal(map[string]any{"project_id": project, "resolution": "SD_480"})
+	status, answer, err := c.ask("POST", "/api/v2/clips/export", "export-"+project, order)
+	var made clipTask
+	if err != nil || status != 200 || json.Unmarshal(answer, &made) != nil {
+		return fmt.Errorf("export: %d %s %w", status, answer, err)
+	}
+	return c.follow("/api/v2/clips/export/"+made.Data.TaskID, clips)
+}
+
+func (c client) follow(path string, clips int) error {
+	for began := time.Now(); time.Since(began) < 3*time.Minute; time.Sleep(c.every) {
+		status, answer, err := c.ask("GET", path, "", nil)
+		if err != nil || status >= 500 { // a server that comes back has none
+			continue
+		}
+		var now clipTask
+		if status != 200 || json.Unmarshal(answer, &now) != nil || now.Data.Status == "FAILED" {
+			return fmt.Errorf("read: %d %s", status, answer)
+		}
+		if now.Data.Status != "SUCCEEDED" || len(now.Data.Clips) < clips {
+			continue
+		}
+		for _, clip := range now.Data.Clips {
+			resp, err := http.Get(clip.ExportLink)
+			if err != nil {
+				return err
+			}
+			size, err := io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if err != nil || resp.StatusCode != 200 || size < 10_000 {
+				return fmt.Errorf("a clip: %s, %d bytes, %w", resp.Status, size, err)
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("%s is not done after 3 minutes", path)
+}
+
+// door is where the HTTP API listens, as a process that may be killed.
+type door struct {
+	h    *house
+	addr string
+	cmd  *exec.Cmd
+}
+
+func (h *house) door(extra ...string) *door {
+	h.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(h.t, err)
+	d := &door{h: h, addr: l.Addr().String()}
+	must(h.t, l.Close())
+	h.env = append(h.env, extra...)
+	d.open()
+	return d
+}
+
+func (d *door) open() {
+	d.h.t.Helper()
+	d.cmd = exec.Command(binaries.clipferry, "serve")
+	d.cmd.Env = append(append([]string{}, d.h.env...), "CLIPFERRY_HTTP_ADDR="+d.addr,
+		"CLIPFERRY_HTTP_API_KEYS=web:"+doorKey, "CLIPFERRY_HTTP_SECRET=a-secret-of-thirty-two-characters!")
+	d.h.start(d.cmd)
+}
+
+func (d *door) client(every time.Duration) client {
+	return client{"http://" + d.addr, doorKey, every, &atomic.Int64{}, &atomic.Int64{}}
+}
+
+// refused is what the provider refused, by reason, and how many tasks it has made.
+func (h *house) refused() (map[string]int, int) {
+	h.t.Helper()
+	req, err := http.NewRequest(http.MethodGet, h.provider+"/_emulator/state", nil)
+	must(h.t, err)
+	var state struct {
+		Refused map[string]int
+		Submits []json.RawMessage
+		Active  int
+	}
+	must(h.t, json.Unmarshal(h.get(req), &state))
+	return state.Refused, len(state.Submits)
+}
+
+// TestAPublicClientRunsUnchanged: against the provider, and against us.
+func TestAPublicClientRunsUnchanged(t *testing.T) {
+	h := newHouse(t, "--requests-per-minute", "0")
+	d := h.door() // without a worker
+	for name, c := range map[string]client{
+		"provider": {h.provider, "dev-key", 100 * time.Millisecond, &atomic.Int64{}, &atomic.Int64{}},
+		"door":     d.client(100 * time.Millisecond),
+	} {
+		if _, err := c.clip(name, 2); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestTwentyClientsAtOnce share the budget with exports, while a worker and the
+// server are killed: no read is refused, the provider refuses nothing, no task is
+// made twice, and every export is archived.
+func TestTwentyClientsAtOnce(t *testing.T) {
+	h := newHouse(t, "--requests-per-minute", "600", "--limit-shape", "sliding")
+	twentyClients(t, h, 500*time.Millisecond, "CLIPFERRY_API_REQUESTS_PER_MINUTE=600")
+}
+
+// TestTwentyClientsAtFifteenAMinute is the same at the provider's own limits, with its
+// time six times faster: see [TestTheBudgetIsSpentWell].
+func TestTwentyClientsAtFifteenAMinute(t *testing.T) {
+	if os.Getenv("CLIPFERRY_SOAK") == "" {
+		t.Skip("set CLIPFERRY_SOAK=1 to run it; it takes about three minutes")
+	}
+	h := newHouse(t, "--speed", "6", "--limit-shape", "fixed")
+	twentyClients(t, h, 8*time.Second/6, "CLIPFERRY_API_REQUESTS_PER_MINUTE=84")
+}
+
+func twentyClients(t *testing.T, h *house, every time.Duration, rate string) {
+	const clients, exports = 20, 5
+	d := h.door(rate, "CLIPFERRY_HTTP_PASSTHROUGH_WAIT=3s")
+	workers := []*exec.Cmd{h.worker(), h.worker()}
+	c := d.client(every)
+	var all, submitted sync.WaitGroup
+	for i := range clients {
+		all.Go(func() {
+			project, err := c.clip(fmt.Sprintf("client-%d", i), 2)
+			if err == nil && i < exports {
+				err = c.export(project, 2)
+			}
+			if err != nil {
+				t.Errorf("client %d: %v", i, err)
+			}
+		})
+	}
+	submitted.Go(func() {
+		time.Sleep(2 * time.Second) // let there be something under way
+		must(t, workers[0].Process.Signal(syscall.SIGKILL))
+		for _, made := h.refused(); made < clients; _, made = h.refused() {
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(300 * time.Millisecond) // its answers are out
+		must(t, d.cmd.Process.Signal(syscall.SIGKILL))
+		d.open()
+	})
+	all.Wait()
+	submitted.Wait()
+	refused, made := h.refused()
+	if made != clients+exports {
+		t.Errorf("the provider made %d tasks", made)
+	}
+	if refused["rate"]+refused["active"] > 0 {
+		t.Errorf("the provider refused %v", refused)
+	}
+	if n := c.refusedReads.Load(); n > 0 {
+		t.Errorf("%d reads were answered 429", n)
+	}
+	t.Logf("%d submits were told when to come back", c.waits.Load())
+}
