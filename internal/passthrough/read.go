@@ -17,9 +17,11 @@ import (
 )
 
 const (
-	// oldest is how old an answer may be that is given again for a task that is not
-	// over: the budget reads each within that time.
-	oldest = 2 * time.Minute
+	// oldest is how old an answer may be that is given again for a task that holds a
+	// slot: the budget reads each within that time. oldestElsewhere is the same for
+	// others, whose reads have a share of the rate.
+	oldest          = 2 * time.Minute
+	oldestElsewhere = 5 * time.Minute
 	// soonest is how soon after an answer one is asked for again where no slot's
 	// reads tell when that is worth it.
 	soonest = 15 * time.Second
@@ -59,7 +61,7 @@ func (s *Service) results(ctx context.Context, c call, r Request) (Answer, error
 		return s.again(got), nil
 	case ctx.Err() != nil:
 		return Answer{}, ctx.Err()
-	case !t.At.IsZero() && s.now().Sub(t.At) < oldest:
+	case !t.At.IsZero() && s.now().Sub(t.At) < t.oldest():
 		return s.again(t), nil
 	case provider.KindOf(err) != "":
 		return Answer{}, noAnswer(err)
@@ -81,6 +83,14 @@ func (t *task) fresh(now time.Time) bool {
 		return age < linkLife
 	}
 	return age < soonest
+}
+
+// oldest is how old its last answer may be, where there is none in time.
+func (t *task) oldest() time.Duration {
+	if t.Slot != "" {
+		return oldest
+	}
+	return oldestElsewhere
 }
 
 // over says whether nothing more will come of the task.

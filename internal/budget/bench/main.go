@@ -28,6 +28,7 @@ func main() {
 	b.saturated()
 	b.special()
 	b.progress()
+	b.passed()
 	fmt.Printf("\n%d seeds from %d on, of %g virtual hours, over the limiter shapes %v, in %v.\n",
 		*seeds, *first, *hours, sim.Shapes, time.Since(began).Round(time.Second))
 }
@@ -99,8 +100,27 @@ func (b bench) progress() {
 	}
 }
 
-// row runs a setup with every seed and prints the medians.
-func (b bench) row(name string, s sim.Setup) {
+// passed prints how exports and what clients pass through share the budget.
+func (b bench) passed() {
+	fmt.Fprint(b.out, "\n## Passed through beside a full backlog, median 120 s\n\n"+
+		"| clients | readers | % of clairvoyant | exports an hour | mean lag | p95 | passed through an hour | mean wait | longest | mean lag | age of answers, p95 | refusals |\n"+
+		"|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+	for _, p := range []sim.Passed{{}, {Clients: 1, Readers: 1}, {Clients: 5, Readers: 5}, {Clients: 20, Readers: 20}} {
+		s := b.base(120)
+		s.Passed = p
+		all := b.run(s)
+		m := func(of func(sim.Figures) float64) float64 { return sim.Median(all, of) }
+		fmt.Fprintf(b.out, "| %d | %d | %.2f | %.1f | %.1f | %.1f | %.1f | %.0f | %.0f | %.1f | %.0f | %.0f |\n", p.Clients, p.Readers,
+			100*m(func(f sim.Figures) float64 { return f.Busy }), m(func(f sim.Figures) float64 { return float64(f.Exports) / s.Hours }),
+			m(func(f sim.Figures) float64 { return f.Mean }), m(func(f sim.Figures) float64 { return f.P95 }),
+			m(func(f sim.Figures) float64 { return float64(f.Passed) / s.Hours }), m(func(f sim.Figures) float64 { return f.PassedWait }),
+			m(func(f sim.Figures) float64 { return f.PassedLongest }), m(func(f sim.Figures) float64 { return f.PassedLag }),
+			m(func(f sim.Figures) float64 { return f.AnswerAge }), m(func(f sim.Figures) float64 { return float64(f.RateRefusals + f.SlotRefusals) }))
+	}
+}
+
+// run runs a setup with every seed.
+func (b bench) run(s sim.Setup) []sim.Figures {
 	all := make([]sim.Figures, b.seeds)
 	var wg sync.WaitGroup
 	for i := range all {
@@ -111,6 +131,12 @@ func (b bench) row(name string, s sim.Setup) {
 		})
 	}
 	wg.Wait()
+	return all
+}
+
+// row runs a setup with every seed and prints the medians.
+func (b bench) row(name string, s sim.Setup) {
+	all := b.run(s)
 	m := func(of func(sim.Figures) float64) float64 { return sim.Median(all, of) }
 	throughput := "—" // without a backlog it is the arrivals that limit it
 	if s.Workload.Load == 0 {

@@ -13,6 +13,12 @@ type Figures struct {
 	Exports             int
 	Refill              float64 // mean from a read that sees an end to the submit
 	StrangersRefused    float64 // share
+	// Passed counts the tasks that clients passed through, PassedWait is the mean
+	// from a first try to the acceptance, PassedLongest the longest, PassedLag the
+	// mean lag, AnswerAge the 95th percentile of the age of what readers are given.
+	Passed                               int
+	PassedWait, PassedLongest, PassedLag float64
+	AnswerAge                            float64
 }
 
 func (r *run) sum() Figures {
@@ -23,6 +29,14 @@ func (r *run) sum() Figures {
 		}
 	}
 	f.Exports = len(r.lags)
+	f.Passed, f.PassedWait, f.PassedLag = len(r.passing.waits), mean(r.passing.waits), mean(r.passing.lags)
+	for _, wait := range r.passing.waits {
+		f.PassedLongest = max(f.PassedLongest, wait)
+	}
+	if n := len(r.passing.ages); n > 0 {
+		slices.Sort(r.passing.ages)
+		f.AnswerAge = r.passing.ages[min(n-1, n*95/100)]
+	}
 	f.Busy = r.busy / (float64(max(1, r.Slots)) * r.Hours * 3600)
 	slices.Sort(r.lags)
 	at := func(p float64) float64 {
@@ -34,7 +48,7 @@ func (r *run) sum() Figures {
 	f.P50, f.P95, f.P99 = at(0.5), at(0.95), at(0.99)
 	f.Mean = mean(r.lags)
 	f.Refill = mean(r.refills)
-	f.Requests = float64(r.requests) / float64(max(1, f.Exports))
+	f.Requests = float64(r.requests) / float64(max(1, f.Exports+len(r.passing.lags)))
 	if r.strange[0] > 0 {
 		f.StrangersRefused = float64(r.strange[1]) / float64(r.strange[0])
 	}

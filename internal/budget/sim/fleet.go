@@ -34,6 +34,7 @@ type Setup struct {
 	Seed      uint64
 	// Configured is the limit that the fleet believes in, if not PerMinute.
 	Configured int
+	Passed     Passed
 	// Strangers use so many requests a minute of the same key.
 	Strangers float64
 	Latency   time.Duration // of a request, on average; 200 ms by default
@@ -64,6 +65,7 @@ type run struct {
 	backlog  []*render // light load: enqueued, not yet waiting
 	inGate   int
 	strange  [2]int
+	passing  passing
 	started  func() // called with each export that starts, for tests
 }
 
@@ -126,6 +128,7 @@ func prepare(s Setup) *run {
 	r.state = pace.NewState(pace.Limits{PerMinute: s.Configured, Slots: s.Slots})
 	r.state.Create(r.now)
 	r.begin()
+	r.beginPassed()
 	if s.Strangers > 0 {
 		r.after(r.rnd.ExpFloat64()*60/s.Strangers, r.stranger)
 	}
@@ -286,10 +289,24 @@ func (r *run) send(id string, t pace.Turn) {
 	latency := r.Latency.Seconds() * (0.5 + r.rnd.Float64())
 	arrival := r.rnd.Float64()
 	var o pace.Outcome
-	r.after(0.002+latency*arrival, func() { o = r.serve(x, t.Kind) })
+	r.after(0.002+latency*arrival, func() {
+		if t.Kind == pace.Other {
+			x = &render{began: r.now, ends: r.now + minute} // which one is no matter
+		}
+		if o = r.serve(x, t.Kind); pace.Passed(t.Export) {
+			o = unknown(o)
+		}
+	})
 	r.after(0.002+latency, func() {
 		r.state.Finish(id, t, o, r.now, r.rnd.Float64())
-		r.came(x, t.Kind, o)
+		switch {
+		case t.Kind == pace.Other:
+			r.polled(t)
+		case pace.Passed(t.Export):
+			r.passedCame(x, t.Kind, o)
+		default:
+			r.came(x, t.Kind, o)
+		}
 		r.decide()
 	})
 }
