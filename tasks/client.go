@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/clipferry/clipferry/internal/index"
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 )
@@ -100,7 +101,11 @@ func (c *Client) enqueueNew(ctx context.Context, e Export, id string) (string, e
 	if e.JobID == "" {
 		c.publish(ctx, queueOf(e))
 	}
-	headers := map[string]string{HeaderEnqueuedAt: time.Now().UTC().Format(time.RFC3339Nano)}
+	now := time.Now().UTC()
+	if err := index.Enter(ctx, c.rdb, entryOf(e, id, now)); err != nil {
+		return id, fmt.Errorf("enqueue export %s: %w", id, err)
+	}
+	headers := map[string]string{HeaderEnqueuedAt: now.Format(time.RFC3339Nano)}
 	maps.Copy(headers, c.headers(ctx))
 	task := NewTask(e, id, headers)
 	for range maxLooks {
@@ -121,6 +126,16 @@ func (c *Client) enqueueNew(ctx context.Context, e Export, id string) (string, e
 		}
 	}
 	return id, fmt.Errorf("enqueue export %s: its task comes and goes; try again", id)
+}
+
+// entryOf is how the export is found while it waits. It is entered before it is
+// enqueued: what waits is listed, and what is listed and not there is passed over.
+func entryOf(e Export, id string, now time.Time) index.Entry {
+	a := index.Attributes{Project: e.ProjectID, Tenant: e.Tenant, Labels: e.Labels}
+	if a.Tenant == DefaultTenant {
+		a.Tenant = ""
+	}
+	return index.Entry{ID: id, Created: now, Attributes: a}
 }
 
 // publishEvery is how often a client publishes a queue that it fills.

@@ -56,8 +56,10 @@ func ValidTenant(name string) bool { return ValidAccount(name) }
 // maxBatchName is the length of the longest name of a batch, in bytes.
 const maxBatchName = 64
 
-// ValidBatch reports whether name may name a batch: 1–64 of [A-Za-z0-9._:-], the
-// first not -.
+// BatchRule says what the name of a batch must be.
+const BatchRule = "1–64 of the characters A–Z a–z 0–9 . _ : -, the first not -"
+
+// ValidBatch reports whether name may name a batch: see [BatchRule].
 func ValidBatch(name string) bool {
 	return len(name) <= maxBatchName && CheckJobID(name) == ""
 }

@@ -26,6 +26,9 @@ const (
 	orphansOlder  = 24 * time.Hour
 	trimAtOnce    = 1000
 	sweepLeaseFor = 50 * time.Second
+	// An export is indexed a moment before it is enqueued.
+	vanishedAfter  = 5 * time.Minute
+	vanishedAtOnce = 100
 )
 
 // sweepLoop sweeps at start and every minute, in one worker of the fleet at a time.
@@ -57,7 +60,7 @@ func (w *Worker) sweepOnce(ctx context.Context, orphans *time.Time) error {
 	if err != nil {
 		return err
 	}
-	faults := []error{tasks.PublishQueues(ctx, w.o.Redis, w.queues()...), w.recordDeadLetters(ctx), w.Sweep(ctx)}
+	faults := []error{tasks.PublishQueues(ctx, w.o.Redis, w.queues()...), w.recordDeadLetters(ctx), w.Sweep(ctx), w.indexWaiting(ctx)}
 	if w.o.Catalog != nil {
 		_, err := w.o.Catalog.Merge(ctx)
 		faults = append(faults, err)
@@ -208,6 +211,18 @@ func (w *Worker) freeSlots(ctx context.Context) error {
 // in doubt may run at the provider: both keep it, for its lease at the most.
 func slotOver(r *export.Record) bool {
 	return !r.HoldsSlot() && r.State != export.Queued && r.State != export.Held
+}
+
+// indexWaiting enters in the indexes what bare producers have enqueued, and takes out
+// what waited and is in no queue any more.
+func (w *Worker) indexWaiting(ctx context.Context) error {
+	_, entering := w.queue.EnterWaiting(ctx, w.o.Ledger.Retention(), w.now())
+	vanished, err := w.queue.Vanished(ctx, w.now().Add(-vanishedAfter), vanishedAtOnce)
+	faults := []error{entering, err}
+	for _, id := range vanished {
+		faults = append(faults, w.o.Ledger.Tidy(ctx, id))
+	}
+	return errors.Join(faults...)
 }
 
 func (w *Worker) housekeeping(ctx context.Context, now time.Time) error {

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,50 +12,45 @@ import (
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/internal/view"
-	"github.com/clipferry/clipferry/tasks"
 )
 
 func listCommand(c *console) *cobra.Command {
 	l := &list{}
 	cmd := &cobra.Command{
-		Use: "list [--state S] [--project P] [--tenant T] [--limit N] [--json]", Short: "list exports, newest first",
+		Use: "list [--state S] [--label NAME=VALUE] … [--limit N] [--json]", Short: "list exports, newest first",
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return l.run(cmd.Context(), c) },
 	}
+	l.define(cmd)
 	set := cmd.Flags()
-	set.StringVar(&l.state, "state", "", "only exports in state `S`: "+strings.Join(stateNames(), ", "))
-	set.StringVar(&l.project, "project", "", "only exports of project `P`")
-	set.StringVar(&l.tenant, "tenant", "", "only exports of tenant `T`")
 	set.IntVar(&l.limit, "limit", 50, "at most `N` exports")
 	set.BoolVar(&l.json, "json", false, "print one JSON object a line, as status does")
-	completes(cmd, "state", stateNames())
 	return cmd
 }
 
 type list struct {
-	state, project, tenant string
-	limit                  int
-	json                   bool
+	filterFlags
+	limit int
+	json  bool
 }
 
 const maxList = 100_000
 
 func (l *list) run(ctx context.Context, c *console) error {
-	state := export.State(l.state)
+	filter, err := l.filter(time.Now())
 	switch {
-	case l.state != "" && !state.Known():
-		return cli.Usagef("--state must be one of %s, not %q", strings.Join(stateNames(), ", "), l.state)
-	case l.tenant != "" && !tasks.ValidTenant(l.tenant):
-		return cli.Usagef("--tenant must be 1–32 of the characters a–z 0–9 -, not %q", l.tenant)
+	case err != nil:
+		return err
 	case l.limit < 1 || l.limit > maxList:
 		return cli.Usagef("--limit must be from 1 to %d, not %d", maxList, l.limit)
 	}
+	filter.Limit = l.limit
 	conn, err := c.connect(ctx, 0)
 	if err != nil {
 		return err
 	}
 	defer conn.close()
-	records, err := conn.exports.List(ctx, ledger.Filter{State: state, Project: l.project, Tenant: l.tenant, Limit: l.limit})
+	records, err := conn.exports.List(ctx, filter)
 	if err != nil {
 		return err
 	}

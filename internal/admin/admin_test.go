@@ -102,7 +102,7 @@ func TestABrokenRecordIsShownAsWhatItIs(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	found, err := d.List(t.Context(), ledger.Filter{})
-	if err != nil || len(found) != 1 || found[0].ID != "b" {
+	if err != nil || len(found) != 2 || found[0].ID != "b" || found[1].State != export.Unreadable {
 		t.Errorf("%v, %v", found, err)
 	}
 	if _, err := d.Cancel(t.Context(), "a"); err == nil {

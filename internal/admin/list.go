@@ -3,7 +3,6 @@ package admin
 import (
 	"cmp"
 	"context"
-	"errors"
 	"iter"
 	"slices"
 
@@ -16,18 +15,19 @@ import (
 // List returns exports without their clips, newest first. Page after page shows
 // each export once, whatever workers take up meanwhile; but those of a producer
 // that does not say when it enqueued them (tasks.HeaderEnqueuedAt) are the newest
-// until they are taken up, and so on the first page alone.
+// until a sweep has indexed them or a worker has taken them up, and so on the first
+// page alone; of more than 200 in a queue the older ones are not shown before that.
 func (s *Service) List(ctx context.Context, f ledger.Filter) ([]*export.Record, error) {
 	if f.Limit <= 0 {
 		f.Limit = 100
 	}
 	f.Tenant = cmp.Or(s.tenant, f.Tenant)
 	// The queues first: what is taken up meanwhile is in the ledger by then.
-	waiting, err := s.notRecorded(ctx, f)
+	waiting, err := s.newest(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.ledger.List(ctx, f)
+	found, err := s.ledger.List(ctx, f, s.waiting)
 	if err != nil {
 		return nil, err
 	}
@@ -66,9 +66,10 @@ func newestFirst(a, b *export.Record) int {
 	return cmp.Or(cmp.Compare(b.CreatedAt.UnixMilli(), a.CreatedAt.UnixMilli()), cmp.Compare(b.ID, a.ID))
 }
 
-// notRecorded returns the exports that wait in a queue and have no record yet, at least
-// the newest f.Limit of those that the filter lets through.
-func (s *Service) notRecorded(ctx context.Context, f ledger.Filter) ([]*export.Record, error) {
+// newest returns those of the newest exports in the queues that have no record yet
+// and that the filter lets through: what a bare producer has just enqueued is not
+// indexed before the next sweep.
+func (s *Service) newest(ctx context.Context, f ledger.Filter) ([]*export.Record, error) {
 	if f.State != "" && f.State != export.Queued {
 		return nil, nil
 	}
@@ -76,52 +77,46 @@ func (s *Service) notRecorded(ctx context.Context, f ledger.Filter) ([]*export.R
 	if err != nil {
 		return nil, err
 	}
+	before := &export.Record{ID: f.BeforeID, CreatedAt: f.Before}
 	var found []*export.Record
 	for _, name := range names {
 		// What workers have in hand comes second: what waited just now may be.
 		for _, orders := range []iter.Seq2[queue.Order, error]{s.queue.Waiting(ctx, name), s.queue.TakenUp(ctx, name)} {
-			more, err := s.notRecordedOf(ctx, orders, f)
-			if err != nil {
-				return nil, err
+			looks := 0
+			for o, err := range orders {
+				if err != nil {
+					return nil, err
+				}
+				if looks++; looks > newestLooks {
+					break
+				}
+				if o.Fault != nil {
+					continue // what is malformed has no record to list until a worker fails it
+				}
+				if r := s.recordOf(o); f.Takes(r) && (f.Before.IsZero() || newestFirst(before, r) < 0) {
+					found = append(found, r)
+				}
 			}
-			found = append(found, more...)
 		}
 	}
-	return found, nil
+	return s.ledger.Unrecorded(ctx, found)
 }
 
-// notRecordedOf returns the records of the orders, but for those that are
-// in the ledger already or that the filter holds back.
-func (s *Service) notRecordedOf(ctx context.Context, orders iter.Seq2[queue.Order, error], f ledger.Filter) ([]*export.Record, error) {
-	before := &export.Record{ID: f.BeforeID, CreatedAt: f.Before}
+// newestLooks is how many tasks of a queue are looked at for those that are not
+// indexed yet.
+const newestLooks = 200
+
+// waiting returns the records that indexed exports will have which wait in a queue.
+func (s *Service) waiting(ctx context.Context, ids []string) ([]*export.Record, error) {
+	orders, err := s.queue.FindAll(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
 	var found []*export.Record
-	surplus := 0
-	for o, err := range orders {
-		switch {
-		case err != nil:
-			return nil, err
-		case o.Fault != nil:
-			continue // what is malformed has no record to list until a worker fails it
-		case surplus > listSurplus:
-			return found, nil
-		}
-		r := s.recordOf(o)
-		if !f.Takes(r) || !f.Before.IsZero() && newestFirst(before, r) >= 0 {
-			continue
-		}
-		switch _, err := s.ledger.LoadHead(ctx, o.ID); {
-		case err == nil, errors.Is(err, ledger.ErrUnreadable):
-		case errors.Is(err, ledger.ErrUnknown):
-			if found = append(found, r); len(found) > f.Limit {
-				surplus++
-			}
-		default:
-			return nil, err
+	for _, o := range orders {
+		if o.Fault == nil {
+			found = append(found, s.recordOf(o))
 		}
 	}
 	return found, nil
 }
-
-// listSurplus is how many more exports of a queue are looked at than a page holds:
-// producers at once are not quite in order.
-const listSurplus = 200

@@ -198,7 +198,7 @@ const (
 	maxPage     = 500
 )
 
-var listParameters = []string{"state", "project_id", "tenant", "limit", "cursor"}
+var listParameters = []string{"state", "project_id", "tenant", "label", "batch", "limit", "cursor"}
 
 // parseFilter reads a list's query and names everything that is wrong with it.
 func parseFilter(query string) (ledger.Filter, error) {
@@ -219,6 +219,10 @@ func parseFilter(query string) (ledger.Filter, error) {
 		switch {
 		case !slices.Contains(listParameters, name):
 			bad(shortName(name), unknownParameter(name))
+		case name == "label":
+			if f.Labels, err = parseLabels(values[name]); err != nil {
+				bad(name, err.Error())
+			}
 		case len(values[name]) > 1:
 			bad(name, "given more than once")
 		case value == "":
@@ -233,6 +237,10 @@ func parseFilter(query string) (ledger.Filter, error) {
 			bad(name, "must be 1–32 of the characters a–z 0–9 -")
 		case name == "tenant":
 			f.Tenant = value
+		case name == "batch" && !tasks.ValidBatch(value):
+			bad(name, "must be "+tasks.BatchRule)
+		case name == "batch":
+			f.Batch = value
 		case name == "limit":
 			n, err := strconv.Atoi(value)
 			if err != nil || n < 1 || n > maxPage {
@@ -249,6 +257,25 @@ func parseFilter(query string) (ledger.Filter, error) {
 		return f, faults
 	}
 	return f, nil
+}
+
+// parseLabels reads name=value pairs, all of which must match.
+func parseLabels(given []string) (map[string]string, error) {
+	labels := map[string]string{}
+	for _, pair := range given {
+		name, value, found := strings.Cut(pair, "=")
+		if !found {
+			return nil, errors.New("must be name=value, such as show=42")
+		}
+		if problem := tasks.CheckLabel(name, value); problem != "" {
+			return nil, errors.New(problem)
+		}
+		if other, repeated := labels[name]; repeated && other != value {
+			return nil, errors.New(name + " is given with two values, which no export has")
+		}
+		labels[name] = value
+	}
+	return labels, nil
 }
 
 func unknownParameter(name string) string {

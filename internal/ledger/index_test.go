@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/index"
 )
 
 // open reports whether the export is among those that need care.
@@ -26,7 +27,7 @@ func (e *env) states(t *testing.T, id string) []export.State {
 	t.Helper()
 	var in []export.State
 	for _, s := range export.States() {
-		err := e.rdb.ZScore(t.Context(), indexState+string(s), id).Err()
+		err := e.rdb.ZScore(t.Context(), index.State(string(s)), id).Err()
 		if err == nil {
 			in = append(in, s)
 		} else if !errors.Is(err, redis.Nil) {
@@ -46,7 +47,7 @@ func (e *env) rightlyPlaced(t *testing.T, id string) {
 	if got := e.open(t, id); got != r.NeedsCare() {
 		t.Errorf("%s is %s: open %v, needs care %v", id, r.State, got, r.NeedsCare())
 	}
-	if e.rdb.ZScore(t.Context(), indexAll, id).Err() != nil {
+	if e.rdb.ZScore(t.Context(), index.All, id).Err() != nil {
 		t.Errorf("%s is not in the index of all", id)
 	}
 }
@@ -140,10 +141,10 @@ func testCrashBetween(t *testing.T, e *env) {
 			e.rightlyPlaced(t, id)
 		}
 	}
-	if e.open(t, "unwritten") || e.rdb.ZScore(ctx, indexAll, "unwritten").Err() == nil {
+	if e.open(t, "unwritten") || e.rdb.ZScore(ctx, index.All, "unwritten").Err() == nil {
 		t.Error("the entry of an export that was never written stays")
 	}
-	if got, err := e.List(ctx, Filter{}); err != nil || len(got) != 3 {
+	if got, err := e.List(ctx, Filter{}, nil); err != nil || len(got) != 3 {
 		t.Errorf("List: %d, %v", len(got), err)
 	}
 }
@@ -198,7 +199,7 @@ func testEnteredNotStored(t *testing.T, e *env) {
 		t.Errorf("the entered change is stored without an entry: %v", err)
 	}
 	// Redis lost its last moments: the entry is ahead of the record by far.
-	must(t, e.rdb.ZAdd(ctx, indexOpen, redis.Z{Score: float64(before.version + 20), Member: "a"}).Err())
+	must(t, e.rdb.ZAdd(ctx, index.Open, redis.Z{Score: float64(before.version + 20), Member: "a"}).Err())
 	must(t, e.Tidy(ctx, "a"))
 	e.rightlyPlaced(t, "a")
 }

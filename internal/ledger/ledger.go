@@ -8,9 +8,7 @@
 //
 //	clipferry:{<id>}              hash: ver, doc, digest, answer, clip:<idx>…
 //	clipferry:{<id>}:lease:<name> who works on a step just now
-//	clipferry:{index}:all         sorted set: every export by creation
-//	clipferry:{index}:open        sorted set: exports that still need care
-//	clipferry:{index}:state:<s>   sorted set: exports in that state
+//	clipferry:{index}:…           sorted sets by which exports are found, see package index
 //	clipferry:{transfer:<hash>}:checkpoint  how far one transfer got
 //	clipferry:{fleet}:lease:<name>          who sweeps
 //	clipferry:{fleet}:outages               hash: the workers that S3 fails

@@ -51,6 +51,7 @@ var suite = []struct {
 	{"random crashes", testRandomCrashes},
 	{"trim", testTrim},
 	{"list", testList},
+	{"list by labels", testListByLabels},
 	{"list with broken records", testListWithBrokenRecords},
 	{"list is lean", testListIsLean},
 	{"pages", testPages},
@@ -363,7 +364,7 @@ func testOddIDs(t *testing.T, e *env) {
 			t.Errorf("%s was stored as %s", id, r.ID)
 		}
 	}
-	if found, err := e.List(ctx, Filter{}); err != nil || len(found) != len(ids) {
+	if found, err := e.List(ctx, Filter{}, nil); err != nil || len(found) != len(ids) {
 		t.Errorf("List: %d of %d, %v", len(found), len(ids), err)
 	}
 	if b, err := e.Checkpoints().Load(ctx, object); string(b) != "state" || err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/index"
 )
 
 func testTrim(t *testing.T, e *env) {
@@ -39,10 +40,10 @@ func testTrim(t *testing.T, e *env) {
 	if n, err := e.Trim(ctx, noon, 20); n != 10 || err != nil {
 		t.Fatalf("the second Trim = %d, %v; want the other 10", n, err)
 	}
-	if n := e.rdb.ZCard(ctx, indexAll).Val(); n != pageSize+50+1 {
+	if n := e.rdb.ZCard(ctx, index.All).Val(); n != pageSize+50+1 {
 		t.Errorf("%d entries are left, want %d", n, pageSize+50+1)
 	}
-	if n := e.rdb.ZCard(ctx, indexState+"queued").Val(); n != pageSize+50+1 {
+	if n := e.rdb.ZCard(ctx, index.State("queued")).Val(); n != pageSize+50+1 {
 		t.Errorf("%d entries are left among the queued, want %d", n, pageSize+50+1)
 	}
 	if e.open(t, "gone0") {
@@ -81,7 +82,7 @@ func testList(t *testing.T, e *env) {
 		{Filter{State: export.Queued, Before: noon.Add(9 * time.Second), Limit: 2}, "[e8 e6]"},
 		{Filter{Project: "none"}, "[]"},
 	} {
-		found, err := e.List(ctx, c.filter)
+		found, err := e.List(ctx, c.filter, nil)
 		must(t, err)
 		if got := fmt.Sprint(ids(found)); got != c.want {
 			t.Errorf("List(%+v) = %s, want %s", c.filter, got, c.want)
@@ -104,7 +105,7 @@ func testListWithBrokenRecords(t *testing.T, e *env) {
 	must(t, e.rdb.Set(ctx, Key("e1"), "not a record", 0).Err())
 	must(t, e.rdb.HSet(ctx, Key("e2"), fieldDoc, `{"id":`).Err())
 	for _, f := range []Filter{{}, {State: export.Queued}} {
-		found, err := e.List(ctx, f)
+		found, err := e.List(ctx, f, nil)
 		must(t, err)
 		if got := fmt.Sprint(ids(found)); got != "[e3 e2 e1 e0]" {
 			t.Fatalf("List(%+v) = %s", f, got)
@@ -115,7 +116,7 @@ func testListWithBrokenRecords(t *testing.T, e *env) {
 			}
 		}
 	}
-	if found, err := e.List(ctx, Filter{Project: "p"}); err != nil || len(found) > 2 {
+	if found, err := e.List(ctx, Filter{Project: "p"}, nil); err != nil || len(found) > 2 {
 		t.Errorf("of a project: %v, %v", ids(found), err)
 	}
 }
@@ -127,7 +128,7 @@ func testListIsLean(t *testing.T, e *env) {
 	if _, err := e.Create(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	found, err := e.List(t.Context(), Filter{})
+	found, err := e.List(t.Context(), Filter{}, nil)
 	must(t, err)
 	if len(found) != 1 || found[0].Request != nil || found[0].Notify != nil || found[0].Trace != nil {
 		t.Errorf("%+v", found)
@@ -158,14 +159,14 @@ func testPages(t *testing.T, e *env) {
 			}
 		} else { // the same, faster
 			p.HSet(ctx, Key(r.ID), "ver", 1, "doc", asDoc(t, r))
-			p.ZAdd(ctx, indexAll, redis.Z{Score: created(r), Member: r.ID})
+			p.ZAdd(ctx, index.All, redis.Z{Score: created(r), Member: r.ID})
 		}
 		want = append(want, r.ID)
 	}
 	_, err := p.Exec(ctx)
 	must(t, err)
 	slices.Reverse(want)
-	all, err := e.List(ctx, Filter{Limit: n + 1})
+	all, err := e.List(ctx, Filter{Limit: n + 1}, nil)
 	must(t, err)
 	if got := ids(all); !slices.Equal(got, want) {
 		t.Fatalf("one list: %d of %d, or out of order", len(got), n)
@@ -174,7 +175,7 @@ func testPages(t *testing.T, e *env) {
 		var got []string
 		f := Filter{Limit: limit}
 		for {
-			page, err := e.List(ctx, f)
+			page, err := e.List(ctx, f, nil)
 			must(t, err)
 			got = append(got, ids(page)...)
 			if len(page) < limit || len(got) > 2*n { // in circles
@@ -204,17 +205,17 @@ func testPagesEnd(t *testing.T, e *env) {
 		r := newRecord(id)
 		r.CreatedAt = created
 		must(t, e.rdb.HSet(ctx, Key(id), "ver", 1, "doc", asDoc(t, r)).Err())
-		must(t, e.rdb.ZAdd(ctx, indexAll, redis.Z{Score: float64(place.UnixMilli()), Member: id}).Err())
+		must(t, e.rdb.ZAdd(ctx, index.All, redis.Z{Score: float64(place.UnixMilli()), Member: id}).Err())
 	}
 	put("a", noon, noon)
 	put("b", noon.Add(time.Second), noon.Add(time.Hour)) // its cursor would lead back
 	put("c", noon.Add(2*time.Second), noon.Add(2*time.Second))
 	put("d", noon.Add(3*time.Second), noon.Add(-time.Hour)) // its cursor would lead past others
-	must(t, e.rdb.ZAdd(ctx, indexAll, redis.Z{Score: float64(noon.UnixMilli()), Member: ""}).Err())
+	must(t, e.rdb.ZAdd(ctx, index.All, redis.Z{Score: float64(noon.UnixMilli()), Member: ""}).Err())
 	var got []string
 	for f := (Filter{Limit: 1}); ; {
 		within, cancel := context.WithTimeout(ctx, 10*time.Second)
-		page, err := e.List(within, f)
+		page, err := e.List(within, f, nil)
 		cancel()
 		must(t, err)
 		got = append(got, ids(page)...)
@@ -239,7 +240,7 @@ func testPlacedByItsCreation(t *testing.T, e *env) {
 	if _, err := e.Create(ctx, r); err != nil {
 		t.Fatal(err)
 	}
-	if got := e.rdb.ZScore(ctx, indexAll, "a").Val(); got != created(r) {
+	if got := e.rdb.ZScore(ctx, index.All, "a").Val(); got != created(r) {
 		t.Errorf("it stands at %.0f, want %.0f", got, created(r))
 	}
 }

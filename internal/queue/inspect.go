@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,9 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
+	"github.com/clipferry/clipferry/internal/index"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -166,23 +169,81 @@ func (q *Queue) Find(ctx context.Context, id string) (Order, bool, error) {
 	found := false
 	for _, name := range names {
 		for _, taskID := range []string{tasks.SubmitTaskID(id), id} {
-			if err := ctx.Err(); err != nil {
+			o, is, err := q.look(ctx, name, taskID, id)
+			if err != nil {
 				return Order{}, false, err
 			}
-			info, err := q.inspector.GetTaskInfo(name, taskID)
-			if errors.Is(err, asynq.ErrQueueNotFound) || errors.Is(err, asynq.ErrTaskNotFound) {
-				continue
-			}
-			if err != nil {
-				return Order{}, false, fmt.Errorf("look for export %s in %s: %w", id, name, err)
-			}
-			over := info.State == asynq.TaskStateCompleted || info.State == asynq.TaskStateArchived // nobody takes it up
-			if o, is := order(info); is && o.ID == id && !over && !found {
+			if is && !found {
 				first, found = o, true
 			}
 		}
 	}
 	return first, found, nil
+}
+
+// look looks for an export's first task in one queue.
+func (q *Queue) look(ctx context.Context, name, taskID, id string) (Order, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return Order{}, false, err
+	}
+	info, err := q.inspector.GetTaskInfo(name, taskID)
+	if errors.Is(err, asynq.ErrQueueNotFound) || errors.Is(err, asynq.ErrTaskNotFound) {
+		return Order{}, false, nil
+	}
+	if err != nil {
+		return Order{}, false, fmt.Errorf("look for export %s in %s: %w", id, name, err)
+	}
+	over := info.State == asynq.TaskStateCompleted || info.State == asynq.TaskStateArchived // nobody takes it up
+	o, is := order(info)
+	return o, is && o.ID == id && !over, nil
+}
+
+// FindAll looks for the first tasks of indexed exports, and leaves out those that
+// are in no queue.
+func (q *Queue) FindAll(ctx context.Context, ids []string) ([]Order, error) {
+	names, err := q.Existing(ctx, tasks.SubmitQueues())
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	packed, err := q.rdb.HMGet(ctx, index.Of, ids...).Result()
+	if err != nil {
+		return nil, fmt.Errorf("look up the tasks of %d exports: %w", len(ids), err)
+	}
+	taskIDs := make([]string, len(ids))
+	for i, id := range ids {
+		text, _ := packed[i].(string)
+		_, task := index.Unpack(text)
+		taskIDs[i] = cmp.Or(task, tasks.SubmitTaskID(id))
+	}
+	there := map[string][]*redis.IntCmd{}
+	_, err = q.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, name := range names {
+			for _, task := range taskIDs {
+				there[name] = append(there[name], p.Exists(ctx, "asynq:{"+name+"}:t:"+task))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for %d exports in the queues: %w", len(ids), err)
+	}
+	var orders []Order
+	for i, id := range ids {
+		for _, name := range names {
+			if there[name][i].Val() == 0 {
+				continue
+			}
+			o, found, err := q.look(ctx, name, taskIDs[i], id)
+			if err != nil {
+				return nil, err
+			}
+			if found {
+				orders = append(orders, o)
+				break
+			}
+		}
+	}
+	return orders, nil
 }
 
 // pageSize is how many tasks are asked for at once.
