@@ -278,9 +278,15 @@ func (s *State) Quiesce(now Instant) {
 // NextRead returns the first moment from now on at which a read of the export
 // could be worth a request.
 func (s *State) NextRead(export string, now Instant) Instant {
-	at := s.reachesAt(export, s.leastIndex(), now)
-	if r := s.Renders[export]; r != nil && s.Limits.PerMinute == 0 && !r.Overdue {
+	at := s.reachesAt(export, s.leastIndex(now), now)
+	r := s.Renders[export]
+	switch {
+	case r == nil || r.Overdue:
+	case s.Limits.PerMinute == 0:
 		at = max(at, r.quietSince().Add(politeFree))
+	case s.cold() && s.ample(now):
+		// More may be known by then than now.
+		at = min(at, max(now, r.quietSince().Add(s.gapByAge(r))))
 	}
 	return at
 }

@@ -2,6 +2,7 @@ package pace
 
 import (
 	"math"
+	"math/bits"
 	"time"
 )
 
@@ -13,6 +14,9 @@ const (
 	// read isn't worth a request: while exports wait, and while none does.
 	leastBusy = 0.14
 	leastIdle = 1.0
+	// leastAhead is the same of a read that goes before the exports that wait, as
+	// slots are ample.
+	leastAhead = 0.35
 	// usualShare is for how many requests a minute and slot these are meant,
 	// cheapest by how much they fall at most where there are more.
 	usualShare, cheapest = 3.0, 0.05
@@ -70,23 +74,35 @@ func (r *Render) quietSince() Instant { return max(r.Started, r.Last) }
 // leastIndex is the index at which a read is worth a request. Where a slot's share
 // of the requests is larger than the provider's usual three a minute, a request
 // is worth less; so it is before enough ends were seen to learn from.
-func (s *State) leastIndex() float64 {
+func (s *State) leastIndex(now Instant) float64 {
 	if s.Limits.PerMinute == 0 {
 		return leastFree
 	}
-	price := leastIdle
-	if s.exportsWait() {
+	ample := s.ample(now)
+	price, slots := leastIdle, s.Limits.Slots
+	switch busy := s.exportsWait(); {
+	case busy && ample:
+		price = leastAhead
+	case busy:
 		price = leastBusy
+	case ample:
+		slots = min(slots, roundUp(len(s.Renders)))
 	}
-	if s.Limits.Slots > 0 {
-		share := float64(s.Limits.PerMinute) / float64(s.Limits.Slots)
+	if slots > 0 {
+		share := float64(s.Limits.PerMinute) / float64(slots)
 		price *= min(1, max(cheapest, usualShare/share))
 	}
-	if s.Learned.Seen.Ends < enoughEnds {
+	if s.cold() {
 		price *= coldPrice
 	}
 	return price
 }
+
+// cold says that too few renders were seen to end to learn from.
+func (s *State) cold() bool { return s.Learned.Seen.Ends < enoughEnds }
+
+// roundUp returns the next power of two, so that what depends on n changes rarely.
+func roundUp(n int) int { return 1 << bits.Len(uint(max(n, 1)-1)) }
 
 // reachesAt returns the first moment from now on at which the index of the
 // export reaches least, in seconds, at the latest when the gap is full.
@@ -98,9 +114,9 @@ func (s *State) reachesAt(export string, least float64, now Instant) Instant {
 	since := r.quietSince()
 	known := reachKey{since, least, s.Learned.generation}
 	if r.reachKey != known {
-		r.reachKey, r.reaches = known, s.reaches(export, least, since, since.Add(s.gap()))
+		r.reachKey, r.reaches = known, s.reaches(export, least, since, since.Add(s.longestGap()))
 	}
-	return max(now, r.reaches)
+	return max(now, min(r.reaches, since.Add(s.gap(r, now))))
 }
 
 // reachKey is what the moment at which a read is worth a request depends on.

@@ -2,6 +2,7 @@ package pace
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -18,6 +19,11 @@ const (
 	gapFree = 10 * time.Second
 	// politeFree is the shortest time between two reads without a limit.
 	politeFree = 500 * time.Millisecond
+	// firstGap is the time to the first read of an export of which nothing is
+	// known, and gapGrowth how much of its age the time to each further one is.
+	firstGap, gapGrowth = 1200 * time.Millisecond, 0.25
+	// leastAmple is how many slots have to be free to be more than enough.
+	leastAmple = 16
 	// leadShare is how much of a request's usual time counts on.
 	leadShare = 0.8
 	// stuck is for how long a request in flight keeps reads from the reserve.
@@ -42,12 +48,56 @@ func (s *State) lease() time.Duration {
 	return slotLease
 }
 
-// gap is the longest time between two reads of an export.
-func (s *State) gap() time.Duration {
+// longestGap is the longest time between two reads of an export.
+func (s *State) longestGap() time.Duration {
 	if s.Limits.PerMinute == 0 {
 		return gapFree
 	}
 	return Gap
+}
+
+// gap is how long after its last read, or its beginning, r is read whatever is
+// believed of it. Where requests cost nothing it follows the age: a render that has
+// gone on for long may go on for longer. So it is for the first exports of all, where
+// slots are no matter: something has to be believed.
+func (s *State) gap(r *Render, now Instant) time.Duration {
+	if s.Limits.PerMinute > 0 && (!s.cold() || !s.ample(now) || !s.eldest(r)) {
+		return Gap
+	}
+	return s.gapByAge(r)
+}
+
+func (s *State) gapByAge(r *Render) time.Duration {
+	gap := max(firstGap, time.Duration(gapGrowth*float64(r.quietSince().Sub(r.Started))))
+	return min(gap, s.longestGap())
+}
+
+// eldest says whether r is one of the first that are being rendered.
+func (s *State) eldest(r *Render) bool {
+	before := 0
+	for _, other := range s.Renders {
+		if other.Started < r.Started {
+			before++
+		}
+	}
+	return before < enoughEnds+2
+}
+
+// ample says that slots are more than enough, so that it is requests that are scarce:
+// an export whose end is seen late costs its slot, which nobody misses.
+func (s *State) ample(now Instant) bool {
+	limit := s.SlotLimit(now)
+	if limit == 0 {
+		return true
+	}
+	if free := limit - len(s.Renders) - s.reserved(); free < leastAmple || 2*free < limit {
+		return false
+	}
+	if s.cold() {
+		return true
+	}
+	// So many are rendered at once when each takes no more than two requests.
+	return float64(s.Limits.PerMinute)/60/2*s.Learned.Seen.Real <= float64(limit)/2
 }
 
 // Next says who of those that wait may send a request at now. It changes
@@ -61,14 +111,18 @@ func (s *State) Next(now Instant) Choice {
 	}
 	open, openRead := s.opens(1, now), s.opensRead(now)
 	c := Choice{At: s.restEnds(now)}
-	for _, rule := range append(s.orders(now, open),
-		rule{s.nextRefresh, open},
-		rule{s.nextOther, openRead},
-		rule{s.nextOverdue, openRead},
-		rule{s.nextRead, openRead},
-		rule{s.anyRefresh, s.opens(s.burst(now), now)}, // nothing else wants the credit
-		rule{s.anyOther, openRead},
-	) {
+	orders := s.orders(now, open)
+	refresh, other := []rule{{s.nextRefresh, open}}, []rule{{s.nextOther, openRead}}
+	overdue, reads := []rule{{s.nextOverdue, openRead}}, []rule{{s.nextRead, openRead}}
+	last := []rule{{s.anyRefresh, s.opens(s.burst(now), now)}, {s.anyOther, openRead}} // nothing else wants the credit
+	rules := slices.Concat(orders, refresh, other, overdue, reads, last)
+	switch ample := s.ample(now); {
+	case ample && s.cold(): // the first exports are to show how long they take
+		rules = slices.Concat(refresh, overdue, orders, other, reads, last)
+	case ample:
+		rules = slices.Concat(refresh, overdue, reads, orders, other, last)
+	}
+	for _, rule := range rules {
 		id, at := rule.next(now)
 		if id == "" {
 			continue
@@ -125,7 +179,7 @@ func (s *State) restEnds(now Instant) Instant {
 // that the read is answered), unless a request in flight has that one and doesn't
 // come back.
 func (s *State) opensRead(now Instant) Instant {
-	if !s.exportsWait() || s.burst(now) < 2 {
+	if !s.exportsWait() || s.burst(now) < 2 || s.ample(now) {
 		return s.opens(1, now)
 	}
 	at := max(s.opens(1, now), s.opens(2, now).Add(-s.lead()))
@@ -272,33 +326,26 @@ func (s *State) anyRefresh(now Instant) (string, Instant) {
 // nextOverdue returns the waiting read whose export was not read for longest,
 // and when it has been too long.
 func (s *State) nextOverdue(now Instant) (string, Instant) {
-	var first string
-	var since Instant
+	first, at := "", Never
 	for id, w := range s.Waiters {
 		if w.Kind != Read {
 			continue
 		}
-		var q Instant
+		due := Instant(0)
 		if r := s.Renders[w.Export]; r != nil && !r.Overdue {
-			q = r.quietSince()
+			due = r.quietSince().Add(s.gap(r, now))
 		}
-		if first == "" || q < since || q == since && id < first {
-			first, since = id, q
+		if first == "" || due < at || due == at && id < first {
+			first, at = id, due
 		}
 	}
-	if first == "" {
-		return "", Never
-	}
-	if since == 0 {
-		return first, now
-	}
-	return first, max(now, since.Add(s.gap()))
+	return first, max(now, at)
 }
 
 // nextRead returns the waiting read with the largest index, if one is worth a
 // request, and else the one that will be first and when.
 func (s *State) nextRead(now Instant) (string, Instant) {
-	least := s.leastIndex()
+	least := s.leastIndex(now)
 	if s.Limits.PerMinute == 0 {
 		least = 0 // NextRead has said when to ask
 	}

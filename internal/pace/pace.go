@@ -23,6 +23,10 @@
 // While exports wait, a read leaves one request in reserve: the read that sees
 // a render end frees its slot, and the submit that refills it goes out at once.
 //
+// Where slots are more than enough for what the requests can start, it is requests
+// that are scarce, and nobody waits for a slot: then submits come last, and an end is
+// seen soon.
+//
 // # What halts the account
 //
 // Some failures are the account's and end no export: halt.go says after which

@@ -29,6 +29,7 @@ func main() {
 	b.special()
 	b.progress()
 	b.passed()
+	b.short()
 	fmt.Printf("\n%d seeds from %d on, of %g virtual hours, over the limiter shapes %v, in %v.\n",
 		*seeds, *first, *hours, sim.Shapes, time.Since(began).Round(time.Second))
 }
@@ -100,6 +101,25 @@ func (b bench) progress() {
 	}
 }
 
+func (b bench) short() {
+	fmt.Fprintf(b.out, "\n## Renders of 2 to 6 s\n\n"+head, "load")
+	for _, limits := range []struct {
+		name             string
+		perMinute, slots int
+	}{{"no limits", 0, 0}, {"600 requests, 200 slots", 600, 200}} {
+		for _, load := range []struct {
+			name string
+			sim.Workload
+		}{{"36 at once", sim.Workload{Burst: 36}}, {"1,000 at once", sim.Workload{Burst: 1000}}, {"100 a minute", sim.Workload{Arrivals: 100}}} {
+			s := b.base(0)
+			s.Workload = load.Workload
+			s.Workload.Least, s.Workload.Most = 2, 6
+			s.PerMinute, s.Slots, s.Workers, s.Hours = limits.perMinute, limits.slots, 2, b.hours/48
+			b.row(limits.name+", "+load.name, s)
+		}
+	}
+}
+
 // passed prints how exports and what clients pass through share the budget.
 func (b bench) passed() {
 	fmt.Fprint(b.out, "\n## Passed through beside a full backlog, median 120 s\n\n"+
@@ -139,7 +159,7 @@ func (b bench) row(name string, s sim.Setup) {
 	all := b.run(s)
 	m := func(of func(sim.Figures) float64) float64 { return sim.Median(all, of) }
 	throughput := "—" // without a backlog it is the arrivals that limit it
-	if s.Workload.Load == 0 {
+	if s.Workload.Load == 0 && s.Workload.Most == 0 {
 		throughput = fmt.Sprintf("%.2f", 100*m(func(f sim.Figures) float64 { return f.Busy }))
 	}
 	gap := 0.0

@@ -167,18 +167,26 @@ func (r *run) begin() {
 		}
 		return
 	}
-	if r.Workload.Load > 0 {
-		r.arrive()
-	} else {
-		r.refillLine()
+	for range r.Workload.Burst {
+		r.backlog = append(r.backlog, r.draw())
 	}
+	if r.Workload.Load > 0 || r.Workload.Arrivals > 0 {
+		r.arrive()
+	}
+	r.refillLine()
 	r.decide()
 }
 
+// open says whether exports come by themselves, so that the backlog may be empty.
+func (w *Workload) open() bool { return w.Load > 0 || w.Arrivals > 0 || w.Burst > 0 }
+
 // arrive makes exports come one at a time, at the load's rate.
 func (r *run) arrive() {
-	mean := r.Workload.Median * 1.45
-	r.after(r.rnd.ExpFloat64()*mean/(float64(r.Slots)*r.Workload.Load), func() {
+	every := r.Workload.Median * 1.45 / (float64(r.Slots) * r.Workload.Load)
+	if r.Workload.Arrivals > 0 {
+		every = 60 / r.Workload.Arrivals
+	}
+	r.after(r.rnd.ExpFloat64()*every, func() {
 		r.backlog = append(r.backlog, r.draw())
 		r.refillLine()
 		r.decide()
@@ -190,7 +198,7 @@ func (r *run) arrive() {
 func (r *run) refillLine() {
 	for r.inGate < 2*r.Workers {
 		var x *render
-		if r.Workload.Load > 0 {
+		if r.Workload.open() {
 			if len(r.backlog) == 0 {
 				return
 			}

@@ -92,6 +92,12 @@ type Workload struct {
 	// Load, if set, is the share of the slots' capacity that arrives; else
 	// the backlog never ends.
 	Load float64
+	// Burst, if set, is how many exports there are, all from the beginning on;
+	// Arrivals, if set, how many come a minute. Both instead of Load.
+	Burst    int
+	Arrivals float64
+	// Most, if set, makes the render times uniform between Least and Most, in seconds.
+	Least, Most float64
 	// Progress is how clips become ready.
 	Progress Progress
 	// Stall, if set, is a time from the middle on in which nothing renders.
@@ -154,6 +160,9 @@ func (w *Workload) draw(rnd *rand.Rand, id string) *render {
 	r.duration = w.Median * r.total * res.factor / medianSize * math.Exp(w.Sigma*rnd.NormFloat64())
 	if w.Tail > 0 && rnd.IntN(20) == 0 {
 		r.duration *= w.Tail
+	}
+	if w.Most > 0 {
+		r.duration = w.Least + (w.Most-w.Least)*rnd.Float64()
 	}
 	r.fails = rnd.IntN(50) == 0
 	if r.fails {
