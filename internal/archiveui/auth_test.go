@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/clipferry/clipferry/internal/catalog"
 	"github.com/clipferry/clipferry/storage"
 )
 
@@ -20,7 +19,6 @@ func TestWhoMayLook(t *testing.T) {
 	})
 	s.add("news.1", "p", []clipOf{{Title: "Of the news"}}, ofTenant("news"))
 	s.add("sport.1", "p", []clipOf{{Title: "Of sports"}}, ofTenant("sport"))
-	tenants(s, map[string]string{"news.1": "news", "sport.1": "sport"})
 	basic := func(user, password string) []string {
 		r, _ := http.NewRequest(http.MethodGet, "/", nil)
 		r.SetBasicAuth(user, password)
@@ -222,17 +220,6 @@ func TestNobodyTriesPasswordsByTheThousand(t *testing.T) {
 	}
 }
 
-// ofTenant is for exports of a tenant; manifests have no field for it yet.
-func ofTenant(string) func(*storage.Manifest) { return func(*storage.Manifest) {} }
-
-// tenants says whose the exports are.
-func tenants(s *site, of map[string]string) {
-	for id, tenant := range of {
-		lines := s.index.Export(id)
-		for i := range lines {
-			lines[i].Tenant = tenant
-			lines[i].Revision++
-		}
-		s.index.Add(append([]catalog.Line(nil), lines...)...)
-	}
+func ofTenant(tenant string) func(*storage.Manifest) {
+	return func(m *storage.Manifest) { m.Tenant = tenant }
 }

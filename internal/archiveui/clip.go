@@ -79,7 +79,7 @@ func (u *UI) clip(w http.ResponseWriter, r *http.Request, v visit) error {
 		Length: period(l.DurationMS), Size: bytesIn(l.Size), Score: scoreOf(l), Upright: l.Ratio == "RATIO_9_16" || l.Ratio == "RATIO_4_5",
 		Archived: l.ArchivedAt.UTC(), Resolution: nameOf(resolutions, l.Resolution), Ratio: nameOf(ratios, l.Ratio),
 		Name: path.Base(l.Key), SHA256: l.SHA256, Proven: proven(l.Proofs), Warning: shown(l.Warning, maxTitleShown),
-		Project: shown(l.ProjectID, maxTitleShown), Export: exportTitle(l),
+		Export:    exportTitle(l),
 		Shareable: v.shared == nil && len(u.shares.secrets) > 0,
 	}
 	if l.Thumbnail != nil {
@@ -93,12 +93,12 @@ func (u *UI) clip(w http.ResponseWriter, r *http.Request, v visit) error {
 			view.Tags = append(view.Tags, anchor{text, filter{Tag: tag}.href(allPath)})
 		}
 	}
-	for _, name := range sortedKeys(l.Labels) {
-		view.Labels = append(view.Labels, shown(name+" = "+l.Labels[name], 120))
-	}
 	whole := v.shared == nil || v.shared.idx == allClips
 	if v.shared == nil {
-		view.ProjectHref = filter{Project: l.ProjectID}.href(projectPath)
+		view.Project, view.ProjectHref = shown(l.ProjectID, maxTitleShown), filter{Project: l.ProjectID}.href(projectPath)
+		for _, name := range sortedKeys(l.Labels) {
+			view.Labels = append(view.Labels, shown(name+" = "+l.Labels[name], 120))
+		}
 	}
 	if whole {
 		view.ExportHref = v.base()
@@ -120,9 +120,19 @@ func (u *UI) neighbours(view *clipView, v visit) {
 	from := max(0, min(at-maxOthers/2, len(v.clips)-maxOthers-1))
 	for n := from; n < len(v.clips) && len(view.Others) < maxOthers; n++ {
 		if n != at {
-			view.Others = append(view.Others, cardOf(v.clips[n], v.base()))
+			view.Others = append(view.Others, v.card(v.clips[n]))
 		}
 	}
+}
+
+// card is a clip of the export that the visitor looks at. The project is nobody's
+// business who has only a shared link.
+func (v visit) card(l catalog.Line) card {
+	c := cardOf(l, v.base())
+	if v.shared != nil {
+		c.Project = ""
+	}
+	return c
 }
 
 // file leads to a file of a clip in S3, by a link that ends soon.

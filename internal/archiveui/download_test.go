@@ -10,6 +10,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"strings"
 	"testing"
@@ -121,6 +122,36 @@ func TestADownloadThatGoesWrong(t *testing.T) {
 				t.Errorf("log:\n%s", s.log.String())
 			}
 		})
+	}
+}
+
+// A download takes as long as the client needs, whatever the server's limits are for
+// other answers.
+func TestASlowDownload(t *testing.T) {
+	s := newSite(t)
+	s.add("e", "p", []clipOf{{Title: "First", Video: bytes.Repeat([]byte("0123456789abcdef"), 1<<20)}})
+	const limit = 100 * time.Millisecond
+	server := httptest.NewUnstartedServer(s.ui)
+	server.Config.ReadTimeout, server.Config.WriteTimeout = limit, limit
+	server.Start()
+	t.Cleanup(server.Close)
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/archive/exports/e/zip", nil)
+	req.SetBasicAuth("mia", password)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var got int64
+	for began := time.Now(); ; {
+		n, err := io.CopyN(io.Discard, resp.Body, 1<<20)
+		if got += n; err != nil {
+			if err != io.EOF || got != resp.ContentLength || time.Since(began) < 3*limit {
+				t.Fatalf("%d of %d bytes in %s: %v", got, resp.ContentLength, time.Since(began), err)
+			}
+			return
+		}
+		time.Sleep(limit / 4)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"path"
 	"time"
 
+	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
@@ -47,7 +48,7 @@ func (u *UI) export(w http.ResponseWriter, r *http.Request, v visit) error {
 	proofs := map[string]int{}
 	for _, l := range v.clips {
 		length, size = length+l.DurationMS, size+l.Size
-		view.Cards = append(view.Cards, selectable{cardOf(l, v.base()), l.Idx, bytesIn(l.Size)})
+		view.Cards = append(view.Cards, selectable{v.card(l), l.Idx, bytesIn(l.Size)})
 		for _, p := range proven(l.Proofs) {
 			proofs[p]++
 		}
@@ -58,7 +59,10 @@ func (u *UI) export(w http.ResponseWriter, r *http.Request, v visit) error {
 	}
 	view.ProjectHref = filter{Project: first.ProjectID}.href(projectPath)
 	view.Ordered, view.Cost = ordered(first.Settings), decimal(first.CostUsage)
-	view.Account, view.Tenant = shown(first.Account, maxTitleShown), shown(first.Tenant, maxTitleShown)
+	view.Account = shown(first.Account, maxTitleShown)
+	if first.Tenant != export.DefaultTenant {
+		view.Tenant = shown(first.Tenant, maxTitleShown)
+	}
 	for _, name := range sortedKeys(first.Labels) {
 		view.Labels = append(view.Labels, fact{shown(name, 80), shown(first.Labels[name], 200)})
 	}

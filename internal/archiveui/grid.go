@@ -167,6 +167,7 @@ type card struct {
 
 const maxTagsOnCard = 4
 
+// cardOf is a clip under the address of its export.
 func cardOf(l catalog.Line, base string) card {
 	href := base + "/" + strconv.Itoa(l.Idx)
 	c := card{

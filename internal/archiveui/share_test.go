@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/clipferry/clipferry/storage"
 )
 
 var sharedLink = regexp.MustCompile(`value="(http://[^"]+/archive/shared/[^"]+)"`)
@@ -25,7 +27,7 @@ func (s *site) shareLink(path string) string {
 // and nothing else.
 func TestSharing(t *testing.T) {
 	s := newSite(t)
-	s.add("e", "secret-project", []clipOf{{Title: "First", Seconds: 5}, {Title: "Second", Seconds: 6}})
+	s.add("e", "secret-project", []clipOf{{Title: "First", Seconds: 5}, {Title: "Second", Seconds: 6}}, func(m *storage.Manifest) { m.Labels = map[string]string{"budget": "moon-shot"} })
 	s.add("other", "p", []clipOf{{Title: "Other"}})
 	clip, export := s.shareLink("/archive/exports/e/0/share?for=2h"), s.shareLink("/archive/exports/e/share")
 	see := func(link string, want int, holds ...string) string {
@@ -42,7 +44,7 @@ func TestSharing(t *testing.T) {
 		return body
 	}
 	for _, body := range []string{see(clip, 200, "First", "/0/play", "This link works until"), see(export, 200, "First", "Second", "Download all"), see(export+"/1", 200, "Second", "/1/play")} {
-		for _, inside := range []string{"Projects", "/archive/exports", "/archive/project", "/archive/?", "units", "Share<"} {
+		for _, inside := range []string{"Projects", ">secret-project", "moon-", "/archive/exports", "/archive/project", "/archive/?", "units", "Share<"} {
 			if strings.Contains(body, inside) {
 				t.Errorf("a shared page holds %q:\n%s", inside, body)
 			}

@@ -3,6 +3,7 @@ package wiring
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/archiveui"
@@ -31,6 +32,9 @@ func (f Front) pages(cfg *config.Config, loopback bool) (*archiveui.UI, func(con
 	for _, k := range cfg.HTTPAPIKeys {
 		o.Keys = append(o.Keys, archiveui.Key{Credential: archiveui.Credential{Name: k.Name, Password: k.Secret.Reveal()}, Tenant: &k.Name})
 	}
+	for _, k := range cfg.HTTPAdminKeys {
+		o.Keys = append(o.Keys, archiveui.Key{Credential: archiveui.Credential{Name: k.Name, Password: k.Secret.Reveal()}})
+	}
 	for _, s := range cfg.HTTPSecret {
 		o.Secrets = append(o.Secrets, s.Reveal())
 	}
@@ -38,6 +42,9 @@ func (f Front) pages(cfg *config.Config, loopback bool) (*archiveui.UI, func(con
 	if err != nil {
 		return nil, nil, err
 	}
-	store := catalog.NewStore(f.Archive)
-	return ui, func(ctx context.Context) { store.Follow(ctx, index, catalog.DefaultFollowEvery, f.Logger) }, nil
+	store, every := catalog.NewStore(f.Archive), catalog.DefaultFollowEvery
+	if open { // somebody waits for it, and it costs nothing
+		every = time.Second
+	}
+	return ui, func(ctx context.Context) { store.Follow(ctx, index, every, f.Logger) }, nil
 }
