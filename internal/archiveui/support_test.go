@@ -15,6 +15,7 @@ import (
 	"image/jpeg"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -199,12 +200,37 @@ func (s *site) put(key, contentType string, body []byte) export.Object {
 	}
 }
 
-// poster is a picture that is another one for each number.
+// poster is a picture that is another one for each number: hills under a sky.
 func poster(n int) []byte {
+	palettes := [][3]color.RGBA{
+		{{250, 214, 165, 255}, {216, 120, 96, 255}, {84, 58, 92, 255}},
+		{{190, 220, 232, 255}, {110, 160, 170, 255}, {38, 70, 83, 255}},
+		{{233, 216, 166, 255}, {148, 170, 120, 255}, {52, 78, 65, 255}},
+		{{205, 198, 230, 255}, {130, 115, 170, 255}, {45, 40, 80, 255}},
+		{{248, 205, 218, 255}, {190, 110, 140, 255}, {70, 45, 75, 255}},
+	}
+	p := palettes[n%len(palettes)]
+	mix := func(a, b color.RGBA, t float64) color.RGBA {
+		at := func(a, b uint8) uint8 { return uint8(float64(a) + (float64(b)-float64(a))*t) }
+		return color.RGBA{at(a.R, b.R), at(a.G, b.G), at(a.B, b.B), 255}
+	}
 	img := image.NewRGBA(image.Rect(0, 0, 480, 270))
-	for y := range 270 {
-		for x := range 480 {
-			img.Set(x, y, color.RGBA{uint8(40 + (n*47+x/4)%160), uint8(60 + (n*91+y/3)%140), uint8(90 + (n*29+x/9+y/5)%150), 255})
+	sunX, sunY := float64(80+n*97%320), float64(70+n*31%60)
+	for x := range 480 {
+		for y := range 270 {
+			fx, fy := float64(x), float64(y)
+			c := mix(p[1], p[0], min(1, fy/190))
+			if math.Hypot(fx-sunX, fy-sunY) < 26 {
+				c = color.RGBA{255, 246, 224, 255}
+			}
+			for hill := range 3 {
+				h := float64(hill)
+				top := 150 + 36*h + 22*math.Sin(fx/(70-14*h)+float64(n)*1.7+h*2) + 9*math.Sin(fx/23+float64(n)+h)
+				if fy > top {
+					c = mix(p[1], p[2], 0.35+0.32*h)
+				}
+			}
+			img.Set(x, y, c)
 		}
 	}
 	var b bytes.Buffer
