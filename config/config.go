@@ -74,6 +74,7 @@ type Config struct {
 	HTTPMaxWaiting int           `envconfig:"CLIPFERRY_HTTP_MAX_WAITING" default:"0" desc:"the HTTP API answers 429 while so many exports wait; 0 = never"`
 
 	HTTPPassthrough     bool          `envconfig:"CLIPFERRY_HTTP_PASSTHROUGH" default:"true" desc:"let the HTTP API pass the provider's other calls on, under the default account's key and within its budget; needs that key"`
+	HTTPPassthroughKeep bool          `envconfig:"CLIPFERRY_HTTP_PASSTHROUGH_ARCHIVE" default:"true" desc:"archive the clips of what is passed on with enable_export, as an import"`
 	HTTPPassthroughWait time.Duration `envconfig:"CLIPFERRY_HTTP_PASSTHROUGH_WAIT" default:"25s" desc:"how long such a call waits for its turn before it is answered 429; keep it under the clients' timeouts"`
 
 	WebhookSecrets      WebhookSecrets `envconfig:"CLIPFERRY_WEBHOOK_SECRETS" desc:"what signs webhooks: whsec_ and base64, several with commas while they are rotated; empty = no webhooks are sent"`

@@ -28,7 +28,7 @@ func TestDefaults(t *testing.T) {
 		S3CacheControl: "private, max-age=31536000, immutable", S3PartSize: 8 << 20, S3PartsInFlight: 16, S3PartsPerFile: 4,
 		MirrorConcurrency: 8, LinkMaxBytes: 64 << 30, SubmitInDoubt: "resubmit", ShutdownTimeout: 28 * time.Second, ImportQuiet: 15 * time.Minute,
 		LedgerRetention: 720 * time.Hour, HTTPAddr: "127.0.0.1:8080", HTTPLinkTTL: 15 * time.Minute,
-		HTTPPassthrough: true, HTTPPassthroughWait: 25 * time.Second, Redis: c.Redis,
+		HTTPPassthrough: true, HTTPPassthroughKeep: true, HTTPPassthroughWait: 25 * time.Second, Redis: c.Redis,
 	}
 	if !reflect.DeepEqual(*c, want) {
 		t.Errorf("got  %+v\nwant %+v", *c, want)
@@ -82,6 +82,7 @@ var everyKey = map[string]string{
 	"CLIPFERRY_HTTP_LINK_TTL":            "1h",
 	"CLIPFERRY_HTTP_MAX_WAITING":         "1000",
 	"CLIPFERRY_HTTP_PASSTHROUGH":         "false",
+	"CLIPFERRY_HTTP_PASSTHROUGH_ARCHIVE": "false",
 	"CLIPFERRY_HTTP_PASSTHROUGH_WAIT":    "10s",
 	"CLIPFERRY_WEBHOOK_SECRETS":          "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg==",
 	"CLIPFERRY_WEBHOOK_ALLOWED_CIDRS":    "10.0.0.0/8",

@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/passthrough"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/storage"
@@ -227,6 +229,62 @@ func TestAnImportSurvivesAKilledWorker(t *testing.T) {
 				t.Errorf("%d clips archived of %d", len(rec.Clips), len(state.Submits[0].Clips))
 			}
 		})
+	}
+}
+
+// What a client makes through the HTTP API with enable_export is archived by itself. It
+// takes the one slot that it takes at the provider, and is read once for all.
+func TestInlineClipsThatWerePassedThroughAreArchived(t *testing.T) {
+	r := newRig(t)
+	server, err := emulator.New(emulator.Options{Render: emulator.Render{Fixed: 4 * time.Second}})
+	must(t, err)
+	api := httptest.NewServer(server)
+	t.Cleanup(api.Close)
+	client, err := provider.New(provider.Options{BaseURL: api.URL, Key: providerAPIKey})
+	must(t, err)
+	t.Cleanup(client.Close)
+	gate := r.options.Accounts[worker.DefaultAccount].Gate.(soonGate).Gate
+	passed, err := passthrough.New(passthrough.Options{
+		Redis: r.rdb, Ledger: r.ledger, Logger: quiet(), Account: worker.DefaultAccount, Provider: client, Gate: soonGate{gate},
+		TakeUp: func(ctx context.Context, a passthrough.Accepted) (string, error) {
+			rec, _, err := r.admin.For(a.Tenant).Import(ctx, admin.Import{
+				Kind: export.TaskClips, Task: a.TaskID, AccountName: a.Account, Passed: true, Body: a.Request,
+			})
+			return rec.ID, err
+		},
+	})
+	must(t, err)
+	r.options.Accounts = map[string]worker.Account{worker.DefaultAccount: {Provider: client, Gate: soonGate{gate}}}
+	r.options.Passed = passed
+	r.work()
+	body := `{"video_url":"https://example.com/a.mp4","project_name":"proj~clips=2","enable_export":true}`
+	answer, err := passed.Do(t.Context(), passthrough.Request{
+		Tenant: "news", Method: http.MethodPost, Path: "/api/v2/clips", Body: strings.NewReader(body), Length: int64(len(body)),
+		Header: http.Header{"X-Wayinvideo-Api-Version": {"v2"}},
+	})
+	must(t, err)
+	var made struct{ Data struct{ ID string } }
+	must(t, json.Unmarshal(answer.Body, &made))
+	id := "news.import-" + made.Data.ID
+	most := 0
+	rec := r.await(id, "archived", func(rec *export.Record) bool {
+		slots, err := gate.Slots(t.Context())
+		must(t, err)
+		most = max(most, len(slots))
+		return rec.State == export.Archived
+	})
+	if len(rec.Clips) != 2 || rec.Tenant != "news" || most > 1 {
+		t.Errorf("%d clips of tenant %q, %d slots", len(rec.Clips), rec.Tenant, most)
+	}
+	m, _, err := r.archive.ReadManifest(t.Context(), rec.Manifest)
+	if err != nil || m.Kind != export.TaskClips || !strings.Contains(string(m.Request), "a.mp4") {
+		t.Errorf("manifest %+v, %v", m, err)
+	}
+	if n := len(server.State().Submits); n != 1 {
+		t.Errorf("%d tasks", n)
+	}
+	if n := server.State().Submits[0].Reads; n != rec.Polls {
+		t.Errorf("%d reads at the provider, %d of them by the export", n, rec.Polls)
 	}
 }
 

@@ -140,8 +140,7 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 		w.holdSlot(ctx, account.Gate, r)
 	}
 	next := w.nextRead(ctx, account.Gate, r, task)
-	reading := readingOf(task)
-	reading.Quiet = w.o.ImportQuiet
+	reading := w.readingOf(task)
 	for _, warning := range task.Warnings {
 		w.log.Warn("the provider's answer is odd", logkey.Export, r.ID, logkey.Warning, warning)
 	}
@@ -282,12 +281,12 @@ func progress(task provider.Task) budget.Outcome {
 	return o
 }
 
-func readingOf(task provider.Task) export.Reading {
+func (w *Worker) readingOf(task provider.Task) export.Reading {
 	reading := export.Reading{
 		Name: task.Name, Status: string(task.Status), Succeeded: task.Status == provider.StatusSucceeded,
 		Failed: task.Status == provider.StatusFailed, Message: task.ErrorMessage,
 		ExpireAt: task.ExpireAt, CostUsage: task.CostUsage, Free: task.Free, Raw: task.Raw,
-		Clips: make([]export.Clip, 0, len(task.Clips)), Nameless: task.Nameless,
+		Clips: make([]export.Clip, 0, len(task.Clips)), Nameless: task.Nameless, Quiet: w.o.ImportQuiet,
 	}
 	for _, c := range task.Clips {
 		reading.Clips = append(reading.Clips, export.Clip{

@@ -349,7 +349,10 @@ func priority(p string) budget.Priority {
 // elsewhere is a class of its own: nothing is learned from it for orders, since
 // nobody knows when it began.
 func resolution(r *export.Record) string {
-	if r.Imported() {
+	switch {
+	case r.Passed:
+		return "passed:" + string(r.Kind)
+	case r.Imported():
 		return "imported"
 	}
 	e, err := tasks.ParseSent(r.Request)

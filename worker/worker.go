@@ -246,7 +246,7 @@ func (a Account) heldUntil(ctx context.Context, now time.Time) (time.Time, error
 // charge counts what the provider charged. A count that fails now is made by
 // the next read or the sweeper.
 func (w *Worker) charge(ctx context.Context, r *export.Record) {
-	if r.CostUsage <= 0 || r.ExportTaskID == "" || r.Imported() { // who made it, and when, is not known
+	if r.CostUsage <= 0 || r.ExportTaskID == "" || r.Imported() && !r.Passed { // who made it, and when, is not known
 		return
 	}
 	account, err := w.account(r)

@@ -1,9 +1,11 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -23,6 +25,9 @@ type Import struct {
 	// Account is whose key made it, as a request names it; AccountName is its own
 	// name, which an empty Account stands for as well.
 	Account, AccountName string
+	// Passed says that it was made through the HTTP API, with the Body.
+	Passed bool
+	Body   json.RawMessage
 }
 
 // Check returns everything that is wrong with what is to be imported.
@@ -52,12 +57,19 @@ func kindNames() string {
 	return strings.Join(names, ", ")
 }
 
-// request is the request that stands in for the unknown one of the task.
+// request is what is known of the task's: its body or, where that is not known or
+// not understood, no more than the project.
 func (i Import) request() tasks.Export {
-	if i.Project == "" {
-		return tasks.Export{ProjectID: i.Task}
+	project := cmp.Or(i.Project, i.Task)
+	fields := map[string]json.RawMessage{}
+	if len(i.Body) > 0 && json.Unmarshal(i.Body, &fields) == nil {
+		fields["project_id"], _ = json.Marshal(project) // a string always marshals
+		body, _ := json.Marshal(fields)
+		if e, err := tasks.ParseSent(body); err == nil {
+			return e
+		}
 	}
-	return tasks.Export{ProjectID: i.Project}
+	return tasks.Export{ProjectID: project}
 }
 
 // id is that of the export, the same for the same task of the same account.
@@ -103,6 +115,7 @@ func (s *Service) Import(ctx context.Context, i Import) (r *export.Record, known
 	if i.Account != tasks.DefaultAccount {
 		r.Account = i.Account
 	}
+	r.Passed = i.Passed
 	if s.tenant != tasks.DefaultTenant {
 		r.Tenant = s.tenant
 	}
@@ -129,6 +142,23 @@ func (s *Service) importAgain(ctx context.Context, i Import, id string) (*export
 	})
 	if errors.Is(err, export.ErrStale) {
 		return s.ledger.Load(ctx, id)
+	}
+	return r, err
+}
+
+// OfTask returns the export that a task of the account is, with the provider's last
+// answer; [ErrUnknown] where it is none.
+func (s *Service) OfTask(ctx context.Context, accountName, task string) (*export.Record, error) {
+	owner, err := s.ledger.TaskOwner(ctx, accountName, task)
+	if err != nil {
+		return nil, err
+	}
+	if owner == "" {
+		return nil, unknown(task)
+	}
+	r, err := s.ledger.LoadAnswered(ctx, owner)
+	if err == nil && !s.owns(r) {
+		return nil, unknown(task)
 	}
 	return r, err
 }

@@ -53,6 +53,7 @@ type Record struct {
 	State    State             `json:"state"`
 
 	Kind      TaskKind        `json:"kind,omitempty"`    // of a task that was made elsewhere
+	Passed    bool            `json:"passed,omitempty"`  // it was made through the HTTP API, and holds its slot since
 	Request   json.RawMessage `json:"request,omitempty"` // the body for the provider
 	Digest    string          `json:"digest,omitempty"`  // of Request, to tell a repeated job id from a reused one
 	ProjectID string          `json:"project_id"`
@@ -218,7 +219,7 @@ func (r *Record) over() bool { return !r.FinishedAt.IsZero() }
 // HoldsSlot reports whether the provider counts the export as running. Of a task that
 // was made elsewhere nobody knows that before it was read.
 func (r *Record) HoldsSlot() bool {
-	if r.Imported() && r.Polls == 0 {
+	if r.Imported() && !r.Passed && r.Polls == 0 {
 		return false
 	}
 	return r.State == Submitting || r.accepted() && !r.over() && (!r.State.Final() || r.Read == ReadDrain)

@@ -49,6 +49,7 @@ type Exports interface {
 	Retry(ctx context.Context, id string, o export.RetryOptions) (*export.Record, error)
 	List(ctx context.Context, f ledger.Filter) ([]*export.Record, error)
 	Import(ctx context.Context, i admin.Import) (r *export.Record, known bool, err error)
+	OfTask(ctx context.Context, accountName, task string) (*export.Record, error)
 }
 
 // Queue takes exports; *tasks.Client is one.

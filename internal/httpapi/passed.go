@@ -51,6 +51,7 @@ func (a *API) passed(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return err
 	}
+	answer.Body = a.resultsOf(r, answer)
 	writePassed(w, answer)
 	return nil
 }

@@ -3,10 +3,13 @@ package wiring
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/admin"
+	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/observe"
 	"github.com/clipferry/clipferry/internal/passthrough"
@@ -28,6 +31,29 @@ func Passthrough(
 	}
 	return passthrough.New(passthrough.Options{
 		Redis: rdb, Ledger: l, Logger: log, Account: account.Name, Provider: to, Gate: gate, Units: account.Units,
-		Wait: cfg.HTTPPassthroughWait, Requested: requested,
+		Wait: cfg.HTTPPassthroughWait, Requested: requested, TakeUp: archivePassed(cfg, rdb, l),
 	})
+}
+
+// kindOf is the kind of a task that a call makes and whose clips can be archived.
+var kindOf = map[string]export.TaskKind{"clips": export.TaskClips, "clips/find-moments": export.TaskMoments}
+
+// archivePassed takes up what was passed through and renders its clips by itself; nil
+// where that is switched off.
+func archivePassed(cfg *config.Config, rdb redis.UniversalClient, l *ledger.Ledger) func(context.Context, passthrough.Accepted) (string, error) {
+	if !cfg.HTTPPassthroughKeep {
+		return nil
+	}
+	exports := admin.New(rdb, l, time.Now)
+	return func(ctx context.Context, t passthrough.Accepted) (string, error) {
+		kind, renders := kindOf[t.Call]
+		if !t.Inline || !renders {
+			return "", nil
+		}
+		r, _, err := exports.For(t.Tenant).Import(ctx, admin.Import{Kind: kind, Task: t.TaskID, AccountName: t.Account, Passed: true, Body: t.Request})
+		if err != nil {
+			return "", err
+		}
+		return r.ID, nil
+	}
 }
