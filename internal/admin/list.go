@@ -66,7 +66,7 @@ func newestFirst(a, b *export.Record) int {
 	return cmp.Or(cmp.Compare(b.CreatedAt.UnixMilli(), a.CreatedAt.UnixMilli()), cmp.Compare(b.ID, a.ID))
 }
 
-// newest returns those of the newest exports in the queues that have no record yet
+// newest returns those of the newest exports in the queues that are in no index yet
 // and that the filter lets through: what a bare producer has just enqueued is not
 // indexed before the next sweep.
 func (s *Service) newest(ctx context.Context, f ledger.Filter) ([]*export.Record, error) {
@@ -99,7 +99,7 @@ func (s *Service) newest(ctx context.Context, f ledger.Filter) ([]*export.Record
 			}
 		}
 	}
-	return s.ledger.Unrecorded(ctx, found)
+	return s.ledger.Unindexed(ctx, found)
 }
 
 // newestLooks is how many tasks of a queue are looked at for those that are not

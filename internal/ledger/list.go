@@ -195,16 +195,18 @@ func (l *Ledger) headsOr(ctx context.Context, ids []string, waiting Finder) (map
 	return byID, nil
 }
 
-// Unrecorded returns those of the exports that have no record in the ledger.
-func (l *Ledger) Unrecorded(ctx context.Context, of []*export.Record) ([]*export.Record, error) {
+// Unindexed returns those of the exports that are neither recorded nor indexed.
+func (l *Ledger) Unindexed(ctx context.Context, of []*export.Record) ([]*export.Record, error) {
 	if len(of) == 0 {
 		return nil, nil
 	}
-	there := make([]*redis.IntCmd, len(of))
+	ids, recorded := make([]string, len(of)), make([]*redis.IntCmd, len(of))
+	var waiting, all *redis.FloatSliceCmd
 	_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, r := range of {
-			there[i] = p.Exists(ctx, Key(r.ID))
+			ids[i], recorded[i] = r.ID, p.Exists(ctx, Key(r.ID))
 		}
+		waiting, all = p.ZMScore(ctx, index.Waiting, ids...), p.ZMScore(ctx, index.All, ids...)
 		return nil
 	})
 	if err != nil {
@@ -212,7 +214,7 @@ func (l *Ledger) Unrecorded(ctx context.Context, of []*export.Record) ([]*export
 	}
 	var missing []*export.Record
 	for i, r := range of {
-		if there[i].Val() == 0 {
+		if recorded[i].Val() == 0 && waiting.Val()[i] == 0 && all.Val()[i] == 0 { // a creation is never 0
 			missing = append(missing, r)
 		}
 	}

@@ -65,21 +65,17 @@ func (q *Queue) unindexed(ctx context.Context, taskIDs []string) ([]string, erro
 	for i, taskID := range taskIDs {
 		ids[i] = strings.TrimPrefix(taskID, tasks.SubmitTaskID(""))
 	}
-	waiting, all := make([]*redis.FloatCmd, len(ids)), make([]*redis.FloatCmd, len(ids))
-	_, _ = q.rdb.Pipelined(ctx, func(p redis.Pipeliner) error { // its error is the first that says "not there"
-		for i, id := range ids {
-			waiting[i], all[i] = p.ZScore(ctx, index.Waiting, id), p.ZScore(ctx, index.All, id)
-		}
-		return nil
-	})
+	waiting, err := q.rdb.ZMScore(ctx, index.Waiting, ids...).Result()
+	var all []float64
+	if err == nil {
+		all, err = q.rdb.ZMScore(ctx, index.All, ids...).Result()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for %d exports in the indexes: %w", len(ids), err)
+	}
 	var unknown []string
 	for i, taskID := range taskIDs {
-		for _, err := range []error{waiting[i].Err(), all[i].Err()} {
-			if err != nil && !errors.Is(err, redis.Nil) {
-				return nil, fmt.Errorf("look for %d exports in the indexes: %w", len(ids), err)
-			}
-		}
-		if waiting[i].Err() != nil && all[i].Err() != nil {
+		if waiting[i] == 0 && all[i] == 0 { // a creation is never 0
 			unknown = append(unknown, taskID)
 		}
 	}
