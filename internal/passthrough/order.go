@@ -38,8 +38,10 @@ func (s *Service) order(ctx context.Context, c call, r Request) (Answer, error) 
 		return o.send(ctx)
 	}
 	o.key = "key:" + hash(r.Tenant, r.Key)
-	lease, err := s.o.Ledger.FleetLease(ctx, "passed:"+o.key, s.o.Wait+2*sendTimeout)
+	lease, err := s.leaseOf(ctx, o.key)
 	switch {
+	case ctx.Err() != nil:
+		return Answer{}, ctx.Err()
 	case errors.Is(err, ledger.ErrLeased):
 		return Answer{}, &Refusal{
 			Status: http.StatusConflict, Reason: "in_progress", RetryAfter: 5 * time.Second,
@@ -48,8 +50,28 @@ func (s *Service) order(ctx context.Context, c call, r Request) (Answer, error) 
 	case err != nil:
 		return Answer{}, notNow(err)
 	}
-	defer func() { _ = lease.Release(context.WithoutCancel(ctx)) }() // else it ends by itself
-	return o.once(ctx)
+	kept, stop := lease.Keep(ctx)
+	defer func() {
+		stop()
+		_ = lease.Release(context.WithoutCancel(ctx)) // else it ends by itself
+	}()
+	return o.once(kept)
+}
+
+// keyLease is how long one who sends an order may give no sign of life.
+const keyLease = 10 * time.Second
+
+// leaseOf takes the lease of an Idempotency-Key. A repeat waits for the first one,
+// whose answer it gets, or for the end of whoever died with it.
+func (s *Service) leaseOf(ctx context.Context, key string) (*ledger.Lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.o.Wait)
+	defer cancel()
+	for {
+		lease, err := s.o.Ledger.FleetLease(ctx, "passed:"+key, keyLease)
+		if !errors.Is(err, ledger.ErrLeased) || retry.Wait(ctx, lookEvery) != nil {
+			return lease, err
+		}
+	}
 }
 
 // ordered is an order on its way.
@@ -265,6 +287,10 @@ func (s *Service) checkUnits(ctx context.Context) error {
 	}
 }
 
+// longestAgain bounds what a client is told to wait: an estimate of the cold may be
+// far too long, and a slot is of no use to one who stays away.
+const longestAgain = 30 * time.Second
+
 // notInTime is what is answered to a client whose turn did not come. status is that
 // of a wait that would outlast it.
 func (s *Service) notInTime(ctx context.Context, err error, status int) error {
@@ -284,7 +310,7 @@ func (s *Service) notInTime(ctx context.Context, err error, status int) error {
 	}
 	wait := 10 * time.Second
 	if starts, err := s.o.Gate.Starts(ctx, 0); err == nil && len(starts) == 1 {
-		wait = min(max(starts[0], 5*time.Second), 2*time.Minute)
+		wait = min(max(starts[0], 5*time.Second), longestAgain)
 	}
 	return &Refusal{
 		Status: status, Reason: "busy", RetryAfter: wait,

@@ -195,6 +195,28 @@ func TestAnOrderIsSentOnce(t *testing.T) {
 	}
 }
 
+// TestARepeatMeanwhileGetsTheSameAnswer: it waits for the first one.
+func TestARepeatMeanwhileGetsTheSameAnswer(t *testing.T) {
+	r := newRig(t)
+	_, err := r.emulator.Inject(emulator.Fault{Kind: emulator.FaultDelay, Route: emulator.RouteCreate, Delay: emulator.Duration(300 * time.Millisecond)})
+	must(t, err)
+	var all sync.WaitGroup
+	bodies := make([]string, 4)
+	for i := range bodies {
+		all.Go(func() {
+			a, err := r.do("web", "POST", "clips", talk, "one")
+			if err != nil {
+				t.Error(err)
+			}
+			bodies[i] = string(a.Body)
+		})
+	}
+	all.Wait()
+	if n := len(r.emulator.State().Submits); n != 1 || bodies[0] != bodies[3] || bodies[1] != bodies[2] {
+		t.Errorf("%d submits, %v", n, bodies)
+	}
+}
+
 // TestALostAnswerIsSaid, and counted, and nothing is sent again.
 func TestALostAnswerIsSaid(t *testing.T) {
 	var counted []budget.Result

@@ -11,6 +11,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"github.com/clipferry/clipferry/internal/secret"
 )
 
 // maxForwarded bounds an answer that is passed on, in bytes after decompression:
@@ -71,7 +73,7 @@ func (c *Client) Forward(ctx context.Context, f Forwarded) (Reply, error) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, lost := wholeBody(resp)
-	r := Reply{Status: resp.StatusCode, Header: http.Header{}, Body: c.withoutKey(body)}
+	r := Reply{Status: resp.StatusCode, Header: http.Header{}, Body: c.hideKey(body)}
 	for _, name := range passedBack {
 		if v := resp.Header.Values(name); len(v) > 0 {
 			r.Header[http.CanonicalHeaderKey(name)] = v
@@ -87,6 +89,15 @@ func (c *Client) Forward(ctx context.Context, f Forwarded) (Reply, error) {
 	}
 	r.understand(c, op, f.Sent)
 	return r, nil
+}
+
+// hideKey takes our key out of an answer of any form, should the provider echo it.
+func (c *Client) hideKey(body []byte) []byte {
+	key := c.key.Reveal()
+	if len(key) < minHidden {
+		return body
+	}
+	return bytes.ReplaceAll(c.withoutKey(body), []byte(key), []byte(secret.Redacted))
 }
 
 // understand reads what a good answer says of a task, if it is about one.
