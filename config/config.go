@@ -63,6 +63,7 @@ type Config struct {
 	SubmitInDoubt   string        `envconfig:"CLIPFERRY_SUBMIT_IN_DOUBT" default:"resubmit" desc:"when a submit's answer was lost after it was sent: resubmit, or hold for a person to decide"`
 	ShutdownTimeout time.Duration `envconfig:"CLIPFERRY_SHUTDOWN_TIMEOUT" default:"28s" desc:"how long a stopping worker waits for what is under way; keep it under the platform's grace period"`
 	ImportQuiet     time.Duration `envconfig:"CLIPFERRY_IMPORT_QUIET" default:"15m" desc:"a task that was made elsewhere and renders its clips by itself is complete once nothing new has come for so long"`
+	VerifyEvery     time.Duration `envconfig:"CLIPFERRY_VERIFY_EVERY" desc:"how long a full round of the rolling verification takes, such as 720h: the workers read a share of the archive again each day; empty = off"`
 	LedgerRetention time.Duration `envconfig:"CLIPFERRY_LEDGER_RETENTION" default:"720h" desc:"how long a finished export, and so its job id, is remembered"`
 
 	HTTPAddr       string        `envconfig:"CLIPFERRY_HTTP_ADDR" default:"127.0.0.1:8080" desc:"where the operations server and the HTTP API listen; empty = off"`

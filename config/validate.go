@@ -170,6 +170,9 @@ func (c *Config) validateRest(faults *Faults) {
 	if c.ImportQuiet < time.Second || c.ImportQuiet > 24*time.Hour {
 		faults.add("CLIPFERRY_IMPORT_QUIET", "must be between 1s and 24h")
 	}
+	if c.VerifyEvery != 0 && (c.VerifyEvery < time.Hour || c.VerifyEvery > 24000*time.Hour) {
+		faults.add("CLIPFERRY_VERIFY_EVERY", "must be between 1h and 24000h, or empty for off")
+	}
 	if c.LedgerRetention < time.Hour {
 		faults.add("CLIPFERRY_LEDGER_RETENTION", "must be at least 1h")
 	}

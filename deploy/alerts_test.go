@@ -65,6 +65,10 @@ var well = map[string]string{
 	`clipferry_s3_requests_total{instance="a",operation="PutObject",result="denied"}`:                 `0x180`,
 	`clipferry_s3_requests_total{instance="a",operation="HeadObject",result="missing"}`:               `0+100x180`,
 	`clipferry_s3_requests_total{instance="a",operation="PutObject",result="server_error"}`:           `0x180`,
+	`clipferry_verify_oldest_timestamp_seconds{instance="a"}`:                                         `1+60x180`,
+	`clipferry_verify_oldest_timestamp_seconds{instance="b"}`:                                         `0x180`,
+	`clipferry_verify_period_seconds{instance="a"}`:                                                   `3600x180`,
+	`clipferry_verify_bad_files{instance="a"}`:                                                        `0x180`,
 	`clipferry_source_up{instance="a",source="queues"}`:                                               `1x180`,
 	`clipferry_source_up{instance="b",source="queues"}`:                                               `1x180`,
 }
@@ -408,6 +412,18 @@ var ill = []struct {
 		},
 		minutes: []int{25},
 		fires:   []string{"ClipferryS3Errors"},
+	},
+	{
+		name:    "an archived file has changed",
+		but:     map[string]string{`clipferry_verify_bad_files{instance="a"}`: `0x30 1x150`},
+		minutes: []int{45},
+		fires:   []string{"ClipferryArchiveDamaged"},
+	},
+	{
+		name:    "nothing is verified any more",
+		but:     map[string]string{`clipferry_verify_oldest_timestamp_seconds{instance="a"}`: `1x180`},
+		minutes: []int{170},
+		fires:   []string{"ClipferryVerificationBehind"},
 	},
 	{
 		name: "no process can read the queues",

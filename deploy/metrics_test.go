@@ -56,6 +56,7 @@ func families(t *testing.T) []*dto.MetricFamily {
 		Redis: telemetry.ReadRedis(rdb), Ready: func(context.Context) bool { return true },
 	})
 	tel.Swept(observe.Sweep{Open: []observe.Deadline{{State: export.Mirroring, ExpireAt: time.Now(), ClipsLeft: 1}}})
+	tel.Verified(observe.Verification{})
 	tel.Handler() // adds what it counts itself
 	all, err := tel.Registry().Gather()
 	if err != nil {

@@ -35,6 +35,8 @@ type Observer interface {
 	Faulted(ctx context.Context, step export.Kind, err error)
 	// Swept hears of every sweep of the fleet's exports that this worker made.
 	Swept(s observe.Sweep)
+	// Verified hears now and then how far the verification of the archive is.
+	Verified(v observe.Verification)
 }
 
 // noopObserver is the Observer of a worker that nobody observes.
@@ -49,6 +51,7 @@ func (noopObserver) Transferred(context.Context, observe.Transfer)           {}
 func (noopObserver) Changed(context.Context, *export.Record, *export.Record) {}
 func (noopObserver) Faulted(context.Context, export.Kind, error)             {}
 func (noopObserver) Swept(observe.Sweep)                                     {}
+func (noopObserver) Verified(observe.Verification)                           {}
 
 var errPanicked = errors.New("the handler panicked")
 

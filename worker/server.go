@@ -38,6 +38,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	background.Go(func() { w.sweepLoop(ctx) })
 	background.Go(func() { w.probeLoop(ctx) })
+	background.Go(func() { w.verifyLoop(ctx) })
 	background.Go(func() { w.probeAccounts(ctx) })
 	w.log.Info("worker started")
 	<-ctx.Done()

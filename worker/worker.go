@@ -29,6 +29,7 @@ import (
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/recovery"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
+	"github.com/clipferry/clipferry/internal/verification"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -69,6 +70,14 @@ type Catalog interface {
 	Merge(ctx context.Context) (int, error)
 }
 
+// Verifier verifies the archive part by part, see package verification.
+type Verifier interface {
+	// Next verifies the part that is due, if one is.
+	Next(ctx context.Context) error
+	State(ctx context.Context) (verification.State, error)
+	Every() time.Duration
+}
+
 // Notifier notifies when an export has reached a final state. It is called at
 // least once, possibly more often, and keeps its own retries.
 // One that is a [Deliverer] as well is given the tasks of [queue.TypeNotify].
@@ -95,6 +104,7 @@ type Options struct {
 	// Default names the account of exports that name none; [DefaultAccount] when empty.
 	Default  string
 	Catalog  Catalog  // may be nil
+	Verifier Verifier // may be nil
 	Notifier Notifier // may be nil
 	Passed   Passed   // may be nil: what was passed through is for other processes
 	Observer Observer // may be nil

@@ -130,7 +130,25 @@ func TestVerify(t *testing.T) {
 	if !strings.Contains(out, "good ok") || !strings.Contains(out, "changed ok") || strings.Contains(out, "open") || !strings.HasPrefix(msg, "2 archived exports are good, 0 are not; 1 are open,") {
 		t.Errorf("verify --all: %s%s", out, msg)
 	}
+	out, msg = b.clipferry(cli.Done, "verify", "--part", "1/1")
+	if !strings.Contains(out, "good ok") || !strings.Contains(msg, "part 1/1: 2 exports with 2 files and 22 B; 0 files are bad") {
+		t.Errorf("verify --part: %s%s", out, msg)
+	}
+	lines := 0
+	for _, part := range []string{"1/3", "2/3", "3/3"} {
+		out, _ := b.clipferry(cli.Done, "verify", "--json", "--part", part)
+		lines += strings.Count(out, "\n")
+	}
+	if lines != 2 {
+		t.Errorf("%d exports are in three parts", lines)
+	}
 	b.put(changed, []byte("the 0ther clip"))
+	if out, msg := b.clipferry(cli.Failed, "verify", "--part", "1/1"); !strings.Contains(out, "changed BAD "+changed) || !strings.Contains(msg, "1 files are bad") {
+		t.Errorf("verify --part after a change: %s%s", out, msg)
+	}
+	for _, args := range [][]string{{}, {"--all", "--part", "1/2"}, {"--part", "1/2", "good"}, {"--part", "3/2"}, {"--all", "good"}} {
+		b.clipferry(cli.Usage, append([]string{"verify"}, args...)...)
+	}
 	out, _ = b.clipferry(cli.Failed, "verify", "--all")
 	if !strings.Contains(out, "good ok") || !strings.Contains(out, "changed BAD "+changed+": its bytes have changed") {
 		t.Errorf("verify --all after a change: %s", out)

@@ -3,34 +3,49 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/verification"
 	"github.com/clipferry/clipferry/storage"
 )
 
 func verifyCommand(c *console) *cobra.Command {
 	v := &verify{}
 	cmd := &cobra.Command{
-		Use: "verify [--json] [--all | ID…]", Short: "read archived files from S3 again and prove them against their manifests",
+		Use: "verify [--json] [--all | --part N/OF | ID…]", Short: "read archived files from S3 again and prove them against their manifests",
 		Long: `Works from the receipts and manifests in S3 alone, whatever Redis still knows.
 Every file is read in full. It fails if one is missing or has changed, and with
---all if there is nothing to verify.`,
+--all if there is nothing to verify. With --part 3/30 it is the third of thirty
+shares of the archive; all thirty are all of it. The proof is kept in S3, beside
+those of the workers (CLIPFERRY_VERIFY_EVERY).`,
 		RunE: func(cmd *cobra.Command, ids []string) error { return v.run(cmd.Context(), c, ids) },
 	}
 	cmd.Flags().BoolVar(&v.all, "all", false, "verify everything that was ever archived")
+	cmd.Flags().StringVar(&v.part, "part", "", "verify part `N/OF` of the archive, such as 3/30")
 	cmd.Flags().BoolVar(&v.json, "json", false, "print one JSON object for each export")
 	return cmd
 }
 
-type verify struct{ all, json bool }
+type verify struct {
+	all, json bool
+	part      string
+}
 
 func (v *verify) run(ctx context.Context, c *console, ids []string) error {
-	if v.all == (len(ids) > 0) {
-		return cli.Usagef("give ids, or --all")
+	if (len(ids) > 0) == (v.all || v.part != "") || v.all && v.part != "" {
+		return cli.Usagef("give ids, or --all, or --part")
+	}
+	var part verification.Part
+	if v.part != "" {
+		var err error
+		if part, err = verification.ParsePart(v.part); err != nil {
+			return cli.Usagef("--part: %v", err)
+		}
 	}
 	conn, err := c.open(config.NeedsS3) // without asking Redis for anything
 	if err != nil {
@@ -41,8 +56,11 @@ func (v *verify) run(ctx context.Context, c *console, ids []string) error {
 		return err
 	}
 	archive := conn.archive
-	if v.all {
+	switch {
+	case v.all:
 		return v.everything(ctx, c, archive)
+	case v.part != "":
+		return v.share(ctx, c, archive, part)
 	}
 	var failed error
 	for _, id := range ids {
@@ -91,6 +109,24 @@ func (v *verify) everything(ctx context.Context, c *console, archive *storage.Ar
 	return failed
 }
 
+// share verifies a part of the archive.
+func (v *verify) share(ctx context.Context, c *console, archive *storage.Archive, part verification.Part) error {
+	var printed error
+	proof, err := verification.New(archive).Verify(ctx, part, func(r storage.Report) {
+		if err := v.print(c, r.ID, r); printed == nil && !errors.Is(err, errReported) {
+			printed = err
+		}
+	})
+	if err = cmp.Or(err, printed); err != nil {
+		return err
+	}
+	_ = c.msg.Printf("part %s: %d exports with %d files and %s; %d files are bad\n", part, proof.Exports, proof.Files, size(proof.Bytes), len(proof.Bad))
+	if len(proof.Bad) > 0 {
+		return errReported
+	}
+	return nil
+}
+
 // one verifies one export and shows what was found.
 func (v *verify) one(ctx context.Context, c *console, archive *storage.Archive, receipt storage.Receipt) error {
 	report, err := archive.Verify(ctx, cmp.Or(receipt.Manifest, archive.ManifestKey(receipt.ProjectID, receipt.ExportTaskID)))
@@ -98,6 +134,11 @@ func (v *verify) one(ctx context.Context, c *console, archive *storage.Archive, 
 		_ = c.msg.Printf("%s: %s\n", receipt.ID, err)
 		return errReported
 	}
+	return v.print(c, receipt.ID, report)
+}
+
+// print shows a report; errReported if it is a bad one.
+func (v *verify) print(c *console, id string, report storage.Report) (err error) {
 	switch {
 	case v.json:
 		err = c.out.JSON(report)
@@ -106,11 +147,11 @@ func (v *verify) one(ctx context.Context, c *console, archive *storage.Archive, 
 		for _, f := range report.Files {
 			bytes += f.Size
 		}
-		err = c.out.Printf("%s ok: %d files, %s\n", receipt.ID, len(report.Files), size(bytes))
+		err = c.out.Printf("%s ok: %d files, %s\n", cmp.Or(id, report.Manifest), len(report.Files), size(bytes))
 	default:
 		for _, f := range report.Files {
 			if f.Problem != "" {
-				_ = c.out.Printf("%s BAD %s: %s\n", receipt.ID, f.Key, f.Problem)
+				_ = c.out.Printf("%s BAD %s: %s\n", cmp.Or(id, report.Manifest), f.Key, f.Problem)
 			}
 		}
 	}

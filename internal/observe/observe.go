@@ -59,6 +59,15 @@ type Sweep struct {
 	Open []Deadline
 }
 
+// Verification is how far the rolling verification of the archive is.
+type Verification struct {
+	Every time.Duration // a round takes
+	// Oldest is since when some part of the archive was not verified; zero where that
+	// is not known.
+	Oldest   time.Time
+	BadFiles int
+}
+
 // Deadline is what an open export has left to do before its deadline.
 type Deadline struct {
 	State     export.State

@@ -74,6 +74,8 @@ type instruments struct {
 
 	sweepDuration *prometheus.HistogramVec // outcome
 	sweepLast     prometheus.Gauge
+
+	verifyOldest, verifyBad, verifyPeriod prometheus.Gauge
 }
 
 // newInstruments registers the metrics, each with all its series: a counter that
@@ -139,6 +141,19 @@ func newInstruments(registry prometheus.Registerer, accounts []string) instrumen
 		sweepLast: f.NewGauge(prometheus.GaugeOpts{
 			Name: "clipferry_sweep_last_success_timestamp_seconds",
 			Help: "When this process last completed a sweep, as Unix time; 0 if it has not.",
+		}),
+
+		verifyOldest: f.NewGauge(prometheus.GaugeOpts{
+			Name: "clipferry_verify_oldest_timestamp_seconds",
+			Help: "Since when some part of the archive was not verified, as Unix time; 0 where that is not known.",
+		}),
+		verifyBad: f.NewGauge(prometheus.GaugeOpts{
+			Name: "clipferry_verify_bad_files",
+			Help: "Archived files that were missing or changed when they were last verified.",
+		}),
+		verifyPeriod: f.NewGauge(prometheus.GaugeOpts{
+			Name: "clipferry_verify_period_seconds",
+			Help: "How long a round of the rolling verification takes; 0 where it is off.",
 		}),
 	}
 }

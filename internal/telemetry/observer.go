@@ -81,6 +81,15 @@ func (t *Telemetry) Swept(s observe.Sweep) {
 	}
 }
 
+// Verified shows how far the rolling verification is.
+func (t *Telemetry) Verified(v observe.Verification) {
+	t.verifyPeriod.Set(v.Every.Seconds())
+	t.verifyBad.Set(float64(v.BadFiles))
+	if !v.Oldest.IsZero() {
+		t.verifyOldest.Set(float64(v.Oldest.Unix()))
+	}
+}
+
 // Changed counts what has happened, from the record before and after.
 func (t *Telemetry) Changed(ctx context.Context, before, after *export.Record) {
 	account := t.account(after.Account)

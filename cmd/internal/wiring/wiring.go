@@ -20,6 +20,7 @@ import (
 	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/units"
+	"github.com/clipferry/clipferry/internal/verification"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/worker"
 )
@@ -148,6 +149,9 @@ func NewWorker(cfg *config.Config, o worker.Options) (*worker.Worker, error) {
 	}
 	o.ReadConcurrency = max(32, slots)
 	o.ShutdownTimeout = cfg.ShutdownTimeout
+	if archive, ok := o.Archive.(*storage.Archive); ok && cfg.VerifyEvery > 0 {
+		o.Verifier = verification.NewRolling(verification.New(archive), cfg.VerifyEvery, o.Logger)
+	}
 	o.ImportQuiet = cfg.ImportQuiet
 	o.Now = time.Now
 	return worker.New(o)

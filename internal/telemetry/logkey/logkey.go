@@ -24,6 +24,7 @@ const (
 	Archived       = "archived" // how many of them
 	Key            = "key"      // of an object in S3
 	Manifest       = "manifest" // key of a manifest
+	Part           = "part"     // of the archive, such as 3/30
 	Size           = "size"     // bytes of one object
 	Bytes          = "bytes"    // bytes of several
 	Count          = "count"
