@@ -200,6 +200,7 @@ func (w *Worker) waitForTurn(ctx context.Context, account Account, r *export.Rec
 		turn, err := account.Gate.Wait(ctx, budget.Request{
 			Export: r.ID, Project: r.ProjectID, Refused: r.RefusedAt,
 			Kind: budget.Submit, Since: r.CreatedAt, Priority: priority(r.Priority),
+			Tenant: w.sharesAs(r), Share: w.o.Tenants[w.sharesAs(r)],
 			Resolution: resolution(r), Clips: len(r.Wanted),
 			Prepare: func(ctx context.Context) error { return w.writeAhead(ctx, account, r, a) },
 		})
@@ -332,6 +333,15 @@ func (w *Worker) send(ctx context.Context, r *export.Record, lease *ledger.Lease
 		return w.accepted(ctx, sending, turn, task)
 	}
 	return w.notAccepted(ctx, sending, turn, a, err)
+}
+
+// sharesAs returns as which tenant the export shares the slots: those that are not
+// configured share as one.
+func (w *Worker) sharesAs(r *export.Record) string {
+	if _, own := w.o.Tenants[r.TenantName()]; own {
+		return r.TenantName()
+	}
+	return tasks.DefaultTenant
 }
 
 func priority(p string) budget.Priority {

@@ -102,7 +102,10 @@ type Options struct {
 	// Accounts are the keys by name.
 	Accounts map[string]Account
 	// Default names the account of exports that name none; [DefaultAccount] when empty.
-	Default  string
+	Default string
+	// Tenants are the shares of those that have queues of their own. All others together
+	// are [tasks.DefaultTenant], with a share of 1 if it has none here.
+	Tenants  map[string]int
 	Catalog  Catalog  // may be nil
 	Verifier Verifier // may be nil
 	Notifier Notifier // may be nil

@@ -117,6 +117,10 @@ type Request struct {
 	// state was lost. Zero means now.
 	Since    time.Time
 	Priority Priority
+	// Tenant is, for a submit, with whom it shares the slots that Share counts for: those
+	// of one tenant go by Since, tenants by their shares. A zero Share is 1.
+	Tenant string
+	Share  int
 	// Deadline is, for a refresh, when the fresh link is needed at the
 	// latest. Until half of the time left has passed it only takes what
 	// nobody else wants. Zero means at once.
@@ -233,6 +237,7 @@ func (g *Gate) Wait(ctx context.Context, r Request) (*Turn, error) {
 		id: id,
 		record: pace.Waiter{
 			Export: r.Export, Project: r.Project, Refused: pace.At(r.Refused), Kind: r.Kind, Since: pace.At(r.Since), Priority: r.Priority,
+			Tenant: r.Tenant, Share: r.Share,
 			Deadline: pace.At(r.Deadline), Resolution: r.Resolution, Clips: max(0, r.Clips), Worker: g.id,
 		},
 		granted:  make(chan pace.Turn, 1),

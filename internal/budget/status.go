@@ -85,13 +85,13 @@ func (g *Gate) status(now pace.Instant, s *pace.State) Status {
 		Doubts: gate.Spent.Doubts, Crashed: gate.Spent.Crashed, Denied: gate.Spent.Denied,
 		Halted: gate.Halt.Why, HaltedOrders: gate.Halt.Orders, Accepted: gate.Signs.Accepted.Time(), Read: gate.Signs.Read.Time(),
 		HaltedSince: gate.Halt.Since.Time(),
-		Ends: seen.Ends, Lag: span(seen.Lag), Duration: span(seen.Real), Predicted: span(seen.Predicted),
+		Ends:        seen.Ends, Lag: span(seen.Lag), Duration: span(seen.Real), Predicted: span(seen.Predicted),
 		PredictionErrorFactor: math.Exp(seen.Miss),
 	}
 	if at := gate.Halt.Probe; at != pace.Never {
 		st.Probe = at.Time()
 	}
-	st.Line = s.Line()
+	st.Line = s.Line(now)
 	if at := s.Opens(now); at != pace.Never {
 		st.Opens = at.Time()
 	}

@@ -100,7 +100,7 @@ func (s *State) Starts(now Instant, ahead []int) []time.Duration {
 }
 
 // Line lists the exports that wait for their submit, the next one first.
-func (s *State) Line() []string {
+func (s *State) Line(now Instant) []string {
 	var waiters []string
 	for id, w := range s.Waiters {
 		if w.Kind == Submit {
@@ -113,6 +113,7 @@ func (s *State) Line() []string {
 		}
 		return 1
 	})
+	waiters = s.fairLine(waiters, now)
 	for i, id := range waiters {
 		waiters[i] = s.Waiters[id].Export
 	}

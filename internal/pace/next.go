@@ -255,26 +255,44 @@ func (w *Waiter) place() Instant {
 	return since.Add(w.Priority.Shift())
 }
 
-// firstSubmit returns the submit that is first in line of those that are meant.
-func (s *State) firstSubmit(now Instant, meant func(*Waiter) bool) string {
+// firstSubmit returns the submit that goes next of those that are meant: the first in
+// line or, where tenants share, the one whose turn it is.
+func (s *State) firstSubmit(now Instant, meant func(*Waiter) bool, taken func() map[string]int) string {
 	var first string
+	tenants := false
 	for id, w := range s.Waiters {
-		if w.Kind == Submit && meant(w) && !s.rests(w, now) && (first == "" || s.before(id, first)) {
+		if w.Kind != Submit || !meant(w) || s.rests(w, now) {
+			continue
+		}
+		tenants = tenants || first != "" && w.Tenant != s.Waiters[first].Tenant
+		if first == "" || s.before(id, first) {
 			first = id
 		}
 	}
-	return first
+	if !tenants {
+		return first
+	}
+	var waiting []string
+	for id, w := range s.Waiters {
+		if w.Kind == Submit && meant(w) && !s.rests(w, now) {
+			waiting = append(waiting, id)
+		}
+	}
+	return s.fairest(first, waiting, taken())
 }
 
 // nextSubmit returns the submit that is first in line for a request, and when it
 // may have it as far as slots go.
 func (s *State) nextSubmit(now Instant) (string, Instant) {
-	first := s.firstSubmit(now, func(w *Waiter) bool { return w.Stage == Plain || w.Stage == Prepared })
+	first := s.firstSubmit(now, func(w *Waiter) bool { return w.Stage == Plain || w.Stage == Prepared }, noneTaken)
 	if first == "" {
 		return "", Never
 	}
 	return first, max(s.slotAt(s.Waiters[first], now), s.Gate.SubmitPause)
 }
+
+// noneTaken is for those that have their slots: only requests are missing.
+func noneTaken() map[string]int { return nil }
 
 // before orders two submits: first those whose slot is theirs already.
 func (s *State) before(a, b string) bool {

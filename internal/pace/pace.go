@@ -18,6 +18,7 @@
 //  3. the export that was not read for the longest time, beyond [Gap];
 //  4. the read with the largest index (see index.go), if it is worth a request.
 //
+// Which export that is, where several tenants' wait: see shares.go.
 // Beside exports goes what clients of the HTTP API pass through: see passed.go.
 //
 // While exports wait, a read leaves one request in reserve: the read that sees

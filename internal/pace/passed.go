@@ -53,8 +53,13 @@ func (s *State) tookSlot(w *Waiter, now Instant) {
 // tookTurn notes whose turn began at now.
 func (s *State) tookTurn(w *Waiter, now Instant) {
 	switch {
-	case w.Kind == Submit && !s.holdsSlot(w):
-		s.tookSlot(w, now)
+	case w.Kind == Submit:
+		if s.Renders[w.Export] == nil && !Passed(w.Export) {
+			s.shared(w, now)
+		}
+		if !s.holdsSlot(w) {
+			s.tookSlot(w, now)
+		}
 	case w.Kind == Other:
 		s.Gate.Passed.Other = now
 		s.touch(fieldGate, "")

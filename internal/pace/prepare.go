@@ -41,7 +41,7 @@ func (s *State) reserved() int {
 // nextSlot returns the submit that gets the next slot in order to prepare, and when.
 // The request that it then wants is none of its concern yet.
 func (s *State) nextSlot(now Instant) (string, Instant) {
-	id := s.firstSubmit(now, func(w *Waiter) bool { return w.Stage <= Unslotted })
+	id := s.firstSubmit(now, func(w *Waiter) bool { return w.Stage <= Unslotted }, s.taken)
 	if id == "" || s.Waiters[id].Stage != Unslotted {
 		return "", Never
 	}

@@ -22,7 +22,9 @@ type Waiter struct {
 	Since      Instant  `json:"s"` // submit: when the export was enqueued
 	Joined     Instant  `json:"j"`
 	Priority   Priority `json:"p,omitempty"`
-	Deadline   Instant  `json:"d,omitempty"` // refresh: latest moment of use
+	Tenant     string   `json:"t,omitempty"`  // submit: whose flow it is in, see shares.go
+	Share      int      `json:"sh,omitempty"` // of the tenant; 1 when zero
+	Deadline   Instant  `json:"d,omitempty"`  // refresh: latest moment of use
 	Resolution string   `json:"r,omitempty"`
 	Clips      int      `json:"n,omitempty"`
 	Worker     string   `json:"w"`
@@ -88,6 +90,7 @@ type State struct {
 	Renders map[string]*Render
 	Workers map[string]Instant // until when each is believed alive
 	Learned Learned
+	Shares  Shares
 
 	tables map[string]table // the maps above, by the prefix of their fields
 	dirty  map[string]struct{}
@@ -103,6 +106,7 @@ const (
 	fieldLog    = "log"
 	fieldSpent  = "spent"
 	fieldSeen   = "seen"
+	fieldShares = "shares"
 	prefixWait  = "w:"
 	prefixTurn  = "t:"
 	prefixSlot  = "x:"
@@ -118,7 +122,7 @@ func NewState(limits Limits) *State {
 }
 
 func (s *State) clear() {
-	s.Gate, s.Log = Gate{}, Log{}
+	s.Gate, s.Log, s.Shares = Gate{}, Log{}, Shares{}
 	s.Waiters = map[string]*Waiter{}
 	s.Turns = map[string]*Turn{}
 	s.Renders = map[string]*Render{}
@@ -169,6 +173,9 @@ func (s *State) set(name, value string) error {
 	case fieldLog:
 		s.Log = Log{}
 		return json.Unmarshal(b, &s.Log)
+	case fieldShares:
+		s.Shares = Shares{}
+		return json.Unmarshal(b, &s.Shares)
 	case fieldSeen:
 		s.Learned.Seen = Seen{}
 		s.Learned.generation++
@@ -244,6 +251,9 @@ func (s *State) Fields() map[string]string {
 	for _, name := range []string{fieldGate, fieldLog, fieldSpent, fieldSeen} {
 		add(name, "")
 	}
+	if len(s.Shares.Flows) > 0 {
+		add(fieldShares, "")
+	}
 	for prefix, t := range s.tables {
 		for key := range t.keys {
 			add(prefix, key)
@@ -263,6 +273,8 @@ func (s *State) field(name string) (string, bool) {
 		v = s.Gate.Spent
 	case fieldSeen:
 		v = s.Learned.Seen
+	case fieldShares:
+		v = s.Shares
 	default:
 		t, ok := s.tables[name[:2]]
 		if !ok {

@@ -143,6 +143,7 @@ func NewWorker(cfg *config.Config, o worker.Options) (*worker.Worker, error) {
 	o.InDoubt = export.Policy(cfg.SubmitInDoubt)
 	o.MirrorConcurrency = cfg.MirrorConcurrency
 	o.Default = cfg.Account("").Name
+	o.Tenants = cfg.Tenants
 	slots := 0
 	for _, a := range cfg.Accounts() {
 		slots += a.MaxActive

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -107,7 +108,7 @@ func TestRunsRepeat(t *testing.T) {
 		Workload: Workload{Median: 60, Sigma: 0.5}, Policy: Ours, Shape: Sliding,
 		PerMinute: 15, Slots: 5, Workers: 2, Hours: 2, Seed: 9,
 	}
-	if a, b := Run(s), Run(s); a != b {
+	if a, b := Run(s), Run(s); !reflect.DeepEqual(a, b) {
 		t.Errorf("%+v\n%+v", a, b)
 	}
 }

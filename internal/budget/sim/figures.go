@@ -19,6 +19,7 @@ type Figures struct {
 	Passed                               int
 	PassedWait, PassedLongest, PassedLag float64
 	AnswerAge                            float64
+	Tenants                              map[string]*TenantFigures
 }
 
 func (r *run) sum() Figures {

@@ -39,6 +39,7 @@ type Setup struct {
 	Strangers float64
 	Latency   time.Duration // of a request, on average; 200 ms by default
 	Prepare   time.Duration // what a submit does between slot and request; 100 ms by default
+	Tenants   []Tenant      // that share the slots, instead of one endless line
 }
 
 // run is a fleet in virtual time.
@@ -64,6 +65,7 @@ type run struct {
 	refills  []float64
 	backlog  []*render // light load: enqueued, not yet waiting
 	inGate   int
+	waiting  map[string][]*render // by tenant: not in the gate yet
 	strange  [2]int
 	passing  passing
 	started  func() // called with each export that starts, for tests
@@ -167,6 +169,11 @@ func (r *run) begin() {
 		}
 		return
 	}
+	if len(r.Tenants) > 0 {
+		r.comeTenants()
+		r.decide()
+		return
+	}
 	for range r.Workload.Burst {
 		r.backlog = append(r.backlog, r.draw())
 	}
@@ -219,7 +226,7 @@ func (r *run) join(x *render, k pace.Kind) {
 	}
 	r.state.Join(fmt.Sprintf("%s-%d", k, r.seq), pace.Waiter{
 		Export: x.id, Kind: k, Since: x.waitFrom, Resolution: x.resolution, Clips: x.asked,
-		Worker: "w", Joined: r.now, Stage: stage,
+		Worker: "w", Joined: r.now, Stage: stage, Tenant: x.tenant.Name, Share: x.tenant.Share,
 	}, r.now)
 }
 
@@ -336,6 +343,7 @@ func (r *run) serve(x *render, k pace.Kind) pace.Outcome {
 		if r.started != nil {
 			r.started()
 		}
+		r.startedFor(x)
 		return pace.Outcome{Result: pace.Answered, Accepted: true}
 	}
 	if !r.provider.limiter.allow(r.now) {
@@ -389,7 +397,11 @@ func (r *run) came(x *render, k pace.Kind, o pace.Outcome) {
 		return
 	case k == pace.Submit:
 		r.inGate--
-		r.refillLine()
+		if len(r.Tenants) > 0 {
+			r.refillTenants()
+		} else {
+			r.refillLine()
+		}
 	case o.Ended:
 		r.saw(x)
 		return

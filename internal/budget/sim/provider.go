@@ -119,6 +119,7 @@ const (
 
 // render is one export at the provider.
 type render struct {
+	tenant     Tenant
 	id         string
 	resolution string
 	asked      int
