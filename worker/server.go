@@ -40,6 +40,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	background.Go(func() { w.probeLoop(ctx) })
 	background.Go(func() { w.verifyLoop(ctx) })
 	background.Go(func() { w.probeAccounts(ctx) })
+	background.Go(func() { w.takeOverLoop(ctx) })
 	w.log.Info("worker started")
 	<-ctx.Done()
 	w.log.Info("worker stops: no new work, waiting for what is under way")
@@ -53,7 +54,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	case <-w.drained:
 		w.log.Info("worker stopped")
 	case <-time.After(w.o.ShutdownTimeout + shutdownSlack):
-		w.log.Warn("worker stops though Redis does not answer; what it had goes on elsewhere in a minute")
+		w.log.Warn("worker stops though Redis does not answer; what it had goes on elsewhere")
 	}
 	return nil
 }
@@ -245,7 +246,7 @@ func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
 	case errors.Is(err, errStopping):
 		return 0
 	case errors.Is(err, errBusy):
-		return 20 * time.Second
+		return 5 * time.Second
 	case errors.Is(err, errElsewhere):
 		return elsewhere
 	default:

@@ -26,7 +26,7 @@ import (
 // that no second run can believe the first one dead while it still waits.
 const (
 	postTimeout = 25 * time.Second
-	leaseTime   = time.Minute
+	leaseTime   = postTimeout + 10*time.Second
 )
 
 // submit carries an export from its queue to the provider:
@@ -267,7 +267,7 @@ func (w *Worker) putBack(ctx context.Context, r *export.Record, a *attempt, wait
 		if a.tried {
 			r.Unsent(a.token, a.wrote)
 		}
-		if r.Round != round { // canceled and taken up again while it waited: another task's turn
+		if r.Round != round && r.IntentBy != a.token { // another task's turn: canceled and taken up again, or taken over
 			return nil
 		}
 		if !a.refusedAt.IsZero() {

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -48,6 +49,32 @@ func Due(r *Record) []Step {
 		steps = append(steps, Step{Kind: StepSeal, N: r.SealRound, At: r.SealAt})
 	}
 	return steps
+}
+
+// TakeOver has a step go on under its next number, whose worker died with it.
+func (r *Record) TakeOver(now time.Time, s Step) error {
+	if err := r.may(EvTakeOver); err != nil {
+		return err
+	}
+	if !IsDue(r, s) {
+		return fmt.Errorf("%s step %d: %w", s.Kind, s.N, ErrStale)
+	}
+	r.UpdatedAt = now
+	switch s.Kind {
+	case StepSubmit:
+		r.Round++
+		r.NotBefore = time.Time{}
+	case StepPoll:
+		r.wantRead(r.Read, now)
+	case StepMirror:
+		c := r.Clips[s.Clip]
+		c.Round++
+		c.NotBefore = time.Time{}
+	case StepSeal:
+		r.SealRound++
+		r.SealAt = time.Time{}
+	}
+	return nil
 }
 
 // IsDue reports whether the step, whenever it is due, is one of [Due]: a step

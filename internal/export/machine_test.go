@@ -204,6 +204,6 @@ func events() []Event {
 	return []Event{
 		EvIntend, EvAccept, EvPutBack, EvReject, EvLose, EvAnswer, EvReadFault, EvClipDone, EvClipRetry,
 		EvClipRefused, EvClipFail, EvUrge, EvSeal, EvSealRetry, EvExpire, EvFail, EvCancel, EvRetry, EvRestore,
-		EvReplace, EvYield,
+		EvReplace, EvYield, EvTakeOver,
 	}
 }

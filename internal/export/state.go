@@ -74,6 +74,7 @@ const (
 	EvRetry       Event = "retry"        // a person takes it up again
 	EvRestore     Event = "restore"      // its manifest was found: it was archived before Redis forgot it
 	EvReplace     Event = "replace"      // it was paid for again before Redis forgot that
+	EvTakeOver    Event = "take_over"    // the worker that had a step died; it goes on under its next number
 	EvYield       Event = "yield"        // its id is another's that was paid for, which comes back in its place
 )
 
@@ -85,24 +86,26 @@ const (
 // says "accepted" has been paid for and is never dropped.
 var next = map[State]map[Event][]State{
 	Queued: {
-		EvIntend:  {Submitting},
-		EvAccept:  {Rendering},
-		EvPutBack: {Queued},
-		EvRestore: {Archived},
-		EvReject:  {Failed},
-		EvLose:    {Queued, Held},
-		EvYield:   {Rendering, Archived, Held},
-		EvFail:    {Failed},
-		EvCancel:  {Canceled},
+		EvIntend:   {Submitting},
+		EvAccept:   {Rendering},
+		EvPutBack:  {Queued},
+		EvRestore:  {Archived},
+		EvReject:   {Failed},
+		EvLose:     {Queued, Held},
+		EvTakeOver: {Queued},
+		EvYield:    {Rendering, Archived, Held},
+		EvFail:     {Failed},
+		EvCancel:   {Canceled},
 	},
 	Submitting: {
-		EvAccept:  {Rendering},
-		EvPutBack: {Queued, Submitting}, // another run's request stays in doubt
-		EvReject:  {Failed},
-		EvLose:    {Queued, Held},
-		EvRestore: {Archived},
-		EvFail:    {Held},
-		EvCancel:  {Canceled},
+		EvAccept:   {Rendering},
+		EvPutBack:  {Queued, Submitting}, // another run's request stays in doubt
+		EvReject:   {Failed},
+		EvLose:     {Queued, Held},
+		EvTakeOver: {Submitting},
+		EvRestore:  {Archived},
+		EvFail:     {Held},
+		EvCancel:   {Canceled},
 	},
 	Rendering: {
 		EvAccept:      {Rendering},
@@ -115,6 +118,7 @@ var next = map[State]map[Event][]State{
 		EvUrge:        {Rendering},
 		EvRestore:     {Archived},
 		EvReplace:     {Rendering},
+		EvTakeOver:    {Rendering},
 		EvExpire:      {Expired},
 		EvFail:        {Failed},
 		EvCancel:      {Canceled},
@@ -132,6 +136,7 @@ var next = map[State]map[Event][]State{
 		EvSealRetry:   {Mirroring},
 		EvRestore:     {Archived},
 		EvReplace:     {Rendering},
+		EvTakeOver:    {Mirroring},
 		EvExpire:      {Expired},
 		EvFail:        {Failed},
 		EvCancel:      {Canceled},
@@ -153,6 +158,7 @@ var next = map[State]map[Event][]State{
 		EvPutBack:   {Canceled},
 		EvReject:    {Canceled},
 		EvLose:      {Canceled},
+		EvTakeOver:  {Canceled},
 		EvExpire:    {Canceled},
 		EvFail:      {Canceled},
 		EvRetry:     {Queued, Submitting, Rendering, Mirroring},

@@ -182,6 +182,13 @@ func (w *walker) all(r *Record) []action {
 			return r.Lose(now, intent, now, policy, Problem{Reason: ReasonAnswerLost, Detail: "why"})
 		}},
 		action{event: EvReject, do: func(r *Record) error { return r.Reject(now, "", Problem{Reason: ReasonJobIDTaken, Detail: "why"}) }},
+		action{event: EvTakeOver, do: func(r *Record) error {
+			due := Due(r)
+			if len(due) == 0 {
+				return r.TakeOver(now, Step{Kind: StepPoll, N: step})
+			}
+			return r.TakeOver(now, due[len(due)-1])
+		}},
 		action{event: EvYield, accepts: kept, do: func(r *Record) error { return r.Yield(now, other) }},
 	)
 	for i := range actions {

@@ -42,6 +42,9 @@ func (w *world) edges() []edge {
 		if w.queue[s] == orphan {
 			add(s.id()+" comes again", false, func(w *world) { w.queue[s] = pending })
 		}
+		if w.left.takeOver > 0 && w.queue[s] != pending { // its worker may be alive, and only slow
+			add(s.id()+" is taken over", true, func(w *world) { w.takeOver(s) })
+		}
 	}
 	if w.left.flush > 0 && w.rec != nil {
 		add("Redis loses everything", true, (*world).flush)
@@ -50,6 +53,20 @@ func (w *world) edges() []edge {
 		add("the producer enqueues again", true, func(w *world) { w.left.again--; w.enqueue(step{kind: "submit"}) })
 	}
 	return edges
+}
+
+// takeOver has a step go on under its next number.
+func (w *world) takeOver(s step) {
+	w.left.takeOver--
+	r, err := w.swap(func(r *export.Record) error {
+		return r.TakeOver(noon, export.Step{Kind: export.Kind(s.kind), N: s.n, Clip: s.clip})
+	})
+	if err != nil {
+		return
+	}
+	for _, due := range export.Due(r.Record) {
+		w.enqueue(stepOf(due))
+	}
 }
 
 func (w *world) sorted() []step {

@@ -183,7 +183,7 @@ func (w *world) afterwards(p *proc) {
 			if p.token != "" {
 				r.Unsent(p.token, p.wrote)
 			}
-			if r.Round != s.n {
+			if r.Round != s.n && r.IntentBy != p.token {
 				return nil
 			}
 			return r.PutBack(noon, p.token, noon, export.Problem{Reason: export.ReasonProviderUnavailable, Detail: "refused"})

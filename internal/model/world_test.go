@@ -53,7 +53,7 @@ func thaw(r *record) *export.Record {
 
 // faults is what may still go wrong, and what people may still do.
 type faults struct {
-	crash, ackLost, twice, pause                 int8 // workers and queue
+	crash, ackLost, twice, pause, takeOver       int8 // workers and queue
 	answerLost, refused, rejected, stop          int8 // the paid request
 	ongoing, renderFailed                        int8 // reads
 	deadLink, transfer                           int8 // mirrors
@@ -163,7 +163,7 @@ func (w *world) fingerprint() [2]uint64 {
 	b = append(b, flags(w.leased, w.mourned, w.harmed, w.dropped)...)
 	l := &w.left
 	for _, n := range []int8{
-		l.crash, l.ackLost, l.twice, l.pause, l.answerLost, l.refused, l.rejected, l.ongoing, l.renderFailed,
+		l.crash, l.ackLost, l.twice, l.pause, l.takeOver, l.answerLost, l.refused, l.rejected, l.ongoing, l.renderFailed,
 		l.deadLink, l.transfer, l.cancel, l.retry, l.payAgain, l.fail, l.stop, l.sweep, l.rescue, l.flush, l.again,
 		int8(w.lost), int8(w.allowed), int8(w.unnamed),
 	} {
