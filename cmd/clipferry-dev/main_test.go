@@ -211,6 +211,22 @@ func TestTheDemoServes(t *testing.T) {
 	if status, body := get(t, url[1]+"/metrics"); status != http.StatusOK || !strings.Contains(body, `clipferry_exports{state="archived"} 3`) {
 		t.Errorf("metrics: %d", status)
 	}
+	archive := url[1] + "/archive/"
+	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) { // it follows the catalog
+		status, body := get(t, archive)
+		if status == http.StatusOK && strings.Contains(body, `href="/archive/exports/keynote/0"`) {
+			break
+		}
+		if time.Since(began) > 20*time.Second || !strings.Contains(p.messages(), archive) {
+			t.Fatalf("the archive: %d %s", status, body)
+		}
+	}
+	if status, clip := get(t, archive+"exports/keynote/0/play"); status != http.StatusOK || !strings.HasPrefix(clip[min(4, len(clip)):], "ftyp") {
+		t.Errorf("a clip of the archive: %d, %d bytes", status, len(clip))
+	}
+	if status, _ := get(t, archive, "X-Forwarded-For", "10.0.0.1"); status != http.StatusUnauthorized {
+		t.Errorf("the archive through a proxy, without a login: %d", status)
+	}
 	if status, body := get(t, url[1]+"/readyz"); status != http.StatusOK {
 		t.Errorf("readyz: %d %s", status, body)
 	}

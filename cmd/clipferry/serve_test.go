@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/s3test"
@@ -85,6 +86,32 @@ func TestServe(t *testing.T) {
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("monitor: %s", resp.Status)
+	}
+	archive := func(user string) int {
+		resp, err := http.Get("http://" + user + addr + "/archive/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode
+	}
+	if got := archive("mia:hunter2-hunter2@"); got != http.StatusNotFound {
+		t.Errorf("the archive's pages while they are off: %d", got)
+	}
+	r.signal(syscall.SIGTERM)
+	r.ends(cli.Done)
+
+	b.env = append(b.env, "CLIPFERRY_ARCHIVE_AUTH=mia:hunter2-hunter2")
+	r = start(t, b.command("serve"))
+	r.await(r.stderr, `"msg":"HTTP server started"`)
+	for user, want := range map[string]int{"": 401, "mia:hunter2-hunter3@": 401, "shop:" + httpSecret + "@": 200, "mia:hunter2-hunter2@": 200} {
+		got := archive(user)
+		for began := time.Now(); got == http.StatusServiceUnavailable && time.Since(began) < 10*time.Second; got = archive(user) { // the catalog is read
+			time.Sleep(20 * time.Millisecond)
+		}
+		if got != want {
+			t.Errorf("the archive's pages for %q: %d", user, got)
+		}
 	}
 	r.signal(syscall.SIGTERM)
 	r.ends(cli.Done)

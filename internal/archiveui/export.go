@@ -3,6 +3,7 @@ package archiveui
 import (
 	"net/http"
 	"path"
+	"strconv"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
@@ -25,7 +26,12 @@ type exportView struct {
 	Proven                []fact
 	Manifest              string
 	Shareable             bool
+	Previous, Next        string // pages of very large exports
+	First, Last           int
 }
+
+// exportPageSize is how many clips the page of an export shows at once.
+const exportPageSize = 200
 
 // selectable is a card that can be ticked.
 type selectable struct {
@@ -46,9 +52,12 @@ func (u *UI) export(w http.ResponseWriter, r *http.Request, v visit) error {
 	}
 	var length, size int64
 	proofs := map[string]int{}
-	for _, l := range v.clips {
+	view.turnTo(filterOf(r.URL.Query()).Page)
+	for i, l := range v.clips {
 		length, size = length+l.DurationMS, size+l.Size
-		view.Cards = append(view.Cards, selectable{v.card(l), l.Idx, bytesIn(l.Size)})
+		if i+1 >= view.First && i < view.Last {
+			view.Cards = append(view.Cards, selectable{v.card(l), l.Idx, bytesIn(l.Size)})
+		}
 		for _, p := range proven(l.Proofs) {
 			proofs[p]++
 		}
@@ -72,6 +81,19 @@ func (u *UI) export(w http.ResponseWriter, r *http.Request, v visit) error {
 	view.Manifest = path.Base(first.Manifest)
 	u.fromManifest(r, &view, first.Manifest)
 	return u.render(w, r, http.StatusOK, v, "export", view)
+}
+
+// turnTo chooses the page, the last one for one beyond it.
+func (v *exportView) turnTo(page int) {
+	pages := max(1, (v.Count+exportPageSize-1)/exportPageSize)
+	page = min(page, pages)
+	v.First, v.Last = (page-1)*exportPageSize+1, min(page*exportPageSize, v.Count)
+	if page > 1 {
+		v.Previous = v.Base + "?page=" + strconv.Itoa(page-1)
+	}
+	if page < pages {
+		v.Next = v.Base + "?page=" + strconv.Itoa(page+1)
+	}
 }
 
 // fromManifest adds what the manifest alone has. The page does without it: the

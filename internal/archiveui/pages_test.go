@@ -177,3 +177,30 @@ func TestBeforeTheCatalogIsThere(t *testing.T) {
 		}
 	}
 }
+
+// A very large export comes in pages; a download of it is still the whole.
+func TestAVeryLargeExport(t *testing.T) {
+	s := newSite(t)
+	lines := many(1)
+	for i := 1; i < 450; i++ {
+		l := lines[0]
+		l.Idx, l.Title = i, fmt.Sprintf("Clip %d", i)
+		lines = append(lines, l)
+	}
+	s.index.Add(lines...)
+	for page, want := range map[string][]string{
+		"":         {"1–200 of 450", ">Clip 199<", "?page=2", "450 clips"},
+		"?page=3":  {"401–450 of 450", ">Clip 449<", "?page=2"},
+		"?page=99": {"401–450 of 450"},
+	} {
+		resp, body := s.get("/archive/exports/exp_0" + page)
+		if n := strings.Count(body, "<article"); resp.StatusCode != 200 || n == 0 || n > exportPageSize {
+			t.Errorf("%q: %d, %d clips", page, resp.StatusCode, n)
+		}
+		for _, w := range want {
+			if !strings.Contains(body, w) {
+				t.Errorf("%q lacks %q", page, w)
+			}
+		}
+	}
+}

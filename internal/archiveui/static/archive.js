@@ -14,7 +14,7 @@
       for (const [k, v] of new FormData(finder)) if (v.trim()) q.set(k, v.trim());
       return finder.getAttribute("action") + (q.size ? "?" + q : "");
     };
-    const show = async (to, keep) => {
+    const show = async (to) => {
       asked?.abort();
       const mine = asked = new AbortController();
       $("#results").setAttribute("aria-busy", "true");
@@ -26,12 +26,12 @@
         const tags = $("#tags", page);
         if (tags) $("#tags").replaceWith(tags);
         document.title = page.title;
-        history[keep ? "replaceState" : "pushState"](null, "", to);
+        history.replaceState(null, "", to);
       } catch {
         if (!mine.signal.aborted) location.assign(to); // the server says what is wrong
       }
     };
-    const soon = (ms) => { clearTimeout(timer); timer = setTimeout(() => show(address(), true), ms); };
+    const soon = (ms) => { clearTimeout(timer); timer = setTimeout(() => show(address()), ms); };
     finder.addEventListener("input", (e) => soon(e.target.type === "search" || e.target.type === "text" ? 150 : 0));
     finder.addEventListener("submit", (e) => { e.preventDefault(); soon(0); });
     addEventListener("pageshow", (e) => { if (!e.persisted && $("#q").value.trim() !== (new URLSearchParams(location.search).get("q") || "")) soon(0); });
