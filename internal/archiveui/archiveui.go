@@ -12,7 +12,7 @@
 //	     /archive/shared/{grant}/…              what such a link shows: the same without the rest
 //	     /archive/login, /archive/logout
 //
-// It shows what the catalogue has, needs no Redis, and writes nothing. The pages
+// It shows what the catalog has, needs no Redis, and writes nothing. The pages
 // are rendered here and work without JavaScript, apart from what only that can do.
 // Whatever comes from a title, a tag or a description is text, never HTML.
 package archiveui
@@ -33,7 +33,7 @@ import (
 	"github.com/clipferry/clipferry/storage"
 )
 
-// Clips is the catalogue; *catalog.Index is one.
+// Clips is the catalog; *catalog.Index is one.
 type Clips interface {
 	Search(ctx context.Context, q catalog.Query) (catalog.Page, error)
 	Export(id string) []catalog.Line
@@ -48,7 +48,7 @@ type Files interface {
 	Presign(ctx context.Context, key, filename string, ttl time.Duration) (string, error)
 	PresignHead(ctx context.Context, key string, ttl time.Duration) (string, error)
 	// IsFile reports whether a key is that of an archived clip or thumbnail: pages
-	// lead to nothing else in the bucket, whatever a catalogue says.
+	// lead to nothing else in the bucket, whatever a catalog says.
 	IsFile(key string) bool
 	// ReadFrom reads a file from an offset on.
 	ReadFrom(ctx context.Context, key string, offset int64) (io.ReadCloser, error)
@@ -222,9 +222,6 @@ type visit struct {
 
 // page is a handler of one page. Its error becomes an error page.
 type page func(w http.ResponseWriter, r *http.Request, v visit) error
-
-// requestTimeout bounds what a page may take.
-const requestTimeout = 20 * time.Second
 
 func (u *UI) page(h page) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -143,10 +143,9 @@ func TestSignIn(t *testing.T) {
 
 // A session ends with the password that it came from, on all servers.
 func TestSessionsOfAChangedPassword(t *testing.T) {
-	account := func(o Options) *authenticator { return newAuthenticator(o) }
 	o := Options{Users: []Credential{{"mia", password}}, Secrets: []string{secret}, Now: time.Now}
 	r, _ := http.NewRequest(http.MethodGet, "/archive/", nil)
-	a := account(o)
+	a := newAuthenticator(o)
 	cookie := a.session(r, &a.accounts[0])
 	for _, c := range []struct {
 		what   string
@@ -163,7 +162,7 @@ func TestSessionsOfAChangedPassword(t *testing.T) {
 		c.change(&o)
 		r, _ := http.NewRequest(http.MethodGet, "/archive/", nil)
 		r.AddCookie(cookie)
-		if _, ok := account(o).viewer(r); ok != c.ok {
+		if _, ok := newAuthenticator(o).viewer(r); ok != c.ok {
 			t.Errorf("%s: let in: %t", c.what, ok)
 		}
 	}

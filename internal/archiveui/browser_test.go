@@ -155,7 +155,7 @@ func (b *tab) shot(name string) {
 }
 
 // check has axe-core look at the page, where CLIPFERRY_TEST_AXE names its script
-// (npm i axe-core: node_modules/axe-core/axe.min.js). Its licence keeps it out of here.
+// (npm i axe-core: node_modules/axe-core/axe.min.js). Its license keeps it out of here.
 func (b *tab) check(name string) {
 	b.t.Helper()
 	script := os.Getenv("CLIPFERRY_TEST_AXE")
@@ -179,8 +179,8 @@ func local(o *Options) {
 	o.Local = func(r *http.Request) bool { return r.Header.Get("Authorization") == "" }
 }
 
-// catalogueOf fills the site with something to look at.
-func catalogueOf(t *testing.T, s *site) {
+// catalogOf fills the site with something to look at.
+func catalogOf(t *testing.T, s *site) {
 	titles := []string{
 		"Why night trains matter more than you think", "The truth about the price of bread", "3 things nobody says about deep-sea cables",
 		"What growing tomatoes taught me", "Old bridges: before and after", "Stop worrying about sleep", "How a first marathon changed everything",
@@ -206,7 +206,7 @@ func catalogueOf(t *testing.T, s *site) {
 func TestInABrowser(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, local)
-	catalogueOf(t, s)
+	catalogOf(t, s)
 	s.add("hostile", "hostile", hostileClips())
 	s.pass(200 * time.Hour)
 	b := newTab(t, browser(t), s.URL)

@@ -102,13 +102,13 @@ func (u *UI) clip(w http.ResponseWriter, r *http.Request, v visit) error {
 	}
 	if whole {
 		view.ExportHref = v.base()
-		u.neighbours(&view, v)
+		u.neighbors(&view, v)
 	}
 	return u.render(w, r, http.StatusOK, v, "clip", view)
 }
 
-// neighbours adds the clips before and after, and a few around these.
-func (u *UI) neighbours(view *clipView, v visit) {
+// neighbors adds the clips before and after, and a few around these.
+func (u *UI) neighbors(view *clipView, v visit) {
 	at := slices.IndexFunc(v.clips, func(l catalog.Line) bool { return l.Idx == v.clip.Idx })
 	href := func(n int) string { return v.base() + "/" + strconv.Itoa(v.clips[n].Idx) }
 	if at > 0 {
@@ -154,11 +154,9 @@ func (u *UI) file(w http.ResponseWriter, r *http.Request, v visit) error {
 	if !u.o.Files.IsFile(key) {
 		return errNotFound
 	}
-	at, err := "", error(nil)
+	at, err := u.o.Files.Presign(r.Context(), key, "", lasts)
 	if r.Method == http.MethodHead { // which S3 refuses under a signature for a GET
 		at, err = u.o.Files.PresignHead(r.Context(), key, lasts)
-	} else {
-		at, err = u.o.Files.Presign(r.Context(), key, "", lasts)
 	}
 	if err != nil {
 		return fmt.Errorf("%w (%s)", errStorage, fault.SentenceOf(err))

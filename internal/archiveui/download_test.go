@@ -146,12 +146,30 @@ func TestASlowDownload(t *testing.T) {
 	for began := time.Now(); ; {
 		n, err := io.CopyN(io.Discard, resp.Body, 1<<20)
 		if got += n; err != nil {
-			if err != io.EOF || got != resp.ContentLength || time.Since(began) < 3*limit {
+			if !errors.Is(err, io.EOF) || got != resp.ContentLength || time.Since(began) < 3*limit {
 				t.Fatalf("%d of %d bytes in %s: %v", got, resp.ContentLength, time.Since(began), err)
 			}
 			return
 		}
 		time.Sleep(limit / 4)
+	}
+}
+
+// More downloads than a server sends at once are told when to come again.
+func TestTooManyDownloads(t *testing.T) {
+	s := newSite(t)
+	s.add("e", "p", []clipOf{{Title: "First"}})
+	for range maxStreams {
+		s.ui.streams <- struct{}{}
+	}
+	if resp, _ := s.get("/archive/exports/e/zip"); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || resp.Header.Get("Content-Disposition") != "" {
+		t.Errorf("%d, %v", resp.StatusCode, resp.Header)
+	}
+	<-s.ui.streams
+	for range 2 { // each gives its place back
+		if resp, _ := s.get("/archive/exports/e/zip"); resp.StatusCode != http.StatusOK {
+			t.Errorf("with a place: %d", resp.StatusCode)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package archiveui
 
 import (
+	"context"
 	"net/http"
 	"path"
 	"strconv"
@@ -96,10 +97,15 @@ func (v *exportView) turnTo(page int) {
 	}
 }
 
+// manifestTimeout is how long a page waits for what it can do without.
+const manifestTimeout = 3 * time.Second
+
 // fromManifest adds what the manifest alone has. The page does without it: the
-// catalogue has all else.
+// catalog has all else.
 func (u *UI) fromManifest(r *http.Request, view *exportView, key string) {
-	m, found, err := u.o.Files.ReadManifest(r.Context(), key)
+	ctx, cancel := context.WithTimeout(r.Context(), manifestTimeout)
+	defer cancel()
+	m, found, err := u.o.Files.ReadManifest(ctx, key)
 	if err != nil || !found {
 		view.Warnings = append(view.Warnings, "The manifest can't be read just now.")
 		u.log.WarnContext(r.Context(), "a manifest could not be read", logkey.Manifest, key, logkey.Error, err)

@@ -152,7 +152,7 @@ func TestPagesOfMany(t *testing.T) {
 	}
 }
 
-// Until the catalogue was read once there is nothing to show, and that is no empty archive.
+// Until the catalog was read once there is nothing to show, and that is no empty archive.
 func TestBeforeTheCatalogIsThere(t *testing.T) {
 	s := newSite(t)
 	s.add("e", "p", []clipOf{{Title: "A clip"}})

@@ -98,7 +98,7 @@ func TestAClipThatCantBePlayed(t *testing.T) {
 func TestFindingByKeyboard(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, local)
-	catalogueOf(t, s)
+	catalogOf(t, s)
 	tab := newTab(t, browser(t), s.URL)
 	tab.open("/archive/")
 	call(tab, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyDown, Key: "/", Text: "/"}) // the text may be refused

@@ -40,7 +40,7 @@ const (
 	password = "a-good-password"
 )
 
-// site is the pages over a real S3 server and a catalogue.
+// site is the pages over a real S3 server and a catalog.
 type site struct {
 	*httptest.Server
 	t       testing.TB
@@ -144,7 +144,7 @@ type clipOf struct {
 	NoPoster    bool
 }
 
-// add archives an export: objects, manifest and catalogue.
+// add archives an export: objects, manifest and catalog.
 func (s *site) add(id, project string, clips []clipOf, change ...func(*storage.Manifest)) storage.Manifest {
 	s.t.Helper()
 	m := storage.Manifest{
@@ -299,7 +299,7 @@ func sample(t testing.TB, name string) []byte {
 	return b
 }
 
-// many are n clips of a catalogue, of which nothing is in S3.
+// many are n clips of a catalog, of which nothing is in S3.
 func many(n int) []catalog.Line {
 	words := strings.Fields("why night trains matter the truth about price of bread old bridges before and after stop worrying sleep first marathon lighthouse keeper small languages bees maps 東京の夜景 новости größe")
 	lines := make([]catalog.Line, n)
