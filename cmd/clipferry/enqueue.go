@@ -20,11 +20,11 @@ func enqueueCommand(c *console) *cobra.Command {
 	e := &enqueue{}
 	cmd := &cobra.Command{
 		Use: "enqueue [--file F | --project-id ID …]", Short: "put exports in the queue and print their ids",
-		Long: `One export comes from flags named as the API's fields. With --file, each line of
-F (or of standard input, for -) is one JSON object: the request body of the API
-and, optionally, extra, job_id, priority, account, tenant, labels and notify. A
-JSON array of such objects and objects over several lines do as well. All are checked
-first; if any is wrong, nothing is enqueued.
+		Long: `One export comes from flags named as the API's fields. With --file, each line
+of F (or of standard input, for -) is one JSON object: the request body of the
+API and, optionally, extra, job_id, priority, account, tenant, labels and
+notify. A JSON array of such objects and objects over several lines do as
+well. All are checked first; if any is wrong, nothing is enqueued.
 
 The same job_id again prints the same id and enqueues nothing.`,
 		Args: cli.NoArgs,

@@ -23,14 +23,16 @@ func importCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "import [--kind export|clips|moments] {TASK_ID… | --file F}", Short: "archive tasks that the provider has already",
 		Long: `Tasks that were made elsewhere are read and archived as exports, whose ids are
-printed. Nothing is submitted, and so nothing paid for. A task of the kind clips
-or moments must have been made with enable_export; since its clips appear as each
-is rendered, it is complete once nothing new has come for CLIPFERRY_IMPORT_QUIET.
+printed. Nothing is submitted, and so nothing paid for. A task of the kind
+clips or moments must have been made with enable_export; since its clips
+appear as each is rendered, it is complete once nothing new has come for
+CLIPFERRY_IMPORT_QUIET.
 
-With --file, each line of F (or of standard input, for -) is the id of a task, or
-a JSON object with task_id and, optionally, kind, project_id and account. All are
-checked first; if any is wrong, nothing is imported. A task belongs to one export:
-imported again, or ordered here before, its export's id is printed.`,
+With --file, each line of F (or of standard input, for -) is the id of a task,
+or a JSON object with task_id and, optionally, kind, project_id and account.
+All are checked first; if any is wrong, nothing is imported. A task belongs to
+one export: imported again, or ordered here before, its export's id is
+printed.`,
 		RunE: func(cmd *cobra.Command, ids []string) error { return f.run(cmd.Context(), c, ids) },
 	}
 	set := cmd.Flags()

@@ -26,9 +26,9 @@ and account. It lasts until clipferry resume, over restarts too.`,
 func resumeCommand(c *console) *cobra.Command {
 	return &cobra.Command{
 		Use: "resume [QUEUE…]", Short: "end what pause, or Asynqmon, has begun",
-		Long: `Without a QUEUE, all that are paused. Then also an account that halts, such as one
-whose answers to orders are not understood, sends one request at once to find out
-whether it can go on.`,
+		Long: `Without a QUEUE, all that are paused. Then also an account that halts, such as
+one whose answers to orders are not understood, sends one request at once to
+find out whether it can go on.`,
 		ValidArgs: queue.All(),
 		RunE:      func(cmd *cobra.Command, queues []string) error { return c.resume(cmd.Context(), queues) },
 	}

@@ -19,9 +19,7 @@ import (
 // Export is an export as it is shown. Field names are part of the outside contract.
 type Export struct {
 	ID             string        `json:"id"`
-	Tenant         string        `json:"tenant"`
 	State          string        `json:"state"`
-	Kind           string        `json:"kind,omitempty"` // of a task that was made elsewhere
 	ProjectID      string        `json:"project_id"`
 	ExportTaskID   string        `json:"export_task_id"`
 	ProviderStatus string        `json:"provider_status"`
@@ -34,6 +32,9 @@ type Export struct {
 	Polls          int           `json:"polls"`
 	Clips          []Clip        `json:"clips"`
 	Manifest       string        `json:"manifest"`
+
+	Tenant string `json:"tenant"`
+	Kind   string `json:"kind,omitempty"` // of a task that was made elsewhere
 
 	// Since is when the problem that Reason names began, NextTry when what failed is
 	// tried again at the earliest; nil where there is none.
