@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -199,7 +200,7 @@ func (h *house) made(kind string) int {
 // TestAPublicClientRunsUnchanged: against the provider, and against us.
 func TestAPublicClientRunsUnchanged(t *testing.T) {
 	h := newHouse(t, "--requests-per-minute", "0")
-	d := h.door() // without a worker
+	d := h.door("CLIPFERRY_HTTP_PASSTHROUGH_ARCHIVE=false") // without a worker
 	for name, c := range map[string]client{
 		"provider": {h.provider, "dev-key", 100 * time.Millisecond, &atomic.Int64{}, &atomic.Int64{}},
 		"door":     d.client(100 * time.Millisecond),
@@ -230,7 +231,7 @@ func TestTwentyClientsAtFifteenAMinute(t *testing.T) {
 
 func twentyClients(t *testing.T, h *house, every time.Duration, rate string) {
 	const clients, exports = 20, 5
-	d := h.door(rate, "CLIPFERRY_HTTP_PASSTHROUGH_WAIT=3s")
+	d := h.door(rate, "CLIPFERRY_HTTP_PASSTHROUGH_WAIT=3s", "CLIPFERRY_IMPORT_QUIET=5s")
 	workers := []*exec.Cmd{h.worker(), h.worker()}
 	c := d.client(every)
 	var all, submitted sync.WaitGroup
@@ -268,4 +269,56 @@ func twentyClients(t *testing.T, h *house, every time.Duration, rate string) {
 		t.Errorf("%d reads were answered 429", n)
 	}
 	t.Logf("%d submits were told when to come back", c.waits.Load())
+	for began := time.Now(); ; time.Sleep(time.Second) {
+		out, _ := h.clipferry("", "list", "--state", "archived", "--json", "--limit", "100")
+		if n := strings.Count(out, "\n"); n == clients+exports {
+			break
+		} else if time.Since(began) > time.Minute {
+			t.Fatalf("%d of %d are archived", n, clients+exports)
+		}
+	}
+	if out, code := h.clipferry("", "verify", "--all"); code != 0 {
+		t.Errorf("verify: exit %d: %s", code, out)
+	}
+}
+
+// TestAServerThatDiesWithAnOrder: a repeat says what is known of it, and pays for
+// nothing again. Its slot is free when its lease has ended.
+func TestAServerThatDiesWithAnOrder(t *testing.T) {
+	h := newHouse(t, "--requests-per-minute", "0")
+	d := h.door()
+	fault, err := http.Post(h.provider+"/_emulator/faults", "application/json", strings.NewReader(`{"kind":"stall","route":"create","delay":"1m","count":1}`))
+	must(t, err)
+	must(t, fault.Body.Close())
+	c := d.client(100 * time.Millisecond)
+	first := make(chan error, 1)
+	go func() {
+		status, answer, err := c.ask("POST", "/api/v2/clips", "order", []byte(`{"video_url":"v","project_name":"p~clips=1~render=1s"}`))
+		if err == nil && (status != http.StatusConflict || !bytes.Contains(answer, []byte(`"reason":"answer_lost"`))) {
+			err = fmt.Errorf("the repeat: %d %s", status, answer)
+		}
+		first <- err
+	}()
+	for began := time.Now(); h.stalled() == 0; time.Sleep(50 * time.Millisecond) {
+		if time.Since(began) > 30*time.Second {
+			t.Fatal("nothing was sent")
+		}
+	}
+	must(t, d.cmd.Process.Signal(syscall.SIGKILL))
+	_ = d.cmd.Wait()
+	d.open() // the client repeats its request on its own
+	must(t, <-first)
+	if n := h.made("clips"); n > 1 {
+		t.Errorf("%d tasks", n)
+	}
+}
+
+// stalled is how many requests the fault has hit.
+func (h *house) stalled() int {
+	h.t.Helper()
+	req, err := http.NewRequest(http.MethodGet, h.provider+"/_emulator/faults", nil)
+	must(h.t, err)
+	var faults []struct{ Hits int }
+	must(h.t, json.Unmarshal(h.get(req), &faults))
+	return faults[0].Hits
 }

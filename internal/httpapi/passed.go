@@ -21,8 +21,9 @@ type Passthrough interface {
 // passed is every path of the provider's API that is not served here, where they are
 // passed on.
 func (a *API) passed(w http.ResponseWriter, r *http.Request) error {
+	by := callerOf(r.Context())
 	request := passthrough.Request{
-		Tenant: clientOf(r.Context()), Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
+		Tenant: by.name, All: by.admin, Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
 		Header: r.Header, Body: r.Body, Length: r.ContentLength,
 	}
 	if r.Method == http.MethodHead {
@@ -44,6 +45,11 @@ func (a *API) passed(w http.ResponseWriter, r *http.Request) error {
 	_ = errors.Join(control.SetReadDeadline(until), control.SetWriteDeadline(until)) // a recorder has none
 	request.Body = http.MaxBytesReader(w, r.Body, maxPassed)
 	answer, err := a.o.Passthrough.Do(r.Context(), request)
+	if err == nil && answer.Export != "" && a.unread(r.Context(), answer) {
+		request.Unread = true
+		answer, err = a.o.Passthrough.Do(r.Context(), request)
+		answer.Export = ""
+	}
 	var refused *passthrough.Refusal
 	switch {
 	case errors.As(err, &refused):
@@ -54,6 +60,24 @@ func (a *API) passed(w http.ResponseWriter, r *http.Request) error {
 	answer.Body = a.resultsOf(r, answer)
 	writePassed(w, answer)
 	return nil
+}
+
+// readLate is for how long an export is not read at the most while a worker runs.
+const readLate = 150 * time.Second
+
+// unread says whether the export that has taken up a task does not read it: its client
+// is not to wait for a worker. Once a worker has seen the provider's SUCCEEDED it reads
+// on for late clips alone, at its own pace.
+func (a *API) unread(ctx context.Context, answer passthrough.Answer) bool {
+	record, err := a.exports(ctx).Get(ctx, answer.Export)
+	if err != nil || record.State.Final() || record.ProviderStatus == statusSucceeded {
+		return false
+	}
+	last := record.ReadAt
+	if last.Before(record.CreatedAt) {
+		last = record.CreatedAt
+	}
+	return a.now().Sub(last) > readLate
 }
 
 // maxPassed bounds the body of a request that is passed on, in bytes.

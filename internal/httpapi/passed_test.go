@@ -78,3 +78,32 @@ func TestWhatIsNotPassedThrough(t *testing.T) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 }
+
+// TestATaskThatNoWorkerReads is read in its client's place.
+func TestATaskThatNoWorkerReads(t *testing.T) {
+	c := &carrier{answer: passthrough.Answer{Status: 200, Body: []byte(`{"data":{"id":"clips_1"}}`), Call: "clips", TaskID: "clips_1"}}
+	f := newFixture(t, func(o *Options) { o.Passthrough = c })
+	var taken importedPage
+	f.call("POST", "/api/v2/clips/exports/import", `{"kind":"clips","task_ids":["clips_1"]}`).data(t, &taken)
+	c.answer.Export = taken.Exports[0].ExportTaskID
+	for _, step := range []struct {
+		pass  time.Duration
+		asked int
+	}{{0, 1}, {2 * time.Minute, 2}, {time.Minute, 4}} {
+		f.clock.add(step.pass)
+		f.call("GET", "/api/v2/clips/results/clips_1", "")
+		if n := len(c.asked); n != step.asked || c.asked[n-1].Unread != (n == 4) {
+			t.Errorf("after %s: asked %d times, %+v", step.pass, n, c.asked[n-1])
+		}
+	}
+}
+
+func TestAnAdminReadsTheTasksOfAll(t *testing.T) {
+	c := &carrier{answer: passthrough.Answer{Status: 200}}
+	f := newFixture(t, func(o *Options) { o.Passthrough = c })
+	f.call("GET", "/api/v2/summaries/results/x", "", "Authorization", "Bearer the-secret-of-an-admin")
+	f.call("GET", "/api/v2/summaries/results/x", "")
+	if a, b := c.asked[0], c.asked[1]; !a.All || a.Tenant != "ops" || b.All || b.Tenant != "web" {
+		t.Errorf("%+v, %+v", a, b)
+	}
+}

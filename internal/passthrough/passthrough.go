@@ -49,6 +49,7 @@ type Provider interface {
 type Gate interface {
 	Wait(ctx context.Context, r budget.Request) (*budget.Turn, error)
 	Rename(ctx context.Context, from, to string) error
+	Release(ctx context.Context, export string) error
 	NextRead(ctx context.Context, export string) (time.Time, error)
 	Health(ctx context.Context) (budget.Health, error)
 	Starts(ctx context.Context, ahead ...int) ([]time.Duration, error)
@@ -141,6 +142,9 @@ type Request struct {
 	Length      int64
 	// Key is the Idempotency-Key, empty without one.
 	Key string
+	// Unread says that the task which is asked for, and which an export has taken up,
+	// is not read in time by that one: no worker may be running.
+	Unread bool
 }
 
 // Answer is the provider's.

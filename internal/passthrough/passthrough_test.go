@@ -113,6 +113,15 @@ func TestATaskThatAnExportTakesUpIsReadByItAlone(t *testing.T) {
 		t.Errorf("%d steps", n)
 	}
 	r.pass(time.Hour)
+	defer func() { // unless it doesn't
+		a, err := r.Do(t.Context(), Request{
+			Tenant: "web", Method: "GET", Path: "/api/v2/clips/results/" + made.Data.ID, Unread: true,
+			Header: http.Header{"X-Wayinvideo-Api-Version": {"v2"}},
+		})
+		if err != nil || !strings.Contains(string(a.Body), "SUCCEEDED") || r.slots() != 0 {
+			t.Errorf("%+v, %v, %d slots", a, err, r.slots())
+		}
+	}()
 	if a, _ := r.must("web", "GET", "clips/results/"+made.Data.ID, ""); a.Export != "import-"+made.Data.ID || r.sent(emulator.RouteResults) != 0 {
 		t.Errorf("%+v, %d reads", a, r.sent(emulator.RouteResults))
 	}

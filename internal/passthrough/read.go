@@ -47,7 +47,7 @@ func (s *Service) results(ctx context.Context, c call, r Request) (Answer, error
 		return Answer{}, notNow(err)
 	case known && t.Tenant != "" && t.Tenant != r.Tenant && !r.All:
 		return Answer{}, &Refusal{Status: http.StatusNotFound, Reason: "not_found", Message: "no such task"}
-	case t.Export != "", t.fresh(s.now()):
+	case t.Export != "" && !r.Unread, t.fresh(s.now()):
 		return s.again(t), nil
 	}
 	if t.Slot != "" {
@@ -204,6 +204,11 @@ func (s *Service) take(ctx context.Context, t *task, reply provider.Reply) error
 	mine := t.Slot != ""
 	if t.Ended {
 		t.Slot = ""
+	}
+	if t.Ended && t.Export != "" { // it is held under the name of who does not read it
+		if err := s.o.Gate.Release(ctx, t.Export); err != nil {
+			s.log.WarnContext(ctx, "a slot could not be freed; its lease ends it", logkey.Export, t.Export, logkey.Error, err)
+		}
 	}
 	if cost := reply.Task.CostUsage; mine && cost > 0 && s.o.Units != nil {
 		if err := s.o.Units.Add(ctx, t.ID, t.Made, cost); err != nil {
