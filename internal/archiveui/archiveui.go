@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/catalog"
+	"github.com/clipferry/clipferry/internal/verification"
 	"github.com/clipferry/clipferry/storage"
 )
 
@@ -64,6 +65,8 @@ type Options struct {
 	Clips  Clips
 	Files  Files
 	Logger *slog.Logger
+	// Verified says what was verified when; nil where nothing is.
+	Verified func(context.Context) (verification.State, error)
 
 	// Users see all clips.
 	Users []Credential
@@ -116,6 +119,8 @@ type UI struct {
 	mux     *http.ServeMux
 	policy  string // Content-Security-Policy
 	streams chan struct{}
+
+	verified verified
 }
 
 // maxStreams bounds the ZIPs that are sent at once: each is a connection to S3.

@@ -25,6 +25,7 @@ type exportView struct {
 	Cards                 []selectable
 	Warnings              []string
 	Proven                []fact
+	Verified              string // when; empty where that is not known here
 	Manifest              string
 	Shareable             bool
 	Previous, Next        string // pages of very large exports
@@ -81,6 +82,7 @@ func (u *UI) export(w http.ResponseWriter, r *http.Request, v visit) error {
 	}
 	view.Manifest = path.Base(first.Manifest)
 	u.fromManifest(r, &view, first.Manifest)
+	u.lastVerified(r.Context(), &view, first.Manifest)
 	return u.render(w, r, http.StatusOK, v, "export", view)
 }
 

@@ -1,6 +1,7 @@
 package archiveui
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/clipferry/clipferry/internal/catalog"
+	"github.com/clipferry/clipferry/internal/verification"
 )
 
 func TestEachPage(t *testing.T) {
@@ -201,6 +203,53 @@ func TestAVeryLargeExport(t *testing.T) {
 			if !strings.Contains(body, w) {
 				t.Errorf("%q lacks %q", page, w)
 			}
+		}
+	}
+}
+
+// The page of an export says when its files were last read again, and what was wrong.
+func TestWhenAnExportWasVerified(t *testing.T) {
+	var service *verification.Service
+	s := newSite(t, func(o *Options) {
+		o.Verified = func(ctx context.Context) (verification.State, error) { return service.State(ctx) }
+	})
+	service = verification.New(s.archive)
+	m := s.add("e", "p", []clipOf{{Title: "First"}, {Title: "Second"}})
+	page := func(want string) {
+		t.Helper()
+		s.pass(readVerifiedEvery)
+		if _, body := s.get("/archive/exports/e"); !strings.Contains(body, want) {
+			t.Errorf("no %q in:\n%s", want, body)
+		}
+	}
+	page("<dt>Last verified</dt><dd>not yet</dd>")
+	verify := func() {
+		t.Helper()
+		if _, err := service.Verify(t.Context(), verification.Part{Number: 1, Of: 1}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	verify()
+	page("<dt>Last verified</dt><dd>" + time.Now().UTC().Format("2 Jan 2006, "))
+	s.put(m.Clips[1].Key, "video/mp4", []byte("something else"))
+	verify()
+	page("clip-001-second.mp4 is not what was archived: it has 14 bytes instead of 11.")
+	link := s.shareLink("/archive/exports/e/share")
+	if _, body := s.get(link, nobody...); strings.Contains(body, "erified") || strings.Contains(body, "not what was archived") {
+		t.Errorf("a shared page says what is for those who are signed in:\n%s", body)
+	}
+}
+
+// The script stays small, and the pages load nothing from elsewhere.
+func TestWhatIsEmbedded(t *testing.T) {
+	script, err := embedded.ReadFile("static/archive.js")
+	if err != nil || len(script) > 10_000 {
+		t.Errorf("the script has %d bytes: %v", len(script), err)
+	}
+	for _, name := range []string{"static/archive.css", "static/archive.js"} {
+		b, _ := embedded.ReadFile(name)
+		if strings.Contains(string(b), "//cdn") || strings.Contains(string(b), "http:") || strings.Contains(string(b), "https:") || strings.Contains(string(b), "@import") {
+			t.Errorf("%s loads something from elsewhere", name)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/clipferry/clipferry/internal/archiveui"
 	"github.com/clipferry/clipferry/internal/catalog"
 	"github.com/clipferry/clipferry/internal/httpapi"
+	"github.com/clipferry/clipferry/internal/verification"
 )
 
 // pages are the pages of the archive, and what keeps them up to date until its
@@ -20,7 +21,7 @@ func (f Front) pages(cfg *config.Config, loopback bool) (*archiveui.UI, func(con
 	}
 	index := catalog.NewIndex()
 	o := archiveui.Options{
-		Clips: index, Files: f.Archive, Logger: f.Logger, PublicURL: cfg.HTTPPublicURL, LinkTTL: cfg.HTTPLinkTTL,
+		Clips: index, Files: f.Archive, Verified: verification.New(f.Archive).State, Logger: f.Logger, PublicURL: cfg.HTTPPublicURL, LinkTTL: cfg.HTTPLinkTTL,
 		Proxy: archiveui.Proxy{Header: cfg.ArchiveProxyHeader, From: []netip.Prefix(cfg.ArchiveProxyCIDRs)},
 	}
 	if open {
