@@ -160,7 +160,7 @@ func (w *Worker) syncReceipt(ctx context.Context, r *export.Record) {
 	receipt.State, receipt.Manifest = storage.ReceiptState(says), r.Manifest
 	var err error
 	if says == export.ReceiptDone && w.o.Catalog != nil {
-		err = w.o.Catalog.Add(ctx, r.ProjectID, r.ExportTaskID)
+		err = w.o.Catalog.Add(ctx, r.Manifest)
 	}
 	if err == nil {
 		err = w.o.Archive.SyncReceipt(ctx, receipt)

@@ -181,8 +181,8 @@ type deadlyCatalog struct {
 	moment string
 }
 
-func (c deadlyCatalog) Add(ctx context.Context, project, task string) error {
-	err := c.Catalog.Add(ctx, project, task)
+func (c deadlyCatalog) Add(ctx context.Context, key string) error {
+	err := c.Catalog.Add(ctx, key)
 	dieAt(afterCatalog, c.moment)
 	return err
 }

@@ -17,11 +17,11 @@ type failingCatalog struct {
 	failures atomic.Int64
 }
 
-func (c *failingCatalog) Add(ctx context.Context, project, task string) error {
+func (c *failingCatalog) Add(ctx context.Context, key string) error {
 	if c.failures.Add(-1) >= 0 {
 		return errors.New("no")
 	}
-	return c.Catalog.Add(ctx, project, task)
+	return c.Catalog.Add(ctx, key)
 }
 
 // An export is archived whatever becomes of the catalog, and stays open in its receipt

@@ -65,8 +65,8 @@ type Archive interface {
 
 // Catalog is the list of all archived clips, see package catalog.
 type Catalog interface {
-	// Add adds an export whose manifest is written, once or again.
-	Add(ctx context.Context, projectID, exportTaskID string) error
+	// Add adds the export whose manifest is under key, once or again.
+	Add(ctx context.Context, key string) error
 	Merge(ctx context.Context) (int, error)
 }
 

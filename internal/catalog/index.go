@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/clipferry/clipferry/internal/export"
 )
 
 // Index is the catalog in memory. It is safe for concurrent use.
@@ -39,12 +41,12 @@ type row struct {
 
 // exportRow is one export. Its numbers are of interned texts.
 type exportRow struct {
-	id, task, name, manifest                                      string
-	project, tenant, account, settings, labels, resolution, ratio uint32
-	cost                                                          float64
-	created, archived                                             int64 // Unix milliseconds
-	revision                                                      int64
-	clips                                                         []uint32 // its rows
+	id, task, name, manifest                                            string
+	project, kind, tenant, account, settings, labels, resolution, ratio uint32
+	cost                                                                float64
+	created, archived                                                   int64 // Unix milliseconds
+	revision                                                            int64
+	clips                                                               []uint32 // its rows
 }
 
 // NewIndex returns an empty index.
@@ -207,7 +209,7 @@ func (x *Index) export(l *Line) uint32 {
 		x.dropClips(e)
 	}
 	e.manifest = strings.Clone(l.Manifest)
-	e.project, e.tenant, e.account = x.intern(l.ProjectID), x.intern(l.Tenant), x.intern(l.Account)
+	e.project, e.kind, e.tenant, e.account = x.intern(l.ProjectID), x.intern(string(l.Kind)), x.intern(l.Tenant), x.intern(l.Account)
 	e.settings, e.resolution, e.ratio = x.intern(string(l.Settings)), x.intern(l.Resolution), x.intern(l.Ratio)
 	e.labels = x.internLabels(l.Labels)
 	e.cost, e.created, e.archived = l.CostUsage, l.CreatedAt.UnixMilli(), l.ArchivedAt.UnixMilli()
@@ -273,7 +275,7 @@ func (x *Index) line(r *row) Line {
 	e := &x.exports[r.export]
 	l := Line{
 		ExportID: e.id, Idx: int(r.idx), Revision: r.revision,
-		ProjectID: x.interned[e.project], ExportTaskID: e.task, ExportName: e.name, Tenant: x.interned[e.tenant],
+		ProjectID: x.interned[e.project], ExportTaskID: e.task, ExportName: e.name, Kind: export.TaskKind(x.interned[e.kind]), Tenant: x.interned[e.tenant],
 		Account: x.interned[e.account], Labels: maps.Clone(x.labels[e.labels]),
 		Resolution: x.interned[e.resolution], Ratio: x.interned[e.ratio], CostUsage: e.cost,
 		CreatedAt: time.UnixMilli(e.created).UTC(), ArchivedAt: time.UnixMilli(e.archived).UTC(), Manifest: e.manifest,

@@ -20,6 +20,7 @@ func TestALineComesBackAsItWas(t *testing.T) {
 			l.Score, l.Labels, l.Tenant, l.Account = -1.25, map[string]string{"show": "42", "empty": ""}, "news", "second"
 			l.Key, l.SHA256, l.CRC32, l.Proofs = "elsewhere/x.mov", "NOT HEX", "?", nil
 			l.Thumbnail, l.Warning, l.CostUsage = &export.Object{Key: "t.jpg"}, "no thumbnail: 404", 0.1
+			l.Kind = export.TaskClips
 		}))
 	x.Add(lines...)
 	if x.Len() != len(lines) {

@@ -22,6 +22,7 @@ type Line struct {
 	ProjectID    string            `json:"project_id"`
 	ExportTaskID string            `json:"export_task_id"`
 	ExportName   string            `json:"export_name"`
+	Kind         export.TaskKind   `json:"kind,omitempty"` // of a task that was made elsewhere
 	Tenant       string            `json:"tenant"`
 	Account      string            `json:"account"`
 	Labels       map[string]string `json:"labels,omitempty"`
@@ -31,8 +32,9 @@ type Line struct {
 	Ratio      string          `json:"ratio"`      // such as RATIO_9_16; empty for the source's own
 	CostUsage  float64         `json:"cost_usage"` // units, for all clips of the export
 	CreatedAt  time.Time       `json:"created_at"`
-	ArchivedAt time.Time       `json:"archived_at"` // when the manifest was written
-	Manifest   string          `json:"manifest"`    // its key
+	ArchivedAt time.Time       `json:"archived_at"`        // when the manifest was written
+	Manifest   string          `json:"manifest"`           // its key
+	Warnings   []string        `json:"warnings,omitempty"` // not kept in an Index
 
 	// Of the clip.
 	Title      string   `json:"title"`
@@ -54,7 +56,7 @@ func LinesOf(m storage.Manifest, key string) []Line {
 	for _, c := range m.Clips {
 		l := Line{
 			ExportID: m.ID, Idx: c.Idx, Revision: m.ArchivedAt.UnixMilli(),
-			ProjectID: m.ProjectID, ExportTaskID: m.ExportTaskID, ExportName: m.Name,
+			ProjectID: m.ProjectID, ExportTaskID: m.ExportTaskID, ExportName: m.Name, Kind: m.Kind, Warnings: m.Warnings,
 			Tenant:  cmp.Or(m.Tenant, export.DefaultTenant),
 			Account: cmp.Or(m.Account, tasks.DefaultAccount), Settings: m.Settings, Resolution: resolution, Ratio: ratio,
 			CostUsage: m.CostUsage, CreatedAt: m.CreatedAt.UTC(), ArchivedAt: m.ArchivedAt.UTC(), Manifest: key,

@@ -31,10 +31,26 @@ func TestNormalize(t *testing.T) {
 	for in, want := range map[string]string{
 		"Hello  World ": "hello world", "ÉCOLE": "ecole", "Größe": "grosse", "ＡＢＣ１２": "abc12", "ｶﾞｷﾞ": "ガギ", "İstanbul": "istanbul",
 		"Łódź Ærø": "lodz aero", "Ёлка": "елка", "한국": "한국", "שָׁלוֹם": "שלום", "مَرْحَبًا": "مرحبا", "हिन्दी": "हिन्दी",
-		"a\u200bb\u202e\x00c\nd": "abc d", "ﬁn": "fin", "\xff": "", "": "", "ガ": "ガ",
+		"a\u200bb\u202e\x00c\nd": "abc d", "ﬁn": "fin", "\xff": "", "": "", "ガ": "ガ", "Ꭰꭰ": "ꭰꭰ",
 	} {
 		if got := Normalize(in); got != want {
 			t.Errorf("%q: %q instead of %q", in, got, want)
+		}
+	}
+}
+
+// Characters that are folded one by one give what the whole text gives.
+func TestNormalizeOneByOne(t *testing.T) {
+	some := rapid.StringOfN(rapid.OneOf(rapid.Rune(), rapid.RuneFrom([]rune("aA \u0301\u0308\u3099\uff9eｶかガ\u00b4\u11a8\u1161하각\u200døıßΣςﬁĳ\u0bc6\u0bbe\u09c7\u09be\u0323"))), 0, 20, -1)
+	rapid.Check(t, func(t *rapid.T) {
+		s := some.Draw(t, "text")
+		if one, whole := Normalize(s), normalizeWhole(s); one != whole {
+			t.Fatalf("%q: %q one by one, %q as a whole", s, one, whole)
+		}
+	})
+	for r := range rune(0x20000) {
+		if s := "x" + string(r) + "y"; Normalize(s) != normalizeWhole(s) {
+			t.Fatalf("%q: %q one by one, %q as a whole", s, Normalize(s), normalizeWhole(s))
 		}
 	}
 }

@@ -75,10 +75,9 @@ func (s *Store) list(ctx context.Context) ([]file, error) {
 	return files, nil
 }
 
-// Add writes the lines of an export whose manifest is there. To do it again changes
-// nothing.
-func (s *Store) Add(ctx context.Context, projectID, exportTaskID string) error {
-	key := s.archive.ManifestKey(projectID, exportTaskID)
+// Add writes the lines of the export whose manifest is under key. To do it again
+// changes nothing.
+func (s *Store) Add(ctx context.Context, key string) error {
 	m, there, err := s.archive.ReadManifest(ctx, key)
 	if err != nil {
 		return err

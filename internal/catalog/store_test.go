@@ -117,7 +117,7 @@ func (b *bucket) removeManifest(t testing.TB, n int) {
 func (b *bucket) add(t testing.TB, n int) {
 	t.Helper()
 	b.putManifest(t, manifestOf(n))
-	if err := b.Add(context.Background(), "p", fmt.Sprintf("t-%d", n)); err != nil {
+	if err := b.Add(context.Background(), fmt.Sprintf("exports/p/t-%d/manifest.json", n)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -295,7 +295,7 @@ func TestUpdateAndRebuild(t *testing.T) {
 		young := manifestOf(99)
 		young.ArchivedAt = time.Now()
 		b.putManifest(t, young)
-		if err := b.Add(ctx, "p", "t-99"); err != nil {
+		if err := b.Add(ctx, "exports/p/t-99/manifest.json"); err != nil {
 			t.Fatal(err)
 		}
 		b.removeManifest(t, 99)

@@ -3,6 +3,7 @@ package catalog
 import (
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unicode"
 	"unicode/utf8"
 
@@ -15,35 +16,72 @@ import (
 // Normalize is the form in which texts are compared: without case, accents,
 // widths, control and format characters, with single spaces.
 func Normalize(s string) string {
-	if ascii, ok := lowerASCII(s); ok {
-		return ascii
+	var b strings.Builder
+	b.Grow(len(s))
+	space := true // one before the text counts as double
+	for _, r := range s {
+		f := foldedOf(r)
+		if !f.alone {
+			return normalizeWhole(s)
+		}
+		if f.text == " " {
+			if !space {
+				b.WriteByte(' ')
+			}
+			space = true
+			continue
+		}
+		b.WriteString(f.text)
+		space = space && f.text == ""
 	}
+	return strings.TrimSuffix(b.String(), " ")
+}
+
+// normalizeWhole is Normalize of a text whose characters have to be seen together: marks
+// that belong to the one before, say.
+func normalizeWhole(s string) string {
 	f := folders.Get().(*folder)
 	defer folders.Put(f)
-	folded, _, err := transform.String(f.chain, strings.ToValidUTF8(s, " "))
+	folded, _, err := transform.String(f.chain, strings.ToValidUTF8(s, ""))
 	if err != nil { // none of the transformers has one
 		return strings.ToLower(s)
 	}
 	return strings.Join(strings.Fields(strokes.Replace(strings.Map(plain, folded))), " ")
 }
 
-// lowerASCII is the form of a text of plain ASCII, which needs no tables.
-func lowerASCII(s string) (string, bool) {
-	spaces := 1 // one before the text counts as double
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c == ' ':
-			spaces++
-		case c < ' ' || c >= 0x7f:
-			return "", false
-		default:
-			spaces = 0
-		}
-		if spaces > 1 {
-			return "", false
-		}
+// folded is what becomes of one character.
+type folded struct {
+	text  string
+	alone bool // whatever is beside it
+}
+
+// foldedBasic remembers it for the basic plane: to work it out costs microseconds, and
+// texts have the same characters over and over.
+var foldedBasic [1 << 16]atomic.Pointer[folded]
+
+func foldedOf(r rune) *folded {
+	if r >= rune(len(foldedBasic)) {
+		return fold(r)
 	}
-	return strings.ToLower(strings.TrimSuffix(s, " ")), true
+	f := foldedBasic[r].Load()
+	if f == nil {
+		f = fold(r)
+		foldedBasic[r].Store(f)
+	}
+	return f
+}
+
+func fold(r rune) *folded {
+	switch {
+	case r == utf8.RuneError:
+		return &folded{"", true}
+	case unicode.IsSpace(r):
+		return &folded{" ", true}
+	}
+	text := normalizeWhole(string(r))
+	// Nothing composes with what is before it, and no space is hidden in it.
+	alone := text == "" || norm.NFC.PropertiesString(text).BoundaryBefore()
+	return &folded{text, alone && !strings.Contains(norm.NFKD.String(string(r)), " ")}
 }
 
 // folder is a chain of transformers, which has a state.
@@ -70,7 +108,8 @@ var accents = &unicode.RangeTable{R16: []unicode.Range16{
 // take apart.
 var strokes = strings.NewReplacer("ø", "o", "ł", "l", "đ", "d", "ħ", "h", "ı", "i", "æ", "ae", "œ", "oe")
 
-// plain drops what nobody sees, and makes one kind of space of all.
+// plain drops what nobody sees, and makes one kind of space of all; and of Cherokee,
+// which is folded to capitals, small letters.
 func plain(r rune) rune {
 	switch {
 	case unicode.IsSpace(r):
@@ -78,7 +117,7 @@ func plain(r rune) rune {
 	case unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == utf8.RuneError:
 		return -1
 	}
-	return r
+	return unicode.ToLower(r)
 }
 
 // termsOf are the words of a search, normalised; words in quotation marks are one.
