@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
-	"sync"
 )
 
 // ItemError says what is wrong with one export of a batch.
@@ -43,95 +43,20 @@ func (b BatchError) Unwrap() []error {
 // are returned with the error; enqueueing the batch again is safe only for
 // exports with a JobID.
 func (c *Client) EnqueueAll(ctx context.Context, exports []Export) ([]string, error) {
-	if err := CheckAll(exports); err != nil {
-		return nil, err
-	}
-	known, err := c.knownAll(ctx, exports)
-	if err != nil {
-		return nil, err
-	}
 	ids := make([]string, 0, len(exports))
-	done := make(map[string]bool)
-	for i, e := range exports {
-		id := e.JobID
-		switch {
-		case id == "":
-			id, err = c.enqueueNew(ctx, e, NewID())
-		case !known[i] && !done[id]:
-			_, err = c.enqueueOnce(ctx, e)
-		}
-		if err != nil {
-			return ids, fmt.Errorf("export %d of %d: %w", i+1, len(exports), err)
-		}
-		done[id] = true
+	err := c.EnqueueEach(ctx, slices.Values(exports), func(id string) error {
 		ids = append(ids, id)
+		return nil
+	})
+	var wrong BatchError
+	if errors.As(err, &wrong) {
+		return nil, err
 	}
-	return ids, nil
+	return ids, err
 }
 
 // CheckAll validates each export, and that no two share a JobID with different
 // bodies. It asks nobody. Its error is a [BatchError].
 func CheckAll(exports []Export) error {
-	var wrong BatchError
-	first := make(map[string]int)
-	for i, e := range exports {
-		if err := e.Validate(); err != nil {
-			wrong = append(wrong, ItemError{i, err})
-			continue
-		}
-		if e.JobID == "" {
-			continue
-		}
-		before, seen := first[e.JobID]
-		switch {
-		case !seen:
-			first[e.JobID] = i
-		case exports[before].Digest() != e.Digest():
-			wrong = append(wrong, ItemError{i, fmt.Errorf("job_id: %s %w (given before in this batch)", e.JobID, ErrDifferentBody)})
-		}
-	}
-	if len(wrong) > 0 {
-		return wrong
-	}
-	return nil
-}
-
-// lookups is how many exports of a batch are looked up at once.
-const lookups = 16
-
-// knownAll tells for each export whether it is already in the ledger or a queue.
-// The error is a [BatchError] of different bodies, or the first failure of Redis.
-func (c *Client) knownAll(ctx context.Context, exports []Export) ([]bool, error) {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	known := make([]bool, len(exports))
-	errs := make([]error, len(exports))
-	var group sync.WaitGroup
-	turns := make(chan struct{}, lookups)
-	for i, e := range exports {
-		if e.JobID == "" || ctx.Err() != nil {
-			continue
-		}
-		turns <- struct{}{}
-		group.Go(func() {
-			defer func() { <-turns }()
-			if known[i], errs[i] = c.known(ctx, e); errs[i] != nil && !errors.Is(errs[i], ErrDifferentBody) {
-				stop(errs[i]) // Redis fails: the rest would only fail the same way, slowly
-			}
-		})
-	}
-	group.Wait()
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	var wrong BatchError
-	for i, err := range errs {
-		if err != nil {
-			wrong = append(wrong, ItemError{i, err})
-		}
-	}
-	if len(wrong) > 0 {
-		return nil, wrong
-	}
-	return known, nil
+	return CheckEach(slices.Values(exports))
 }

@@ -53,8 +53,42 @@ func (c *Client) release(ctx context.Context, e Export) {
 // claimPause is the wait for another body's claim, longer with each look.
 const claimPause = 20 * time.Millisecond
 
-// enqueueOnce enqueues an export with a JobID unless it is known already.
-func (c *Client) enqueueOnce(ctx context.Context, e Export) (string, error) {
+// claimAll is claim of all those items whose id may be known already.
+func (c *Client) claimAll(ctx context.Context, items []item) ([]bool, error) {
+	holders, claimed := make([]*redis.StringCmd, len(items)), make([]bool, len(items))
+	_, err := c.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, one := range items {
+			if one.once {
+				p.SetNX(ctx, claimKey(one.id), one.digest, claimTime)
+				holders[i] = p.Get(ctx, claimKey(one.id))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return claimed, fmt.Errorf("claim %d exports: %w", len(items), err)
+	}
+	for i, holder := range holders {
+		claimed[i] = holder != nil && holder.Val() == items[i].digest
+	}
+	return claimed, nil
+}
+
+// releaseAll gives claims back. Those that fail end by themselves.
+func (c *Client) releaseAll(ctx context.Context, items []item, claimed []bool) {
+	_, _ = c.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, one := range items {
+			if claimed[i] {
+				releaseScript.Eval(ctx, p, []string{claimKey(one.id)}, one.digest)
+			}
+		}
+		return nil
+	})
+}
+
+// enqueueOnce enqueues an item unless its id is known already.
+func (c *Client) enqueueOnce(ctx context.Context, one item) (string, error) {
+	e := one.named()
 	for look := range maxLooks {
 		free, claimErr := c.claim(ctx, e)
 		known, err := c.known(ctx, e)
@@ -69,7 +103,7 @@ func (c *Client) enqueueOnce(ctx context.Context, e Export) (string, error) {
 		case claimErr != nil: // what is known can be told all the same, as above
 			return e.JobID, claimErr
 		case free:
-			id, err := c.enqueueNew(ctx, e, e.JobID)
+			id, err := c.enqueueNew(ctx, one)
 			if err == nil || errors.Is(err, ErrDifferentBody) { // else it may be in the queue or not
 				c.release(ctx, e)
 			}

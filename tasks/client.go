@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 
@@ -87,9 +86,9 @@ func (c *Client) Enqueue(ctx context.Context, e Export) (string, error) {
 		return "", err
 	}
 	if e.JobID == "" {
-		return c.enqueueNew(ctx, e, NewID())
+		return c.enqueueNew(ctx, itemOf(e))
 	}
-	return c.enqueueOnce(ctx, e)
+	return c.enqueueOnce(ctx, itemOf(e))
 }
 
 // maxLooks bounds how often a task that vanishes between two looks is tried again.
@@ -97,17 +96,16 @@ const maxLooks = 5
 
 // enqueueNew does the one atomic enqueue. A conflict is not yet a fault: the
 // task may be our own from an attempt whose answer was lost.
-func (c *Client) enqueueNew(ctx context.Context, e Export, id string) (string, error) {
-	if e.JobID == "" {
-		c.publish(ctx, queueOf(e))
+func (c *Client) enqueueNew(ctx context.Context, one item) (string, error) {
+	id := one.id
+	if !one.once {
+		c.publish(ctx, queueOf(one.Export))
 	}
 	now := time.Now().UTC()
-	if err := index.Enter(ctx, c.rdb, entryOf(e, id, now)); err != nil {
+	if err := index.Enter(ctx, c.rdb, entryOf(one, now)); err != nil {
 		return id, fmt.Errorf("enqueue export %s: %w", id, err)
 	}
-	headers := map[string]string{HeaderEnqueuedAt: now.Format(time.RFC3339Nano)}
-	maps.Copy(headers, c.headers(ctx))
-	task := NewTask(e, id, headers)
+	e, task := one.named(), c.taskOf(ctx, one, now)
 	for range maxLooks {
 		_, err := c.queue.EnqueueContext(ctx, task)
 		if err == nil {
@@ -116,7 +114,6 @@ func (c *Client) enqueueNew(ctx context.Context, e Export, id string) (string, e
 		if !errors.Is(err, asynq.ErrTaskIDConflict) {
 			return id, fmt.Errorf("enqueue export %s: %w", id, err)
 		}
-		e.JobID = id
 		known, err := c.known(ctx, e)
 		if err != nil || known {
 			return id, err
@@ -130,12 +127,12 @@ func (c *Client) enqueueNew(ctx context.Context, e Export, id string) (string, e
 
 // entryOf is how the export is found while it waits. It is entered before it is
 // enqueued: what waits is listed, and what is listed and not there is passed over.
-func entryOf(e Export, id string, now time.Time) index.Entry {
-	a := index.Attributes{Project: e.ProjectID, Tenant: e.Tenant, Labels: e.Labels}
+func entryOf(one item, now time.Time) index.Entry {
+	a := index.Attributes{Project: one.ProjectID, Tenant: one.Tenant, Labels: one.Labels}
 	if a.Tenant == DefaultTenant {
 		a.Tenant = ""
 	}
-	return index.Entry{ID: id, Created: now, Attributes: a}
+	return index.Entry{ID: one.id, Created: now, Attributes: a}
 }
 
 // publishEvery is how often a client publishes a queue that it fills.

@@ -246,7 +246,7 @@ func TestLostAnswer(t *testing.T) {
 	c := newTestClient(t, "redis://"+miniredis.RunT(t).Addr())
 	e := Export{ProjectID: "p"}
 	for range 2 {
-		if id, err := c.enqueueNew(t.Context(), e, "exp_mine"); err != nil || id != "exp_mine" {
+		if id, err := c.enqueueNew(t.Context(), item{Export: e, id: "exp_mine"}); err != nil || id != "exp_mine" {
 			t.Errorf("id %q, %v", id, err)
 		}
 	}

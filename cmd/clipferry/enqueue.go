@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,10 +43,56 @@ type enqueue struct {
 	wait bool
 }
 
-// batch is what is to be enqueued and where each export came from.
+// batch is what is to be enqueued. The exports of a file are parsed again whenever they
+// are gone through: many are too large to be held.
 type batch struct {
-	exports []tasks.Export
-	lines   []int // of the file, from 1; nil for an export from flags
+	export  tasks.Export // from flags, if there are no objects
+	objects []object     // of the file
+
+	// What was noted of the exports when they were first parsed.
+	webhook     bool     // one asks for a webhook
+	issued      []string // the job_ids that look like one of our own ids …
+	issuedAt    []int    // … and whose they are
+	warnings    []string
+	moreWarning int
+}
+
+// all yields the exports.
+func (b *batch) all(yield func(tasks.Export) bool) {
+	if len(b.objects) == 0 {
+		yield(b.export)
+		return
+	}
+	for _, object := range b.objects {
+		e, err := tasks.ParseExport(object.text)
+		if err != nil || !yield(e) { // it was parsed before
+			return
+		}
+	}
+}
+
+func (b *batch) count() int { return max(1, len(b.objects)) }
+
+// gcOfFiles has garbage collected early: a large file is nearly all that is held.
+const gcOfFiles = 25
+
+// maxWarnings is how many warnings are printed before the rest is only counted.
+const maxWarnings = 50
+
+// note keeps what is to be said of an export, the last of the objects.
+func (b *batch) note(e tasks.Export) {
+	i := max(0, len(b.objects)-1)
+	b.webhook = b.webhook || e.Notify != nil && e.Notify.Webhook != ""
+	if strings.HasPrefix(e.JobID, issued) {
+		b.issued, b.issuedAt = append(b.issued, e.JobID), append(b.issuedAt, i)
+	}
+	for _, text := range e.Lint().Texts() {
+		if len(b.warnings) == maxWarnings {
+			b.moreWarning++
+			continue
+		}
+		b.warnings = append(b.warnings, b.where(i)+text)
+	}
 }
 
 func (e *enqueue) run(ctx context.Context, c *console) error {
@@ -63,7 +109,7 @@ func (e *enqueue) run(ctx context.Context, c *console) error {
 		return err
 	}
 	b.warn(c)
-	if b.wantsWebhook() && len(conn.cfg.WebhookSecrets) == 0 {
+	if b.webhook && len(conn.cfg.WebhookSecrets) == 0 {
 		_ = c.msg.Printf("no CLIPFERRY_WEBHOOK_SECRETS is set here: unless the workers have one, no webhook is called\n")
 	}
 	tracing, flush, err := startTracing(ctx, c.logger(conn.cfg))
@@ -71,14 +117,20 @@ func (e *enqueue) run(ctx context.Context, c *console) error {
 		return err
 	}
 	defer flush()
-	ids, err := tasks.NewClientFromRedis(conn.rdb, tasks.WithTraceHeaders(traceOfEach(tracing))).EnqueueAll(ctx, b.exports)
-	for _, id := range ids {
+	client := tasks.NewClientFromRedis(conn.rdb, tasks.WithTraceHeaders(traceOfEach(tracing)))
+	taken, ids := 0, []string{}
+	err = client.EnqueueEach(ctx, b.all, func(id string) error {
+		taken++
+		if e.wait {
+			ids = append(ids, id)
+		}
 		if err := c.out.Printf("%s\n", id); err != nil {
 			return fmt.Errorf("print id %s: %w", id, err)
 		}
-	}
+		return nil
+	})
 	if err != nil {
-		return b.explain(c, ids, err)
+		return b.explain(c, taken, err)
 	}
 	if !e.wait {
 		return nil
@@ -101,34 +153,25 @@ func (e *enqueue) read(ctx context.Context, c *console) (*batch, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &batch{exports: []tasks.Export{export}}, nil
+		b := &batch{export: export}
+		b.note(export)
+		return b, nil
 	}
 	if given := fieldsGiven(e.set); len(given) > 0 {
 		return nil, cli.Usagef("--file and --%s exclude each other", given[0])
 	}
+	debug.SetGCPercent(gcOfFiles)
 	return readFile(ctx, c, e.file)
 }
 
-// maxWarnings is how many warnings are printed before the rest is only counted.
-const maxWarnings = 50
-
 // warn says what is odd about the exports. They are enqueued all the same.
 func (b *batch) warn(c *console) {
-	n := 0
-	for i, e := range b.exports {
-		for _, text := range e.Lint().Texts() {
-			if n++; n <= maxWarnings {
-				_ = c.msg.Printf("warning: %s%s\n", b.where(i), text)
-			}
-		}
+	for _, text := range b.warnings {
+		_ = c.msg.Printf("warning: %s\n", text)
 	}
-	if n > maxWarnings {
-		_ = c.msg.Printf("and %d more warnings\n", n-maxWarnings)
+	if b.moreWarning > 0 {
+		_ = c.msg.Printf("and %d more warnings\n", b.moreWarning)
 	}
-}
-
-func (b *batch) wantsWebhook() bool {
-	return slices.ContainsFunc(b.exports, func(e tasks.Export) bool { return e.Notify != nil && e.Notify.Webhook != "" })
 }
 
 // issued is what ids begin with that we have given.
@@ -137,14 +180,11 @@ const issued = "exp_"
 // checkIssued refuses a job_id that looks like one of our own ids and is none.
 func (b *batch) checkIssued(ctx context.Context, exports *admin.Service) error {
 	input := &inputError{}
-	for i, e := range b.exports {
-		if !strings.HasPrefix(e.JobID, issued) {
-			continue
-		}
-		_, err := exports.Get(ctx, e.JobID)
+	for i, id := range b.issued {
+		_, err := exports.Get(ctx, id)
 		switch {
 		case errors.Is(err, admin.ErrUnknown):
-			input.lines = append(input.lines, b.where(i)+"job_id: ids that begin with "+issued+" are ours to give; choose another, or leave it out")
+			input.lines = append(input.lines, b.where(b.issuedAt[i])+"job_id: ids that begin with "+issued+" are ours to give; choose another, or leave it out")
 		case err != nil:
 			return err
 		}
@@ -157,20 +197,20 @@ func (b *batch) checkIssued(ctx context.Context, exports *admin.Service) error {
 
 // where names the place of an export in a file.
 func (b *batch) where(i int) string {
-	if b.lines == nil {
+	if len(b.objects) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("line %d: ", b.lines[i])
+	return fmt.Sprintf("line %d: ", b.objects[i].line)
 }
 
-// explain turns what EnqueueAll returned into something to act upon.
-func (b *batch) explain(c *console, ids []string, err error) error {
+// explain turns what EnqueueEach returned into something to act upon.
+func (b *batch) explain(c *console, taken int, err error) error {
 	var wrong tasks.BatchError
 	if errors.As(err, &wrong) {
 		return b.inputError(wrong)
 	}
-	if len(ids) > 0 {
-		_ = c.msg.Printf("%d of %d exports are in the queue, as printed; those without job_id must not be enqueued again\n", len(ids), len(b.exports))
+	if taken > 0 {
+		_ = c.msg.Printf("%d of %d exports are in the queue, as printed; those without job_id must not be enqueued again\n", taken, b.count())
 	}
 	return err
 }

@@ -33,22 +33,27 @@ func readFile(ctx context.Context, c *console, name string) (*batch, error) {
 			faults = append(faults, fault{line, t})
 		}
 	}
-	for _, object := range objects(read) {
-		e, err := tasks.ParseExport(object.text)
-		if err != nil {
-			fail(object.line, faultLines(fmt.Sprintf("line %d: ", object.line), err))
-			continue
+	valid := func(yield func(tasks.Export) bool) {
+		for _, object := range objects(read) {
+			e, err := tasks.ParseExport(object.text)
+			if err != nil {
+				fail(object.line, faultLines(fmt.Sprintf("line %d: ", object.line), err))
+				continue
+			}
+			b.objects = append(b.objects, object)
+			b.note(e)
+			if !yield(e) {
+				return
+			}
 		}
-		b.exports = append(b.exports, e)
-		b.lines = append(b.lines, object.line)
 	}
 	var wrong tasks.BatchError
-	if errors.As(tasks.CheckAll(b.exports), &wrong) {
+	if errors.As(tasks.CheckEach(valid), &wrong) {
 		for _, item := range wrong {
-			fail(b.lines[item.Index], b.faults(item))
+			fail(b.objects[item.Index].line, b.faults(item))
 		}
 	}
-	if len(faults) == 0 && len(b.exports) == 0 {
+	if len(faults) == 0 && len(b.objects) == 0 {
 		return nil, &inputError{[]string{"there is no export in " + shownName(name)}}
 	}
 	if len(faults) > 0 {

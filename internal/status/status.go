@@ -221,9 +221,13 @@ func (l *lines) blocker(queues ...string) Waiting {
 	return Waiting{}
 }
 
-// maxPlaces bounds how many exports are looked for in the queues at once: each
-// costs Redis a walk through one.
-const maxPlaces = 100
+// Looking for an export in a queue costs Redis a walk through it, so that many are only
+// looked for near its ends, where those listed and those next are.
+const (
+	maxPlaces = 100  // exports that are looked for at once
+	nearEnd   = 1000 // tasks that are gone through at either end
+	maxWalks  = 5    // exports that a whole queue is gone through for
+)
 
 // readQueues reads the queues of the accounts in one round trip, straight from
 // the lists that asynq keeps: its Inspector can only page through them.
@@ -232,7 +236,7 @@ func (l *Reader) readQueues(ctx context.Context, records []*export.Record, seen 
 		length: map[string]int{}, paused: map[string]bool{}, looked: map[string]bool{}, place: map[string]int{},
 		starts: map[string]time.Duration{},
 	}
-	lengths, paused, places := map[string]*redis.IntCmd{}, map[string]*redis.IntCmd{}, map[string]*redis.IntCmd{}
+	lengths, paused, places := map[string]*redis.IntCmd{}, map[string]*redis.IntCmd{}, map[string][]*redis.IntCmd{}
 	_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for name := range seen {
 			line.names = append(line.names, name)
@@ -247,12 +251,16 @@ func (l *Reader) readQueues(ctx context.Context, records []*export.Record, seen 
 		for _, r := range records {
 			if r.State == export.Queued && len(places) < maxPlaces {
 				q, task := taskOf(r)
-				line.looked[r.ID] = true
-				places[r.ID] = p.LPos(ctx, queue.PendingKey(q), task, redis.LPosArgs{Rank: -1})
+				for _, rank := range []int64{-1, 1} {
+					places[r.ID] = append(places[r.ID], p.LPos(ctx, queue.PendingKey(q), task, redis.LPosArgs{Rank: rank, MaxLen: nearEnd}))
+				}
 			}
 		}
 		return nil
 	})
+	if err == nil || errors.Is(err, redis.Nil) {
+		err = l.walk(ctx, records, places, line)
+	}
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return nil, fmt.Errorf("look into the queues: %w", err)
 	}
@@ -264,10 +272,9 @@ func (l *Reader) readQueues(ctx context.Context, records []*export.Record, seen 
 		line.paused[q] = n.Val() > 0
 	}
 	for _, r := range records {
-		if at := places[r.ID]; at != nil && at.Err() == nil {
+		if at := foundAt(places[r.ID]); at >= 0 { // asynq takes from the end
 			q, _ := taskOf(r)
-			behind := int(at.Val()) // asynq takes from the end
-			line.place[r.ID] = line.before(r.Account, q) + max(0, line.length[q]-1-behind)
+			line.place[r.ID] = line.before(r.Account, q) + max(0, line.length[q]-1-at)
 		}
 	}
 	fleet, err := l.fleet(ctx, len(seen) > 0)
@@ -276,6 +283,38 @@ func (l *Reader) readQueues(ctx context.Context, records []*export.Record, seen 
 	}
 	line.served, line.workers = fleet.Queues, fleet.Workers
 	return line, nil
+}
+
+// walk goes through whole queues for a few of the exports that are not near an end, and
+// notes which exports were looked for everywhere.
+func (l *Reader) walk(ctx context.Context, records []*export.Record, places map[string][]*redis.IntCmd, line *lines) error {
+	walks := 0
+	_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, r := range records {
+			at, looked := places[r.ID]
+			if line.looked[r.ID] = looked; !looked || foundAt(at) >= 0 {
+				continue
+			}
+			if walks++; walks > maxWalks {
+				line.looked[r.ID] = false
+				continue
+			}
+			q, task := taskOf(r)
+			places[r.ID] = append(at, p.LPos(ctx, queue.PendingKey(q), task, redis.LPosArgs{Rank: -1}))
+		}
+		return nil
+	})
+	return err
+}
+
+// foundAt returns where a task is in its queue, -1 if no search has found it.
+func foundAt(searches []*redis.IntCmd) int {
+	for _, at := range searches {
+		if at.Err() == nil {
+			return int(at.Val())
+		}
+	}
+	return -1
 }
 
 // taskOf returns the queue and the TaskID of a queued export's submit.
