@@ -1,7 +1,9 @@
 package worker_test
 
 import (
+	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -64,5 +66,39 @@ func TestALinkThatIsRefusedToTheEndExpires(t *testing.T) {
 	}
 	if said := view.Sentence(rec, view.CLI); !strings.Contains(said, "clip 1: its link is refused (the export link answered 403 Forbidden)") {
 		t.Error(said)
+	}
+}
+
+// lives has each link refused so long after it was given, gives another one at each
+// read, and serves slowly.
+func (s *script) lives(life, transfer time.Duration) {
+	s.read = func(n int, task *provider.Task) error {
+		for i := range task.Clips {
+			task.Clips[i].ExportLink = fmt.Sprintf("%s&until=%d", strings.Split(task.Clips[i].ExportLink, "&")[0], time.Now().Add(life).UnixMilli())
+		}
+		return nil
+	}
+	s.serve = func(w http.ResponseWriter, r *http.Request, _ []byte) bool {
+		if until, _ := strconv.ParseInt(r.URL.Query().Get("until"), 10, 64); time.Now().UnixMilli() > until {
+			w.WriteHeader(http.StatusForbidden)
+			return true
+		}
+		time.Sleep(transfer)
+		return false
+	}
+}
+
+// Links that die before their clips' turn are refreshed all at once, and their clips
+// fetched next: an export gets through whose links live for a fraction of its transfers.
+func TestLinksThatDieInLineAreRefreshedTogether(t *testing.T) {
+	r := newRig(t)
+	r.provider.clips, r.provider.readsFor, r.options.MirrorConcurrency = 24, 1, 1
+	r.provider.lives(2500*time.Millisecond, 300*time.Millisecond)
+	r.work()
+	began := time.Now()
+	rec := r.awaitState(r.enqueue(tasks.Export{ProjectID: "proj"}), export.Archived)
+	t.Logf("%d reads, %s", rec.Polls, time.Since(began).Round(100*time.Millisecond))
+	if took := time.Since(began); took > 30*time.Second || rec.Polls > 12 {
+		t.Errorf("%d reads, %s", rec.Polls, took)
 	}
 }

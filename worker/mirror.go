@@ -49,6 +49,10 @@ func (w *Worker) mirror(ctx context.Context, t *asynq.Task) error {
 	if !export.IsDue(r, m.Step) {
 		return w.leaveStale(ctx, m.ID)
 	}
+	if r.LinkTooOld(w.now(), m.Clip) {
+		ask := ofTask(r.ExportTaskID, func(r *export.Record) error { return r.ClipAged(w.now(), m.Clip, m.N) })
+		return w.concludeClip(kept, m.ID, m.Clip, ask)
+	}
 	return w.transfer(kept, r, r.Clips[m.Clip])
 }
 

@@ -214,7 +214,7 @@ func (r *Record) forget() {
 	r.SubmittedAt, r.FinishedAt, r.ExpireAt = time.Time{}, time.Time{}, time.Time{}
 	r.CostUsage, r.Free, r.Receipt, r.IntentBy = 0, false, "", ""
 	r.Read = ReadNone
-	r.ReadFaults, r.Unknown, r.Nameless, r.Misses, r.StaleReads = 0, 0, 0, 0, 0
+	r.ReadFaults, r.Unknown, r.Nameless, r.Misses, r.StaleReads, r.RefreshFrom = 0, 0, 0, 0, 0, 0
 	r.ClipCount, r.ArchivedCount, r.FailedCount, r.ArchivedBytes = 0, 0, 0, 0
 	r.ClipProblem.clear()
 	r.Clips = map[int]*Clip{}

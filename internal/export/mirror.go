@@ -68,6 +68,54 @@ func refusalWait(n int) time.Duration { return min(time.Second<<min(n, 10), 10*t
 // and to ask it again costs the provider nothing.
 func worthAsking(n int) bool { return n == 2 || n == 4 || n > 0 && n%8 == 0 }
 
+// ownWait is the age from which on a link that is refused died while its clip waited
+// in our own queue; a younger one was dead when it came.
+const ownWait = 2 * time.Second
+
+// mayRefresh reports whether the provider is asked for links because of their age: not
+// again before a clip has come through, unless it is asked anyway. So a wrong idea of
+// how long links live costs one read a clip at most.
+func (r *Record) mayRefresh(now time.Time) bool {
+	asked := r.Read != ReadNone && !r.PollAt.After(now)
+	return r.LinkLife > 0 && !r.PastDeadline(now) && (asked || r.ArchivedCount >= r.RefreshFrom)
+}
+
+// LinkTooOld reports whether the clip's link is as old as links of the export do not
+// become, so that a fresh one is asked for before it is tried.
+func (r *Record) LinkTooOld(now time.Time, idx int) bool {
+	c := r.Clips[idx]
+	return c != nil && !c.LinkAt.IsZero() && r.mayRefresh(now) && now.Sub(c.LinkAt) >= r.LinkLife
+}
+
+// ClipAged has the provider asked for another link in the place of one that is too
+// old, in mirror round n. One read serves all clips of the export.
+func (r *Record) ClipAged(now time.Time, idx, n int) error {
+	c, err := r.mayRound(EvClipRefused, idx, n)
+	if err != nil {
+		return err
+	}
+	if !r.LinkTooOld(now, idx) {
+		return fmt.Errorf("clip %d has a link that may live: %w", idx, ErrStale)
+	}
+	r.UpdatedAt = now
+	r.askForLink(now, c)
+	return nil
+}
+
+// askForLink has the clip wait for a read, which is due at once.
+func (r *Record) askForLink(now time.Time, c *Clip) {
+	c.State = ClipStale
+	if r.Read != ReadNone && !r.PollAt.After(now) {
+		return
+	}
+	r.RefreshFrom = r.ArchivedCount + 1
+	reason := ReadRefresh
+	if !r.over() {
+		reason = ReadRender
+	}
+	r.wantRead(reason, now)
+}
+
 // ClipRefused records that the server of the link used in mirror round n refuses
 // it. That does not end a link: it is tried again as it is, then the provider is
 // asked, and whatever that gives, the same link too, is tried until the deadline.
@@ -79,7 +127,6 @@ func (r *Record) ClipRefused(now time.Time, idx, n int, link string, why Problem
 	}
 	r.UpdatedAt = now
 	c.Faults++
-	c.Refusals++
 	c.Round++
 	if c.Link != link { // a read has brought another one meanwhile
 		c.NotBefore = now
@@ -89,18 +136,19 @@ func (r *Record) ClipRefused(now time.Time, idx, n int, link string, why Problem
 		return r.lapseClip(now, c, why)
 	}
 	c.Problem.note(now, why)
+	if c.DiedAfter == 0 && !c.LinkAt.IsZero() {
+		c.DiedAfter = max(now.Sub(c.LinkAt), 1)
+	}
+	if c.DiedAfter >= ownWait && r.mayRefresh(now) { // as others did
+		r.askForLink(now, c)
+		return nil
+	}
+	c.Refusals++
 	if !worthAsking(c.Refusals) {
 		c.NotBefore = r.afterRefusal(now, c)
 		return nil
 	}
-	c.State = ClipStale
-	if r.Read == ReadNone || r.PollAt.After(now) {
-		reason := ReadRefresh
-		if !r.over() {
-			reason = ReadRender
-		}
-		r.wantRead(reason, now)
-	}
+	r.askForLink(now, c)
 	return nil
 }
 
@@ -233,8 +281,9 @@ func (r *Record) Seal(now time.Time, key string) error {
 // manifest holds, would be most of what that costs.
 func (r *Record) forgetLinks() {
 	r.LastAnswer = []byte{} // stored as none
+	r.LinkLife, r.RefreshFrom = 0, 0
 	for _, c := range r.Clips {
-		c.Link, c.Thumbnail = "", ""
+		c.Link, c.Thumbnail, c.LinkAt, c.DiedAfter = "", "", time.Time{}, 0
 	}
 }
 

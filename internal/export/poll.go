@@ -169,6 +169,12 @@ func (r *Record) mergeClip(now time.Time, in *Clip) {
 		r.news(now)
 	}
 	refused, same := c.State == ClipStale, c.Link == in.Link
+	if !same {
+		if refused && c.DiedAfter >= ownWait && (r.LinkLife == 0 || c.DiedAfter < r.LinkLife) {
+			r.LinkLife = c.DiedAfter
+		}
+		c.LinkAt, c.DiedAfter = now, 0
+	}
 	c.Link = in.Link
 	if c.State == ClipReady {
 		return
@@ -177,7 +183,7 @@ func (r *Record) mergeClip(now time.Time, in *Clip) {
 	c.Round++
 	c.NotBefore = now
 	switch {
-	case refused && same: // the provider says that it works
+	case refused && same && c.DiedAfter > 0: // the provider says that it works
 		c.NotBefore = r.afterRefusal(now, c)
 	case refused: // it may have waited too long in our own queue, and must not again
 		c.Urgent = true

@@ -298,3 +298,59 @@ func TestClipsThatAreLinkedOutliveTheirTask(t *testing.T) {
 		}
 	})
 }
+
+// Links that died in our queue say how long links live: older ones are asked for before
+// they are tried, all in one read, and not again before a clip has come through.
+func TestLinksThatAreTooOldAreAskedFor(t *testing.T) {
+	dead := Problem{Reason: ReasonLinkRefused, Detail: "403"}
+	r := at(t, Rendering)
+	must(t, r.Answer(noon, "task1", r.Step, succeeded("a0", "b0", "c0"), noon))
+	late := noon.Add(5 * time.Second)
+	if r.LinkTooOld(late, 0) {
+		t.Fatal("nobody knows yet how long links live")
+	}
+	must(t, r.ClipRefused(late, 0, r.Clips[0].Round, "a0", dead))
+	must(t, r.ClipRefused(late.Add(2*time.Second), 0, r.Clips[0].Round, "a0", dead)) // and the provider is asked
+	now := late.Add(3 * time.Second)
+	must(t, r.Answer(now, "task1", r.Step, succeeded("a1", "b1", "c1"), now))
+	if r.LinkLife != 5*time.Second || r.LinkTooOld(now.Add(4*time.Second), 1) {
+		t.Fatalf("links live for %s", r.LinkLife)
+	}
+	must(t, r.ClipDone(now, "task1", 0, r.Clips[0].Round, Object{}, nil, ""))
+	now = now.Add(6 * time.Second)
+	for idx := 1; idx <= 2; idx++ {
+		must(t, r.ClipAged(now, idx, r.Clips[idx].Round))
+	}
+	if steps := Due(r); len(steps) != 1 || steps[0].Kind != StepPoll || r.Clips[1].Refusals != 0 {
+		t.Errorf("%+v is due", steps)
+	}
+	must(t, r.Answer(now, "task1", r.Step, succeeded("a2", "b2", "c2"), now))
+	if c := r.Clips[1]; !c.Urgent || c.NotBefore.After(now) || c.Link != "b2" {
+		t.Errorf("it does not go next: %+v", c)
+	}
+	now = now.Add(6 * time.Second)
+	if r.LinkTooOld(now, 1) {
+		t.Error("it is asked for again though no clip came through")
+	}
+	must(t, r.ClipRefused(now, 1, r.Clips[1].Round, "b2", dead))
+	if c := r.Clips[1]; c.Refusals != 1 || c.State != ClipReady {
+		t.Errorf("%+v", c)
+	}
+}
+
+// A link that was dead when it came says nothing of how long links live.
+func TestALinkThatWasDeadWhenItCameIsWaitedFor(t *testing.T) {
+	r := at(t, Rendering)
+	now := noon
+	must(t, r.Answer(now, "task1", r.Step, succeeded("0"), now))
+	for i := range 2 {
+		must(t, r.ClipRefused(now.Add(time.Second), 0, r.Clips[0].Round, "0", Problem{Reason: ReasonLinkRefused}))
+		if c := r.Clips[0]; c.Refusals != i+1 {
+			t.Errorf("%+v", c)
+		}
+	}
+	must(t, r.Answer(now, "task1", r.Step, succeeded("1"), now))
+	if r.LinkLife != 0 {
+		t.Errorf("links live for %s", r.LinkLife)
+	}
+}

@@ -98,6 +98,10 @@ type Record struct {
 	Misses     int        `json:"misses,omitempty"`      // reads at SUCCEEDED with links still missing
 	NewsAt     time.Time  `json:"news_at,omitzero"`      // when a read last brought a clip or a link that was not known
 	StaleReads int        `json:"stale_reads,omitempty"` // reads that brought no link in the place of a refused one
+	// LinkLife is the least age at which a link had died in our queue; RefreshFrom is how many clips are to be archived
+	// before links are asked for because of their age again.
+	LinkLife    time.Duration `json:"link_life,omitempty"`
+	RefreshFrom int           `json:"refresh_from,omitempty"`
 
 	SealRound int       `json:"seal_round,omitempty"`
 	SealAt    time.Time `json:"seal_at,omitzero"`
@@ -154,6 +158,9 @@ type Clip struct {
 	Faults    int       `json:"faults,omitempty"`     // transfers that failed
 	Refusals  int       `json:"refusals,omitempty"`   // of these, for a link that its server refused
 	BadBodies int       `json:"bad_bodies,omitempty"` // of these, with content that was not the clip
+	// LinkAt is when a read brought the link, and DiedAfter how old it was when it was refused first.
+	LinkAt    time.Time     `json:"link_at,omitzero"`
+	DiedAfter time.Duration `json:"died_after,omitempty"`
 	Problem   Problem   `json:"problem,omitzero"`
 
 	Object     Object    `json:"object,omitzero"`
