@@ -153,7 +153,11 @@ func (m *mirror) keys() []string {
 	if m.identified || !strings.HasSuffix(m.job.Key, mp4.ending) {
 		return []string{m.key}
 	}
-	return []string{m.job.Key, strings.TrimSuffix(m.job.Key, mp4.ending) + quickTime.ending}
+	keys := []string{m.job.Key}
+	for _, f := range []format{quickTime, webM, mpegTS} {
+		keys = append(keys, strings.TrimSuffix(m.job.Key, mp4.ending)+f.ending)
+	}
+	return keys
 }
 
 func (m *mirror) attributes(sha string) attributes {
@@ -218,11 +222,14 @@ func (m *mirror) attempt(ctx context.Context) (Result, error) {
 	body := newResponse(opened)
 	format, _ := videoFormat(body.peek()) // what is none is refused when all of it is read
 	m.identify(format)
-	if size := body.Info.Size; size >= 0 && size <= a.partSize(size) {
-		return m.small(ctx, body)
+	small := body.Info.Size >= 0 && body.Info.Size <= a.partSize(body.Info.Size)
+	if !small || format == webM || format == mpegTS { // these two would be refused but on the last try
+		if obj, found, err := m.look(ctx, rec); found || err != nil {
+			return obj, err
+		}
 	}
-	if obj, found, err := m.look(ctx, rec); found || err != nil {
-		return obj, err
+	if small {
+		return m.small(ctx, body)
 	}
 	if m.sequential || !body.Info.Ranges || body.Info.Validator() == "" || body.Info.Size < 0 {
 		return m.stream(ctx, body)

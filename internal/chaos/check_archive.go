@@ -119,6 +119,9 @@ func (a *audit) receipt(ctx context.Context, r *export.Record) {
 	}
 }
 
+// clipEnding are the endings of what clips are archived as.
+var clipEnding = map[string]bool{".mp4": true, ".mov": true, ".webm": true, ".ts": true}
+
 // files walks the whole bucket: a manifest stands where an export is archived
 // and nowhere else, and so do clips.
 func (a *audit) files(manifests map[string]string, clips map[string]bool) {
@@ -144,7 +147,7 @@ func (a *audit) files(manifests map[string]string, clips map[string]bool) {
 			if manifests[key] == "" {
 				a.rep.breach("%s is the manifest of no archived export", key)
 			}
-		case strings.HasSuffix(key, ".mp4") && !clips[key]:
+		case clipEnding[path.Ext(key)] && strings.HasPrefix(path.Base(key), "clip-") && !clips[key]:
 			a.rep.unnamed++
 		}
 		return nil

@@ -71,3 +71,20 @@ func peakMemory(b *testing.B, pid int) float64 {
 	must(b, err)
 	return kib / 1024
 }
+
+// BenchmarkShortLinks archives an export of 36 clips of 64 MB one after the other, from
+// links that live 4 s.
+//
+//	go test -run '^$' -bench ShortLinks -benchtime 1x ./internal/e2e
+func BenchmarkShortLinks(b *testing.B) {
+	redis := redistest.Start(b)
+	h := newHouseOn(b, redis.URL(), "--requests-per-minute", "0", "--link-lifetime", "4s")
+	for b.Loop() {
+		h.worker("CLIPFERRY_MIRROR_CONCURRENCY=1")
+		began := time.Now()
+		h.clipferry("", "enqueue", "--project-id", "short~clips=36~size=64MB~render=1s", "--job-id", "a")
+		s := h.awaitAll([]string{"a"}, "archived", 4*time.Minute)[0]
+		b.ReportMetric(time.Since(began).Seconds(), "s")
+		b.ReportMetric(float64(s.Polls), "reads")
+	}
+}

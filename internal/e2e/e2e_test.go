@@ -136,6 +136,7 @@ type status struct {
 	ExportTaskID string `json:"export_task_id"`
 	ProjectID    string `json:"project_id"`
 	Error        string
+	Polls        int
 	Manifest     string
 	Clips        []struct {
 		Idx    int

@@ -161,7 +161,7 @@ type Clip struct {
 	// LinkAt is when a read brought the link, and DiedAfter how old it was when it was refused first.
 	LinkAt    time.Time     `json:"link_at,omitzero"`
 	DiedAfter time.Duration `json:"died_after,omitempty"`
-	Problem   Problem   `json:"problem,omitzero"`
+	Problem   Problem       `json:"problem,omitzero"`
 
 	Object     Object    `json:"object,omitzero"`
 	Thumb      *Object   `json:"thumb,omitempty"`
