@@ -93,7 +93,7 @@ func unknown(id string) error { return fmt.Errorf("%s: %w", id, ErrUnknown) }
 // Cancel stops an export.
 func (s *Service) Cancel(ctx context.Context, id string) (*export.Record, error) {
 	if err := s.takeUp(ctx, id); err != nil {
-		return nil, err
+		return nil, explain(nil, export.EvCancel, err)
 	}
 	r, err := s.change(ctx, id, func(r *export.Record) error {
 		if r.State == export.Canceled {

@@ -105,8 +105,12 @@ func TestABrokenRecordIsShownAsWhatItIs(t *testing.T) {
 	if err != nil || len(found) != 2 || found[0].ID != "b" || found[1].State != export.Unreadable {
 		t.Errorf("%v, %v", found, err)
 	}
-	if _, err := d.Cancel(t.Context(), "a"); err == nil {
-		t.Error("it was canceled")
+	_, canceled := d.Cancel(t.Context(), "a")
+	_, retried := d.Retry(t.Context(), "a", export.RetryOptions{})
+	for what, err := range map[string]error{"cancel": canceled, "retry": retried} {
+		if !errors.Is(err, ledger.ErrUnreadable) || err.Error() != "what Redis holds under its id is no record of an export, so that it can't be changed" {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 

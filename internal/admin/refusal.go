@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
 )
 
 // impossible says to a person why what was asked is not possible; it is still
@@ -17,8 +18,11 @@ type impossible struct {
 func (e *impossible) Error() string { return e.text }
 func (e *impossible) Unwrap() error { return e.cause }
 
-// explain puts into words that an export's state forbids an event.
+// explain puts into words that an export's state, or what is in its place, forbids an event.
 func explain(r *export.Record, e export.Event, err error) error {
+	if errors.Is(err, ledger.ErrUnreadable) {
+		return &impossible{"what Redis holds under its id is no record of an export, so that it can't be changed", err}
+	}
 	if r == nil || !errors.Is(err, export.ErrNotNow) || export.Allowed(r.State, e) {
 		return err
 	}

@@ -3,6 +3,7 @@ package export
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -30,8 +31,22 @@ func (r *Record) Expire(now time.Time, task string, why Problem) error {
 		return nil
 	}
 	r.State = Expired
+	if why.None() {
+		why = r.clipInTheWay()
+	}
 	r.Problem.note(now, because(ReasonDeadlinePassed, why))
 	return nil
+}
+
+// clipInTheWay is what is wrong with the first clip that is not archived; none if no
+// clip has a problem.
+func (r *Record) clipInTheWay() Problem {
+	for _, idx := range slices.Sorted(maps.Keys(r.Clips)) {
+		if c := r.Clips[idx]; c.State != ClipArchived && !c.Problem.None() {
+			return c.Problem.of(idx)
+		}
+	}
+	return Problem{}
 }
 
 // Fail ends an export whose current step cannot go on. While a paid request
@@ -111,7 +126,7 @@ func (r *Record) Retry(now time.Time, o RetryOptions) error {
 	switch {
 	case o.SubmittedAs != "" && o.SubmittedAs != r.ExportTaskID:
 		err = r.submittedAs(now, o.SubmittedAs)
-	case !r.accepted() && r.Doubts > 0 && !o.PayAgain:
+	case r.Suspect() && !o.PayAgain:
 		err = fmt.Errorf("a request was sent and its answer was lost, so it may have been accepted: %w", ErrPaid)
 	case !r.accepted():
 		err = r.resubmit(now)
@@ -138,6 +153,9 @@ func (r *Record) Retry(now time.Time, o RetryOptions) error {
 	}
 	if err != nil {
 		return err
+	}
+	if o.PayAgain {
+		r.DoubtsBefore = r.Doubts
 	}
 	r.Problem.clear()
 	r.UpdatedAt = now

@@ -365,3 +365,15 @@ func TestALateStepOfAnotherTaskIsNotTaken(t *testing.T) {
 	}
 	must(t, r.ClipDone(noon, "task2", 0, 1, Object{Key: "new"}, nil, ""))
 }
+
+// An export that expires by itself says which clip it waited for, and why.
+func TestWhatExpiresNamesTheClipInTheWay(t *testing.T) {
+	r := at(t, Mirroring)
+	for n := 1; n <= 2; n++ {
+		must(t, r.ClipRefused(noon, 1, n, "b", Problem{Reason: ReasonLinkRefused, Detail: "403"}))
+	}
+	must(t, r.Expire(noon.Add(73*time.Hour), r.ExportTaskID, Problem{}))
+	if cause := r.Problem.Cause; cause == nil || cause.Reason != ReasonLinkRefused || cause.Clip != 1 {
+		t.Errorf("%+v because %+v", r.Problem, cause)
+	}
+}

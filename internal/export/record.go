@@ -62,11 +62,13 @@ type Record struct {
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
 
-	Round    int       `json:"round,omitempty"`    // number of the current submit task
-	Attempts int       `json:"attempts,omitempty"` // times the paid request was about to be sent
-	Doubts   int       `json:"doubts,omitempty"`   // times its answer was lost
-	IntentAt time.Time `json:"intent_at,omitzero"`
-	IntentBy string    `json:"intent_by,omitempty"` // token of the run that was about to send
+	Round    int `json:"round,omitempty"`    // number of the current submit task
+	Attempts int `json:"attempts,omitempty"` // times the paid request was about to be sent
+	Doubts   int `json:"doubts,omitempty"`   // times its answer was lost
+	// DoubtsBefore of these were settled by a person, who lets it be paid for again.
+	DoubtsBefore int       `json:"doubts_before,omitempty"`
+	IntentAt     time.Time `json:"intent_at,omitzero"`
+	IntentBy     string    `json:"intent_by,omitempty"` // token of the run that was about to send
 	// Settled are tokens of intents that may stand in S3 and whose end is known, or left to a person.
 	Settled []string `json:"settled_intents,omitempty"`
 	// RefusedAt is when its request was refused for no reason of its own, by the budget's clock.

@@ -168,18 +168,19 @@ func (r *Record) doubt(now time.Time, policy Policy, why Problem) {
 	r.Doubts++
 	r.settleIntent(r.IntentBy)
 	r.Problem.note(now, why)
-	if policy == Hold || r.Doubts >= MaxDoubts {
+	open := r.Doubts - r.DoubtsBefore
+	if policy == Hold || open >= MaxDoubts {
 		r.State = Held
 		return
 	}
 	r.State = Queued
 	r.Round++
-	r.NotBefore = now.Add(5 * time.Second << (2 * (r.Doubts - 1))) // 5 s, 20 s
+	r.NotBefore = now.Add(5 * time.Second << (2 * (open - 1))) // 5 s, 20 s
 }
 
 // Suspect reports whether an earlier paid request may have been charged, so that
 // another one must not be sent into a provider that fails.
-func (r *Record) Suspect() bool { return r.Doubts > 0 && !r.accepted() }
+func (r *Record) Suspect() bool { return r.Doubts > r.DoubtsBefore && !r.accepted() }
 
 // unsettled reports whether a paid request may be under way, or may have been
 // taken without our knowing.

@@ -234,3 +234,30 @@ func TestUnsent(t *testing.T) {
 		t.Errorf("its receipt says %q, due %v", says, due)
 	}
 }
+
+// What a person lets be paid for again is no doubt that counts any more: the new
+// request has as many as the first one had.
+func TestPayAgainSettlesTheDoubts(t *testing.T) {
+	r := newRecord()
+	lose := func() {
+		must(t, r.Intend(noon, "me"))
+		must(t, r.Lose(noon, "me", noon, Resubmit, Problem{Reason: ReasonAnswerLost}))
+	}
+	for range MaxDoubts {
+		lose()
+	}
+	if r.State != Held {
+		t.Fatalf("%s after %d doubts", r.State, r.Doubts)
+	}
+	if err := r.Retry(noon, RetryOptions{}); !errors.Is(err, ErrPaid) {
+		t.Fatalf("retry without a word about money: %v", err)
+	}
+	must(t, r.Retry(noon, RetryOptions{PayAgain: true}))
+	if r.Suspect() {
+		t.Error("it still waits for the provider to answer reads")
+	}
+	lose()
+	if want := noon.Add(5 * time.Second); r.State != Queued || r.Doubts != MaxDoubts+1 || !r.NotBefore.Equal(want) {
+		t.Errorf("%s after %d doubts, not before %s", r.State, r.Doubts, r.NotBefore)
+	}
+}

@@ -286,9 +286,9 @@ func (w *world) ask(r *export.Record, what string) error {
 	case "retry":
 		return r.Retry(noon, export.RetryOptions{}) // which never pays twice
 	default:
-		before, doubts := r.ExportTaskID, r.Doubts
+		before, suspect := r.ExportTaskID, r.Suspect()
 		err := r.Retry(noon, export.RetryOptions{PayAgain: true})
-		if err == nil && before == "" && doubts > 0 || before != "" && r.ExportTaskID == "" {
+		if err == nil && before == "" && suspect || before != "" && r.ExportTaskID == "" {
 			w.allowed++
 		}
 		return err
