@@ -30,6 +30,8 @@ func (c *carrier) Do(_ context.Context, r passthrough.Request) (passthrough.Answ
 
 func (c *carrier) Wait() time.Duration { return time.Second }
 
+var asJSON = http.Header{"Content-Type": {"application/json"}}
+
 func TestOtherCallsArePassedThrough(t *testing.T) {
 	c := &carrier{answer: passthrough.Answer{Status: 201, Header: http.Header{"Content-Type": {"text/plain"}}, Body: []byte("as it came"), Age: 7 * time.Second, Again: true}}
 	f := newFixture(t, func(o *Options) { o.Passthrough = c })
@@ -81,7 +83,7 @@ func TestWhatIsNotPassedThrough(t *testing.T) {
 
 // TestATaskThatNoWorkerReads is read in its client's place.
 func TestATaskThatNoWorkerReads(t *testing.T) {
-	c := &carrier{answer: passthrough.Answer{Status: 200, Body: []byte(`{"data":{"id":"clips_1"}}`), Call: "clips", TaskID: "clips_1"}}
+	c := &carrier{answer: passthrough.Answer{Status: 200, Header: asJSON, Body: []byte(`{"data":{"id":"clips_1"}}`), Call: "clips", TaskID: "clips_1"}}
 	f := newFixture(t, func(o *Options) { o.Passthrough = c })
 	var taken importedPage
 	f.call("POST", "/api/v2/clips/exports/import", `{"kind":"clips","task_ids":["clips_1"]}`).data(t, &taken)
@@ -99,7 +101,7 @@ func TestATaskThatNoWorkerReads(t *testing.T) {
 }
 
 func TestAnAdminReadsTheTasksOfAll(t *testing.T) {
-	c := &carrier{answer: passthrough.Answer{Status: 200}}
+	c := &carrier{answer: passthrough.Answer{Status: 200, Header: asJSON, Body: []byte(`{}`)}}
 	f := newFixture(t, func(o *Options) { o.Passthrough = c })
 	f.call("GET", "/api/v2/summaries/results/x", "", "Authorization", "Bearer the-secret-of-an-admin")
 	f.call("GET", "/api/v2/summaries/results/x", "")

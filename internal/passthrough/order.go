@@ -18,6 +18,7 @@ import (
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 // maxOrder bounds the body of an order, in bytes.
@@ -113,7 +114,7 @@ func (o *ordered) once(ctx context.Context) (Answer, error) {
 
 func (o *ordered) send(ctx context.Context) (Answer, error) {
 	s := o.s
-	if err := s.checkUnits(ctx); err != nil {
+	if err := errors.Join(s.checkPaused(ctx), s.checkUnits(ctx)); err != nil {
 		return Answer{}, err
 	}
 	place := hash(o.request.Tenant, o.key, o.digest)
@@ -267,6 +268,21 @@ func inline(body []byte) bool {
 		EnableExport bool `json:"enable_export"`
 	}
 	return json.Unmarshal(body, &said) == nil && said.EnableExport
+}
+
+// checkPaused refuses what is ordered while the operator has paused orders.
+func (s *Service) checkPaused(ctx context.Context) error {
+	paused, err := s.queue.Paused(ctx, tasks.AccountQueue(tasks.QueueFor(""), s.o.Account))
+	switch {
+	case err != nil:
+		return notNow(err)
+	case !paused:
+		return nil
+	}
+	return &Refusal{
+		Status: http.StatusServiceUnavailable, Reason: "queue_paused", RetryAfter: time.Minute,
+		Message: "the operator has paused new orders; nothing was sent",
+	}
 }
 
 // checkUnits refuses what would be spent above the day's cap.

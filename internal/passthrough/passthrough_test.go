@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/emulator"
 	"github.com/clipferry/clipferry/internal/observe"
-
-	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/queue"
 )
 
 const talk = `{"video_url":"https://video.example/talk","project_name":"talk~clips=4"}`
@@ -202,6 +202,33 @@ func TestAnOrderIsSentOnce(t *testing.T) {
 	if string(other.Body) == string(first.Body) || len(r.emulator.State().Submits) != 2 {
 		t.Errorf("%s, %d submits", other.Body, len(r.emulator.State().Submits))
 	}
+}
+
+// TestPausedOrders: the operator's pause is for whatever costs.
+func TestPausedOrders(t *testing.T) {
+	r := newRig(t)
+	must(t, r.rdb.Set(t.Context(), queue.PausedKey("clipferry-submit"), 1, 0).Err())
+	if f := r.refused("web", "POST", "clips", talk, "one"); f.Status != 503 || f.Reason != "queue_paused" || r.sent(emulator.RouteCreate) != 0 {
+		t.Errorf("%+v, %d requests", f, r.sent(emulator.RouteCreate))
+	}
+	r.must("web", "POST", "upload/single-file", `{"name":"a.mp4"}`)
+	must(t, r.rdb.Del(t.Context(), queue.PausedKey("clipferry-submit")).Err())
+	r.must("web", "POST", "clips", talk, "one")
+}
+
+// TestATaskThatIsUnknownMayBeKnownLater: a refusal is no end.
+func TestATaskThatIsUnknownMayBeKnownLater(t *testing.T) {
+	r := newRig(t)
+	_, err := r.emulator.Inject(emulator.Fault{Kind: emulator.FaultStatus, Route: emulator.RouteResults, Status: 404, Count: 1})
+	must(t, err)
+	id := elsewhere(r)
+	for range 3 { // however often it is asked for
+		if a, err := r.do("web", "GET", "clips/results/"+id, ""); err != nil || a.Status != 404 || r.sent(emulator.RouteResults) != 1 {
+			t.Errorf("%d %v, %d requests", a.Status, err, r.sent(emulator.RouteResults))
+		}
+	}
+	r.pass(soonest)
+	r.must("web", "GET", "clips/results/"+id, "")
 }
 
 // TestARepeatMeanwhileGetsTheSameAnswer: it waits for the first one.

@@ -79,6 +79,8 @@ func (t *task) fresh(now time.Time) bool {
 		return age < soonest
 	case t.Slot != "":
 		return age < oldest
+	case t.Status != http.StatusOK: // it may be known a moment later
+		return age < soonest
 	case t.over(now):
 		return age < linkLife
 	}
@@ -165,7 +167,11 @@ func (s *Service) record(ctx context.Context, t *task) error {
 	if t.At.IsZero() {
 		return nil // nothing is known of it
 	}
-	if err := s.store.set(ctx, taskKey(t.Call, t.ID), t, keepTask); err != nil {
+	keep := keepTask
+	if t.Tenant == "" && t.Status != http.StatusOK {
+		keep = keepUnknown
+	}
+	if err := s.store.set(ctx, taskKey(t.Call, t.ID), t, keep); err != nil {
 		return err
 	}
 	if t.Slot == "" {

@@ -14,11 +14,13 @@ import (
 )
 
 const (
-	// keepTask is how long a task is remembered after its last answer, keepKey how
-	// long what became of an Idempotency-Key, keepSince since when an order is tried.
-	keepTask  = 7 * 24 * time.Hour
-	keepKey   = 3 * 24 * time.Hour
-	keepSince = 15 * time.Minute
+	// keepTask is how long a task is remembered after its last answer, keepUnknown one
+	// that the provider does not know, keepKey how long what became of an
+	// Idempotency-Key, keepSince since when an order is tried.
+	keepTask    = 7 * 24 * time.Hour
+	keepUnknown = 5 * time.Minute
+	keepKey     = 3 * 24 * time.Hour
+	keepSince   = 15 * time.Minute
 )
 
 // task is one of the provider's tasks that somebody made, or asks for, here. Only

@@ -56,6 +56,9 @@ func (s AccountStatus) Spending() string {
 	}
 	text := fmt.Sprintf("requests so far: %d submits, %d reads, %d for fresh links; %d refused, %d failed",
 		st.Sent[budget.Submit], st.Sent[budget.Read], st.Sent[budget.Refresh], refused, failed)
+	if n := st.Sent[budget.Other]; n > 0 {
+		text += fmt.Sprintf("; %d of other calls that were passed through", n)
+	}
 	if st.Ends > 0 {
 		text += fmt.Sprintf("; renders take %.0f s (%.0f s expected), their ends are seen after %.1f s",
 			st.Duration.Seconds(), st.Predicted.Seconds(), st.Lag.Seconds())
