@@ -167,7 +167,7 @@ func (b *tab) check(name string) {
 		b.t.Fatal(err)
 	}
 	eval[bool](b, string(source)+"; true")
-	found := eval[[]string](b, `axe.run().then(r => r.violations.concat(r.incomplete.filter(v => v.id !== "color-contrast" && v.id !== "video-caption"))
+	found := eval[[]string](b, `axe.run().then(r => r.passes.length < 5 ? ["nothing to look at"] : r.violations.concat(r.incomplete.filter(v => v.id !== "color-contrast" && v.id !== "video-caption"))
 		.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.target + " " + (n.any[0]?.message || "")).slice(0, 3).join(", ")))`)
 	for _, text := range found {
 		b.t.Errorf("%s: axe finds %s", name, text)

@@ -200,8 +200,19 @@ func (s *site) put(key, contentType string, body []byte) export.Object {
 	}
 }
 
+var posters sync.Map
+
 // poster is a picture that is another one for each number: hills under a sky.
 func poster(n int) []byte {
+	if drawn, ok := posters.Load(n); ok {
+		return drawn.([]byte)
+	}
+	drawn := draw(n)
+	posters.Store(n, drawn)
+	return drawn
+}
+
+func draw(n int) []byte {
 	palettes := [][3]color.RGBA{
 		{{250, 214, 165, 255}, {216, 120, 96, 255}, {84, 58, 92, 255}},
 		{{190, 220, 232, 255}, {110, 160, 170, 255}, {38, 70, 83, 255}},

@@ -1,0 +1,5 @@
+//go:build !race
+
+package archiveui
+
+const raceEnabled = false
