@@ -316,3 +316,22 @@ func TestEnqueueWithoutRedis(t *testing.T) {
 		t.Errorf("ids %v, %v", ids, err)
 	}
 }
+
+// An export that waits costs Redis little, as many may.
+func TestWhatWaitsIsSmall(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	e := Export{
+		ProjectID: "65f0c2a1b7e94d3f8a6c1e20", ClipIndices: []int{0, 1, 2, 3, 4}, Resolution: "FHD_1080", EnableCaption: true,
+		JobID: "order-2026-000123",
+	}
+	if _, err := NewClientFromRedis(rdb).Enqueue(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := rdb.Keys(t.Context(), "asynq:*:t:*").Result()
+	if err != nil || len(keys) != 1 {
+		t.Fatal(keys, err)
+	}
+	if n := rdb.MemoryUsage(t.Context(), keys[0], 0).Val(); n == 0 || n > 700 {
+		t.Errorf("it takes %d bytes", n)
+	}
+}

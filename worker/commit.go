@@ -166,7 +166,8 @@ func (w *Worker) syncReceipt(ctx context.Context, r *export.Record) {
 		err = w.o.Archive.SyncReceipt(ctx, receipt)
 	}
 	if err == nil {
-		_, err = w.o.Ledger.UpdateClip(ctx, r.ID, noClip, func(now *export.Record) error {
+		// With all its clips, so that the ledger can keep an archived one short.
+		_, err = w.o.Ledger.Update(ctx, r.ID, func(now *export.Record) error {
 			now.ReceiptPut(r.ExportTaskID, r.Receipts, says)
 			return nil
 		})

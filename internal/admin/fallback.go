@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/recovery"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/storage"
@@ -27,6 +28,28 @@ type ReceiptFallback struct {
 	*Service
 	Receipts Receipts
 	Logger   *slog.Logger
+}
+
+// Whole returns a record that the ledger keeps short with all that its manifest has. One
+// whose manifest is gone, or no manifest, is returned as it is.
+func (d ReceiptFallback) Whole(ctx context.Context, r *export.Record) (*export.Record, error) {
+	if !r.Short {
+		return r, nil
+	}
+	m, found, err := d.Receipts.ReadManifest(ctx, r.Manifest)
+	switch {
+	case err != nil && fault.ClassOf(err) != fault.Terminal:
+		return nil, fmt.Errorf("read the manifest of export %s: %w", r.ID, err)
+	case err != nil || !found:
+		return r, nil //nolint:nilerr // what is known is still true
+	}
+	whole := *r
+	whole.Short, whole.Clips = false, map[int]*export.Clip{}
+	for _, c := range recovery.ArchivedClips(m) {
+		c.State = export.ClipArchived
+		whole.Clips[c.Idx] = &c
+	}
+	return &whole, nil
 }
 
 // For is [Service.For].

@@ -12,6 +12,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -92,5 +93,43 @@ func TestWhatRedisHasLostIsTold(t *testing.T) {
 	d.enqueue(t, tasks.Export{JobID: "waits", ProjectID: "p"})
 	if r, err := fallback.Get(t.Context(), "waits"); err != nil || r.State != export.Queued {
 		t.Errorf("what Redis knows: %+v, %v", r, err)
+	}
+}
+
+// brokenManifests is an archive whose manifests can't be read.
+type brokenManifests struct {
+	receipts
+	err error
+}
+
+func (b brokenManifests) ReadManifest(context.Context, string) (storage.Manifest, bool, error) {
+	return storage.Manifest{}, false, b.err
+}
+
+func TestWhole(t *testing.T) {
+	short := &export.Record{ID: "d", State: export.Archived, Manifest: "p/task-d", Short: true, Clips: map[int]*export.Clip{2: {Idx: 2}}}
+	for name, c := range map[string]struct {
+		from  admin.Receipts
+		r     *export.Record
+		whole bool
+		fails bool
+	}{
+		"from its manifest":  {receipts{}, short, true, false},
+		"no manifest":        {brokenManifests{}, short, false, false},
+		"another's manifest": {brokenManifests{err: fault.New(fault.Terminal, "no manifest of ours", nil)}, short, false, false},
+		"S3 is down":         {brokenManifests{err: fault.New(fault.Retry, "S3 is down", nil)}, short, false, true},
+		"one that is whole":  {brokenManifests{err: errors.New("nobody asks")}, &export.Record{ID: "d"}, false, false},
+	} {
+		got, err := admin.ReceiptFallback{Receipts: c.from}.Whole(t.Context(), c.r)
+		if (err != nil) != c.fails {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if c.fails {
+			continue
+		}
+		if !c.whole && got != c.r || c.whole && (got.Short || got.Clips[2].State != export.ClipArchived || got.Clips[2].Object.Size != 5) {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }

@@ -122,6 +122,10 @@ type Record struct {
 	ArchivedBytes int64         `json:"archived_bytes,omitempty"`
 	Clips         map[int]*Clip `json:"-"`
 
+	// Short says that the rest of it is in the manifest: the ledger keeps of an
+	// archived export what is shown, and of its clips no more than title and object.
+	Short bool `json:"-"`
+
 	// LastAnswer is the provider's last answer as it came; set by Answer, stored
 	// beside the document, and loaded only to write the manifest.
 	LastAnswer json.RawMessage `json:"-"`

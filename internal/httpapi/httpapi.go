@@ -86,6 +86,9 @@ type Options struct {
 	Queue   Queue
 	Archive Presigner
 	Logger  *slog.Logger
+	// Whole returns an export that is kept short with all that there is to show; nil
+	// shows it as it is.
+	Whole func(context.Context, *export.Record) (*export.Record, error)
 
 	// Keys are the bearer keys of the API. A name may have several
 	// secrets while they are rotated. None: the API answers 403 and says so.

@@ -69,6 +69,9 @@ func (a *API) read(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	record, err := a.exports(r.Context()).Get(r.Context(), id)
+	if err == nil && a.o.Whole != nil {
+		record, err = a.o.Whole(r.Context(), record)
+	}
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,8 @@
 // Keys. Everything of one export shares a hash tag, so that it is one slot of
 // a Redis Cluster; the indexes share another, and no script touches both:
 //
-//	clipferry:{<id>}              hash: ver, doc, digest, answer, clip:<idx>…
+//	clipferry:{<id>}              hash: ver, by, doc, digest, answer, clip:<idx>…; short once
+//	                              archived, see pack.go
 //	clipferry:{<id>}:lease:<name> who works on a step just now
 //	clipferry:{index}:…           sorted sets by which exports are found, see package index
 //	clipferry:{transfer:<hash>}:checkpoint  how far one transfer got
@@ -22,16 +23,17 @@ package ledger
 
 import (
 	"context"
+	"crypto/rand"
 	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/internal/export"
@@ -208,7 +210,12 @@ func decode(id string, values []any) (*export.Record, snapshot, error) {
 		return nil, snapshot{}, fmt.Errorf("export %s: %w: version %q: %w", id, ErrUnreadable, version, err)
 	}
 	r := &export.Record{Clips: map[int]*export.Clip{}}
-	if err := json.Unmarshal([]byte(doc), r); err != nil {
+	if strings.HasPrefix(doc, packedMark) {
+		r, err = unpack(doc)
+	} else {
+		err = json.Unmarshal([]byte(doc), r)
+	}
+	if err != nil {
 		return nil, snapshot{}, fmt.Errorf("export %s: %w: %w", id, ErrUnreadable, err)
 	}
 	s.digest = r.Digest
@@ -281,22 +288,33 @@ func (l *Ledger) swap(ctx context.Context, id string, load loader, change func(*
 // yield waits a little and at random after the nth conflict, so that many
 // writers of one record do not keep each other from it.
 func yield(ctx context.Context, n int) {
-	_ = retry.Wait(ctx, rand.N(time.Millisecond<<min(n, 5)))
+	_ = retry.Wait(ctx, mathrand.N(time.Millisecond<<min(n, 5)))
 }
 
 // store writes what changed since the snapshot, if the version still is the
 // snapshot's, and returns the new version. Version 0 means that there must be
 // no record.
 func (l *Ledger) store(ctx context.Context, r *export.Record, before snapshot) (int64, error) {
-	args := []any{before.version, l.ttl(r).Milliseconds(), uuid.NewString()}
+	args := []any{before.version, l.ttl(r).Milliseconds(), rand.Text()}
+	if before.version == 0 || r.Digest != before.digest {
+		args = append(args, fieldDigest, r.Digest)
+	}
+	if packable(r) {
+		doc, err := pack(r)
+		if err != nil {
+			return 0, err
+		}
+		args = append(args, fieldDoc, doc, fieldAnswer, "")
+		for idx := range before.clips {
+			args = append(args, clipField(idx), "")
+		}
+		return l.runSwap(ctx, r.ID, args)
+	}
 	doc, err := json.Marshal(r)
 	if err != nil {
 		return 0, fmt.Errorf("encode export %s: %w", r.ID, err)
 	}
 	args = append(args, fieldDoc, doc)
-	if before.version == 0 || r.Digest != before.digest {
-		args = append(args, fieldDigest, r.Digest)
-	}
 	if r.LastAnswer != nil {
 		args = append(args, fieldAnswer, []byte(r.LastAnswer))
 	}

@@ -48,7 +48,7 @@ func Archived(ctx context.Context, from Manifests, r *export.Record, now time.Ti
 		if r.ExportTaskID != task {
 			return fmt.Errorf("task %s is archived, current is %q: %w", task, r.ExportTaskID, export.ErrStale)
 		}
-		return r.Restore(now, task, a.key, archivedClips(a.manifest))
+		return r.Restore(now, task, a.key, ArchivedClips(a.manifest))
 	}, nil
 }
 
@@ -104,7 +104,7 @@ func adopt(r *export.Record, now time.Time, receipt storage.Receipt, a archive) 
 	inherit(r, receipt)
 	var err error
 	if a.complete {
-		err = r.Restore(now, receipt.ExportTaskID, a.key, archivedClips(a.manifest))
+		err = r.Restore(now, receipt.ExportTaskID, a.key, ArchivedClips(a.manifest))
 	} else {
 		err = r.Accept(now, receipt.ExportTaskID, "", "")
 	}
@@ -144,8 +144,8 @@ func inherit(r *export.Record, receipt storage.Receipt) {
 	r.Previous = add(r.Previous, receipt.Earlier)
 }
 
-// archivedClips returns the clips as a manifest names them.
-func archivedClips(m storage.Manifest) []export.Clip {
+// ArchivedClips returns the clips as a manifest names them.
+func ArchivedClips(m storage.Manifest) []export.Clip {
 	clips := make([]export.Clip, 0, len(m.Clips))
 	for _, c := range m.Clips {
 		clip := export.Clip{

@@ -109,6 +109,7 @@ func (f Front) api(cfg *config.Config, loopback bool, pages *archiveui.UI) (*htt
 	exports := admin.ReceiptFallback{Service: admin.New(f.Redis, f.Ledger, time.Now), Receipts: f.Archive, Logger: f.Logger}
 	o := httpapi.Options{
 		Exports: func(tenant string) httpapi.Exports { return exports.For(tenant) },
+		Whole:   exports.Whole,
 		Archive: f.Archive, Logger: f.Logger, ProviderURL: cfg.APIBaseURL,
 		Queue:     tasks.NewClientFromRedis(f.Redis, tasks.WithTraceHeaders(f.Tracing.Headers)),
 		PublicURL: cfg.HTTPPublicURL, LinkTTL: cfg.HTTPLinkTTL, Retention: cfg.LedgerRetention,

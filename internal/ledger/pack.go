@@ -1,0 +1,108 @@
+package ledger
+
+import (
+	"bytes"
+	"compress/flate"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/export"
+)
+
+// An archived export is kept for weeks to be looked at, and to recognize its id: short,
+// in its document alone. What goes is what nobody asks Redis for any more: links,
+// descriptions, tags, proofs, thumbnails and the provider's answer, all of which the
+// manifest has, and what steps needed. The rest is compressed with a dictionary of what
+// is in all of them; [export.Record.Short] says so.
+
+// packedMark is the first byte of a packed document; JSON begins with a brace.
+const packedMark = "\x01"
+
+// maxUnpacked bounds a document that is unpacked, in bytes.
+const maxUnpacked = 16 << 20
+
+// packedRecord is a record with all its clips.
+type packedRecord struct {
+	*export.Record
+	Clips []packedClip `json:"c"`
+}
+
+type packedClip struct {
+	Idx    int    `json:"i"`
+	Title  string `json:"t,omitempty"`
+	Key    string `json:"k"`
+	Size   int64  `json:"s"`
+	SHA256 []byte `json:"h"`
+	Faults int    `json:"f,omitempty"`
+}
+
+// packable says whether all of the record that is worth keeping is there and final.
+func packable(r *export.Record) bool {
+	return r.State == export.Archived && !r.NeedsCare() && len(r.Clips) == r.ClipCount
+}
+
+// pack returns the document of a packable record.
+func pack(r *export.Record) (string, error) {
+	short := *r
+	short.Trace, short.IntentBy, short.Settled = nil, "", nil
+	for _, t := range []*time.Time{&short.IntentAt, &short.FinishedAt, &short.RefusedAt, &short.NotBefore, &short.PollAt, &short.SealAt} {
+		*t = time.Time{}
+	}
+	p := packedRecord{Record: &short}
+	for _, idx := range slices.Sorted(maps.Keys(r.Clips)) {
+		c := r.Clips[idx]
+		sum, err := hex.DecodeString(c.Object.SHA256)
+		if err != nil || c.State != export.ClipArchived {
+			return "", fmt.Errorf("pack export %s: clip %d is not an archived one", r.ID, idx)
+		}
+		p.Clips = append(p.Clips, packedClip{Idx: idx, Title: c.Title, Key: c.Object.Key, Size: c.Object.Size, SHA256: sum, Faults: c.Faults})
+	}
+	var out bytes.Buffer
+	out.WriteString(packedMark)
+	w, err := flate.NewWriterDict(&out, flate.BestCompression, dictionary)
+	if err == nil {
+		err = json.NewEncoder(w).Encode(p)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	return out.String(), err
+}
+
+// unpack reads a packed document.
+func unpack(doc string) (*export.Record, error) {
+	p := packedRecord{Record: &export.Record{}}
+	body := flate.NewReaderDict(strings.NewReader(strings.TrimPrefix(doc, packedMark)), dictionary)
+	if err := json.NewDecoder(io.LimitReader(body, maxUnpacked)).Decode(&p); err != nil {
+		return nil, err
+	}
+	r := p.Record
+	r.Short, r.Clips = true, make(map[int]*export.Clip, len(p.Clips))
+	for _, c := range p.Clips {
+		r.Clips[c.Idx] = &export.Clip{
+			Idx: c.Idx, State: export.ClipArchived, Title: c.Title, Faults: c.Faults,
+			Object: export.Object{Key: c.Key, Size: c.Size, SHA256: hex.EncodeToString(c.SHA256)},
+		}
+	}
+	return r, nil
+}
+
+// dictionary is what packed documents have in common, the likeliest last. Another one
+// needs another mark.
+var dictionary = []byte(`,"labels":{"batch":","priority":"low","account":"","tenant":""kind":"clips","duplicates":["","previous":["` +
+	`"notify":{"webhook":"https://","task_type":"","queue":""},"name":"","request":{"project_id":"","clip_indices":[0,1,2,3,4],` +
+	`"target_lang":"en","resolution":"FHD_1080","HD_720","SD_480","enable_caption":true,"caption_display":"both","original",` +
+	`"cc_style_tpl":"temp-7","enable_ai_hook":true,"ai_hook_script_style":"serious","ai_hook_position":"beginning",` +
+	`"enable_ai_reframe":true,"ratio":"RATIO_9_16"},"digest":"","wanted":[0,1,2,3,4],"attempts":1,"round":1,"doubts":1,` +
+	`"submitted_at":"2026-01-01T00:00:00.000000Z","read_at":"2026-01-01T00:00:00.000000Z","news_at":"2026-01-01T00:00:00.000000Z","expire_at":"2026-01-01T00:00:00Z",` +
+	`"cost_usage":48,"receipt":"done","receipts":2,"step":3,"polls":3,"seal_round":1,"manifest":"exports//manifest.json",` +
+	`"clip_count":5,"archived_count":5,"archived_bytes":1000000,"provider_status":"SUCCEEDED","outcome":"succeeded",` +
+	`"export_task_id":"","created_at":"2026-01-01T00:00:00.000000Z","updated_at":"2026-01-01T00:00:00.000000Z",` +
+	`{"id":"exp_","state":"archived","project_id":"","c":[{"i":0,"t":"","k":"exports//clip-000-.mp4","s":10000000,"h":"="},` +
+	`{"i":1,"t":"","k":"exports//clip-001-.mp4","s":10000000,"h":"="},{"i":2,"t":"`)
