@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 // poll reads a running export once, when it is worth a request, and schedules
@@ -147,6 +149,7 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 	of := r.ExportTaskID
 	return w.conclude(ctx, r.ID, func(r *export.Record) error { return r.Answer(w.now(), of, n, reading, next) }, func(r *export.Record) {
 		w.charge(ctx, r)
+		w.learnCharge(ctx, account, r, task)
 		w.log.Debug("export read", logkey.Export, r.ID, logkey.State, r.State, logkey.ProviderStatus, r.ProviderStatus,
 			logkey.Clips, r.ClipCount, logkey.Archived, r.ArchivedCount)
 	})
@@ -237,6 +240,26 @@ func (w *Worker) expire(ctx context.Context, r *export.Record, why export.Proble
 		w.releaseSlot(ctx, r)
 	})
 }
+
+// learnCharge remembers what a render that has succeeded was charged, for the estimates
+// of later ones.
+func (w *Worker) learnCharge(ctx context.Context, account Account, r *export.Record, task provider.Task) {
+	if account.Units == nil || r.Imported() || task.Status != provider.StatusSucceeded || r.State != export.Mirroring {
+		return
+	}
+	seconds := 0.0
+	for _, c := range task.Clips {
+		if c.ExportLink != "" {
+			seconds += float64(c.EndMS-c.BeginMS) / 1000
+		}
+	}
+	if err := account.Units.Learn(ctx, r.ExportTaskID, cmp.Or(resolution(r), defaultResolution), w.now(), seconds, task.CostUsage); err != nil {
+		w.log.Warn("what an export was charged is not remembered for estimates", logkey.Export, r.ID, logkey.Error, err)
+	}
+}
+
+// defaultResolution is what the provider renders where none is asked for.
+var defaultResolution = tasks.Export{}.WithDefaults().Resolution
 
 func (w *Worker) holdSlot(ctx context.Context, gate Gate, r *export.Record) {
 	if err := gate.Hold(ctx, r.ID, r.SubmittedAt, resolution(r), len(r.Wanted)); err != nil {

@@ -205,6 +205,8 @@ type Units interface {
 	Add(ctx context.Context, task string, accepted time.Time, units float64) error
 	// Wait returns when the day ends if its cap is reached, else the zero time.
 	Wait(ctx context.Context, now time.Time) (time.Time, error)
+	// Learn remembers what a task was charged for so many seconds of video.
+	Learn(ctx context.Context, task, resolution string, now time.Time, seconds, units float64) error
 }
 
 // DefaultAccount is the account of exports that name none, unless [Options.Default]

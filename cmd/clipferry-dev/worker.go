@@ -60,6 +60,10 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 	if err != nil {
 		return err
 	}
+	look, err := wiring.Preflight(cfg, rdb, accounts, wiring.PreflightWait, wiring.PreflightWithin)
+	if err != nil {
+		return err
+	}
 	w, err := wiring.NewWorker(cfg, worker.Options{
 		Redis: rdb, Ledger: ledger, Archive: archive, Catalog: catalog.NewStore(archive), Accounts: accounts,
 		Notifier: notifier, Passed: passed, Observer: watch, Logger: log,
@@ -68,7 +72,7 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 		return err
 	}
 	server, err := wiring.Listen(life, cfg, wiring.Front{
-		Redis: rdb, Ledger: ledger, Archive: archive, Accounts: accounts, Passed: passed, Telemetry: watch, Logger: log, Version: cli.Version(version),
+		Redis: rdb, Ledger: ledger, Archive: archive, Accounts: accounts, Passed: passed, Preflight: look, Telemetry: watch, Logger: log, Version: cli.Version(version),
 		ArchiveOpen: true,
 	})
 	if err != nil {

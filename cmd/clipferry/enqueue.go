@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
+	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/admin"
+	"github.com/clipferry/clipferry/internal/preflight"
 	"github.com/clipferry/clipferry/internal/telemetry"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -26,13 +29,19 @@ API and, optionally, extra, job_id, priority, account, tenant, labels and
 notify. A JSON array of such objects and objects over several lines do as
 well. All are checked first; if any is wrong, nothing is enqueued.
 
-The same job_id again prints the same id and enqueues nothing.`,
+The same job_id again prints the same id and enqueues nothing.
+
+--dry-run enqueues nothing and says what would be ordered: see clipferry preflight.
+With --preflight, what that finds impossible is refused, with all of the file.`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return e.run(cmd.Context(), c) },
 	}
 	e.set = cmd.Flags()
 	e.set.StringVarP(&e.file, "file", "f", "", "read exports from `F`, one JSON object a line; - is standard input")
 	e.set.BoolVarP(&e.wait, "wait", "w", false, "show progress until all are archived; fail if one is not")
+	e.set.BoolVar(&e.dryRun, "dry-run", false, "order nothing, and say what it would come to; fail if something is impossible")
+	e.set.BoolVar(&e.preflight, "preflight", false, "enqueue nothing if the provider would refuse one")
+	e.set.BoolVar(&e.json, "json", false, "with --dry-run, print one JSON object")
 	defineFields(cmd)
 	return cmd
 }
@@ -41,6 +50,8 @@ type enqueue struct {
 	set  *pflag.FlagSet
 	file string
 	wait bool
+
+	dryRun, preflight, json bool
 }
 
 // batch is what is to be enqueued. The exports of a file are parsed again whenever they
@@ -100,13 +111,31 @@ func (e *enqueue) run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	conn, err := c.connect(ctx, 0)
+	var needs config.Needs
+	if e.dryRun || e.preflight {
+		needs = config.NeedsAPI
+	}
+	if e.json && !e.dryRun {
+		return cli.Usagef("--json goes with --dry-run")
+	}
+	conn, err := c.connect(ctx, needs)
 	if err != nil {
 		return err
 	}
 	defer conn.close()
 	if err := b.checkIssued(ctx, conn.exports); err != nil {
 		return err
+	}
+	if e.dryRun || e.preflight {
+		report, err := c.check(ctx, conn, slices.Collect(b.all))
+		switch {
+		case err != nil:
+			return err
+		case e.dryRun:
+			return c.printReport(report, b.where, e.json)
+		case report.Impossible():
+			return b.impossible(report)
+		}
 	}
 	b.warn(c)
 	if b.webhook && len(conn.cfg.WebhookSecrets) == 0 {
@@ -162,6 +191,17 @@ func (e *enqueue) read(ctx context.Context, c *console) (*batch, error) {
 	}
 	debug.SetGCPercent(gcOfFiles)
 	return readFile(ctx, c, e.file)
+}
+
+// impossible names what the provider would refuse.
+func (b *batch) impossible(report preflight.Report) error {
+	input := &inputError{}
+	for i, x := range report.Exports {
+		for _, text := range x.Impossible {
+			input.lines = append(input.lines, b.where(i)+text)
+		}
+	}
+	return input
 }
 
 // warn says what is odd about the exports. They are enqueued all the same.

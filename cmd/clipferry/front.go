@@ -11,6 +11,7 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/passthrough"
+	"github.com/clipferry/clipferry/internal/preflight"
 	"github.com/clipferry/clipferry/internal/telemetry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/worker"
@@ -23,6 +24,7 @@ type front struct {
 	tracing   *telemetry.Tracing
 	flush     func()
 	passed    *passthrough.Service // nil where nothing is passed through
+	preflight *preflight.Service   // nil without a key of the provider's
 }
 
 // openFront connects to Redis and S3, with everything observed.
@@ -68,8 +70,12 @@ func startTracing(ctx context.Context, log *slog.Logger) (*telemetry.Tracing, fu
 	}, nil
 }
 
-// passThrough makes what passes the provider's other calls on.
+// passThrough makes what passes the provider's other calls on, and what looks at
+// projects before they are ordered.
 func (f *front) passThrough(accounts map[string]worker.Account) (err error) {
+	if f.preflight, err = wiring.Preflight(f.cfg, f.rdb, accounts, wiring.PreflightWait, wiring.PreflightWithin); err != nil {
+		return err
+	}
 	f.passed, err = wiring.Passthrough(f.cfg, f.rdb, f.ledger, accounts, f.telemetry.Requested, f.log)
 	return err
 }
@@ -83,7 +89,7 @@ func (f *front) close() {
 // listen opens the HTTP server; nil where it is switched off.
 func (f *front) listen(ctx context.Context, accounts map[string]worker.Account) (*wiring.Server, error) {
 	return wiring.Listen(ctx, f.cfg, wiring.Front{
-		Redis: f.rdb, Ledger: f.ledger, Archive: f.archive, Accounts: accounts, Passed: f.passed,
+		Redis: f.rdb, Ledger: f.ledger, Archive: f.archive, Accounts: accounts, Passed: f.passed, Preflight: f.preflight,
 		Telemetry: f.telemetry, Tracing: f.tracing, Logger: f.log, Version: cli.Version(version),
 	})
 }

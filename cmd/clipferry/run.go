@@ -58,7 +58,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 configuration wrong,
 		},
 	}
 	root.AddCommand(
-		enqueueCommand(c), importCommand(c), statusCommand(c), listCommand(c), cancelCommand(c), retryCommand(c),
+		enqueueCommand(c), importCommand(c), preflightCommand(c), statusCommand(c), listCommand(c), cancelCommand(c), retryCommand(c),
 		pauseCommand(c), resumeCommand(c), findCommand(c), catalogCommand(c), verifyCommand(c), recoverCommand(c), doctorCommand(c),
 		workerCommand(c), serveCommand(c), healthCommand(c), cli.CompletionCommand(), manCommand(c), versionCommand(c),
 	)

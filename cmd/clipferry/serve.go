@@ -54,9 +54,12 @@ func (f *front) openPassed(ctx context.Context) (closeAll func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := f.passThrough(accounts); err != nil || f.passed == nil {
+	if err := f.passThrough(accounts); err != nil {
 		closeAccounts()
-		return func() {}, err
+		return nil, err
+	}
+	if f.passed == nil {
+		return closeAccounts, nil
 	}
 	ended := make(chan struct{})
 	ctx, stop := context.WithCancel(ctx)

@@ -8,6 +8,7 @@
 //	POST /api/v2/clips/export/{id}/cancel   stop an export
 //	POST /api/v2/clips/export/{id}/retry    take a final one up again
 //	GET  /api/v2/clips/exports              list, newest first
+//	POST /api/v2/clips/exports/preflight    what exports would come to
 //	POST /api/v2/clips/exports/import       archive tasks that were made elsewhere
 //	GET  /api/v2/clips/exports/{id}         one export, as `clipferry status --json` shows it
 //	GET  /api/openapi.json                  all of the above, as OpenAPI 3.1
@@ -123,6 +124,10 @@ type Options struct {
 	// may be nil. It is asked for clipferry's own answers, never for the
 	// provider's, which a program may read as often as it likes.
 	WaitingFor func(ctx context.Context, open []*export.Record) (map[string]status.Waiting, error)
+	// Preflight says what exports would come to; nil where no key of the provider's is
+	// known. ProjectTenant is whose a project is, empty where that is not known; may be nil.
+	Preflight     Preflight
+	ProjectTenant func(ctx context.Context, project string) (tenant string, err error)
 	// AccountName is the own name of an account, which an empty one stands for as
 	// well; nil where there is only the default one.
 	AccountName func(account string) string
@@ -244,6 +249,7 @@ func (a *API) routes() {
 	a.route("POST", "/api/v2/clips/export/{id}/cancel", a.authorized(a.cancel))
 	a.route("POST", "/api/v2/clips/export/{id}/retry", a.authorized(a.retry))
 	a.route("GET", "/api/v2/clips/exports", a.authorized(a.list))
+	a.route("POST", "/api/v2/clips/exports/preflight", a.authorized(a.preflight))
 	a.route("POST", "/api/v2/clips/exports/import", a.authorized(a.importTasks))
 	a.route("GET", "/api/v2/clips/exports/{id}", a.authorized(a.view))
 	a.route("GET", "/api/openapi.json", a.serveOpenAPI)

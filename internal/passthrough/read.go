@@ -224,6 +224,17 @@ func (s *Service) take(ctx context.Context, t *task, reply provider.Reply) error
 	return nil
 }
 
+// Tenant returns whose project a task is that was made here; empty for another one.
+func (s *Service) Tenant(ctx context.Context, project string) (string, error) {
+	for _, call := range []string{"clips", "clips/find-moments"} {
+		var t task
+		if known, err := s.store.get(ctx, taskKey(call, project), &t); err != nil || known && t.Tenant != "" {
+			return t.Tenant, err
+		}
+	}
+	return "", nil
+}
+
 func links(t provider.Task) int {
 	n := 0
 	for _, c := range t.Clips {

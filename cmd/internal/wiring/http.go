@@ -20,6 +20,7 @@ import (
 	"github.com/clipferry/clipferry/internal/httpapi"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/passthrough"
+	"github.com/clipferry/clipferry/internal/preflight"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/internal/telemetry"
@@ -35,6 +36,7 @@ type Front struct {
 	Archive   *storage.Archive
 	Accounts  map[string]worker.Account
 	Passed    *passthrough.Service // nil where nothing is passed through
+	Preflight *preflight.Service   // nil without a key of the provider's
 	Telemetry *telemetry.Telemetry
 	Tracing   *telemetry.Tracing
 	Logger    *slog.Logger
@@ -130,7 +132,10 @@ func (f Front) api(cfg *config.Config, loopback bool, pages *archiveui.UI) (*htt
 		o.Pages = pages
 	}
 	if f.Passed != nil {
-		o.Passthrough = f.Passed
+		o.Passthrough, o.ProjectTenant = f.Passed, f.Passed.Tenant
+	}
+	if f.Preflight != nil {
+		o.Preflight = f.Preflight
 	}
 	for _, k := range cfg.HTTPAPIKeys {
 		o.Keys = append(o.Keys, httpapi.Key{Name: k.Name, Secret: k.Secret.Reveal()})

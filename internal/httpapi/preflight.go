@@ -1,0 +1,98 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/clipferry/clipferry/internal/preflight"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// Preflight says what exports would come to; *preflight.Service is one.
+type Preflight interface {
+	Check(ctx context.Context, exports []tasks.Export) (preflight.Report, error)
+}
+
+// maxPreflight is how many exports one request may ask about.
+const maxPreflight = 100
+
+// preflight is POST /api/v2/clips/exports/preflight.
+func (a *API) preflight(w http.ResponseWriter, r *http.Request) error {
+	if a.o.Preflight == nil {
+		return fail(http.StatusNotFound, "this server has no key of the provider's, so it can't look at projects; ask one that has")
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	exports, err := parsePreflight(body)
+	if err != nil {
+		return err
+	}
+	hidden, err := a.othersProjects(r.Context(), exports)
+	if err != nil {
+		return err
+	}
+	report, err := a.o.Preflight.Check(r.Context(), exports)
+	if err != nil {
+		return err
+	}
+	for i := range report.Exports {
+		if hidden[report.Exports[i].ProjectID] {
+			report.Hide(i)
+		}
+	}
+	return writeData(w, report)
+}
+
+// parsePreflight reads one request body, or several in a list under exports.
+func parsePreflight(body []byte) ([]tasks.Export, error) {
+	var list struct {
+		Exports []json.RawMessage `json:"exports"`
+	}
+	if json.Unmarshal(body, &list) != nil || list.Exports == nil {
+		e, err := tasks.ParseBody(body)
+		return []tasks.Export{e}, err
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&list); err != nil {
+		return nil, fail(http.StatusBadRequest, "exports stands alone: "+err.Error())
+	}
+	if n := len(list.Exports); n == 0 || n > maxPreflight {
+		return nil, tasks.Faults{{Field: "exports", Message: fmt.Sprintf("must be 1 to %d requests, not %d", maxPreflight, n)}}
+	}
+	exports := make([]tasks.Export, len(list.Exports))
+	var faults tasks.Faults
+	for i, one := range list.Exports {
+		e, err := tasks.ParseBody(one)
+		if err != nil {
+			faults = append(faults, tasks.Fault{Field: fmt.Sprintf("exports[%d]", i), Message: err.Error()})
+		}
+		exports[i] = e
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return exports, nil
+}
+
+// othersProjects are the projects that another tenant has made here.
+func (a *API) othersProjects(ctx context.Context, exports []tasks.Export) (map[string]bool, error) {
+	own := callerOf(ctx).tenant()
+	if a.o.ProjectTenant == nil || own == "" {
+		return nil, nil
+	}
+	hidden := map[string]bool{}
+	for _, e := range exports {
+		tenant, err := a.o.ProjectTenant(ctx, e.ProjectID)
+		if err != nil {
+			return nil, err
+		}
+		hidden[e.ProjectID] = tenant != "" && tenant != own
+	}
+	return hidden, nil
+}

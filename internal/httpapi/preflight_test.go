@@ -1,0 +1,70 @@
+package httpapi
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/preflight"
+	"github.com/clipferry/clipferry/tasks"
+)
+
+// oracle answers as if every project had one clip.
+type oracle struct{ asked []tasks.Export }
+
+func (o *oracle) Check(_ context.Context, exports []tasks.Export) (preflight.Report, error) {
+	o.asked = exports
+	yes, now := true, time.Date(2026, 4, 7, 12, 0, 0, 0, time.UTC)
+	report := preflight.Report{Total: preflight.Total{Exports: len(exports), Days: []preflight.Day{{Account: "default", Spent: 1}}}}
+	for _, e := range exports {
+		report.Exports = append(report.Exports, preflight.Export{
+			ProjectID: e.ProjectID, Account: "default", Exists: &yes, Kind: "clips", Status: "SUCCEEDED", ReadAt: &now, ExpiresAt: &now,
+			Clips: []preflight.Clip{{Idx: 0, Title: "secret title", Seconds: 3}}, Resolution: "SD_480", StartsAt: &now, Warnings: []string{"w"},
+		})
+	}
+	return report, nil
+}
+
+func TestPreflightTakesOneRequestOrSeveral(t *testing.T) {
+	o := &oracle{}
+	f := newFixture(t, func(opts *Options) { opts.Preflight = o })
+	var report preflight.Report
+	f.call("POST", "/api/v2/clips/exports/preflight", `{"project_id":"p","clip_indices":[0],"reframe_layout":"Auto"}`).data(t, &report)
+	if len(o.asked) != 1 || len(o.asked[0].Extra) != 1 || report.Exports[0].Clips[0].Seconds != 3 {
+		t.Errorf("asked %+v, got %+v", o.asked, report)
+	}
+	f.call("POST", "/api/v2/clips/exports/preflight", `{"exports":[{"project_id":"a"},{"project_id":"b"}]}`).data(t, &report)
+	if len(o.asked) != 2 || o.asked[1].ProjectID != "b" || report.Total.Exports != 2 {
+		t.Errorf("asked %+v, got %+v", o.asked, report)
+	}
+	for body, want := range map[string]string{
+		`{}`:                                     "project_id: required",
+		`{"exports":[]}`:                         "exports: must be 1 to 100",
+		`{"exports":[{},{"ratio":"x"}]}`:         "exports[1]: project_id: required; ratio",
+		`{"exports":[{"project_id":"a"}],"x":1}`: "exports stands alone",
+	} {
+		if got := f.call("POST", "/api/v2/clips/exports/preflight", body); got.status != 400 || !strings.Contains(got.message(t), want) {
+			t.Errorf("%s: %d %s", body, got.status, got.body)
+		}
+	}
+	if got := newFixture(t).call("POST", "/api/v2/clips/exports/preflight", `{"project_id":"p"}`); got.status != 404 {
+		t.Errorf("without a key of the provider's: %d %s", got.status, got.body)
+	}
+}
+
+// A project that another tenant has made here is as if there were none.
+func TestPreflightHidesOthersProjects(t *testing.T) {
+	f := newFixture(t, func(opts *Options) {
+		opts.Preflight = &oracle{}
+		opts.ProjectTenant = func(_ context.Context, project string) (string, error) {
+			return map[string]string{"theirs": "batch", "mine": "web"}[project], nil
+		}
+	})
+	got := f.call("POST", "/api/v2/clips/exports/preflight", `{"exports":[{"project_id":"theirs"},{"project_id":"mine"},{"project_id":"else"}]}`)
+	var report preflight.Report
+	got.data(t, &report)
+	if *report.Exports[0].Exists || len(report.Exports[0].Clips) != 0 || strings.Count(got.body, "secret title") != 2 || report.Total.Impossible != 1 {
+		t.Errorf("%s", got.body)
+	}
+}
