@@ -30,6 +30,7 @@ type bench struct {
 	s3      *s3test.Server
 	archive *storage.Archive
 	env     []string
+	labels  map[string]string // of the exports to come
 }
 
 func newBench(t *testing.T) *bench {

@@ -18,7 +18,7 @@ import (
 func (b *bench) film(id string, at time.Time, clips ...storage.ManifestClip) {
 	b.t.Helper()
 	m := storage.Manifest{
-		ID: id, ProjectID: "p-" + id, ExportTaskID: "task-" + id, ArchivedAt: at, Name: "name of " + id,
+		ID: id, ProjectID: "p-" + id, ExportTaskID: "task-" + id, ArchivedAt: at, Name: "name of " + id, Labels: b.labels, Tenant: "news",
 		Request: json.RawMessage(`{"project_id":"p"}`), Answer: json.RawMessage(`{"status":"SUCCEEDED"}`),
 	}
 	for i, c := range clips {
@@ -43,6 +43,7 @@ func TestFindAndCatalog(t *testing.T) {
 	b.film("a", time.Now().Add(-48*time.Hour),
 		storage.ManifestClip{Title: "Winter école", Desc: "how climbers prepare", Tags: []string{"sport", "=1+1"}, Score: 81.5, EndMS: 65_400},
 		storage.ManifestClip{Title: "\x1b[31mred\u202e", Desc: "=HYPERLINK(\"http://evil\")", Tags: []string{}, Score: -1, EndMS: 3_600_000})
+	b.labels = map[string]string{"show": "42"}
 	b.film("b", time.Now().Add(-time.Hour), storage.ManifestClip{Title: "冬の山", Tags: []string{"Sport"}, Score: 90})
 	if out, _ := b.clipferry(cli.Done, "catalog"); out != "added 2 exports with 3 clips; 0 are in the catalog already\n" {
 		t.Errorf("catalog: %q", out)
@@ -60,7 +61,7 @@ func TestFindAndCatalog(t *testing.T) {
 	}
 	for want, args := range map[string]string{
 		"a0": "ECOLE winter", "b0": "冬", "a1": "red", "b0a0  ": "--tag sport", "a0a1": "--project p-a", "b0 ": "--since 24h",
-		" b0": "--min-score 90", "b0a0": "--sort score --limit 2", "": "--label show=42", "  b0": "--since 1d", "a0 ": "climb --tag sport",
+		" b0": "--min-score 90", "b0a0": "--sort score --limit 2", " b0 ": "--label show=42", "  b0 ": "--label show", "": "--label show=43", "   b0": "--limit 1 --tenant news", "  b0": "--since 1d", "a0 ": "climb --tag sport",
 	} {
 		out, _ := b.clipferry(cli.Done, append([]string{"find", "--json"}, strings.Fields(args)...)...)
 		got := ""

@@ -21,6 +21,7 @@ type Index struct {
 	interned []string
 	internOf map[string]uint32
 	labels   []map[string]string // interned
+	bytes    [256]int64          // how often each is in the texts
 	texts    arena
 	rest     arena
 	live     int
@@ -98,6 +99,9 @@ func (x *Index) add(file uint32, lines []Line) {
 			revision: l.Revision, score: float32(l.Score), durationMS: uint32(min(max(0, l.DurationMS), 1<<32-1)),
 		})
 		x.live++
+		for _, b := range []byte(ready[i].normal) {
+			x.bytes[b]++
+		}
 	}
 }
 
@@ -170,7 +174,7 @@ func (x *Index) repack() {
 		}
 	}
 	x.rows, x.exports, x.exportOf, x.interned, x.internOf, x.labels = y.rows, y.exports, y.exportOf, y.interned, y.internOf, y.labels
-	x.texts, x.rest, x.live = y.texts, y.rest, y.live
+	x.texts, x.rest, x.live, x.bytes = y.texts, y.rest, y.live, y.bytes
 }
 
 func asIs(s string) string { return s }

@@ -57,7 +57,7 @@ func LinesOf(m storage.Manifest, key string) []Line {
 		l := Line{
 			ExportID: m.ID, Idx: c.Idx, Revision: m.ArchivedAt.UnixMilli(),
 			ProjectID: m.ProjectID, ExportTaskID: m.ExportTaskID, ExportName: m.Name, Kind: m.Kind, Warnings: m.Warnings,
-			Tenant:  cmp.Or(m.Tenant, export.DefaultTenant),
+			Tenant: cmp.Or(m.Tenant, export.DefaultTenant), Labels: m.Labels,
 			Account: cmp.Or(m.Account, tasks.DefaultAccount), Settings: m.Settings, Resolution: resolution, Ratio: ratio,
 			CostUsage: m.CostUsage, CreatedAt: m.CreatedAt.UTC(), ArchivedAt: m.ArchivedAt.UTC(), Manifest: key,
 			Title: c.Title, Desc: c.Desc, Tags: append([]string{}, c.Tags...), Score: c.Score,

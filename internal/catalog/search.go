@@ -172,7 +172,7 @@ func (x *Index) title(r *row) []byte {
 type matcher struct {
 	x        *Index
 	exports  []bool // which of them match, nil for all
-	terms    [][]byte
+	terms    []term
 	minScore float32
 }
 
@@ -182,14 +182,13 @@ func (x *Index) matcher(q Query) (*matcher, bool) {
 	if q.MinScore != 0 {
 		m.minScore = float32(q.MinScore)
 	}
-	for _, term := range termsOf(q.Text) {
-		m.terms = append(m.terms, []byte(term))
+	for _, text := range termsOf(q.Text) {
+		m.terms = append(m.terms, x.term(text))
 	}
 	if q.Tag != "" {
-		m.terms = append(m.terms, []byte(tagMark+Normalize(q.Tag)+tagMark))
+		m.terms = append(m.terms, x.term(tagMark+Normalize(q.Tag)+tagMark))
 	}
-	// The longest is the rarest, as a rule.
-	slices.SortFunc(m.terms, func(a, b []byte) int { return len(b) - len(a) })
+	slices.SortFunc(m.terms, func(a, b term) int { return cmp.Compare(a.frequency, b.frequency) })
 	byExport := q.Tenant != nil || q.Project != "" || q.Resolution != "" || q.Ratio != "" || len(q.Labels) > 0 || !q.Since.IsZero() || !q.Before.IsZero()
 	if !byExport {
 		return m, true
@@ -225,10 +224,42 @@ func (m *matcher) matches(r *row) bool {
 		return true
 	}
 	text := m.x.texts.get(r.text)
-	for _, term := range m.terms {
-		if !bytes.Contains(text, term) {
+	for i := range m.terms {
+		if !m.terms[i].in(text) {
 			return false
 		}
 	}
 	return true
+}
+
+// term is what a text has to contain. It is looked for by the byte of it that is the
+// rarest in all texts: in most scripts the first one is in every word.
+type term struct {
+	text      []byte
+	rarest    int // its place in text
+	frequency int64
+}
+
+func (x *Index) term(text string) term {
+	t := term{text: []byte(text), frequency: x.bytes[text[0]]}
+	for i := range len(text) {
+		if n := x.bytes[text[i]]; n < t.frequency {
+			t.rarest, t.frequency = i, n
+		}
+	}
+	return t
+}
+
+func (t *term) in(text []byte) bool {
+	for at := t.rarest; at < len(text); at++ {
+		next := bytes.IndexByte(text[at:], t.text[t.rarest])
+		if next < 0 {
+			return false
+		}
+		at += next
+		if bytes.HasPrefix(text[at-t.rarest:], t.text) {
+			return true
+		}
+	}
+	return false
 }

@@ -66,6 +66,7 @@ func manifestOf(n int) storage.Manifest {
 		Schema: storage.ManifestVersion, ID: fmt.Sprintf("e-%d", n), ProjectID: "p", ExportTaskID: fmt.Sprintf("t-%d", n),
 		Request: json.RawMessage(`{"project_id":"p","resolution":"HD_720"}`), Answer: json.RawMessage(`{"name":"an export"}`),
 		CreatedAt: archived, ArchivedAt: archived.Add(time.Duration(n) * time.Second),
+		Labels: map[string]string{"show": "42"},
 	}
 	for idx := range 2 {
 		m.Clips = append(m.Clips, storage.ManifestClip{Idx: idx, Title: fmt.Sprintf("Clip %d of %d", idx, n), Tags: []string{"t"}, EndMS: 1000})
@@ -163,7 +164,7 @@ func TestFollow(t *testing.T) {
 		add(0, 12)
 		add(0, 2) // again
 		b.sync(t, f, 24)
-		if l, ok := f.index.Clip("e-7", 1); !ok || l.Tenant != "default" || l.ExportName != "an export" || l.DurationMS != 1000 || l.Manifest != "exports/p/t-7/manifest.json" || l.Resolution != "HD_720" {
+		if l, ok := f.index.Clip("e-7", 1); !ok || l.Tenant != "default" || l.ExportName != "an export" || l.DurationMS != 1000 || l.Labels["show"] != "42" || l.Manifest != "exports/p/t-7/manifest.json" || l.Resolution != "HD_720" {
 			t.Errorf("%+v", l)
 		}
 		before := b.files(t)

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/clipferry/clipferry/internal/catalog"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/s3test"
@@ -24,6 +25,10 @@ import (
 // archive holds every file in S3 against what the provider serves.
 func (a *audit) archive(ctx context.Context, all []wish) {
 	manifests, clips := map[string]string{}, map[string]bool{} // keys
+	index := catalog.NewIndex()
+	if err := catalog.NewStore(a.h.archive).Load(ctx, index); err != nil {
+		a.rep.breach("the catalog: %v", err)
+	}
 	for _, w := range all {
 		r, err := a.h.admin.Get(ctx, w.export.JobID)
 		if err != nil {
@@ -43,6 +48,7 @@ func (a *audit) archive(ctx context.Context, all []wish) {
 		}
 		if r.State == export.Archived {
 			a.complete(r)
+			a.cataloged(index, r)
 		}
 		a.receipt(ctx, r)
 	}
@@ -102,6 +108,20 @@ func (a *audit) complete(r *export.Record) {
 		of := r.Clips[c.Idx]
 		if c.Idx != want[i] || of == nil || c.Key != of.Object.Key || c.SHA256 != of.Object.SHA256 {
 			a.rep.breach("export %s: its manifest names clip %d as %s", r.ID, c.Idx, c.Key)
+		}
+	}
+}
+
+// cataloged finds each clip of an archived export in the catalog, once.
+func (a *audit) cataloged(index *catalog.Index, r *export.Record) {
+	lines := index.Export(r.ID)
+	if len(lines) != len(r.Clips) {
+		a.rep.breach("export %s: the catalog has %d of its %d clips", r.ID, len(lines), len(r.Clips))
+		return
+	}
+	for _, l := range lines {
+		if c := r.Clips[l.Idx]; c == nil || l.Key != c.Object.Key || l.SHA256 != c.Object.SHA256 {
+			a.rep.breach("export %s: the catalog has clip %d as %s", r.ID, l.Idx, l.Key)
 		}
 	}
 }
