@@ -194,7 +194,7 @@ func (c *Client) digestsInLedger(ctx context.Context, items []item, of []int) (m
 	_, _ = c.rdb.Pipelined(ctx, func(p redis.Pipeliner) error { // its error may be that one is not there
 		for n, i := range of {
 			digests[n], there[n] = p.HGet(ctx, LedgerKey(items[i].id), LedgerDigest), p.Exists(ctx, LedgerKey(items[i].id))
-			queues[queueOf(items[i].Export)] = true
+			queues[c.queueOf(ctx, items[i].Export)] = true
 		}
 		for queue := range queues {
 			p.SAdd(ctx, asynqQueues, queue)
@@ -379,5 +379,5 @@ func (r *recorder) send(ctx context.Context) ([]bool, error) {
 func (c *Client) taskOf(ctx context.Context, one item, now time.Time) *asynq.Task {
 	headers := map[string]string{HeaderEnqueuedAt: now.Format(time.RFC3339Nano)}
 	maps.Copy(headers, c.headers(ctx))
-	return NewTask(one.Export, one.id, headers)
+	return newTask(one.Export, one.id, headers, c.queueOf(ctx, one.Export))
 }

@@ -25,6 +25,8 @@ type Client struct {
 
 	mu        sync.Mutex
 	published map[string]time.Time // queues, by when; of exports without a JobID
+	tenants   []string             // that have queues, as of tenantsAt
+	tenantsAt time.Time
 }
 
 // Option changes a [Client] that is being made.
@@ -99,7 +101,7 @@ const maxLooks = 5
 func (c *Client) enqueueNew(ctx context.Context, one item) (string, error) {
 	id := one.id
 	if !one.once {
-		c.publish(ctx, queueOf(one.Export))
+		c.publish(ctx, c.queueOf(ctx, one.Export))
 	}
 	now := time.Now().UTC()
 	if err := index.Enter(ctx, c.rdb, entryOf(one, now)); err != nil {
@@ -160,7 +162,7 @@ func over(s asynq.TaskState) bool {
 // clear deletes what asynq keeps of a task that is over and whose export nobody
 // knows: it would hold the TaskID until asynq forgets it, in 90 days.
 func (c *Client) clear(ctx context.Context, e Export, id string) error {
-	queue := queueOf(e)
+	queue := c.queueOf(ctx, e)
 	if err := ctx.Err(); err != nil { // the inspector takes no context
 		return err
 	}
@@ -205,12 +207,13 @@ func (c *Client) known(ctx context.Context, e Export) (bool, error) {
 // no further round trip, the export's queue is published: else the next look,
 // into the queues, might not see it.
 func (c *Client) digestInLedger(ctx context.Context, e Export) (string, bool, error) {
+	in := c.queueOf(ctx, e)
 	var digest *redis.StringCmd
 	var exists *redis.IntCmd
 	_, _ = c.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		digest = p.HGet(ctx, LedgerKey(e.JobID), LedgerDigest)
 		exists = p.Exists(ctx, LedgerKey(e.JobID))
-		p.SAdd(ctx, asynqQueues, queueOf(e)) // may fail: a Redis that takes no writes can be asked all the same
+		p.SAdd(ctx, asynqQueues, in) // may fail: a Redis that takes no writes can be asked all the same
 		return nil
 	})
 	if err := errors.Join(ignoreNil(digest.Err()), exists.Err()); err != nil {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -79,23 +81,89 @@ func AccountQueue(queue, account string) string {
 
 // SplitQueue is the reverse of [AccountQueue].
 func SplitQueue(name string) (queue, account string) {
-	queue, account, own := strings.Cut(name, ".")
-	if !own {
-		return queue, DefaultAccount
-	}
+	queue, account, _ = ParseQueue(name)
 	return queue, account
 }
 
-// queueOf returns the queue that an export waits in.
-func queueOf(e Export) string { return AccountQueue(QueueFor(e.Priority), e.Account) }
+// TenantQueue returns the queue of that kind in which the exports of a tenant of its
+// own share wait, such as clipferry-submit@news or, with an account,
+// clipferry-submit.eu@news. Without a tenant it is [AccountQueue].
+func TenantQueue(queue, account, tenant string) string {
+	if tenant == "" || tenant == DefaultTenant {
+		return AccountQueue(queue, account)
+	}
+	return AccountQueue(queue, account) + "@" + tenant
+}
+
+// ParseQueue is the reverse of [TenantQueue]; the tenant is empty where the queue is
+// not one tenant's.
+func ParseQueue(name string) (queue, account, tenant string) {
+	name, tenant, _ = strings.Cut(name, "@")
+	queue, account, own := strings.Cut(name, ".")
+	if !own {
+		account = DefaultAccount
+	}
+	return queue, account, tenant
+}
+
+// tenantsKey is the sorted set of the queues of single tenants, without their kind
+// (such as @news), by when a worker last said that it has them.
+const tenantsKey = "clipferry:{fleet}:tenants"
+
+// tenantsForgotten is after how long a queue gets nothing more that no worker has.
+const tenantsForgotten = 24 * time.Hour
+
+// PublishTenants says that workers with the account serve queues of these tenants:
+// producers' exports go there from now on, those of all others into the plain queues.
+func PublishTenants(ctx context.Context, rdb redis.UniversalClient, account string, tenants []string, now time.Time) error {
+	members := make([]redis.Z, len(tenants))
+	for i, tenant := range tenants {
+		members[i] = redis.Z{Score: float64(now.UnixMilli()), Member: TenantQueue("", account, tenant)}
+	}
+	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		if len(members) > 0 {
+			p.ZAdd(ctx, tenantsKey, members...)
+		}
+		p.ZRemRangeByScore(ctx, tenantsKey, "-inf", strconv.FormatInt(now.Add(-tenantsForgotten).UnixMilli(), 10))
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("publish the tenants: %w", err)
+	}
+	return nil
+}
+
+// tenantsEvery is how often a client asks which tenants have queues.
+const tenantsEvery = 5 * time.Second
+
+// queueOf returns the queue that an export waits in: its tenant's, if workers have
+// said that they serve one. Where that can't be learned it is the plain one, from
+// which a worker moves it.
+func (c *Client) queueOf(ctx context.Context, e Export) string {
+	plain := AccountQueue(QueueFor(e.Priority), e.Account)
+	if e.Tenant == "" || e.Tenant == DefaultTenant {
+		return plain
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.tenantsAt) > tenantsEvery {
+		if found, err := c.rdb.ZRange(ctx, tenantsKey, 0, -1).Result(); err == nil {
+			c.tenants, c.tenantsAt = found, time.Now()
+		}
+	}
+	if slices.Contains(c.tenants, TenantQueue("", e.Account, e.Tenant)) {
+		return TenantQueue(QueueFor(e.Priority), e.Account, e.Tenant)
+	}
+	return plain
+}
 
 // submitQueues returns [SubmitQueues] and those of the names that are a named
-// account's.
+// account's or a tenant's.
 func submitQueues(names []string) []string {
 	all := SubmitQueues()
 	for _, name := range names {
-		queue, account := SplitQueue(name)
-		if account != DefaultAccount && slices.Contains(SubmitQueues(), queue) {
+		queue, account, tenant := ParseQueue(name)
+		if (account != DefaultAccount || tenant != "") && slices.Contains(SubmitQueues(), queue) {
 			all = append(all, name)
 		}
 	}

@@ -26,6 +26,10 @@ const HeaderBatch = "clipferry-batch"
 // producer that enqueues by itself. Headers, which may be nil, survive retries and
 // are not part of the payload: such as [HeaderEnqueuedAt] and traceparent.
 func NewTask(e Export, id string, headers map[string]string) *asynq.Task {
+	return newTask(e, id, headers, AccountQueue(QueueFor(e.Priority), e.Account))
+}
+
+func newTask(e Export, id string, headers map[string]string, queue string) *asynq.Task {
 	return asynq.NewTaskWithHeaders(TypeSubmit, e.encode(func(*field) bool { return true }, nil), headers,
-		asynq.TaskID(SubmitTaskID(id)), asynq.Queue(queueOf(e)), asynq.MaxRetry(MaxRetry), asynq.Timeout(SubmitTimeout))
+		asynq.TaskID(SubmitTaskID(id)), asynq.Queue(queue), asynq.MaxRetry(MaxRetry), asynq.Timeout(SubmitTimeout))
 }

@@ -112,6 +112,7 @@ func (w *Worker) failBeforeRecorded(ctx context.Context, d queue.DeadLetter, lat
 	if !s.RequestGiven {
 		return nil
 	}
+	s.Queue = d.Queue
 	r := queue.NewRecord(s, d.Headers, w.o.Ledger.Retention(), w.now())
 	r.Trace = w.traceOf(ctx, d.Headers)
 	if err := r.Fail(w.now(), givenUp(d, late)); err != nil {
@@ -135,7 +136,7 @@ func (w *Worker) fail(ctx context.Context, r *export.Record) error {
 // too often never reaches a handler again, and asynq trims its archive silently.
 func (w *Worker) recordDeadLetters(ctx context.Context) error {
 	var faults []error
-	for _, name := range w.queues() {
+	for _, name := range w.queues(ctx) {
 		for d, err := range w.queue.Dead(ctx, name) {
 			if err == nil {
 				err = w.giveUp(ctx, d, false)

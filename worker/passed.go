@@ -28,7 +28,7 @@ const passedConcurrency = 64
 // ServePassed does that part of a worker's work alone, until ctx ends: where the HTTP
 // API is served by itself.
 func ServePassed(ctx context.Context, rdb redis.UniversalClient, p Passed, log *slog.Logger) error {
-	s := passedServer(queue.Throttled(rdb, ctx.Done(), nil), p, ctx.Done(), time.Second, log)
+	s := passedServer(queue.Throttled(rdb, ctx.Done(), nil, nil), p, ctx.Done(), time.Second, log)
 	if err := s.start(); err != nil {
 		return fmt.Errorf("start the %s server: %w", s.name, err)
 	}

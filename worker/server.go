@@ -28,7 +28,10 @@ import (
 // of which waits long for a Redis that is away, and none of which matters then.
 func (w *Worker) Run(ctx context.Context) error {
 	defer w.endLife()
-	servers := w.servers()
+	if err := w.publishTenants(ctx); err != nil { // producers' exports come by the plain queues until then
+		w.log.Warn("the tenants could not be published; trying again within a minute", logkey.Error, err)
+	}
+	servers := w.servers(ctx)
 	for i, s := range servers {
 		if err := s.start(); err != nil {
 			shutdown(servers[:i])
@@ -127,8 +130,8 @@ const notifyConcurrency = 8
 
 // servers returns the worker's asynq servers: submits wait for their turn
 // without standing in the way of reads, reads without that of transfers.
-func (w *Worker) servers() []server {
-	rdb := queue.Throttled(w.o.Redis, w.stopping, w.restsFor)
+func (w *Worker) servers(ctx context.Context) []server {
+	rdb := queue.Throttled(w.o.Redis, w.stopping, w.restsFor, w.waiting.take)
 	mux := asynq.NewServeMux()
 	mux.Use(w.instrumented)
 	mux.HandleFunc(tasks.TypeSubmit, w.submit)
@@ -145,7 +148,8 @@ func (w *Worker) servers() []server {
 		servers = append(servers, passedServer(rdb, w.o.Passed, w.stopping, w.o.PollInterval, w.log))
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.o.Accounts)) {
-		servers = append(servers, w.server(rdb, "submit "+name, mux, w.o.SubmitConcurrency, w.o.PollInterval, w.orderQueues(name)))
+		queues := w.orderQueues(ctx, name)
+		servers = append(servers, w.server(rdb, "submit "+name, mux, w.o.SubmitConcurrency*lines(queues), w.o.PollInterval, queues))
 	}
 	if d, ok := w.o.Notifier.(Deliverer); ok {
 		mux.HandleFunc(queue.TypeNotify, func(ctx context.Context, t *asynq.Task) error {
@@ -161,22 +165,31 @@ var orderWeights = map[string]int{queue.Front: 64, tasks.QueueSubmitHigh: 16, ta
 
 // orderQueues are the queues that an account's exports are ordered from; those that
 // name no account are the default one's, whatever its name.
-func (w *Worker) orderQueues(account string) map[string]int {
-	accounts := []string{account}
-	if account == w.o.Default {
-		accounts = append(accounts, DefaultAccount)
-	}
+func (w *Worker) orderQueues(ctx context.Context, account string) map[string]int {
 	weights := map[string]int{}
-	for _, name := range queue.Orders(accounts...) {
+	for _, name := range append(queue.Orders(w.namesOf(account)...), w.tenantQueues(ctx, account)...) {
 		kind, _, _ := queue.Kind(name)
 		weights[name] = orderWeights[kind]
 	}
 	return weights
 }
 
-// restsFor reports whether this worker takes nothing out of the queue for now:
-// while S3 fails it, what needs S3 is for workers that reach it.
+// lines counts whose exports wait in the queues.
+func lines(queues map[string]int) int {
+	found := map[string]bool{}
+	for name := range queues {
+		found[lineOf(name)] = true
+	}
+	return len(found)
+}
+
+// restsFor reports whether this worker takes nothing out of the queue for now: as many
+// exports wait here as may, or S3 fails it, and what needs S3 is for workers that reach
+// it.
 func (w *Worker) restsFor(name string) bool {
+	if queue.IsOrders(name) && w.waiting.full(name) {
+		return true
+	}
 	return name != queue.Poll && name != queue.Notify && name != queue.Passed && w.o.Archive.Health().Open
 }
 
@@ -214,14 +227,19 @@ func (w *Worker) probeLoop(ctx context.Context) {
 }
 
 // server makes one asynq server. interval is how often it looks for new tasks, and
-// half as often for tasks that have come due. An export that waits for its slot
-// waits in a handler already, so nothing depends on a short one but reads.
+// half as often for tasks that have come due, or a third of that where tenants make the
+// queues many. An export that waits for its slot waits in a handler already, so nothing
+// depends on a short one but reads.
 func (w *Worker) server(rdb redis.UniversalClient, name string, handler asynq.Handler, concurrency int, interval time.Duration, queues map[string]int) server {
+	due := 2 * interval
+	if lines(queues) > 1 {
+		due = 3 * interval
+	}
 	return server{name: name, handler: handler, asynq: asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency:              concurrency,
 		Queues:                   queues,
 		TaskCheckInterval:        interval,
-		DelayedTaskCheckInterval: 2 * interval,
+		DelayedTaskCheckInterval: due,
 		ShutdownTimeout:          w.o.ShutdownTimeout,
 		// What is only put off burns no retry.
 		IsFailure:      func(err error) bool { return !putOff(err) },

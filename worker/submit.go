@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -36,6 +37,8 @@ const (
 // It waits for its turn inside, so that the thousands behind it stay visible in
 // their queue.
 func (w *Worker) submit(ctx context.Context, t *asynq.Task) error {
+	in, _ := asynq.GetQueueName(ctx)
+	defer w.waiting.begin(in)()
 	taskID, _ := asynq.GetTaskID(ctx)
 	s, err := queue.Parse(taskID, t.Type(), t.Payload())
 	if err != nil {
@@ -77,12 +80,15 @@ func (w *Worker) submit(ctx context.Context, t *asynq.Task) error {
 func (w *Worker) takeUp(ctx context.Context, taskID string, s queue.Step, headers map[string]string) (*export.Record, error) {
 	r, err := w.o.Ledger.LoadHead(ctx, s.ID)
 	if errors.Is(err, ledger.ErrUnknown) && s.RequestGiven {
+		s.Queue, _ = asynq.GetQueueName(ctx)
 		r = queue.NewRecord(s, headers, w.o.Ledger.Retention(), w.now())
 		r.Trace = w.traceOf(ctx, headers)
-		in, _ := asynq.GetQueueName(ctx)
-		if own := queue.Of(r, s.Step); taskID != own.ID || in != own.Queue {
+		if slices.Contains(w.ownQueues(), r.Tenant) {
+			r.Lane = r.Tenant
+		}
+		if own := queue.Of(r, s.Step); taskID != own.ID || s.Queue != own.Queue {
 			// A bare producer left the TaskID to asynq, or used another queue than its
-			// account's: go on under a task of ours, in the right one.
+			// account's or tenant's: go on under a task of ours, in the right one.
 			r.Round = 1
 		}
 		if _, err = w.o.Ledger.Create(ctx, r); err == nil {
@@ -333,15 +339,6 @@ func (w *Worker) send(ctx context.Context, r *export.Record, lease *ledger.Lease
 		return w.accepted(ctx, sending, turn, task)
 	}
 	return w.notAccepted(ctx, sending, turn, a, err)
-}
-
-// sharesAs returns as which tenant the export shares the slots: those that are not
-// configured share as one.
-func (w *Worker) sharesAs(r *export.Record) string {
-	if _, own := w.o.Tenants[r.TenantName()]; own {
-		return r.TenantName()
-	}
-	return tasks.DefaultTenant
 }
 
 func priority(p string) budget.Priority {

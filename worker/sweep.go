@@ -37,7 +37,7 @@ func (w *Worker) sweepLoop(ctx context.Context) {
 	defer tick.Stop()
 	var orphans time.Time
 	for {
-		if err := w.sweepOnce(ctx, &orphans); err != nil && ctx.Err() == nil {
+		if err := errors.Join(w.publishTenants(ctx), w.sweepOnce(ctx, &orphans)); err != nil && ctx.Err() == nil {
 			w.log.Error("the sweep is not complete; again in a minute", logkey.Error, err)
 		}
 		select {
@@ -49,7 +49,13 @@ func (w *Worker) sweepLoop(ctx context.Context) {
 }
 
 // queues are all that this worker serves.
-func (w *Worker) queues() []string { return queue.All(slices.Sorted(maps.Keys(w.o.Accounts))...) }
+func (w *Worker) queues(ctx context.Context) []string {
+	names := queue.All(slices.Sorted(maps.Keys(w.o.Accounts))...)
+	for account := range w.o.Accounts {
+		names = append(names, w.tenantQueues(ctx, account)...)
+	}
+	return names
+}
 
 func (w *Worker) sweepOnce(ctx context.Context, orphans *time.Time) error {
 	// The lease is left to end by itself: it spaces the sweeps of the fleet.
@@ -60,7 +66,7 @@ func (w *Worker) sweepOnce(ctx context.Context, orphans *time.Time) error {
 	if err != nil {
 		return err
 	}
-	faults := []error{tasks.PublishQueues(ctx, w.o.Redis, w.queues()...), w.recordDeadLetters(ctx), w.Sweep(ctx), w.indexWaiting(ctx)}
+	faults := []error{tasks.PublishQueues(ctx, w.o.Redis, w.queues(ctx)...), w.recordDeadLetters(ctx), w.Sweep(ctx), w.indexWaiting(ctx)}
 	if w.o.Catalog != nil {
 		_, err := w.o.Catalog.Merge(ctx)
 		faults = append(faults, err)

@@ -57,7 +57,7 @@ func (h holders) silent(name string, leases []queue.Lease, now time.Time) []stri
 // takeOverLoop has the steps of workers that died go on.
 func (w *Worker) takeOverLoop(ctx context.Context) {
 	work := []string{queue.Poll, queue.Urgent, queue.Mirror, queue.Bulk, queue.Seal}
-	all := slices.DeleteFunc(w.queues(), func(name string) bool { return name == queue.Notify })
+	all := slices.DeleteFunc(w.queues(ctx), func(name string) bool { return name == queue.Notify })
 	known := holders{}
 	for n := 0; retry.Wait(ctx, lookEvery) == nil; n++ {
 		queues := work

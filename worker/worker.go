@@ -117,8 +117,8 @@ type Options struct {
 	InDoubt export.Policy
 	// MirrorConcurrency is how many clips are transferred at once; 8 when zero.
 	MirrorConcurrency int
-	// SubmitConcurrency is how many exports of an account wait for their turn in
-	// this worker; the others stay visible in their queue. 2 when zero.
+	// SubmitConcurrency is how many exports of an account and tenant wait for their turn
+	// in this worker; the others stay visible in their queue. 2 when zero.
 	SubmitConcurrency int
 	// ReadConcurrency is how many running exports wait for a read in this
 	// worker; it should be at least the number of slots. 32 when zero.
@@ -147,6 +147,7 @@ type Worker struct {
 	queue *queue.Queue
 	// lastRead is the last task that was read well, by account.
 	lastRead sync.Map
+	waiting  *waiting
 
 	stopping chan struct{}   // closed when no new work is begun
 	drained  chan struct{}   // closed when the servers are down
@@ -166,7 +167,7 @@ func New(o Options) (*Worker, error) {
 	lifetime, end := context.WithCancel(context.Background())
 	stopping := make(chan struct{})
 	return &Worker{
-		o: o, log: o.Logger, watch: o.Observer, now: o.Now, queue: queue.New(o.Redis),
+		o: o, log: o.Logger, watch: o.Observer, now: o.Now, queue: queue.New(o.Redis), waiting: newWaiting(o.SubmitConcurrency),
 		stopping: stopping, drained: make(chan struct{}), lifetime: lifetime, endLife: end,
 	}, nil
 }

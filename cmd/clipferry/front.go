@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
@@ -41,7 +43,7 @@ func (c *console) openFront(ctx context.Context, needs config.Needs) (*front, er
 		return nil, err
 	}
 	f.telemetry = telemetry.New(telemetry.Options{
-		Version: cli.Version(version), Accounts: wiring.AccountNames(conn.cfg), Tracing: f.tracing, Logger: f.log,
+		Version: cli.Version(version), Accounts: wiring.AccountNames(conn.cfg), Tenants: slices.Sorted(maps.Keys(conn.cfg.Tenants)), Tracing: f.tracing, Logger: f.log,
 	})
 	conn.rdb.AddHook(f.telemetry.RedisHook())
 	if err := conn.openArchive(ctx, f.telemetry.S3); err != nil {

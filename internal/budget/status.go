@@ -29,6 +29,8 @@ type Status struct {
 	// Line are the exports that wait for their submit in a handler, the next one
 	// first. More may be in the queues behind.
 	Line []string
+	// Lines counts them by tenant; what names none is the default one's.
+	Lines map[string]int
 	// Waiting and InFlight count requests by kind, Sent, Refused and Failed
 	// what was sent since the state was made.
 	Waiting, InFlight     map[Kind]int
@@ -91,12 +93,15 @@ func (g *Gate) status(now pace.Instant, s *pace.State) Status {
 	if at := gate.Halt.Probe; at != pace.Never {
 		st.Probe = at.Time()
 	}
-	st.Line = s.Line(now)
+	st.Line, st.Lines = s.Line(now), map[string]int{}
 	if at := s.Opens(now); at != pace.Never {
 		st.Opens = at.Time()
 	}
 	for _, w := range s.Waiters {
 		st.Waiting[w.Kind]++
+		if w.Kind == Submit {
+			st.Lines[cmp.Or(w.Tenant, "default")]++
+		}
 	}
 	for _, t := range s.Turns {
 		st.InFlight[t.Kind]++

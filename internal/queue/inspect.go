@@ -153,6 +153,7 @@ func order(info *asynq.TaskInfo) (Order, bool) {
 		return Order{}, false
 	}
 	s, err := Parse(info.ID, info.Type, info.Payload)
+	s.Queue = info.Queue
 	return Order{s, info.Headers, err}, s.RequestGiven || err != nil
 }
 

@@ -55,14 +55,41 @@ func All(accounts ...string) []string {
 	return append(Orders(append([]string{tasks.DefaultAccount}, accounts...)...), Work()...)
 }
 
-// Kind returns which of [All] the queue is, whatever account it belongs to;
+// OfTenant lists the queues that the tenant's exports with the account are ordered
+// from. Those that already had a turn wait with the high ones.
+func OfTenant(account, tenant string) []string {
+	var names []string
+	for _, kind := range tasks.SubmitQueues() {
+		names = append(names, tasks.TenantQueue(kind, account, tenant))
+	}
+	return names
+}
+
+// front is the queue of exports that already had a turn.
+func front(account, tenant string) string {
+	if tenant == "" {
+		return tasks.AccountQueue(Front, account)
+	}
+	return tasks.TenantQueue(tasks.QueueSubmitHigh, account, tenant)
+}
+
+// Kind returns which of [All] the queue is, whatever account and tenant it belongs to;
 // false for a queue that is not ours.
 func Kind(name string) (kind, account string, ours bool) {
-	kind, account = tasks.SplitQueue(name)
-	if account == tasks.DefaultAccount {
+	kind, account, tenant := tasks.ParseQueue(name)
+	switch {
+	case tenant != "":
+		return kind, account, tasks.ValidTenant(tenant) && slices.Contains(tasks.SubmitQueues(), kind)
+	case account == tasks.DefaultAccount:
 		return kind, account, slices.Contains(All(), kind)
 	}
 	return kind, account, slices.Contains(Orders(), kind)
+}
+
+// IsOrders reports whether exports are ordered from the queue.
+func IsOrders(name string) bool {
+	kind, _, ours := Kind(name)
+	return ours && (kind == Front || slices.Contains(tasks.SubmitQueues(), kind))
 }
 
 // Existing returns the queues of those kinds that asynq knows of, of whatever

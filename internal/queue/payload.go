@@ -20,6 +20,8 @@ type Step struct {
 	// under it.
 	ID string
 	export.Step
+	// Queue is where the task lies; empty where that is not known.
+	Queue string
 	// Request is the export's request, and RequestGiven whether the task carries
 	// one: only the first submit does.
 	Request      tasks.Export

@@ -65,7 +65,7 @@ func (q *Queue) Add(ctx context.Context, t Task) error {
 	if err != nil {
 		return err
 	}
-	_, err = q.client.EnqueueContext(ctx, task)
+	_, err = q.client.EnqueueContext(ctx, task, asynq.Queue(t.Queue))
 	if errors.Is(err, asynq.ErrTaskIDConflict) {
 		return nil
 	}

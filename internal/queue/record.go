@@ -21,6 +21,9 @@ func NewRecord(s Step, headers map[string]string, retention time.Duration, now t
 	if s.Request.Tenant != tasks.DefaultTenant {
 		r.Tenant = s.Request.Tenant
 	}
+	if _, _, tenant := tasks.ParseQueue(s.Queue); tenant == r.Tenant {
+		r.Lane = tenant
+	}
 	if batch := headers[tasks.HeaderBatch]; tasks.ValidBatch(batch) {
 		r.Batch = batch
 	}

@@ -23,6 +23,7 @@ type throttled struct {
 	redis.UniversalClient
 	stopping <-chan struct{} // ends every wait
 	rests    func(queue string) bool
+	took     func(queue string)
 
 	mu    sync.Mutex
 	waits map[string]time.Duration // by script, the last one
@@ -35,39 +36,85 @@ const (
 )
 
 // Throttled returns the client for asynq's servers. No wait in it outlives stopping.
-// A queue for which rests says so looks empty to them; rests may be nil.
-func Throttled(rdb redis.UniversalClient, stopping <-chan struct{}, rests func(queue string) bool) redis.UniversalClient {
-	return &throttled{UniversalClient: rdb, stopping: stopping, rests: rests, waits: map[string]time.Duration{}}
+// A queue for which rests says so looks empty to them; took hears of each task that is
+// taken out of one. Both may be nil.
+func Throttled(rdb redis.UniversalClient, stopping <-chan struct{}, rests func(queue string) bool, took func(queue string)) redis.UniversalClient {
+	return &throttled{UniversalClient: rdb, stopping: stopping, rests: rests, took: took, waits: map[string]time.Duration{}}
 }
 
 // EvalSha runs a script that Redis knows, which is what asynq tries first.
 func (t *throttled) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
-	if t.dequeues(keys) {
-		return redis.NewCmdResult(nil, redis.Nil)
-	}
-	cmd := t.UniversalClient.EvalSha(ctx, sha, keys, args...)
-	t.delay(ctx, sha, cmd.Err())
-	return cmd
+	return t.run(ctx, sha, keys, func() *redis.Cmd { return t.UniversalClient.EvalSha(ctx, sha, keys, args...) })
 }
 
 // Eval runs a script that Redis does not know yet.
 func (t *throttled) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
-	if t.dequeues(keys) {
+	return t.run(ctx, script, keys, func() *redis.Cmd { return t.UniversalClient.Eval(ctx, script, keys, args...) })
+}
+
+func (t *throttled) run(ctx context.Context, script string, keys []string, run func() *redis.Cmd) *redis.Cmd {
+	name, does := scriptOf(keys)
+	if does == dequeues && t.rests != nil && t.rests(name) {
 		return redis.NewCmdResult(nil, redis.Nil)
 	}
-	cmd := t.UniversalClient.Eval(ctx, script, keys, args...)
+	if does != other && IsOrders(name) && t.nothing(ctx, keys[0], does) {
+		if does == dequeues {
+			return redis.NewCmdResult(nil, redis.Nil)
+		}
+		return redis.NewCmdResult(int64(0), nil)
+	}
+	cmd := run()
+	if does == dequeues && t.took != nil && cmd.Err() == nil {
+		t.took(name)
+	}
 	t.delay(ctx, script, cmd.Err())
 	return cmd
 }
 
-// dequeues reports whether a script would take a task out of a queue that rests.
-// Asynq's dequeue alone has both these keys of one queue (v0.26.0).
-func (t *throttled) dequeues(keys []string) bool {
-	if len(keys) < 2 {
-		return false
+// What a script of asynq's does, as far as that matters here.
+type deed int
+
+const (
+	other    deed = iota
+	dequeues      // takes a task out of a queue
+	forwards      // moves tasks that are due into their queue
+	expires       // drops finished tasks
+)
+
+// scriptOf says what a script does and to which queue. It is told by its keys (asynq
+// v0.26.0): those of the three have these alone.
+func scriptOf(keys []string) (name string, does deed) {
+	if len(keys) == 0 {
+		return "", other
 	}
-	name, _ := strings.CutPrefix(strings.TrimSuffix(keys[0], "}:pending"), "asynq:{")
-	return keys[0] == PendingKey(name) && keys[1] == PausedKey(name) && t.rests != nil && t.rests(name)
+	queue, list, _ := strings.Cut(strings.TrimPrefix(keys[0], "asynq:{"), "}:")
+	second := ""
+	if len(keys) > 1 {
+		second = keys[1]
+	}
+	switch {
+	case list == "pending" && second == PausedKey(queue):
+		return queue, dequeues
+	case (list == "scheduled" || list == "retry") && second == PendingKey(queue) && len(keys) == 2:
+		return queue, forwards
+	case list == "completed" && len(keys) == 1:
+		return queue, expires
+	}
+	return "", other
+}
+
+// nothing reports whether there is nothing for the script to do. The queues that orders
+// come from are many and mostly empty: to ask first costs one command of the two or
+// three of the script.
+func (t *throttled) nothing(ctx context.Context, key string, does deed) bool {
+	var n int64
+	var err error
+	if does == dequeues {
+		n, err = t.UniversalClient.LLen(ctx, key).Result()
+	} else {
+		n, err = t.UniversalClient.ZCard(ctx, key).Result()
+	}
+	return err == nil && n == 0
 }
 
 // delay waits if Redis has refused the script, and the longer the more often it

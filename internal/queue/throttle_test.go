@@ -37,7 +37,7 @@ func (said) RedisError()     {}
 func TestARefusalIsReturnedLateAndNothingElseIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rdb := &answering{}
-		b := Throttled(rdb, nil, never)
+		b := Throttled(rdb, nil, never, nil)
 		returned := func(script string, err error) time.Duration {
 			t.Helper()
 			rdb.err = err
@@ -86,7 +86,7 @@ func TestARefusalIsReturnedLateAndNothingElseIs(t *testing.T) {
 func TestNobodyIsThrottledAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stopping := make(chan struct{})
-		b := Throttled(&answering{err: said("OOM")}, stopping, never)
+		b := Throttled(&answering{err: said("OOM")}, stopping, never, nil)
 		waits := func(ctx context.Context) time.Duration {
 			began := time.Now()
 			b.EvalSha(ctx, "dequeue", nil)
@@ -112,7 +112,7 @@ func never(string) bool { return false }
 // asynq must take nothing out of a queue that rests, and do all else with it.
 func TestAQueueThatRestsLooksEmpty(t *testing.T) {
 	s := redistest.Start(t)
-	rdb := Throttled(s.Client(), nil, func(name string) bool { return name == "resting" })
+	rdb := Throttled(s.Client(), nil, func(name string) bool { return name == "resting" }, nil)
 	client := asynq.NewClientFromRedisClient(s.Client())
 	done := make(chan string, 2)
 	for _, name := range []string{"resting", "awake"} {

@@ -4,6 +4,7 @@
 package status
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,8 +19,10 @@ import (
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/pace"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/units"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 // Account is an account at the provider as a Reader sees it.
@@ -47,6 +50,7 @@ type Reader struct {
 	rdb      redis.UniversalClient
 	queue    *queue.Queue
 	accounts func(name string) Account
+	tenants  map[string]int // shares
 	ledger   *ledger.Ledger
 	now      func() time.Time
 
@@ -63,6 +67,13 @@ func NewReader(rdb redis.UniversalClient, accounts func(name string) Account, no
 		rdb: rdb, queue: queue.New(rdb), accounts: accounts,
 		ledger: ledger.New(ledger.Options{Redis: rdb}), now: now,
 	}
+}
+
+// WithTenants has the places in line reckoned with the shares of tenants that have
+// queues of their own; all others have the share of [tasks.DefaultTenant], or 1.
+func (l *Reader) WithTenants(shares map[string]int) *Reader {
+	l.tenants = shares
+	return l
 }
 
 // Snapshot is what a Reader saw.
@@ -113,7 +124,7 @@ func (l *Reader) Read(ctx context.Context, records []*export.Record, accounts ..
 	}
 	for _, name := range line.names {
 		s := seen[name]
-		s.Queued = line.queued(l.queuesOf(name)...) + len(s.Budget.Line)
+		s.Queued = line.queued(slices.Concat(slices.Collect(maps.Values(line.lanes[name]))...)...) + len(s.Budget.Line)
 		out.Accounts = append(out.Accounts, *s)
 	}
 	return out, nil
@@ -155,9 +166,24 @@ func (l *Reader) queuesOf(account string) []string {
 	return queue.Orders(account)
 }
 
+// lanes returns whose queues there are of the account: the plain ones, of an empty
+// name, and those of tenants that have their own.
+func (l *Reader) lanes(account string, there []string) map[string][]string {
+	plain := l.queuesOf(account)
+	lanes := map[string][]string{"": plain}
+	for _, name := range there {
+		kind, as, tenant := tasks.ParseQueue(name)
+		if tenant != "" && slices.Contains(plain, tasks.AccountQueue(kind, as)) {
+			lanes[tenant] = append(lanes[tenant], name)
+		}
+	}
+	return lanes
+}
+
 // lines are the queues at one moment.
 type lines struct {
-	names   []string // accounts
+	lanes   map[string]map[string][]string // by account and tenant, those served first coming first
+	names   []string                       // accounts
 	length  map[string]int
 	paused  map[string]bool
 	served  map[string]bool          // nil if nobody asked
@@ -234,13 +260,18 @@ const (
 func (l *Reader) readQueues(ctx context.Context, records []*export.Record, seen map[string]*AccountStatus) (*lines, error) {
 	line := &lines{
 		length: map[string]int{}, paused: map[string]bool{}, looked: map[string]bool{}, place: map[string]int{},
-		starts: map[string]time.Duration{},
+		starts: map[string]time.Duration{}, lanes: map[string]map[string][]string{},
+	}
+	there, err := l.queue.Existing(ctx, tasks.SubmitQueues())
+	if err != nil {
+		return nil, err
 	}
 	lengths, paused, places := map[string]*redis.IntCmd{}, map[string]*redis.IntCmd{}, map[string][]*redis.IntCmd{}
-	_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err = l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for name := range seen {
 			line.names = append(line.names, name)
-			for _, q := range l.queuesOf(name) {
+			line.lanes[name] = l.lanes(name, there)
+			for _, q := range slices.Concat(slices.Collect(maps.Values(line.lanes[name]))...) {
 				lengths[q] = p.LLen(ctx, queue.PendingKey(q))
 				paused[q] = p.Exists(ctx, queue.PausedKey(q))
 			}
@@ -274,7 +305,7 @@ func (l *Reader) readQueues(ctx context.Context, records []*export.Record, seen 
 	for _, r := range records {
 		if at := foundAt(places[r.ID]); at >= 0 { // asynq takes from the end
 			q, _ := taskOf(r)
-			line.place[r.ID] = line.before(r.Account, q) + max(0, line.length[q]-1-at)
+			line.place[r.ID] = line.before(line.lanes[l.accounts(r.Account).Name][r.Lane], q) + max(0, line.length[q]-1-at)
 		}
 	}
 	fleet, err := l.fleet(ctx, len(seen) > 0)
@@ -340,17 +371,34 @@ func (l *Reader) fleet(ctx context.Context, wanted bool) (queue.Fleet, error) {
 	return served, nil
 }
 
-// before counts the exports in the queues of the account that are served before
-// this one. They are looked into by weight, so it is a rough measure.
-func (l *lines) before(account, q string) int {
+// before counts the exports in the queues that are served before this one. They are
+// looked into by weight, so it is a rough measure.
+func (l *lines) before(queues []string, q string) int {
 	n := 0
-	for _, earlier := range queue.Orders(account) {
+	for _, earlier := range queues {
 		if earlier == q {
 			break
 		}
 		n += l.length[earlier]
 	}
 	return n
+}
+
+// ahead returns how many go before an export that has so many of its own tenant's
+// before it in their queues: of those and of the others' the gate takes by their shares.
+func (l *Reader) ahead(r *export.Record, own int, s *AccountStatus, line *lines) int {
+	lanes := line.lanes[s.Name]
+	mine := cmp.Or(r.Lane, tasks.DefaultTenant)
+	var others []pace.Backlog
+	for lane, queues := range lanes {
+		name := cmp.Or(lane, tasks.DefaultTenant)
+		if name == mine {
+			own += s.Budget.Lines[name]
+			continue
+		}
+		others = append(others, pace.Backlog{Waiting: line.queued(queues...) + s.Budget.Lines[name], Share: l.tenants[name]})
+	}
+	return pace.Before(own, l.tenants[mine], others)
 }
 
 // estimate completes the places by those who wait in workers already, and says
@@ -366,7 +414,7 @@ func (l *Reader) estimate(ctx context.Context, records []*export.Record, seen ma
 		if at := slices.Index(s.Budget.Line, r.ID); at >= 0 {
 			line.place[r.ID] = at
 		} else if _, queued := line.place[r.ID]; queued {
-			line.place[r.ID] += len(s.Budget.Line)
+			line.place[r.ID] = l.ahead(r, line.place[r.ID], s, line)
 		} else {
 			continue
 		}

@@ -130,6 +130,27 @@ func (w *watch) waiting(t *testing.T, ids ...string) []string {
 	return texts
 }
 
+// The place in line is that which the shares give, not that in the queue.
+func TestThePlaceInLineGoesByShares(t *testing.T) {
+	w := newWatch(t, append(tasks.SubmitQueues(), queue.Front, "clipferry-submit@news", "clipferry-submit@sport")...)
+	if err := tasks.PublishTenants(t.Context(), w.rdb, "default", []string{"news", "sport"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	w.reader.WithTenants(map[string]int{"news": 3, "sport": 1})
+	for i := range 40 {
+		w.enqueue(t, tasks.Export{JobID: fmt.Sprint("n", i), ProjectID: "p", Tenant: "news"})
+	}
+	for i := range 4 {
+		w.enqueue(t, tasks.Export{JobID: fmt.Sprint("s", i), ProjectID: "p", Tenant: "sport"})
+	}
+	w.purses["default"].status.Line, w.purses["default"].status.Lines = []string{"g0", "g1"}, map[string]int{"news": 2}
+	for id, want := range map[string]string{"s0": "4th", "s3": "16th", "n0": "4th", "n36": "43rd"} {
+		if got := w.waiting(t, id)[0]; !strings.Contains(got, want+" in line") {
+			t.Errorf("%s: %q, want %s", id, got, want)
+		}
+	}
+}
+
 func TestAQueuedExportsPlaceAndStart(t *testing.T) {
 	w := newWatch(t, append(tasks.SubmitQueues(), queue.Front, "clipferry-submit.eu")...)
 	for i := range 12 {
@@ -139,7 +160,7 @@ func TestAQueuedExportsPlaceAndStart(t *testing.T) {
 	w.enqueue(t, tasks.Export{JobID: "l0", ProjectID: "p", Priority: tasks.PriorityLow})
 	w.enqueue(t, tasks.Export{JobID: "e0", ProjectID: "p", Account: "eu"})
 	w.enqueue(t, tasks.Export{JobID: "e1", ProjectID: "p", Account: "eu"})
-	w.purses["default"].status.Line = []string{"g0", "g1"}
+	w.purses["default"].status.Line, w.purses["default"].status.Lines = []string{"g0", "g1"}, map[string]int{"default": 2}
 	got := w.waiting(t, "h0", "n0", "n8", "n11", "l0", "e0", "e1")
 	for i, want := range []string{
 		"a slot, 3rd in line, starts in about 3 min",

@@ -15,7 +15,6 @@ import (
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/internal/units"
 	"github.com/clipferry/clipferry/storage"
-	"github.com/clipferry/clipferry/tasks"
 )
 
 const (
@@ -209,8 +208,7 @@ func (t *Telemetry) queueDepths(q Queues) func(context.Context) (map[string]queu
 			depths[name] = queue.Depth{}
 		}
 		for name, d := range found {
-			kind, account, _ := queue.Kind(name)
-			label := tasks.AccountQueue(kind, t.account(account))
+			label := t.queueLabel(name)
 			depths[label] = sum(depths[label], d)
 		}
 		return depths, nil

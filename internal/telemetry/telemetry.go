@@ -46,6 +46,9 @@ type Options struct {
 	// Accounts are the names of the configured provider accounts, the only
 	// values that the label account takes; tasks.DefaultAccount when empty.
 	Accounts []string
+	// Tenants are those that have queues of their own here; queues of any others count
+	// as one.
+	Tenants []string
 	// Tracing makes spans; nil makes none.
 	Tracing *Tracing
 	Logger  *slog.Logger
@@ -61,6 +64,7 @@ type Telemetry struct {
 	log      *slog.Logger
 	now      func() time.Time
 	accounts []string
+	tenants  []string
 	deadlines
 	instruments
 }
@@ -79,7 +83,7 @@ func New(o Options) *Telemetry {
 	registry := prometheus.NewRegistry()
 	t := &Telemetry{
 		registry: registry, tracing: o.Tracing, log: o.Logger, now: o.Now,
-		accounts: o.Accounts, deadlines: deadlines{now: o.Now}, instruments: newInstruments(registry, o.Accounts),
+		accounts: o.Accounts, tenants: o.Tenants, deadlines: deadlines{now: o.Now}, instruments: newInstruments(registry, o.Accounts),
 	}
 	t.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -131,6 +135,15 @@ func (l *onceAMinute) Println(v ...any) {
 
 // Handle is otel's.
 func (l *onceAMinute) Handle(err error) { l.Println(err) }
+
+// queueLabel returns the value of the label queue: no producer can make up one.
+func (t *Telemetry) queueLabel(name string) string {
+	kind, account, tenant := tasks.ParseQueue(name)
+	if tenant != "" && !slices.Contains(t.tenants, tenant) {
+		tenant = "other"
+	}
+	return tasks.TenantQueue(kind, t.account(account), tenant)
+}
 
 // account returns the value of the label account for an export's account.
 func (t *Telemetry) account(name string) string {

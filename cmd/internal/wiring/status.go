@@ -37,5 +37,5 @@ func StatusReader(cfg *config.Config, rdb redis.UniversalClient) (*status.Reader
 			account, _ = look(a) // whose options are those of the known ones
 		}
 		return account
-	}, time.Now), nil
+	}, time.Now).WithTenants(cfg.Tenants), nil
 }
