@@ -146,11 +146,15 @@ func TestASubmitThatIsRefusedForATimeIsTriedAgain(t *testing.T) {
 func TestASubmitThatIsRejectedFailsAndSaysWhy(t *testing.T) {
 	r := newRig(t)
 	r.provider.submit = func(int, json.RawMessage) error {
-		return refusal(provider.Rejected, fault.Terminal, "the provider rejects the request: project unknown")
+		const why = "the provider rejects the request: project unknown"
+		return fault.New(fault.Terminal, why, &provider.Error{Kind: provider.Rejected, Op: "test", Message: why, Specific: true, TraceID: "trace-1"})
 	}
 	r.work()
 	id := r.enqueue(tasks.Export{ProjectID: "nope"})
 	rec := r.awaitState(id, export.Failed)
+	if v := view.Of(rec, view.CLI); v.TraceID != "trace-1" {
+		t.Errorf("the provider's trace_id: %q", v.TraceID)
+	}
 	if !strings.Contains(view.Sentence(rec, view.CLI), "project unknown") {
 		t.Errorf("error: %s", view.Sentence(rec, view.CLI))
 	}

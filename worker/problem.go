@@ -40,7 +40,7 @@ func providerProblem(err error) export.Problem {
 	if e.Kind == provider.AcceptedUnknown && e.Answer != "" { // all there is of what was paid for
 		detail += ": " + e.Answer
 	}
-	return export.Problem{Reason: cmp.Or(reasons[e.Kind], export.ReasonProviderUnavailable), Detail: detail}
+	return export.Problem{Reason: cmp.Or(reasons[e.Kind], export.ReasonProviderUnavailable), Detail: detail, TraceID: e.TraceID}
 }
 
 // transferProblem is what a failed transfer tells of a clip.

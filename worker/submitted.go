@@ -57,11 +57,11 @@ func (w *Worker) rejected(ctx context.Context, r *export.Record, turn *budget.Tu
 		w.endTurn(ctx, turn, outcome)
 		var final bool
 		if a.refusedAt, final = turn.Refused(); !final {
-			w.log.Warn("the provider refuses an export and does not say what of it; it is asked again", logkey.Export, r.ID, logkey.Why, why.Detail)
+			w.log.Warn("the provider refuses an export and does not say what of it; it is asked again", logkey.Export, r.ID, logkey.Why, why.Detail, logkey.TraceID, why.TraceID)
 			return w.putBack(ctx, r, a, askedAgain, why)
 		}
 	}
-	w.log.Error("the provider rejects an export", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.Why, why.Detail)
+	w.log.Error("the provider rejects an export", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.Why, why.Detail, logkey.TraceID, why.TraceID)
 	return w.concludeAttempt(ctx, r, a, func(r *export.Record) error { return r.Reject(w.now(), a.token, why) })
 }
 
@@ -154,7 +154,7 @@ func (w *Worker) lose(ctx context.Context, r *export.Record, policy export.Polic
 	ctx, cancel := w.detached(ctx)
 	defer cancel()
 	w.log.Error("a paid request is in doubt", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID,
-		logkey.Policy, policy, logkey.SentAt, r.IntentAt, logkey.Why, why.Detail)
+		logkey.Policy, policy, logkey.SentAt, r.IntentAt, logkey.Why, why.Detail, logkey.TraceID, why.TraceID)
 	by, sent := r.IntentBy, r.IntentAt
 	return w.concludeBy(ctx, r.ID, func() (*export.Record, error) {
 		return w.acceptOrRecreate(ctx, r, func(r *export.Record) error { return r.Lose(w.now(), by, sent, policy, why) })

@@ -183,3 +183,22 @@ func ready(address string) (int, string) {
 	}
 	return resp.StatusCode, string(body)
 }
+
+// A provider that creates and charges and then answers 500 is paid three times at most,
+// and an acceptance whose task is called id is one.
+func TestAnswersThatHideAnAcceptance(t *testing.T) {
+	h := newHouse(t, "--requests-per-minute", "0")
+	h.order(
+		emulator.Fault{Kind: emulator.FaultStatus, Route: emulator.RouteSubmit, Project: "charged*", Status: http.StatusInternalServerError, Acted: true},
+		emulator.Fault{Kind: emulator.FaultBody, Route: emulator.RouteSubmit, Project: "named*", Body: `{"data":{"id":"t1","name":"x","status":"CREATED"}}`},
+	)
+	h.worker()
+	h.enqueue(`{"project_id":"named~clips=1","job_id":"named"}`)
+	h.eventually("the order whose task is called id is accepted", time.Minute, func() bool { return h.state("named").ExportTaskID == "t1" })
+	h.enqueue(`{"project_id":"charged~clips=1","job_id":"charged"}`)
+	h.eventually("the order in doubt is held", 2*time.Minute, func() bool { return h.state("charged").State == "held" })
+	time.Sleep(2 * time.Second) // for what must not come
+	if n := h.submits(); n != 1+3 {
+		t.Errorf("the provider charged %d exports; want one, and three of the one in doubt", n)
+	}
+}

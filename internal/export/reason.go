@@ -77,6 +77,8 @@ type Problem struct {
 	Reason Reason `json:"reason"`
 	// Detail is what the other side said, or what exactly failed.
 	Detail string `json:"detail,omitempty"`
+	// TraceID is what the provider's support asks for, where it gave one.
+	TraceID string `json:"trace_id,omitempty"`
 	// Count is how many reads led to it, where that says something.
 	Count int `json:"count,omitempty"`
 	// Clip is the index of the clip that the reason, or its cause, is about.

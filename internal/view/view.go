@@ -40,6 +40,8 @@ type Export struct {
 	// tried again at the earliest; nil where there is none.
 	Since   *time.Time `json:"since,omitempty"`
 	NextTry *time.Time `json:"next_try,omitempty"`
+	// TraceID is the provider's name of the request that failed; its support asks for it.
+	TraceID string `json:"trace_id,omitempty"`
 
 	Account    string            `json:"account,omitempty"`
 	Labels     map[string]string `json:"labels,omitempty"`
@@ -75,7 +77,7 @@ func Of(r *export.Record, to Reader) Export {
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(), Polls: r.Polls, Manifest: r.Manifest,
 		Clips: make([]Clip, 0, len(r.Clips)), Account: r.Account, Labels: r.Labels, Batch: r.Batch,
 		Attempts: r.Attempts, InDoubt: r.Doubts, Duplicates: r.Duplicates,
-		Warnings: warningsOf(r), ExpireAt: moment(r.ExpireAt), Since: moment(p.Since), NextTry: moment(next),
+		Warnings: warningsOf(r), ExpireAt: moment(r.ExpireAt), Since: moment(p.Since), NextTry: moment(next), TraceID: p.TraceID,
 	}
 	for _, idx := range slices.Sorted(maps.Keys(r.Clips)) {
 		v.Clips = append(v.Clips, clipOf(r, r.Clips[idx]))
