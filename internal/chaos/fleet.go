@@ -20,7 +20,8 @@ var skew = []string{"30", "-30"}
 // fleet is the worker processes. Whoever ends without having been told is
 // started again after a second, as any platform does.
 type fleet struct {
-	h *house
+	h     *house
+	moves *moves
 
 	mu       sync.Mutex
 	slots    []*member
@@ -45,7 +46,7 @@ type member struct {
 }
 
 func newFleet(h *house) *fleet {
-	f := &fleet{h: h}
+	f := &fleet{h: h, moves: &moves{h: h, took: map[bool][]time.Duration{}}}
 	for i := range h.cfg.workers {
 		f.slots = append(f.slots, &member{index: i})
 	}
@@ -169,6 +170,7 @@ func (f *fleet) victim(e event) *member {
 			f.stopped++
 		} else {
 			f.killed++
+			f.moves.watch(m.cmd.Process.Pid)
 		}
 		_ = m.cmd.Process.Signal(signal) // it may have ended this moment
 		return m

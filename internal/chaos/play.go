@@ -103,6 +103,8 @@ func (h *house) judge(ctx context.Context, rep *report, f *fleet, t *tormentor, 
 	rep.enqueued, rep.repeated = p.enqueued, p.repeated
 	rep.started, rep.killed, rep.stopped, rep.skipped, rep.gaveUp = f.started, f.killed, f.stopped, f.skipped, f.gaveUp
 	rep.slowestStop = f.slowest
+	f.moves.wg.Wait()
+	rep.ordersMoved, rep.othersMoved = f.moves.said(true), f.moves.said(false)
 	rep.requests = h.provider.State().Requests
 	rep.letters = h.deadLetters()
 	for _, w := range t.windows {

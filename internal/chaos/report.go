@@ -29,6 +29,7 @@ type report struct {
 	started, killed, stopped, skipped, gaveUp   int
 	taken, resent                               int
 	slowestStop                                 time.Duration
+	ordersMoved, othersMoved                    string
 	requests                                    map[string]map[string]int
 
 	mu       sync.Mutex
@@ -68,6 +69,8 @@ func (r *report) print(out io.Writer) {
 	row("ended", "%s", listed(r.states))
 	row("workers", "%d processes: %d killed, %d told to stop (the slowest took %s), %d gave up at their start without Redis; %d faults met nobody",
 		r.started, r.killed, r.stopped, r.slowestStop.Round(100*time.Millisecond), r.gaveUp, r.skipped)
+	row("  reads, transfers and manifests of the killed go on after", "%s", r.othersMoved)
+	row("  their orders", "%s", r.ordersMoved)
 	for _, name := range slices.Sorted(maps.Keys(r.faults)) {
 		if !strings.HasPrefix(name, streamWorkers) {
 			row("  "+name, "%d times", r.faults[name])

@@ -154,9 +154,9 @@ func (r *Record) Unsent(by string, written bool) {
 		r.Settled = []string{by}
 	case slices.Contains(r.Settled, by):
 	case n == maxSettled:
-		r.Settled = append(slices.Delete(others, 1, 2), by) // the first is the last that surely stood there
+		r.Settled = slices.Concat(others[:1], others[2:], []string{by}) // the first is the last that surely stood there
 	default:
-		r.Settled = append(others, by)
+		r.Settled = slices.Concat(others, []string{by})
 	}
 }
 
