@@ -69,5 +69,6 @@ func (f *front) openPassed(ctx context.Context) (closeAll func(), err error) {
 			f.log.Error("what is passed through is not read to its end here", logkey.Error, err)
 		}
 	}()
-	return func() { stop(); <-ended; closeAccounts() }, nil
+	unhook := context.AfterFunc(ctx, f.passed.Stop)
+	return func() { unhook(); stop(); f.passed.Stop(); <-ended; closeAccounts() }, nil
 }

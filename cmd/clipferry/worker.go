@@ -96,6 +96,10 @@ func (f *front) work(ctx context.Context, c *console) error {
 	if err := f.passThrough(accounts); err != nil {
 		return err
 	}
+	if f.passed != nil {
+		defer context.AfterFunc(ctx, f.passed.Stop)()
+		defer f.passed.Stop() // what was sent has its answer before the budget is closed
+	}
 	o := worker.Options{
 		Redis: f.rdb, Ledger: f.ledger, Archive: f.archive, Accounts: accounts, Catalog: catalog.NewStore(f.archive),
 		Notifier: notifier, Observer: f.telemetry, Logger: f.log,

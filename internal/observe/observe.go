@@ -33,6 +33,7 @@ const (
 // Request is one request to the provider.
 type Request struct {
 	Account string
+	Passed  bool // for a client that passes calls through, not for an export
 	Kind    budget.Kind
 	Result  budget.Result
 	Waited  time.Duration // for its turn

@@ -52,15 +52,15 @@ func (s *State) tookSlot(w *Waiter, now Instant) {
 
 // tookTurn notes whose turn began at now.
 func (s *State) tookTurn(w *Waiter, now Instant) {
-	switch {
-	case w.Kind == Submit:
+	switch w.Kind {
+	case Submit:
 		if s.Renders[w.Export] == nil && !Passed(w.Export) {
 			s.shared(w, now)
 		}
 		if !s.holdsSlot(w) {
 			s.tookSlot(w, now)
 		}
-	case w.Kind == Other:
+	case Other:
 		s.Gate.Passed.Other = now
 		s.touch(fieldGate, "")
 	}

@@ -122,6 +122,8 @@ func (o *ordered) send(ctx context.Context) (Answer, error) {
 	if err != nil {
 		return Answer{}, notNow(err)
 	}
+	s.sending.RLock()
+	defer s.sending.RUnlock()
 	slot := budget.PassedPrefix + rand.Text()
 	turn, err := s.turn(ctx, budget.Request{
 		Export: slot, Project: slot, Kind: budget.Submit, Since: since, Resolution: class(o.call.name), Prepare: o.writeAhead(),
@@ -313,6 +315,12 @@ func (s *Service) notInTime(ctx context.Context, err error, status int) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // the client has left
 	}
+	if s.stopped.Err() != nil {
+		return &Refusal{
+			Status: http.StatusServiceUnavailable, Reason: "stopping", RetryAfter: 5 * time.Second,
+			Message: "this server stops; nothing was sent, send it again",
+		}
+	}
 	if !errors.Is(err, context.DeadlineExceeded) {
 		return notNow(err)
 	}
@@ -330,7 +338,7 @@ func (s *Service) notInTime(ctx context.Context, err error, status int) error {
 	}
 	return &Refusal{
 		Status: status, Reason: "busy", RetryAfter: wait,
-		Message: "the provider's limits are used up, and this request has waited " + s.o.Wait.String() + " for its turn; nothing was sent. Send it again: it keeps its place in line for a while",
+		Message: "the provider's limits are used up, and this request waits too long for its turn; nothing was sent. Send it again: it keeps its place in line for a while",
 	}
 }
 

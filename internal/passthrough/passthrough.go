@@ -28,6 +28,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -102,7 +103,16 @@ type Service struct {
 	now   func() time.Time
 	store store
 	queue *queue.Queue
+
+	places  chan struct{}   // of those that wait for their turn
+	sending sync.RWMutex    // read-locked by each order until its answer is recorded
+	stopped context.Context // ends when nothing new is sent
+	stop    context.CancelFunc
 }
+
+// maxWaiting is how many clients wait for their turn in one process. Each is known to
+// the whole fleet while it waits.
+const maxWaiting = 128
 
 // DefaultWait is how long a client waits for its turn.
 const DefaultWait = 25 * time.Second
@@ -121,7 +131,20 @@ func New(o Options) (*Service, error) {
 	if o.Requested == nil {
 		o.Requested = func(context.Context, observe.Request) {}
 	}
-	return &Service{o: o, log: o.Logger, now: o.Now, store: newStore(o.Redis, o.Account), queue: queue.New(o.Redis)}, nil
+	s := &Service{
+		o: o, log: o.Logger, now: o.Now, store: newStore(o.Redis, o.Account), queue: queue.New(o.Redis),
+		places: make(chan struct{}, maxWaiting),
+	}
+	s.stopped, s.stop = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// Stop sends nothing more from now on: who waits is sent away. It returns when what
+// was sent has its answer, and that is recorded.
+func (s *Service) Stop() {
+	s.stop()
+	s.sending.Lock()
+	s.sending.Unlock() //nolint:staticcheck // those before are through
 }
 
 // Wait is how long a client waits for its turn at the most. Its request may take as
@@ -214,6 +237,13 @@ func (s *Service) other(ctx context.Context, c call, r Request) (Answer, error) 
 func (s *Service) turn(ctx context.Context, r budget.Request) (*budget.Turn, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.o.Wait)
 	defer cancel()
+	defer context.AfterFunc(s.stopped, cancel)()
+	select {
+	case s.places <- struct{}{}:
+		defer func() { <-s.places }()
+	default:
+		return nil, context.DeadlineExceeded
+	}
 	return s.o.Gate.Wait(ctx, r)
 }
 
@@ -229,7 +259,7 @@ func (s *Service) send(ctx context.Context, turn *budget.Turn, kind budget.Kind,
 		o = ended(reply)
 	}
 	s.o.Requested(ctx, observe.Request{
-		Account: s.o.Account, Kind: kind, Result: o.Result, Waited: turn.Waited(), Took: s.now().Sub(began), Err: err,
+		Account: s.o.Account, Passed: true, Kind: kind, Result: o.Result, Waited: turn.Waited(), Took: s.now().Sub(began), Err: err,
 	})
 	s.done(ctx, turn, o)
 	if reply.Failure != nil {

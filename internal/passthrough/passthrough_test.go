@@ -204,6 +204,37 @@ func TestAnOrderIsSentOnce(t *testing.T) {
 	}
 }
 
+// TestAStopWaitsForWhatWasSent, and sends away who waits.
+func TestAStopWaitsForWhatWasSent(t *testing.T) {
+	r := newRig(t)
+	_, err := r.emulator.Inject(emulator.Fault{Kind: emulator.FaultDelay, Route: emulator.RouteCreate, Delay: emulator.Duration(500 * time.Millisecond)})
+	must(t, err)
+	var all sync.WaitGroup
+	statuses := make([]int, 3)
+	for i := range statuses { // for two slots
+		all.Go(func() {
+			var f *Refusal
+			a, err := r.do("web", "POST", "clips", talk, string(rune('a'+i)))
+			if errors.As(err, &f) {
+				a.Status = f.Status
+			}
+			statuses[i] = a.Status
+		})
+	}
+	time.Sleep(200 * time.Millisecond) // two are on their way
+	r.Stop()
+	if n := len(r.emulator.State().Submits); n != 2 {
+		t.Errorf("%d were sent", n)
+	}
+	all.Wait()
+	if n := statuses[0] + statuses[1] + statuses[2]; n != 200+200+503 {
+		t.Errorf("%v", statuses)
+	}
+	if f := r.refused("web", "POST", "clips", talk, "late"); f.Status != 503 || f.Reason != "stopping" {
+		t.Errorf("%+v", f)
+	}
+}
+
 // TestPausedOrders: the operator's pause is for whatever costs.
 func TestPausedOrders(t *testing.T) {
 	r := newRig(t)

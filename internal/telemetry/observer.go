@@ -38,6 +38,9 @@ func (t *Telemetry) Requested(ctx context.Context, r observe.Request) {
 	if r.Result != budget.NotSent {
 		t.requestDuration.WithLabelValues(kind).Observe(r.Took.Seconds())
 	}
+	if r.Passed && r.Result == budget.InDoubt { // those of exports are counted with their records
+		t.inDoubt.WithLabelValues(t.account(r.Account)).Inc()
+	}
 	t.tracing.request(ctx, r, kind, result, t.now())
 }
 

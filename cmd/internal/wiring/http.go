@@ -74,8 +74,17 @@ func Listen(ctx context.Context, cfg *config.Config, f Front) (*Server, error) {
 	}
 	return &Server{
 		listener: l, api: api, follow: follow,
-		server: &httpapi.Server{Handler: f.Tracing.Handler(api), Logger: f.Logger, OnStop: api.Drain, StopTimeout: 2 * time.Second},
+		server: &httpapi.Server{Handler: f.Tracing.Handler(api), Logger: f.Logger, OnStop: api.Drain, StopTimeout: f.stopTimeout(cfg)},
 	}, nil
+}
+
+// stopTimeout is how long requests under way may take at the end: an order that was
+// passed through is paid for, and its client is to get the answer.
+func (f Front) stopTimeout(cfg *config.Config) time.Duration {
+	if f.Passed == nil {
+		return 2 * time.Second
+	}
+	return cfg.ShutdownTimeout
 }
 
 // Addr is where the server listens.
