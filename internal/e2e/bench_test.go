@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -52,6 +53,36 @@ func BenchmarkFleet(b *testing.B) {
 		if err == nil {
 			b.ReportMetric(float64(used), "B/export")
 		}
+	}
+}
+
+// BenchmarkFreshness measures how soon the ends of renders of a few seconds are seen,
+// and in how many reads.
+func BenchmarkFreshness(b *testing.B) {
+	for _, limits := range []struct{ perMinute, slots int }{{0, 0}, {600, 200}} {
+		b.Run(fmt.Sprintf("%d-%d", limits.perMinute, limits.slots), func(b *testing.B) {
+			h := newHouseOn(b, redistest.Start(b).URL(), "--speed", "30", "--requests-per-minute", "0", "--max-active", "0")
+			h.env = append(h.env, fmt.Sprintf("CLIPFERRY_API_REQUESTS_PER_MINUTE=%d", limits.perMinute),
+				fmt.Sprintf("CLIPFERRY_API_MAX_ACTIVE_EXPORTS=%d", limits.slots))
+			var lines strings.Builder
+			for i := range 100 {
+				fmt.Fprintf(&lines, `{"project_id":"p%d~clips=%d","job_id":"j%d"}`+"\n", i, 1+i%3, i)
+			}
+			for b.Loop() {
+				h.worker()
+				h.worker()
+				h.awaitAll(h.enqueue(lines.String()), "archived", 5*time.Minute)
+				var lags []float64
+				reads := 0
+				for _, s := range h.books().Submits {
+					lags = append(lags, s.EndSeenAt.Sub(s.EndsAt).Seconds())
+					reads += s.Reads
+				}
+				slices.Sort(lags)
+				b.ReportMetric(lags[len(lags)*95/100], "s-p95")
+				b.ReportMetric(float64(reads)/float64(len(lags)), "reads/export")
+			}
+		})
 	}
 }
 
