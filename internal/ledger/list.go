@@ -259,12 +259,24 @@ func (l *Ledger) page(ctx context.Context, keys []string, at position, most int)
 	return ids, places, at, false, nil
 }
 
-// heads loads records without clips in one round trip, and names the exports that
-// have none.
+// headsAtOnce is how many records are loaded in one round trip: each may be as large as
+// its request, of which a list keeps nothing.
+const headsAtOnce = 50
+
+// heads loads records without clips, and names the exports that have none.
 func (l *Ledger) heads(ctx context.Context, ids []string) (records []*export.Record, missing []string, err error) {
-	if len(ids) == 0 {
-		return nil, nil, nil
+	for some := range slices.Chunk(ids, headsAtOnce) {
+		found, none, err := l.someHeads(ctx, some)
+		if err != nil {
+			return nil, nil, err
+		}
+		records, missing = append(records, found...), append(missing, none...)
 	}
+	return records, missing, nil
+}
+
+// someHeads is heads in one round trip.
+func (l *Ledger) someHeads(ctx context.Context, ids []string) (records []*export.Record, missing []string, err error) {
 	replies := make([]*redis.SliceCmd, len(ids))
 	_, err = l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {
