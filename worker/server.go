@@ -124,10 +124,6 @@ type server struct {
 
 func (s server) start() error { return s.asynq.Start(s.handler) }
 
-// notifyConcurrency is how many webhooks one worker calls at once. A receiver
-// that hangs costs one of them 15 s, and never a step of an export.
-const notifyConcurrency = 8
-
 // servers returns the worker's asynq servers: submits wait for their turn
 // without standing in the way of reads, reads without that of transfers.
 func (w *Worker) servers(ctx context.Context) []server {
@@ -155,7 +151,7 @@ func (w *Worker) servers(ctx context.Context) []server {
 		mux.HandleFunc(queue.TypeNotify, func(ctx context.Context, t *asynq.Task) error {
 			return d.Deliver(ctx, t.Payload(), t.Headers())
 		})
-		servers = append(servers, w.server(rdb, "notify", mux, notifyConcurrency, w.o.PollInterval, map[string]int{queue.Notify: 1}))
+		servers = append(servers, w.server(rdb, "notify", mux, queue.NotifyConcurrency, w.o.PollInterval, map[string]int{queue.Notify: 1}))
 	}
 	return servers
 }
@@ -251,7 +247,7 @@ func (w *Worker) server(rdb redis.UniversalClient, name string, handler asynq.Ha
 }
 
 func putOff(err error) bool {
-	return errors.Is(err, errStopping) || errors.Is(err, errBusy) || errors.Is(err, errElsewhere)
+	return errors.Is(err, errStopping) || errors.Is(err, errBusy) || errors.Is(err, errElsewhere) || errors.Is(err, queue.ErrLater)
 }
 
 // elsewhere is how long a step stays in its queue that another worker is to do.
@@ -265,7 +261,7 @@ func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
 		return 0
 	case errors.Is(err, errBusy):
 		return 5 * time.Second
-	case errors.Is(err, errElsewhere):
+	case errors.Is(err, errElsewhere), errors.Is(err, queue.ErrLater):
 		return elsewhere
 	default:
 		return retry.Backoff(n, 2*time.Second, 2*time.Minute)

@@ -97,6 +97,8 @@ type Options struct {
 	// PublicURL is what the links that we hand out start with, such as
 	// https://clips.example.com; empty takes it from each request.
 	PublicURL string
+	// HasAccount reports whether there is an account of that name; nil for any.
+	HasAccount func(ctx context.Context, name string) (bool, error)
 	// NotifyQueues are the queues of producers that an order may name for the task that
 	// notifies of its end.
 	NotifyQueues []string

@@ -216,6 +216,18 @@ func TestWebhooksNeedASecret(t *testing.T) {
 	f.submit(`{"project_id":"p","notify":{"task_type":"video:done"}}`)
 }
 
+// An export of an account that there is not would wait for ever, in a queue of its own.
+func TestAnUnknownAccountIsRefused(t *testing.T) {
+	f := newFixture(t, func(o *Options) {
+		o.HasAccount = func(_ context.Context, name string) (bool, error) { return name == "eu", nil }
+	})
+	for account, want := range map[string]int{"eu": 200, "default": 200, "us": 400} {
+		if got := f.call("POST", "/api/v2/clips/export", `{"project_id":"p","account":"`+account+`"}`); got.status != want {
+			t.Errorf("%s: %d %s", account, got.status, got.body)
+		}
+	}
+}
+
 // Whoever may order over HTTP must not reach the queues of other programs.
 func TestOnlyAllowedQueuesMayBeNamed(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.NotifyQueues = []string{"orders"} })

@@ -37,7 +37,7 @@ func (a *API) submit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(setTenant(r.Context(), &e), a.checkNotify(e.Notify)); err != nil {
+	if err := errors.Join(setTenant(r.Context(), &e), a.checkNotify(e.Notify), a.checkAccount(r.Context(), e.Account)); err != nil {
 		return err
 	}
 	given, err := a.setID(r, &e)
@@ -67,6 +67,18 @@ func setTenant(ctx context.Context, e *tasks.Export) error {
 		e.Tenant = who.name
 	}
 	return nil
+}
+
+// checkAccount refuses an account that there is not: its exports would wait for ever.
+func (a *API) checkAccount(ctx context.Context, name string) error {
+	if name == "" || name == tasks.DefaultAccount || a.o.HasAccount == nil {
+		return nil
+	}
+	has, err := a.o.HasAccount(ctx, name)
+	if err == nil && !has {
+		return tasks.Faults{{Field: "account", Message: "there is no account of this name"}}
+	}
+	return err
 }
 
 // checkNotify refuses to notify in a way that the operator has not allowed.

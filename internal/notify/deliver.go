@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/egress"
+	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/retry"
@@ -34,32 +35,86 @@ const (
 	maxResponse   = 64 << 10 // bytes that are read, so that its connection can be used again
 )
 
-// call is the payload of [queue.TypeNotify].
+// call is the payload of [queue.TypeNotify]. It says which end to notify of and
+// nothing of what is sent: that is made of the record, for whoever may write to Redis's
+// queues must not have us sign what they like.
 type call struct {
-	ID    string          `json:"id"` // the export's; its record knows the address
-	N     int             `json:"n"`  // calls that failed before
-	Event json.RawMessage `json:"event"`
+	ID    string   `json:"id"` // the export's; its record knows the address
+	N     int      `json:"n"`  // calls that failed before
+	Event eventRef `json:"event"`
+}
+
+// eventRef is the id of an event. Former versions wrote the event itself.
+type eventRef string
+
+// UnmarshalJSON reads the id, or takes it from an event.
+func (e *eventRef) UnmarshalJSON(data []byte) error {
+	var id string
+	if json.Unmarshal(data, &id) == nil {
+		*e = eventRef(id)
+		return nil
+	}
+	var former struct{ ID string }
+	err := json.Unmarshal(data, &former)
+	*e = eventRef(former.ID)
+	return err
+}
+
+// perHost is how many calls one host may take at once: one that hangs leaves the others
+// to everybody else.
+const perHost = queue.NotifyConcurrency / 2
+
+// enter takes one of the host's calls, and reports whether there was one left.
+func (n *Notifier) enter(host string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.calls[host] >= perHost {
+		return false
+	}
+	n.calls[host]++
+	return true
+}
+
+func (n *Notifier) leave(host string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.calls[host]--; n.calls[host] == 0 {
+		delete(n.calls, host)
+	}
 }
 
 // Deliver calls a webhook: payload and headers are those of a task of
 // [queue.TypeNotify]. A call that fails is put off by a new scheduled task; one that
 // failed for the last time is [queue.ErrGiveUp], and can be run again from the
-// dead letters.
+// dead letters. It is [queue.ErrLater] where enough others call the same host.
 func (n *Notifier) Deliver(ctx context.Context, payload []byte, headers map[string]string) error {
 	var c call
-	var head struct{ ID, Type string }
-	if err := json.Unmarshal(payload, &c); err != nil || !tasks.ValidID(c.ID) || c.N < 0 {
+	if err := json.Unmarshal(payload, &c); err != nil || !tasks.ValidID(c.ID) || c.N < 0 || c.Event == "" {
 		return fmt.Errorf("malformed payload of a webhook: %w", queue.ErrGiveUp)
 	}
-	if err := json.Unmarshal(c.Event, &head); err != nil || head.ID == "" {
-		return fmt.Errorf("malformed event of export %s: %w", c.ID, queue.ErrGiveUp)
-	}
-	address, err := n.address(ctx, c.ID)
+	r, address, err := n.address(ctx, c.ID)
 	if err != nil {
 		return err
 	}
+	if eventTypes[r.State] == "" || eventID(r) != string(c.Event) {
+		n.log.InfoContext(ctx, "a webhook is not called: the export was taken up again", logkey.Export, c.ID, logkey.Event, string(c.Event))
+		n.o.Observe(Superseded)
+		return nil
+	}
+	if r, err = n.whole(ctx, r); err != nil {
+		return err
+	}
+	head := newEvent(r)
+	body, err := head.encode()
+	if err != nil {
+		return fmt.Errorf("encode the event of export %s: %w", c.ID, err)
+	}
+	if !n.enter(address.Host) {
+		return fmt.Errorf("webhook of export %s to %s, which others call: %w", c.ID, address.Host, queue.ErrLater)
+	}
+	defer n.leave(address.Host)
 	began := n.now()
-	response, err := n.post(ctx, address, head.ID, c.Event)
+	response, err := n.post(ctx, address, head.ID, body)
 	log := n.log.With(logkey.Export, c.ID, logkey.Event, head.ID, logkey.Type, head.Type, logkey.Host, address.Host,
 		logkey.Try, c.N+1, logkey.Took, n.now().Sub(began))
 	switch {
@@ -88,24 +143,24 @@ func spread(d time.Duration) time.Duration {
 	return time.Duration(float64(d) * (0.9 + 0.2*rand.Float64()))
 }
 
-// address returns where the export's webhook is.
-func (n *Notifier) address(ctx context.Context, id string) (*url.URL, error) {
+// address returns the export and where its webhook is.
+func (n *Notifier) address(ctx context.Context, id string) (*export.Record, *url.URL, error) {
 	r, err := n.o.Ledger.LoadHead(ctx, id)
 	if errors.Is(err, ledger.ErrUnknown) {
-		return nil, fmt.Errorf("export %s is no longer known, nor is the address of its webhook: %w", id, queue.ErrGiveUp)
+		return nil, nil, fmt.Errorf("export %s is no longer known, nor is the address of its webhook: %w", id, queue.ErrGiveUp)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var to tasks.Notify
 	if err := json.Unmarshal(r.Notify, &to); err != nil {
-		return nil, fmt.Errorf("export %s names no webhook: %w", id, queue.ErrGiveUp)
+		return nil, nil, fmt.Errorf("export %s names no webhook: %w", id, queue.ErrGiveUp)
 	}
 	u, err := url.Parse(to.Webhook)
 	if err != nil || u.Hostname() == "" {
-		return nil, fmt.Errorf("export %s names no webhook: %w", id, queue.ErrGiveUp)
+		return nil, nil, fmt.Errorf("export %s names no webhook: %w", id, queue.ErrGiveUp)
 	}
-	return u, nil
+	return r, u, nil
 }
 
 // response is what matters of a receiver's response other than 2xx.

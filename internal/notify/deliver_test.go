@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/view"
 )
 
 // TestSignatureOfTheSpecification is the example that the libraries of Standard
@@ -253,4 +254,66 @@ func FuzzPayload(f *testing.F) {
 			t.Error("delivered to nobody")
 		}
 	})
+}
+
+// TestWhatIsSentIsOfTheRecord: whoever writes to the queue can't have us sign theirs.
+func TestWhatIsSentIsOfTheRecord(t *testing.T) {
+	f := newFixture(t)
+	to := newReceiver(t)
+	r := f.archived("a", `{"webhook":"`+to.URL+`/"}`)
+	forged := `{"id":"a","n":0,"event":{"id":"` + eventID(r) + `","type":"export.failed","data":{"error":"forged"}}}`
+	if err := f.Deliver(t.Context(), []byte(forged), nil); err != nil {
+		t.Fatal(err)
+	}
+	if calls := to.calls(); len(calls) != 1 || strings.Contains(string(calls[0].body), "forged") || !strings.Contains(string(calls[0].body), `"export.archived"`) {
+		t.Errorf("%+v", calls)
+	}
+	if err := f.Deliver(t.Context(), []byte(`{"id":"a","n":0,"event":"evt_of-another-end"}`), nil); err != nil || len(to.calls()) != 1 {
+		t.Errorf("an end that is no more: %v, %d calls", err, len(to.calls()))
+	}
+	if last := f.outcomes[len(f.outcomes)-1]; last != Superseded {
+		t.Errorf("%s", last)
+	}
+}
+
+// TestAHostThatHangsHoldsUpNobodyElse: it takes half of the calls at most.
+func TestAHostThatHangsHoldsUpNobodyElse(t *testing.T) {
+	f := newFixture(t)
+	for range perHost {
+		if !f.enter("slow.example.com") {
+			t.Fatal("refused too early")
+		}
+	}
+	to := newReceiver(t)
+	host := strings.TrimPrefix(to.URL, "http://")
+	r := f.archived("a", `{"webhook":"`+to.URL+`/"}`)
+	payload := []byte(`{"id":"a","n":0,"event":"` + eventID(r) + `"}`)
+	if err := f.Deliver(t.Context(), payload, nil); err != nil {
+		t.Errorf("another host: %v", err)
+	}
+	for range perHost {
+		f.enter(host)
+	}
+	if err := f.Deliver(t.Context(), payload, nil); !errors.Is(err, queue.ErrLater) {
+		t.Errorf("a host that is called enough: %v", err)
+	}
+	f.leave(host)
+	if err := f.Deliver(t.Context(), payload, nil); err != nil {
+		t.Errorf("once a call has ended: %v", err)
+	}
+}
+
+func TestAnEventIsBounded(t *testing.T) {
+	e := event{ID: "e"}
+	for i := range 3000 {
+		e.Data.Clips = append(e.Data.Clips, view.Clip{Idx: i, Title: strings.Repeat("x", 200)})
+	}
+	body, err := e.encode()
+	if err != nil || len(body) > maxEvent {
+		t.Fatalf("%d bytes, %v", len(body), err)
+	}
+	var got event
+	if err := json.Unmarshal(body, &got); err != nil || len(got.Data.Clips)+got.ClipsLeftOut != 3000 || len(got.Data.Clips) == 0 {
+		t.Errorf("%d clips, %d left out, %v", len(got.Data.Clips), got.ClipsLeftOut, err)
+	}
 }

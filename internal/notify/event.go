@@ -30,7 +30,13 @@ type event struct {
 	Timestamp time.Time `json:"timestamp"`
 	// Data is the export as `clipferry status --json` shows it: no link, no secret.
 	Data view.Export `json:"data"`
+	// ClipsLeftOut counts the last clips of an export with so many that they would make
+	// the event too large; the manifest has them all.
+	ClipsLeftOut int `json:"clips_left_out,omitempty"`
 }
+
+// maxEvent bounds an event, in bytes.
+const maxEvent = 256 << 10
 
 func newEvent(r *export.Record) event {
 	return event{ID: eventID(r), Type: eventTypes[r.State], Timestamp: r.UpdatedAt.UTC(), Data: view.Of(r, view.HTTP)}
@@ -53,8 +59,16 @@ func eventID(r *export.Record) string {
 func (e event) encode() (json.RawMessage, error) {
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
-	if err := enc.Encode(e); err != nil {
-		return nil, err
+	for {
+		out.Reset()
+		if err := enc.Encode(e); err != nil {
+			return nil, err
+		}
+		n := len(e.Data.Clips)
+		if out.Len() <= maxEvent || n == 0 {
+			break
+		}
+		e.Data.Clips, e.ClipsLeftOut = e.Data.Clips[:n/2], e.ClipsLeftOut+n-n/2
 	}
 	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
 }

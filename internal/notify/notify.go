@@ -29,6 +29,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -50,7 +51,7 @@ type Ledger interface {
 type Outcome string
 
 // Outcomes are all of them.
-var Outcomes = []Outcome{Delivered, Enqueued, PutOff, GaveUp, Unsigned}
+var Outcomes = []Outcome{Delivered, Enqueued, PutOff, GaveUp, Unsigned, Superseded}
 
 // The outcomes, for metrics.
 const (
@@ -59,6 +60,8 @@ const (
 	PutOff    Outcome = "put_off"  // it failed and will be tried again
 	GaveUp    Outcome = "gave_up"  // it failed for the last time, or the receiver said 410 Gone
 	Unsigned  Outcome = "unsigned" // no signing secret is configured: not sent
+	// Superseded was not sent any more: its export was taken up again.
+	Superseded Outcome = "superseded"
 )
 
 // Options configures a Notifier.
@@ -90,6 +93,9 @@ type Notifier struct {
 	queue *queue.Queue
 	http  *http.Client
 	Envelope
+
+	mu    sync.Mutex
+	calls map[string]int // under way, by host
 }
 
 // New returns a Notifier. Redis stays the caller's to close.
@@ -112,7 +118,7 @@ func New(o Options) (*Notifier, error) {
 	}
 	return &Notifier{
 		o: o, log: o.Logger, now: o.Now, queue: queue.New(o.Redis),
-		http: newHTTPClient(o.AllowedCIDRs), Envelope: envelope,
+		http: newHTTPClient(o.AllowedCIDRs), Envelope: envelope, calls: map[string]int{},
 	}, nil
 }
 
@@ -182,7 +188,7 @@ func (n *Notifier) send(ctx context.Context, r *export.Record) error {
 		return fmt.Errorf("encode the event of export %s: %w", r.ID, err)
 	}
 	if to.Webhook != "" {
-		err = n.queue.Add(ctx, queue.NotifyTask(event.ID, 0, time.Time{}, call{ID: r.ID, Event: body}, r.Trace))
+		err = n.queue.Add(ctx, queue.NotifyTask(event.ID, 0, time.Time{}, call{ID: r.ID, Event: eventRef(event.ID)}, r.Trace))
 	} else {
 		err = n.queue.AddForeign(ctx, event.ID, cmp.Or(to.Queue, tasks.DefaultNotifyQueue), to.TaskType, body, r.Trace)
 	}

@@ -29,6 +29,10 @@ const (
 	Passed = "clipferry-passed"
 )
 
+// NotifyConcurrency is how many webhooks one worker calls at once. A receiver
+// that hangs costs one of them 15 s, and never a step of an export.
+const NotifyConcurrency = 8
+
 // Work lists the queues of what follows the order, in the order of an export's way.
 func Work() []string { return []string{Poll, Mirror, Urgent, Bulk, Seal, Notify, Passed} }
 

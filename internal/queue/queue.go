@@ -34,6 +34,9 @@ import (
 // among the dead letters.
 var ErrGiveUp = asynq.SkipRetry
 
+// ErrLater leaves a task in its queue for a few seconds. It is no failure.
+var ErrLater = errors.New("not now")
+
 // Queue adds tasks and looks at them. It is safe for concurrent use.
 type Queue struct {
 	rdb       redis.UniversalClient

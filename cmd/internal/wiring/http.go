@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -125,6 +126,7 @@ func (f Front) api(cfg *config.Config, loopback bool, pages *archiveui.UI) (*htt
 		Queue:     tasks.NewClientFromRedis(f.Redis, tasks.WithTraceHeaders(f.Tracing.Headers)),
 		PublicURL: cfg.HTTPPublicURL, LinkTTL: cfg.HTTPLinkTTL, Retention: cfg.LedgerRetention,
 		Webhooks: len(cfg.WebhookSecrets) > 0, NotifyQueues: cfg.NotifyQueues,
+		HasAccount:  hasAccount(cfg, queue.New(f.Redis)),
 		AccountName: func(account string) string { return cfg.Account(account).Name },
 		WaitingFor: func(ctx context.Context, open []*export.Record) (map[string]status.Waiting, error) {
 			out, err := look.Read(ctx, open)
@@ -163,6 +165,18 @@ func (f Front) api(cfg *config.Config, loopback bool, pages *archiveui.UI) (*htt
 	o.Metrics = f.metrics(ready)
 	api, err = httpapi.New(o)
 	return api, err
+}
+
+// hasAccount knows the accounts of this configuration and of the workers that run:
+// where the HTTP API is served by itself, their keys may be elsewhere.
+func hasAccount(cfg *config.Config, q *queue.Queue) func(context.Context, string) (bool, error) {
+	return func(ctx context.Context, name string) (bool, error) {
+		if slices.ContainsFunc(cfg.Accounts(), func(a config.Account) bool { return a.Name == name }) {
+			return true, nil
+		}
+		fleet, err := q.Fleet(ctx)
+		return fleet.Queues[tasks.AccountQueue(tasks.QueueSubmit, name)], err
+	}
 }
 
 func (f Front) budgets() map[string]telemetry.Budget {
