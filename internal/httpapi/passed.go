@@ -45,10 +45,14 @@ func (a *API) passed(w http.ResponseWriter, r *http.Request) error {
 	_ = errors.Join(control.SetReadDeadline(until), control.SetWriteDeadline(until)) // a recorder has none
 	request.Body = http.MaxBytesReader(w, r.Body, maxPassed)
 	answer, err := a.o.Passthrough.Do(r.Context(), request)
-	if err == nil && answer.Export != "" && a.unread(r.Context(), answer) {
-		request.Unread = true
-		answer, err = a.o.Passthrough.Do(r.Context(), request)
-		answer.Export = ""
+	if err == nil && answer.Export != "" {
+		age, unread := a.readBy(r.Context(), answer)
+		answer.Age = age
+		if unread {
+			request.Unread = true
+			answer, err = a.o.Passthrough.Do(r.Context(), request)
+			answer.Export = ""
+		}
 	}
 	var refused *passthrough.Refusal
 	switch {
@@ -65,19 +69,20 @@ func (a *API) passed(w http.ResponseWriter, r *http.Request) error {
 // readLate is for how long an export is not read at the most while a worker runs.
 const readLate = 150 * time.Second
 
-// unread says whether the export that has taken up a task does not read it: its client
-// is not to wait for a worker. Once a worker has seen the provider's SUCCEEDED it reads
-// on for late clips alone, at its own pace.
-func (a *API) unread(ctx context.Context, answer passthrough.Answer) bool {
+// readBy says how long ago the export that has taken up a task has read it, and whether
+// it does not: its client is not to wait for a worker. Once a worker has seen the
+// provider's SUCCEEDED it reads on for late clips alone, at its own pace.
+func (a *API) readBy(ctx context.Context, answer passthrough.Answer) (age time.Duration, unread bool) {
 	record, err := a.exports(ctx).Get(ctx, answer.Export)
-	if err != nil || record.State.Final() || record.ProviderStatus == statusSucceeded {
-		return false
+	if err != nil {
+		return answer.Age, false
 	}
 	last := record.ReadAt
 	if last.Before(record.CreatedAt) {
 		last = record.CreatedAt
 	}
-	return a.now().Sub(last) > readLate
+	age = max(0, a.now().Sub(last))
+	return age, age > readLate && !record.State.Final() && record.ProviderStatus != statusSucceeded
 }
 
 // maxPassed bounds the body of a request that is passed on, in bytes.

@@ -83,7 +83,7 @@ func TestWhatIsNotPassedThrough(t *testing.T) {
 
 // TestATaskThatNoWorkerReads is read in its client's place.
 func TestATaskThatNoWorkerReads(t *testing.T) {
-	c := &carrier{answer: passthrough.Answer{Status: 200, Header: asJSON, Body: []byte(`{"data":{"id":"clips_1"}}`), Call: "clips", TaskID: "clips_1"}}
+	c := &carrier{answer: passthrough.Answer{Status: 200, Header: asJSON, Body: []byte(`{"data":{"id":"clips_1"}}`), Again: true, Call: "clips", TaskID: "clips_1"}}
 	f := newFixture(t, func(o *Options) { o.Passthrough = c })
 	var taken importedPage
 	f.call("POST", "/api/v2/clips/exports/import", `{"kind":"clips","task_ids":["clips_1"]}`).data(t, &taken)
@@ -93,9 +93,12 @@ func TestATaskThatNoWorkerReads(t *testing.T) {
 		asked int
 	}{{0, 1}, {2 * time.Minute, 2}, {time.Minute, 4}} {
 		f.clock.add(step.pass)
-		f.call("GET", "/api/v2/clips/results/clips_1", "")
+		got := f.call("GET", "/api/v2/clips/results/clips_1", "")
 		if n := len(c.asked); n != step.asked || c.asked[n-1].Unread != (n == 4) {
 			t.Errorf("after %s: asked %d times, %+v", step.pass, n, c.asked[n-1])
+		}
+		if age := got.header.Get("Age"); step.asked == 2 && age != "120" {
+			t.Errorf("its age is %q, since the export has read it", age)
 		}
 	}
 }
