@@ -39,8 +39,10 @@ type Receipt struct {
 	ExportTaskID string          `json:"export_task_id"`
 	ProjectID    string          `json:"project_id"`
 	Account      string          `json:"account,omitempty"`
-	Tenant       string          `json:"tenant,omitempty"` // as the record has it
-	Kind         export.TaskKind `json:"kind,omitempty"`   // of a task that was made elsewhere
+	Tenant       string          `json:"tenant,omitempty"`  // as the record has it
+	Kind         export.TaskKind `json:"kind,omitempty"`    // of a task that was made elsewhere
+	ReadAs       string          `json:"read_as,omitempty"` // and Skip: as the record has them
+	Skip         []int           `json:"skip,omitempty"`
 	Request      json.RawMessage `json:"request,omitempty"`
 	Created      time.Time       `json:"created,omitzero"` // when the export was enqueued or taken up
 	Submitted    time.Time       `json:"submitted"`        // when it was accepted; of an intent, when that was written

@@ -186,7 +186,7 @@ const noClip = -1
 func (w *Worker) receiptOf(r *export.Record) storage.Receipt {
 	receipt := storage.Receipt{
 		ID: r.ID, ExportTaskID: r.ExportTaskID, ProjectID: r.ProjectID, Account: r.Account, Tenant: r.Tenant,
-		Kind: r.Kind, Request: r.Request, Created: r.CreatedAt, Submitted: r.SubmittedAt, State: storage.ReceiptOpen,
+		Kind: r.Kind, ReadAs: r.ReadAs, Skip: r.Skip, Request: r.Request, Created: r.CreatedAt, Submitted: r.SubmittedAt, State: storage.ReceiptOpen,
 		Priority: r.Priority, Labels: r.Labels, Batch: r.Batch, Trace: r.Trace, Earlier: r.Previous, Duplicates: r.Duplicates,
 	}
 	if r.ExportTaskID == "" {

@@ -288,6 +288,63 @@ func TestInlineClipsThatWerePassedThroughAreArchived(t *testing.T) {
 	}
 }
 
+// Clips that appear after the manifest was written are taken up as an export of their
+// own when their task is imported again; else that changes nothing.
+func TestClipsThatAppearLateAreTakenUpByThemselves(t *testing.T) {
+	r := newRig(t)
+	r.provider.clips, r.provider.readsFor = 3, 1
+	appeared := 2
+	r.provider.read = func(_ int, task *provider.Task) error {
+		task.Clips = task.Clips[:appeared]
+		return nil
+	}
+	r.work()
+	id := r.imports(export.TaskClips, "inline")
+	first := r.awaitState(id, export.Archived)
+	again := func() *export.Record {
+		rec, known, err := r.admin.Import(t.Context(), admin.Import{Kind: export.TaskClips, Task: "inline", AccountName: worker.DefaultAccount})
+		if err != nil || !known {
+			t.Fatalf("imported again: %v, %v", known, err)
+		}
+		return rec
+	}
+	if rec := again(); rec.ID != id || rec.State != export.Archived {
+		t.Errorf("imported again as %s, %s", rec.ID, rec.State)
+	}
+	r.await(id, "read again", func(rec *export.Record) bool { return rec.Read == export.ReadNone })
+	if all, err := r.admin.List(t.Context(), ledger.Filter{}); err != nil || len(all) != 1 {
+		t.Fatalf("%d exports, %v", len(all), err)
+	}
+
+	r.provider.mu.Lock()
+	appeared = 3
+	r.provider.mu.Unlock()
+	again()
+	second := r.awaitState(id+".late-1", export.Archived)
+	if len(second.Clips) != 1 || second.Clips[2] == nil || second.Manifest == first.Manifest {
+		t.Errorf("%d clips under %s", len(second.Clips), second.Manifest)
+	}
+	r.archived(second.Clips[2], r.provider.file("inline", 2))
+	if m, _, err := r.archive.ReadManifest(t.Context(), first.Manifest); err != nil || len(m.Clips) != 2 {
+		t.Errorf("the first manifest has %d clips, %v", len(m.Clips), err)
+	}
+	rec, err := r.admin.Get(t.Context(), id)
+	must(t, err)
+	if w := view.Of(rec, view.CLI).Warnings; len(w) != 1 || !strings.Contains(w[0], "clips [2] appeared") {
+		t.Errorf("warnings %q", w)
+	}
+	if rec := again(); rec.ID != second.ID {
+		t.Errorf("imported for a third time as %s", rec.ID)
+	}
+	r.await(second.ID, "read again", func(rec *export.Record) bool { return rec.Read == export.ReadNone })
+	if all, err := r.admin.List(t.Context(), ledger.Filter{}); err != nil || len(all) != 2 {
+		t.Errorf("%d exports, %v", len(all), err)
+	}
+	if receipt := r.receipt(second.ID); receipt.ReadAs != "inline" || len(receipt.Skip) != 2 {
+		t.Errorf("receipt %+v", receipt)
+	}
+}
+
 // makeClips has the provider make a clipping task whose clips it renders by itself.
 func makeClips(t *testing.T, api string) string {
 	t.Helper()

@@ -128,7 +128,7 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 	defer cancel()
 	request, cancelRequest := context.WithTimeout(ctx, postTimeout)
 	began := w.now()
-	task, err := account.Provider.Read(request, string(r.Kind), r.ExportTaskID)
+	task, err := account.Provider.Read(request, string(r.Kind), r.ReadTask())
 	cancelRequest()
 	w.requested(ctx, r, kindOfRead(r), turn, began, err)
 	if err != nil {
@@ -150,6 +150,7 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 	return w.conclude(ctx, r.ID, func(r *export.Record) error { return r.Answer(w.now(), of, n, reading, next) }, func(r *export.Record) {
 		w.charge(ctx, r)
 		w.learnCharge(ctx, account, r, task)
+		w.takeUpLate(ctx, r)
 		w.log.Debug("export read", logkey.Export, r.ID, logkey.State, r.State, logkey.ProviderStatus, r.ProviderStatus,
 			logkey.Clips, r.ClipCount, logkey.Archived, r.ArchivedCount)
 	})
@@ -255,6 +256,23 @@ func (w *Worker) learnCharge(ctx context.Context, account Account, r *export.Rec
 	}
 	if err := account.Units.Learn(ctx, r.ExportTaskID, cmp.Or(resolution(r), defaultResolution), w.now(), seconds, task.CostUsage); err != nil {
 		w.log.Warn("what an export was charged is not remembered for estimates", logkey.Export, r.ID, logkey.Error, err)
+	}
+}
+
+// takeUpLate takes up the clips of an archived task that appeared since, as an export
+// of their own.
+func (w *Worker) takeUpLate(ctx context.Context, r *export.Record) {
+	if len(r.Late) == 0 || r.State != export.Archived {
+		return
+	}
+	next := r.Next(w.now())
+	w.log.Warn("clips appeared after their archive was sealed; another export takes them up", logkey.Export, r.ID, logkey.Clips, r.Late, logkey.Next, next.ID)
+	_, err := w.o.Ledger.Create(ctx, next)
+	if err == nil {
+		err = w.queue.Schedule(ctx, next)
+	}
+	if err != nil {
+		w.log.Error("clips that appeared late are not taken up; import their task again", logkey.Export, r.ID, logkey.Error, err)
 	}
 }
 

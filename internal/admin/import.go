@@ -140,6 +140,16 @@ func (s *Service) importAgain(ctx context.Context, i Import, id string) (*export
 		}
 		return r.ImportAgain(s.now(), i.Kind)
 	})
+	if !errors.Is(err, export.ErrStale) {
+		return r, err
+	}
+	// The last of those that took up what came late, if there are any, is read again.
+	for next := export.NextPart(id); ; id, next = next, export.NextPart(next) {
+		if _, err := s.ledger.LoadHead(ctx, next); err != nil {
+			break
+		}
+	}
+	r, err = s.ledger.Update(ctx, id, func(r *export.Record) error { return r.LookAgain(s.now()) })
 	if errors.Is(err, export.ErrStale) {
 		return s.ledger.Load(ctx, id)
 	}

@@ -1,8 +1,12 @@
 package export
 
 import (
+	"cmp"
 	"encoding/json"
+	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -88,6 +92,52 @@ func (r *Record) ImportAgain(now time.Time, kind TaskKind) error {
 	r.Problem.clear()
 	r.resume(now)
 	return nil
+}
+
+// LookAgain has a task that is archived read once more, for clips that appeared since.
+func (r *Record) LookAgain(now time.Time) error {
+	if r.State != Archived || !r.Inline() || r.Read != ReadNone || r.PastDeadline(now) {
+		return ErrStale
+	}
+	r.wantRead(ReadLate, now)
+	return nil
+}
+
+// lookedAgain notes what the read of an archived task shows that is not archived.
+func (r *Record) lookedAgain(a Reading) {
+	r.Read, r.Late = ReadNone, nil
+	for _, c := range a.Clips {
+		if c.Link != "" && r.Clips[c.Idx] == nil && !slices.Contains(r.Skip, c.Idx) {
+			r.Late = append(r.Late, c.Idx)
+		}
+	}
+	slices.Sort(r.Late)
+}
+
+// ReadTask is the provider's id of the task.
+func (r *Record) ReadTask() string { return cmp.Or(r.ReadAs, r.ExportTaskID) }
+
+// Next returns the export that takes up the clips of the task which appeared late: a
+// manifest is never changed. It has a name and a folder of its own, by its number.
+func (r *Record) Next(now time.Time) *Record {
+	id, task := NextPart(r.ID), NextPart(r.ExportTaskID)
+	next := NewImport(id, r.Kind, task, r.Request, r.Digest, r.ProjectID, now)
+	next.Account, next.Tenant, next.Notify, next.Name = r.Account, r.Tenant, r.Notify, r.Name
+	next.ReadAs = r.ReadTask()
+	next.Skip = append(slices.Collect(maps.Keys(r.Clips)), r.Skip...)
+	slices.Sort(next.Skip)
+	return next
+}
+
+var part = regexp.MustCompile(`^(.*)\.late-([0-9]{1,6})$`)
+
+// NextPart names what comes after an import, or after what came after it.
+func NextPart(id string) string {
+	if m := part.FindStringSubmatch(id); m != nil {
+		n, _ := strconv.Atoi(m[2]) // six digits
+		return m[1] + ".late-" + strconv.Itoa(n+1)
+	}
+	return id + ".late-1"
 }
 
 // maxUnknownImport is [MaxUnknown] for a task that was never read: it is more likely

@@ -114,7 +114,22 @@ func lateEnds(t *testing.T) []lateEnd {
 	rendered.wantRead(ReadRender, noon)
 	must(t, rendered.ClipFail(noon, 0, 1, Problem{Reason: ReasonContentWrong, Detail: "no video"}))
 	must(t, rendered.Answer(noon, rendered.ExportTaskID, rendered.Step, Reading{Status: "SUCCEEDED", Succeeded: true}, noon))
+	archived := func() *Record { // an import that is looked at again
+		r := NewImport("import-t", TaskClips, "task", []byte(`{}`), "d", "p", noon)
+		r.State, r.Read, r.ExpireAt = Archived, ReadNone, noon.Add(time.Hour)
+		must(t, r.LookAgain(noon))
+		return r
+	}
+	looked, unread, unknown := archived(), archived(), archived()
+	must(t, looked.Answer(noon, "task", looked.Step, Reading{Succeeded: true, Clips: []Clip{{Idx: 4, Link: "l"}, {Idx: 5}}}, noon))
+	must(t, unread.ReadFault(noon, unread.Step, Problem{Reason: ReasonRateLimited}, noon))
+	must(t, unknown.DoesNotKnow(noon, unknown.Step, noon))
+	if !slices.Equal(looked.Late, []int{4}) || looked.Read+unread.Read+unknown.Read != ReadNone {
+		t.Errorf("late %v, reads for %q, %q, %q", looked.Late, looked.Read, unread.Read, unknown.Read)
+	}
 	return []lateEnd{
+		{Archived, EvAnswer, looked.State},
+		{Archived, EvReadFault, unread.State},
 		{Mirroring, EvAnswer, read.State},
 		{Mirroring, EvClipDone, done.State},
 		{Rendering, EvAnswer, rendered.State},

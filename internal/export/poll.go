@@ -41,6 +41,10 @@ func (r *Record) Answer(now time.Time, task string, n int, a Reading, nextPoll t
 	if err := r.mayStep(EvAnswer, n); err != nil {
 		return err
 	}
+	if r.State == Archived {
+		r.lookedAgain(a)
+		return nil
+	}
 	r.UpdatedAt = now
 	r.Polls++
 	r.ReadAt = now
@@ -125,7 +129,7 @@ func (r *Record) merge(now time.Time, clips []Clip) (stale int) {
 	linked := map[int]bool{}
 	for i := range clips {
 		in := &clips[i]
-		if in.Idx < 0 || linked[in.Idx] || in.Link == "" && r.unasked(in.Idx) {
+		if in.Idx < 0 || slices.Contains(r.Skip, in.Idx) || linked[in.Idx] || in.Link == "" && r.unasked(in.Idx) {
 			continue
 		}
 		linked[in.Idx] = in.Link != ""
@@ -266,6 +270,10 @@ func (r *Record) ReadFault(now time.Time, n int, why Problem, nextPoll time.Time
 	if err := r.mayStep(EvReadFault, n); err != nil {
 		return err
 	}
+	if r.State == Archived { // whoever asked asks again
+		r.Read = ReadNone
+		return nil
+	}
 	r.UpdatedAt = now
 	r.ReadFaults++
 	r.Problem.note(now, why)
@@ -278,6 +286,10 @@ func (r *Record) ReadFault(now time.Time, n int, why Problem, nextPoll time.Time
 func (r *Record) DoesNotKnow(now time.Time, n int, nextPoll time.Time) error {
 	if err := r.mayStep(EvReadFault, n); err != nil {
 		return err
+	}
+	if r.State == Archived {
+		r.Read = ReadNone
+		return nil
 	}
 	if r.PastDeadline(now) {
 		return r.forgotten(now)

@@ -28,6 +28,7 @@ const (
 	ReadMissing ReadReason = "missing" // it says it is done, but clips or links are missing
 	ReadRefresh ReadReason = "refresh" // a link is refused, and the provider is asked for it
 	ReadSettle  ReadReason = "settle"  // it says it is done and further clips may come, see [Record.SettlesAt]
+	ReadLate    ReadReason = "late"    // it is archived, and clips may have appeared since
 	ReadDrain   ReadReason = "drain"   // canceled here, but the provider still holds a slot for it
 )
 
@@ -54,6 +55,9 @@ type Record struct {
 	State    State             `json:"state"`
 
 	Kind      TaskKind        `json:"kind,omitempty"`    // of a task that was made elsewhere
+	ReadAs    string          `json:"read_as,omitempty"` // the provider's id of the task, if ExportTaskID is not: see [Record.Next]
+	Skip      []int           `json:"skip,omitempty"`    // clips of it that another export has archived
+	Late      []int           `json:"late,omitempty"`    // clips that appeared after the manifest was written
 	Passed    bool            `json:"passed,omitempty"`  // it was made through the HTTP API, and holds its slot since
 	Request   json.RawMessage `json:"request,omitempty"` // the body for the provider
 	Digest    string          `json:"digest,omitempty"`  // of Request, to tell a repeated job id from a reused one

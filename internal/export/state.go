@@ -141,7 +141,7 @@ var next = map[State]map[Event][]State{
 		EvFail:        {Failed},
 		EvCancel:      {Canceled},
 	},
-	Archived: {EvAccept: {Archived}},
+	Archived: {EvAccept: {Archived}, EvAnswer: {Archived}, EvReadFault: {Archived}},
 	Failed: {
 		EvAccept: {Failed, Rendering}, EvClipDone: {Failed}, EvRetry: {Queued, Rendering, Mirroring},
 		EvRestore: {Archived}, EvReplace: {Rendering},

@@ -25,6 +25,9 @@ func (a *API) resultsOf(r *http.Request, answer passthrough.Answer) []byte {
 	if errors.Is(err, admin.ErrUnknown) {
 		return answer.Body
 	}
+	if err == nil && a.o.Whole != nil {
+		record, err = a.o.Whole(r.Context(), record)
+	}
 	var body []byte
 	if err == nil {
 		body, err = a.results(record, answer, a.links.base(r))

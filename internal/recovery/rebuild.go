@@ -82,6 +82,7 @@ func Rebuilt(ctx context.Context, from Manifests, receipt storage.Receipt, now t
 	r.Wanted = e.ClipIndices
 	r.Account, r.Tenant, r.Priority, r.Trace = receipt.Account, receipt.Tenant, receipt.Priority, receipt.Trace
 	r.Labels, r.Batch = receipt.Labels, receipt.Batch
+	r.ReadAs, r.Skip = receipt.ReadAs, receipt.Skip
 	if r.Kind = receipt.Kind; !r.Imported() {
 		r.Attempts = 1
 	}

@@ -8,6 +8,7 @@
 package view
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -86,6 +87,9 @@ func Of(r *export.Record, to Reader) Export {
 }
 
 func warningsOf(r *export.Record) []string {
+	if len(r.Late) > 0 {
+		return []string{fmt.Sprintf("clips %v appeared after the archive was sealed and are taken up as %s", r.Late, export.NextPart(r.ID))}
+	}
 	e, err := tasks.ParseSent(r.Request)
 	if err != nil { // it is not loaded, or was never one
 		return nil

@@ -24,6 +24,7 @@ const (
 	Archived       = "archived" // how many of them
 	Key            = "key"      // of an object in S3
 	Manifest       = "manifest" // key of a manifest
+	Next           = "next"     // the export that goes on in its place
 	Part           = "part"     // of the archive, such as 3/30
 	Size           = "size"     // bytes of one object
 	Bytes          = "bytes"    // bytes of several
@@ -59,7 +60,6 @@ const (
 	Method      = "method"
 	Route       = "route"  // pattern of a path, never the path
 	Status      = "status" // of an HTTP response
-	Fields      = "fields" // of a request
 	To          = "to"     // of a redirect, without its query
 	PayAgain    = "pay_again"
 	SubmittedAs = "submitted_as"
