@@ -98,9 +98,6 @@ func (s *State) leastIndex(now Instant) float64 {
 	return price
 }
 
-// cold says that too few renders were seen to end to learn from.
-func (s *State) cold() bool { return s.Learned.Seen.Ends < enoughEnds }
-
 // roundUp returns the next power of two, so that what depends on n changes rarely.
 func roundUp(n int) int { return 1 << bits.Len(uint(max(n, 1)-1)) }
 
