@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/clipferry/clipferry/internal/queue"
 )
 
 // stopBound is how long a worker may take to stop: what is promised, and what a
@@ -46,7 +48,7 @@ type member struct {
 }
 
 func newFleet(h *house) *fleet {
-	f := &fleet{h: h, moves: &moves{h: h, took: map[bool][]time.Duration{}}}
+	f := &fleet{h: h, moves: &moves{h: h, followed: map[queue.Lease]bool{}, took: map[bool][]time.Duration{}}}
 	for i := range h.cfg.workers {
 		f.slots = append(f.slots, &member{index: i})
 	}
@@ -170,7 +172,7 @@ func (f *fleet) victim(e event) *member {
 			f.stopped++
 		} else {
 			f.killed++
-			f.moves.watch(m.cmd.Process.Pid)
+			f.moves.watch()
 		}
 		_ = m.cmd.Process.Signal(signal) // it may have ended this moment
 		return m

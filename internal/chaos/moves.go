@@ -20,33 +20,54 @@ type moves struct {
 	h  *house
 	wg sync.WaitGroup
 
-	mu   sync.Mutex
-	took map[bool][]time.Duration // of orders, and of all else
+	mu       sync.Mutex
+	followed map[queue.Lease]bool
+	took     map[bool][]time.Duration // of orders, and of all else
 }
 
 // movesWithin is for how long a step is waited for.
 const movesWithin = 2 * time.Minute
 
-// watch measures what the process has, which is about to be killed.
-func (m *moves) watch(pid int) {
-	m.wg.Go(func() { m.followAll(pid, time.Now()) })
+// dead is after how long a lease that was not extended was a killed worker's: those that
+// live extend theirs every five seconds.
+const dead = 6 * time.Second
+
+// watch measures what the worker had that is being killed.
+func (m *moves) watch() {
+	m.wg.Go(func() { m.followAll(time.Now()) })
 }
 
-func (m *moves) followAll(pid int, killed time.Time) {
+func (m *moves) followAll(killed time.Time) {
 	ctx, cancel := context.WithTimeout(context.Background(), movesWithin)
 	defer cancel()
-	// Asynq keeps them for ten seconds, by host, process and server.
-	keys, _ := m.h.rdb.Keys(ctx, fmt.Sprintf("asynq:workers:{*:%d:*}", pid)).Result()
+	q := queue.New(m.h.rdb)
+	before, err := q.Leases(ctx, queue.All())
+	if err != nil || retry.Wait(ctx, dead) != nil {
+		return // Redis is away at the moment
+	}
+	now, err := q.Leases(ctx, queue.All())
+	if err != nil {
+		return
+	}
 	var all sync.WaitGroup
-	for _, key := range keys {
-		held, _ := m.h.rdb.HKeys(ctx, key).Result()
-		for _, task := range held {
-			if id, step, ok := stepIn(task); ok {
+	for name, leases := range before {
+		for _, l := range leases {
+			id, step, ok := stepIn(l.TaskID)
+			if ok && slices.Contains(now[name], l) && m.first(l) {
 				all.Go(func() { m.follow(ctx, id, step, killed) })
 			}
 		}
 	}
 	all.Wait()
+}
+
+// first reports whether the lease is not followed yet, because of an earlier kill.
+func (m *moves) first(l queue.Lease) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	was := m.followed[l]
+	m.followed[l] = true
+	return !was
 }
 
 // stepIn reads a TaskID of ours.
