@@ -1,16 +1,21 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/redistest"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -102,5 +107,45 @@ func TestBareWordsAreNoMessages(t *testing.T) {
 		if got := plainly(c.err); got != c.want {
 			t.Errorf("%v: %q", c.err, got)
 		}
+	}
+}
+
+// TestAServerThatSaysTooMuchIsNoMessage: Swift ends an answer without a body with a
+// chunk all the same, and Go's HTTP client remarks on it on standard error.
+func TestAServerThatSaysTooMuchIsNoMessage(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+				continue
+			}
+			const body = `{"timestamp":"2026-03-10T15:52:01.610+00:00","status":404,"error":"Not Found","path":"/"}`
+			fmt.Fprintf(conn, "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+			time.Sleep(50 * time.Millisecond) // until the answer has been read
+			_, _ = io.WriteString(conn, "0\r\n\r\n")
+		}
+	}()
+	b.env = append(b.env, "CLIPFERRY_API_BASE_URL=http://"+listener.Addr().String())
+	worker := start(t, b.command("worker"))
+	worker.await(worker.stderr, `"msg":"worker started"`)
+	b.clipferry(cli.Done, "import", "task_1")
+	b.awaitStatus("import-task_1", func(v waitingView) bool { return v.State == "failed" })
+	if out, msg := b.clipferry(cli.Done, "doctor"); strings.Contains(msg, "Unsolicited") {
+		t.Errorf("%s%s", out, msg)
+	}
+	time.Sleep(100 * time.Millisecond)
+	worker.signal(syscall.SIGTERM)
+	if rest := worker.ends(cli.Done); strings.Contains(rest, "Unsolicited") {
+		t.Errorf("the worker: %s", rest)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -28,6 +29,7 @@ type console struct {
 // run is the program: it returns the exit code.
 func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	redis.SetLogger(quiet{})
+	log.SetOutput(io.Discard) // where net/http remarks on servers that send more than their answer
 	c := &console{env: env, stdin: stdin, out: cli.NewPrinter(stdout), msg: cli.NewPrinter(stderr)}
 	cmd, err := cli.Execute(ctx, rootCommand(c), args, stdout, stderr)
 	return c.exitCode(ctx, cmd, err)
