@@ -42,6 +42,8 @@ var notRun = map[string]string{
 	"go run ./internal/budget":      "measures, for minutes",
 	"go run ./internal/chaos":       "runs for minutes",
 	"go test ":                      "part of the suite",
+	"/usr/bin/time -v clipferry":    "measures",
+	"seq ":                          "makes what is measured",
 	"export ":                       "the test has its own; TestVariablesOfThePages checks the names",
 }
 
@@ -112,10 +114,10 @@ func TestThePagesCommandsRun(t *testing.T) {
 		"CLIPFERRY_HTTP_ADDR="+addr, "CLIPFERRY_HTTP_API_KEYS=web:"+httpSecret, "CLIPFERRY_HTTP_SECRET="+strings.Repeat("s", 32))
 	r := start(t, b.command("worker"))
 	r.await(r.stderr, `"msg":"worker started"`)
-	b.clipferry(cli.Done, "enqueue", "--project-id", "my-project~clips=1", "--job-id", "order-4711", "--wait")
+	b.clipferry(cli.Done, "enqueue", "--project-id", "my-project~clips=1", "--job-id", "order-4711", "--tenant", "web", "--wait")
 
 	// What can be canceled, and taken up again.
-	b.clipferry(cli.Done, "enqueue", "--project-id", "another", "--account", "nobodys", "--job-id", "order-17")
+	b.clipferry(cli.Done, "enqueue", "--project-id", "another", "--account", "nobodys", "--job-id", "order-17", "--tenant", "web")
 	_, answer := b.ask("GET", "http://"+addr+"/api/v2/clips/export/order-4711", "")
 	link := regexp.MustCompile(`http://[^"]+\.mp4`).FindString(answer)
 
