@@ -14,11 +14,11 @@ func catalogCommand(c *console) *cobra.Command {
 	rebuild := false
 	cmd := &cobra.Command{
 		Use: "catalog [--rebuild]", Short: "bring the catalog of archived clips in S3 up to date",
-		Long: `Adds the exports whose manifests are in S3 and that the catalog does not have:
-those of releases without a catalog, or of another bucket that was copied here.
-Workers do the rest by themselves. With --rebuild it is made anew from all
-manifests: exports whose manifest is gone go, and damaged files are replaced.
-Safe at any time, beside running workers; Redis is not needed.`,
+		Long: `Adds the exports whose manifests are in S3 and that the catalog does not
+have: those of releases without a catalog, or of another bucket that was
+copied here. Workers do the rest by themselves. With --rebuild it is made
+anew from all manifests: exports whose manifest is gone go, and damaged files
+are replaced. Safe at any time, beside running workers; Redis is not needed.`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.catalog(cmd.Context(), rebuild) },
 	}

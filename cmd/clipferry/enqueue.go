@@ -24,15 +24,16 @@ func enqueueCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "enqueue [--file F | --project-id ID …]", Short: "put exports in the queue and print their ids",
 		Long: `One export comes from flags named as the API's fields. With --file, each line
-of F (or of standard input, for -) is one JSON object: the request body of the
-API and, optionally, extra, job_id, priority, account, tenant, labels and
+of F (or of standard input, for -) is one JSON object: the request body of
+the API and, optionally, extra, job_id, priority, account, tenant, labels and
 notify. A JSON array of such objects and objects over several lines do as
 well. All are checked first; if any is wrong, nothing is enqueued.
 
 The same job_id again prints the same id and enqueues nothing.
 
---dry-run enqueues nothing and says what would be ordered: see clipferry preflight.
-With --preflight, what that finds impossible is refused, with all of the file.`,
+--dry-run enqueues nothing and says what would be ordered: see clipferry
+preflight. With --preflight, what that finds impossible is refused, with all
+of the file.`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return e.run(cmd.Context(), c) },
 	}

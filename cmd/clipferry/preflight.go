@@ -24,9 +24,9 @@ func preflightCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "preflight [--resolution R] [--account A] [--json] PROJECT…", Short: "say what exports of projects would come to, without ordering",
 		Long: `Each project is read once, through the account's budget, and remembered for a
-while: whether it exists and until when, its clips and their lengths, the units
-that its export should cost by what this account was charged so far, what is left
-of today's cap, and when it would start and end.`,
+while: whether it exists and until when, its clips and their lengths, the
+units that its export should cost by what this account was charged so far,
+what is left of today's cap, and when it would start and end.`,
 		Args: someIDs,
 		RunE: func(cmd *cobra.Command, projects []string) error {
 			var exports []tasks.Export

@@ -15,8 +15,8 @@ import (
 func serveCommand(c *console) *cobra.Command {
 	return &cobra.Command{
 		Use: "serve", Short: "serve the HTTP API, metrics and Asynqmon, without a worker",
-		Long: `A worker serves the same unless CLIPFERRY_HTTP_ADDR is empty. It needs no key of
-the provider's, unless it is to pass calls on that are no exports
+		Long: `A worker serves the same unless CLIPFERRY_HTTP_ADDR is empty. It needs no key
+of the provider's, unless it is to pass calls on that are no exports
 (CLIPFERRY_HTTP_PASSTHROUGH).`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.serve(cmd.Context()) },

@@ -19,11 +19,11 @@ func statusCommand(c *console) *cobra.Command {
 	s := &statusFlags{}
 	cmd := &cobra.Command{
 		Use: "status [--json | --links] [--watch] ID…", Short: "show the state of exports",
-		Long: `With --json, one object a line; waiting_for says what an export waits for, from
-the same CLIPFERRY_API_* variables as the workers have. An unknown id has the
-state "unknown" and makes the command fail. --watch shows every change until all
-exports are final. What Redis has forgotten is read from S3, where the bucket is
-configured.`,
+		Long: `With --json, one object a line; waiting_for says what an export waits for,
+from the same CLIPFERRY_API_* variables as the workers have. An unknown id
+has the state "unknown" and makes the command fail. --watch shows every
+change until all exports are final. What Redis has forgotten is read from S3,
+where the bucket is configured.`,
 		Args: someIDs,
 		RunE: func(cmd *cobra.Command, ids []string) error { return s.run(cmd.Context(), c, ids) },
 	}

@@ -18,11 +18,11 @@ func verifyCommand(c *console) *cobra.Command {
 	v := &verify{}
 	cmd := &cobra.Command{
 		Use: "verify [--json] [--all | --part N/OF | ID…]", Short: "read archived files from S3 again and prove them against their manifests",
-		Long: `Works from the receipts and manifests in S3 alone, whatever Redis still knows.
-Every file is read in full. It fails if one is missing or has changed, and with
---all if there is nothing to verify. With --part 3/30 it is the third of thirty
-shares of the archive; all thirty are all of it. The proof is kept in S3, beside
-those of the workers (CLIPFERRY_VERIFY_EVERY).`,
+		Long: `Works from the receipts and manifests in S3 alone, whatever Redis still
+knows. Every file is read in full. It fails if one is missing or has changed,
+and with --all if there is nothing to verify. With --part 3/30 it is the
+third of thirty shares of the archive; all thirty are all of it. The proof is
+kept in S3, beside those of the workers (CLIPFERRY_VERIFY_EVERY).`,
 		RunE: func(cmd *cobra.Command, ids []string) error { return v.run(cmd.Context(), c, ids) },
 	}
 	cmd.Flags().BoolVar(&v.all, "all", false, "verify everything that was ever archived")

@@ -23,11 +23,10 @@ func workerCommand(c *console) *cobra.Command {
 	return &cobra.Command{
 		Use: "worker", Short: "carry exports from the queue to S3 until SIGTERM or SIGINT",
 		Long: `Any number of workers share one Redis, one budget at the provider and one
-bucket. At the first signal a worker takes nothing new, waits for paid requests
-that are under way and stops; a second signal ends it at once.
+bucket. At the first signal a worker takes nothing new, waits for paid
+requests that are under way and stops; a second signal ends it at once.
 
-Environment:
-` + variableList(),
+Environment:` + variableList(),
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.work(cmd.Context()) },
 	}
