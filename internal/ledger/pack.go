@@ -43,8 +43,17 @@ type packedClip struct {
 }
 
 // packable says whether all of the record that is worth keeping is there and final.
+// One that is odd is kept as it is.
 func packable(r *export.Record) bool {
-	return r.State == export.Archived && !r.NeedsCare() && len(r.Clips) == r.ClipCount
+	if r.State != export.Archived || r.NeedsCare() || len(r.Clips) != r.ClipCount {
+		return false
+	}
+	for _, c := range r.Clips {
+		if _, err := hex.DecodeString(c.Object.SHA256); err != nil || c.State != export.ClipArchived {
+			return false
+		}
+	}
+	return true
 }
 
 // pack returns the document of a packable record.

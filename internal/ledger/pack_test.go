@@ -183,6 +183,22 @@ func TestShortIsChanged(t *testing.T) {
 	}
 }
 
+// What cannot be made short is kept as it is: an odd value must not cost the record.
+func TestAnOddRecordIsKeptWhole(t *testing.T) {
+	l := New(Options{Redis: redistest.Start(t).Client()})
+	r := onItsWay(rand.New(rand.NewPCG(5, 6)), 2)
+	_ = archived(r)
+	r.Receipt = export.ReceiptDone
+	r.Clips[1].Object.SHA256 = "no hash"
+	if ok, err := l.Create(t.Context(), r); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	got, err := l.Load(t.Context(), r.ID)
+	if err != nil || got.Short || got.Clips[1].Object.SHA256 != "no hash" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func FuzzUnpack(f *testing.F) {
 	r := onItsWay(rand.New(rand.NewPCG(5, 6)), 3)
 	_ = archived(r)
