@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/clipferry/clipferry/tasks"
 	"github.com/hibiken/asynq"
 )
 
@@ -198,4 +200,30 @@ func FuzzReadable(f *testing.F) {
 			t.Errorf("%q became %q", payload, got)
 		}
 	})
+}
+
+// TestTheMonitorShowsTheQueuesOfTenants by their names.
+func TestTheMonitorShowsTheQueuesOfTenants(t *testing.T) {
+	auth := basic("ops", "hunter2-hunter2")
+	f := newFixture(t, func(o *Options) { o.Monitor.Username, o.Monitor.Password = "ops", "hunter2-hunter2" })
+	tenants := []string{"news", "sport", "art", "kids"}
+	if err := tasks.PublishTenants(t.Context(), f.rdb, tasks.DefaultAccount, tenants, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	client := tasks.NewClientFromRedis(f.rdb)
+	for _, tenant := range tenants {
+		if _, err := client.Enqueue(t.Context(), tasks.Export{JobID: tenant + "-1", ProjectID: "p", Tenant: tenant}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := f.call("GET", queuesPath, "", "Authorization", auth).body
+	for _, tenant := range tenants {
+		name := "clipferry-submit@" + tenant
+		if !strings.Contains(list, `"`+name+`"`) {
+			t.Errorf("%s is not listed: %s", name, list)
+		}
+		if got := f.call("GET", queuesPath+"/"+name+"/pending_tasks", "", "Authorization", auth); !strings.Contains(got.body, "submit:"+tenant+"-1") {
+			t.Errorf("%s: %d %s", name, got.status, got.body)
+		}
+	}
 }

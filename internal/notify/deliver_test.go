@@ -265,7 +265,7 @@ func TestWhatIsSentIsOfTheRecord(t *testing.T) {
 	if err := f.Deliver(t.Context(), []byte(forged), nil); err != nil {
 		t.Fatal(err)
 	}
-	if calls := to.calls(); len(calls) != 1 || strings.Contains(string(calls[0].body), "forged") || !strings.Contains(string(calls[0].body), `"export.archived"`) {
+	if calls := to.calls(); len(calls) != 1 || strings.Contains(calls[0].body, "forged") || !strings.Contains(calls[0].body, `"export.archived"`) {
 		t.Errorf("%+v", calls)
 	}
 	if err := f.Deliver(t.Context(), []byte(`{"id":"a","n":0,"event":"evt_of-another-end"}`), nil); err != nil || len(to.calls()) != 1 {
