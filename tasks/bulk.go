@@ -29,12 +29,13 @@ type item struct {
 	id     string
 	once   bool   // the id may be known already
 	digest string // of the body, where once
+	batch  string // that it is a member of
 }
 
 // itemOf is the export on its own: under its JobID, or a random id.
 func itemOf(e Export) item {
 	if e.JobID != "" {
-		return item{e, e.JobID, true, e.Digest()}
+		return item{Export: e, id: e.JobID, once: true, digest: e.Digest()}
 	}
 	return item{Export: e, id: NewID()}
 }
@@ -378,6 +379,9 @@ func (r *recorder) send(ctx context.Context) ([]bool, error) {
 // taskOf is the first task of an item.
 func (c *Client) taskOf(ctx context.Context, one item, now time.Time) *asynq.Task {
 	headers := map[string]string{HeaderEnqueuedAt: now.Format(time.RFC3339Nano)}
+	if one.batch != "" {
+		headers[HeaderBatch] = one.batch
+	}
 	maps.Copy(headers, c.headers(ctx))
 	return newTask(one.Export, one.id, headers, c.queueOf(ctx, one.Export))
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/clipferry/clipferry/internal/index"
 	"github.com/hibiken/asynq"
 )
 
@@ -77,6 +78,56 @@ func TestManyAreEnqueuedAsOneIs(t *testing.T) {
 		}
 		if _, there, _ := c.Queued(ctx, "new"); there {
 			t.Error("one of the batch is wrong, and another was enqueued")
+		}
+	})
+}
+
+// TestTheRecordOfABatchComesFirst: it and all members are there before the first task.
+func TestTheRecordOfABatchComesFirst(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, address string) {
+		c := newTestClient(t, address)
+		ctx := t.Context()
+		var exports []Export
+		for range chunkSize + 10 {
+			exports = append(exports, Export{ProjectID: "p"})
+		}
+		died := errors.New("died")
+		err := c.EnqueueBatchEach(ctx, Batch{Name: "b"}, slices.Values(exports), func(string) error { return died })
+		if !errors.Is(err, died) {
+			t.Fatal(err)
+		}
+		count := func() ([]int, int) {
+			t.Helper()
+			in, missing, err := index.CountMembers(ctx, c.rdb, "b", []string{"queued"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return in, missing
+		}
+		if in, missing := count(); in[0] != chunkSize || missing != 10 {
+			t.Errorf("%d wait and %d are missing", in[0], missing)
+		}
+		ids, err := c.EnqueueBatch(ctx, Batch{Name: "b"}, exports)
+		if err != nil || len(ids) != len(exports) || len(slices.Compact(slices.Sorted(slices.Values(ids)))) != len(ids) {
+			t.Errorf("%d ids, %v", len(ids), err)
+		}
+		if in, missing := count(); in[0] != len(exports) || missing != 0 {
+			t.Errorf("%d wait and %d are missing", in[0], missing)
+		}
+		record, err := index.LoadBatch(ctx, c.rdb, "b")
+		if err != nil || record.Count != len(exports) {
+			t.Errorf("%+v, %v", record, err)
+		}
+		for _, b := range []Batch{{}, {Name: "-b"}, {Name: "c", Notify: &Notify{}}} {
+			if _, err := c.EnqueueBatch(ctx, b, exports); err == nil {
+				t.Errorf("%+v is taken", b)
+			}
+		}
+		if _, err := c.EnqueueBatch(ctx, Batch{Name: "empty"}, nil); err == nil {
+			t.Error("a batch of none is taken")
+		}
+		if n := c.pending(t); n != len(exports) {
+			t.Errorf("%d tasks wait", n)
 		}
 	})
 }

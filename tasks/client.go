@@ -130,7 +130,7 @@ func (c *Client) enqueueNew(ctx context.Context, one item) (string, error) {
 // entryOf is how the export is found while it waits. It is entered before it is
 // enqueued: what waits is listed, and what is listed and not there is passed over.
 func entryOf(one item, now time.Time) index.Entry {
-	a := index.Attributes{Project: one.ProjectID, Tenant: one.Tenant, Labels: one.Labels}
+	a := index.Attributes{Project: one.ProjectID, Tenant: one.Tenant, Batch: one.batch, Labels: one.Labels}
 	if a.Tenant == DefaultTenant {
 		a.Tenant = ""
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/index"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/observe"
 	"github.com/clipferry/clipferry/internal/queue"
@@ -84,7 +85,7 @@ func (w *Worker) sweepOnce(ctx context.Context, orphans *time.Time) error {
 func (w *Worker) Sweep(ctx context.Context) error {
 	began := w.now()
 	var open []observe.Deadline
-	err := w.sweepAll(ctx, &open)
+	err := errors.Join(w.sweepAll(ctx, &open), w.completeBatches(ctx))
 	if ctx.Err() == nil {
 		w.watch.Swept(observe.Sweep{Took: w.now().Sub(began), Err: err, Open: open})
 	}
@@ -121,6 +122,11 @@ func (w *Worker) sweepExport(ctx context.Context, id string, open *[]observe.Dea
 	}
 	if err := w.o.Ledger.Tidy(ctx, id); err != nil {
 		return err
+	}
+	if r.Batch != "" && !r.State.Final() { // a retry, or a member that came late, reopens it
+		if err := index.ReopenBatch(ctx, w.o.Redis, r.Batch, w.now()); err != nil {
+			return err
+		}
 	}
 	if d, ok := deadline(r); ok {
 		*open = append(*open, d)

@@ -29,7 +29,9 @@ the API and, optionally, extra, job_id, priority, account, tenant, labels and
 notify. A JSON array of such objects and objects over several lines do as
 well. All are checked first; if any is wrong, nothing is enqueued.
 
-The same job_id again prints the same id and enqueues nothing.
+The same job_id again prints the same id and enqueues nothing. With --batch,
+the same file again does so too; --notify-webhook or --notify-task-type then
+says who is notified once all are final. See clipferry status --batch.
 
 --dry-run enqueues nothing and says what would be ordered: see clipferry
 preflight. With --preflight, what that finds impossible is refused, with all
@@ -39,6 +41,7 @@ of the file.`,
 	}
 	e.set = cmd.Flags()
 	e.set.StringVarP(&e.file, "file", "f", "", "read exports from `F`, one JSON object a line; - is standard input")
+	e.set.StringVar(&e.batch, "batch", "", "make the exports of --file a batch of that `NAME`; given again, it goes on where it stopped")
 	e.set.BoolVarP(&e.wait, "wait", "w", false, "show progress until all are archived; fail if one is not")
 	e.set.BoolVar(&e.dryRun, "dry-run", false, "order nothing, and say what it would come to; fail if something is impossible")
 	e.set.BoolVar(&e.preflight, "preflight", false, "enqueue nothing if the provider would refuse one")
@@ -48,9 +51,9 @@ of the file.`,
 }
 
 type enqueue struct {
-	set  *pflag.FlagSet
-	file string
-	wait bool
+	set         *pflag.FlagSet
+	file, batch string
+	wait        bool
 
 	dryRun, preflight, json bool
 }
@@ -84,6 +87,16 @@ func (b *batch) all(yield func(tasks.Export) bool) {
 }
 
 func (b *batch) count() int { return max(1, len(b.objects)) }
+
+// batchNotify returns who is notified of the batch, as the flags say; nil for nobody.
+func (e *enqueue) batchNotify() *tasks.Notify {
+	value := func(field string) string { return e.set.Lookup(notifyFlag(field)).Value.String() }
+	n := tasks.Notify{Webhook: value("webhook"), TaskType: value("task_type"), Queue: value("queue")}
+	if n == (tasks.Notify{}) {
+		return nil
+	}
+	return &n
+}
 
 // gcOfFiles has garbage collected early: a large file is nearly all that is held.
 const gcOfFiles = 25
@@ -139,7 +152,7 @@ func (e *enqueue) run(ctx context.Context, c *console) error {
 		}
 	}
 	b.warn(c)
-	if b.webhook && len(conn.cfg.WebhookSecrets) == 0 {
+	if (b.webhook || e.set.Changed(notifyFlag("webhook"))) && len(conn.cfg.WebhookSecrets) == 0 {
 		_ = c.msg.Printf("no CLIPFERRY_WEBHOOK_SECRETS is set here: unless the workers have one, no webhook is called\n")
 	}
 	tracing, flush, err := startTracing(ctx, c.logger(conn.cfg))
@@ -149,7 +162,7 @@ func (e *enqueue) run(ctx context.Context, c *console) error {
 	defer flush()
 	client := tasks.NewClientFromRedis(conn.rdb, tasks.WithTraceHeaders(traceOfEach(tracing)))
 	taken, ids := 0, []string{}
-	err = client.EnqueueEach(ctx, b.all, func(id string) error {
+	show := func(id string) error {
 		taken++
 		if e.wait {
 			ids = append(ids, id)
@@ -158,9 +171,14 @@ func (e *enqueue) run(ctx context.Context, c *console) error {
 			return fmt.Errorf("print id %s: %w", id, err)
 		}
 		return nil
-	})
+	}
+	if e.batch != "" {
+		err = client.EnqueueBatchEach(ctx, tasks.Batch{Name: e.batch, Notify: e.batchNotify()}, b.all, show)
+	} else {
+		err = client.EnqueueEach(ctx, b.all, show)
+	}
 	if err != nil {
-		return b.explain(c, taken, err)
+		return b.explain(c, taken, e.batch, err)
 	}
 	if !e.wait {
 		return nil
@@ -178,6 +196,12 @@ func traceOfEach(tracing *telemetry.Tracing) func(context.Context) map[string]st
 }
 
 func (e *enqueue) read(ctx context.Context, c *console) (*batch, error) {
+	switch {
+	case e.set.Changed("batch") && !tasks.ValidBatch(e.batch):
+		return nil, cli.Usagef("--batch must be %s, not %q", tasks.BatchRule, e.batch)
+	case e.batch != "" && !e.set.Changed("file"):
+		return nil, cli.Usagef("--batch goes with --file")
+	}
 	if !e.set.Changed("file") {
 		export, err := exportFromFlags(e.set)
 		if err != nil {
@@ -187,7 +211,11 @@ func (e *enqueue) read(ctx context.Context, c *console) (*batch, error) {
 		b.note(export)
 		return b, nil
 	}
-	if given := fieldsGiven(e.set); len(given) > 0 {
+	given := fieldsGiven(e.set)
+	if e.batch != "" { // whom to notify of the batch
+		given = slices.DeleteFunc(given, func(name string) bool { return strings.HasPrefix(name, "notify-") })
+	}
+	if len(given) > 0 {
 		return nil, cli.Usagef("--file and --%s exclude each other", given[0])
 	}
 	debug.SetGCPercent(gcOfFiles)
@@ -245,12 +273,20 @@ func (b *batch) where(i int) string {
 }
 
 // explain turns what EnqueueEach returned into something to act upon.
-func (b *batch) explain(c *console, taken int, err error) error {
+func (b *batch) explain(c *console, taken int, name string, err error) error {
 	var wrong tasks.BatchError
+	var faults tasks.Faults
 	if errors.As(err, &wrong) {
 		return b.inputError(wrong)
 	}
-	if taken > 0 {
+	switch {
+	case errors.As(err, &faults):
+		return &inputError{faultLines("", err)}
+	case errors.Is(err, tasks.ErrDifferentBatch):
+		return &inputError{[]string{err.Error() + "; choose another name"}}
+	case name != "":
+		_ = c.msg.Printf("%d of %d exports are in the queue; give the same command again to go on\n", taken, b.count())
+	case taken > 0:
 		_ = c.msg.Printf("%d of %d exports are in the queue, as printed; those without job_id must not be enqueued again\n", taken, b.count())
 	}
 	return err

@@ -13,27 +13,49 @@ import (
 	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/internal/view"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 func statusCommand(c *console) *cobra.Command {
 	s := &statusFlags{}
 	cmd := &cobra.Command{
-		Use: "status [--json | --links] [--watch] ID…", Short: "show the state of exports",
+		Use: "status [--json | --links] [--watch] ID… | --batch NAME", Short: "show the state of exports",
 		Long: `With --json, one object a line; waiting_for says what an export waits for,
 from the same CLIPFERRY_API_* variables as the workers have. An unknown id
 has the state "unknown" and makes the command fail. --watch shows every
 change until all exports are final. What Redis has forgotten is read from S3,
 where the bucket is configured.`,
-		Args: someIDs,
-		RunE: func(cmd *cobra.Command, ids []string) error { return s.run(cmd.Context(), c, ids) },
+		Args: func(cmd *cobra.Command, ids []string) error {
+			switch {
+			case s.batch != "" && len(ids) > 0:
+				return cli.Usagef("--batch and ids exclude each other")
+			case s.batch != "" && s.links:
+				return cli.Usagef("--batch and --links exclude each other")
+			case s.batch != "" && !tasks.ValidBatch(s.batch):
+				return cli.Usagef("--batch must be %s, not %q", tasks.BatchRule, s.batch)
+			case s.batch != "":
+				return nil
+			}
+			return someIDs(cmd, ids)
+		},
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			if s.batch != "" {
+				return s.runBatch(cmd.Context(), c)
+			}
+			return s.run(cmd.Context(), c, ids)
+		},
 	}
+	cmd.Flags().StringVar(&s.batch, "batch", "", "show the batch `NAME`: how many of its members are in which state, and what failed")
 	cmd.Flags().BoolVar(&s.json, "json", false, "print one JSON object a line")
 	cmd.Flags().BoolVar(&s.links, "links", false, "print a link to each archived clip, which anybody can use for an hour")
 	cmd.Flags().BoolVar(&s.watch, "watch", false, "go on until all exports are final")
 	return cmd
 }
 
-type statusFlags struct{ json, links, watch bool }
+type statusFlags struct {
+	json, links, watch bool
+	batch              string
+}
 
 // unknownView is what is shown of an id that nobody knows.
 type unknownView struct {

@@ -93,7 +93,7 @@ func (s *Service) newest(ctx context.Context, f ledger.Filter) ([]*export.Record
 				if o.Fault != nil {
 					continue // what is malformed has no record to list until a worker fails it
 				}
-				if r := s.recordOf(o); f.Takes(r) && (f.Before.IsZero() || newestFirst(before, r) < 0) {
+				if r := s.recordOf(o); f.Takes(r) && (f.Batch == "" || r.Batch == f.Batch) && (f.Before.IsZero() || newestFirst(before, r) < 0) {
 					found = append(found, r)
 				}
 			}

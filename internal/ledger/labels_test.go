@@ -53,7 +53,7 @@ func testListByLabels(t *testing.T, e *env) {
 		}
 		var want, got []string
 		for _, r := range all {
-			if f.Takes(r) {
+			if f.Takes(r) && (f.Batch == "" || r.Batch == f.Batch) {
 				want = append(want, r.ID)
 			}
 		}

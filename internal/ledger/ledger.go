@@ -37,6 +37,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/index"
 	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -263,6 +264,11 @@ func (l *Ledger) swap(ctx context.Context, id string, load loader, change func(*
 		}
 		if !cared && r.NeedsCare() {
 			if err := l.enterOpen(ctx, r, before.version+1); err != nil {
+				return nil, err
+			}
+		}
+		if state.Final() && !r.State.Final() && r.Batch != "" {
+			if err := index.ReopenBatch(ctx, l.rdb, r.Batch, r.UpdatedAt); err != nil {
 				return nil, err
 			}
 		}

@@ -39,8 +39,9 @@ const (
 // nothing of what is sent: that is made of the record, for whoever may write to Redis's
 // queues must not have us sign what they like.
 type call struct {
-	ID    string   `json:"id"` // the export's; its record knows the address
-	N     int      `json:"n"`  // calls that failed before
+	ID    string   `json:"id"` // the export's, or the batch's name; its record knows the address
+	Batch bool     `json:"batch,omitempty"`
+	N     int      `json:"n"` // calls that failed before
 	Event eventRef `json:"event"`
 }
 
@@ -92,30 +93,22 @@ func (n *Notifier) Deliver(ctx context.Context, payload []byte, headers map[stri
 	if err := json.Unmarshal(payload, &c); err != nil || !tasks.ValidID(c.ID) || c.N < 0 || c.Event == "" {
 		return fmt.Errorf("malformed payload of a webhook: %w", queue.ErrGiveUp)
 	}
-	r, address, err := n.address(ctx, c.ID)
-	if err != nil {
+	messageOf := n.messageOf
+	if c.Batch {
+		messageOf = n.messageOfBatch
+	}
+	head, err := messageOf(ctx, c)
+	if err != nil || head == nil {
 		return err
 	}
-	if eventTypes[r.State] == "" || eventID(r) != string(c.Event) {
-		n.log.InfoContext(ctx, "a webhook is not called: the export was taken up again", logkey.Export, c.ID, logkey.Event, string(c.Event))
-		n.o.Observe(Superseded)
-		return nil
-	}
-	if r, err = n.whole(ctx, r); err != nil {
-		return err
-	}
-	head := newEvent(r)
-	body, err := head.encode()
-	if err != nil {
-		return fmt.Errorf("encode the event of export %s: %w", c.ID, err)
-	}
+	address := head.to
 	if !n.enter(address.Host) {
 		return fmt.Errorf("webhook of export %s to %s, which others call: %w", c.ID, address.Host, queue.ErrLater)
 	}
 	defer n.leave(address.Host)
 	began := n.now()
-	response, err := n.post(ctx, address, head.ID, body)
-	log := n.log.With(logkey.Export, c.ID, logkey.Event, head.ID, logkey.Type, head.Type, logkey.Host, address.Host,
+	response, err := n.post(ctx, address, head.id, head.body)
+	log := n.log.With(logkey.Export, c.ID, logkey.Event, head.id, logkey.Type, head.kind, logkey.Host, address.Host,
 		logkey.Try, c.N+1, logkey.Took, n.now().Sub(began))
 	switch {
 	case err == nil:
@@ -132,10 +125,39 @@ func (n *Notifier) Deliver(ctx context.Context, payload []byte, headers map[stri
 	log.WarnContext(ctx, "webhook failed, to be tried again", logkey.Wait, wait, logkey.Error, err)
 	n.o.Observe(PutOff)
 	c.N++
-	if err := n.queue.Add(ctx, queue.NotifyTask(head.ID, c.N, time.Now().Add(wait), c, headers)); err != nil {
+	if err := n.queue.Add(ctx, queue.NotifyTask(head.id, c.N, time.Now().Add(wait), c, headers)); err != nil {
 		return fmt.Errorf("put the webhook of export %s off: %w", c.ID, err)
 	}
 	return nil
+}
+
+// message is what a webhook is called with, and where it is.
+type message struct {
+	to       *url.URL
+	id, kind string
+	body     []byte
+}
+
+// messageOf returns the message of an export's end; nil if it was taken up again.
+func (n *Notifier) messageOf(ctx context.Context, c call) (*message, error) {
+	r, address, err := n.address(ctx, c.ID)
+	if err != nil {
+		return nil, err
+	}
+	if eventTypes[r.State] == "" || eventID(r) != string(c.Event) {
+		n.log.InfoContext(ctx, "a webhook is not called: the export was taken up again", logkey.Export, c.ID, logkey.Event, string(c.Event))
+		n.o.Observe(Superseded)
+		return nil, nil //nolint:nilnil // nothing to send, and no fault
+	}
+	if r, err = n.whole(ctx, r); err != nil {
+		return nil, err
+	}
+	e := newEvent(r)
+	body, err := e.encode()
+	if err != nil {
+		return nil, fmt.Errorf("encode the event of export %s: %w", c.ID, err)
+	}
+	return &message{address, e.ID, e.Type, body}, nil
 }
 
 // spread changes a pause by up to a tenth.
@@ -152,15 +174,24 @@ func (n *Notifier) address(ctx context.Context, id string) (*export.Record, *url
 	if err != nil {
 		return nil, nil, err
 	}
-	var to tasks.Notify
-	if err := json.Unmarshal(r.Notify, &to); err != nil {
-		return nil, nil, fmt.Errorf("export %s names no webhook: %w", id, queue.ErrGiveUp)
-	}
-	u, err := url.Parse(to.Webhook)
-	if err != nil || u.Hostname() == "" {
+	u := webhookIn(r.Notify)
+	if u == nil {
 		return nil, nil, fmt.Errorf("export %s names no webhook: %w", id, queue.ErrGiveUp)
 	}
 	return r, u, nil
+}
+
+// webhookIn returns the webhook of a [tasks.Notify]; nil if it has none.
+func webhookIn(notify json.RawMessage) *url.URL {
+	var to tasks.Notify
+	if json.Unmarshal(notify, &to) != nil {
+		return nil
+	}
+	u, err := url.Parse(to.Webhook)
+	if err != nil || u.Hostname() == "" {
+		return nil
+	}
+	return u
 }
 
 // response is what matters of a receiver's response other than 2xx.

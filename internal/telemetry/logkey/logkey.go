@@ -39,6 +39,7 @@ const (
 	Type     = "type"    // asynq's task type
 	Server   = "server"  // which of a worker's asynq servers
 	Source   = "source"  // what metrics are read from
+	Batch    = "batch"   // name of one
 	Event    = "event"   // id of what a producer is notified of
 	Address  = "address" // that a server listens on
 	Host     = "host"    // of an address, never more of it

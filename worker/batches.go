@@ -1,0 +1,79 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/index"
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
+)
+
+// BatchNotifier is a [Notifier] that notifies of batches as well.
+type BatchNotifier interface {
+	BatchCompleted(ctx context.Context, b index.Batch, at time.Time, states map[string]int) error
+}
+
+// completeBatches notifies of each batch whose members have all become final. It goes by
+// the indexes alone, which the sweep keeps true, so that nothing that dies on the way
+// leaves a batch open.
+func (w *Worker) completeBatches(ctx context.Context) error {
+	names, err := index.OpenBatches(ctx, w.o.Redis)
+	if err != nil {
+		return err
+	}
+	var faults []error
+	for _, name := range names {
+		if err := w.completeBatch(ctx, name); err != nil {
+			faults = append(faults, fmt.Errorf("batch %s: %w", name, err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func (w *Worker) completeBatch(ctx context.Context, name string) error {
+	b, err := index.LoadBatch(ctx, w.o.Redis, name)
+	if errors.Is(err, index.ErrNoBatch) { // Redis has lost it, or its members outlived it
+		return index.DropBatch(ctx, w.o.Redis, name)
+	}
+	if err != nil {
+		return err
+	}
+	all := export.States()
+	names := make([]string, len(all))
+	for i, s := range all {
+		names[i] = string(s)
+	}
+	in, _, err := index.CountMembers(ctx, w.o.Redis, name, names)
+	if err != nil {
+		return err
+	}
+	open, final, states := 0, 0, map[string]int{}
+	for i, s := range all {
+		switch {
+		case in[i] == 0:
+		case s.Final():
+			final += in[i]
+			states[names[i]] = in[i]
+		default:
+			open += in[i]
+		}
+	}
+	forgotten := w.now().Sub(b.Created) > w.o.Ledger.Retention() // members that ended long ago may be
+	if open > 0 || final < b.Count && !forgotten {
+		return nil
+	}
+	at, err := index.CompletedAt(ctx, w.o.Redis, b, w.now())
+	if err != nil {
+		return err
+	}
+	if n, ok := w.o.Notifier.(BatchNotifier); ok {
+		if err := n.BatchCompleted(ctx, b, at, states); err != nil {
+			return err
+		}
+	}
+	w.log.Info("all members of a batch are final", logkey.Batch, name, logkey.Count, b.Count)
+	return index.CloseBatch(ctx, w.o.Redis, b, w.o.Ledger.Retention())
+}

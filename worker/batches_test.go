@@ -1,0 +1,125 @@
+package worker_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/notify"
+	"github.com/clipferry/clipferry/tasks"
+	"github.com/clipferry/clipferry/worker"
+)
+
+// batchEvent is the event of a batch, as its receiver reads it.
+type batchEvent struct {
+	ID, Type string
+	Data     struct {
+		Batch   string
+		Members int
+		States  map[string]int
+	}
+}
+
+// batchEvents returns the events in the producer's own queue.
+func (r *rig) batchEvents() []batchEvent {
+	r.t.Helper()
+	infos, err := asynq.NewInspectorFromRedisClient(r.rdb).ListPendingTasks("mine")
+	if errors.Is(err, asynq.ErrQueueNotFound) {
+		return nil
+	}
+	must(r.t, err)
+	events := make([]batchEvent, len(infos))
+	for i, info := range infos {
+		must(r.t, json.Unmarshal(info.Payload, &events[i]))
+	}
+	return events
+}
+
+// A batch whose producer died half-way goes on where it stopped; its event comes once all
+// members are final, once for each time, whatever became of workers meanwhile.
+func TestABatchIsCompletedOnce(t *testing.T) {
+	r := newRig(t)
+	n, err := notify.New(notify.Options{Redis: r.rdb, Ledger: r.ledger, Logger: r.options.Logger})
+	must(t, err)
+	r.options.Notifier = n
+	exports := []tasks.Export{{ProjectID: "p", JobID: "named"}, {ProjectID: "p"}, {ProjectID: "p"}, {ProjectID: "q", Labels: tasks.Labels{"a": "b"}}}
+	_, err = r.client.Enqueue(t.Context(), exports[0]) // known before the batch
+	must(t, err)
+	batch := tasks.Batch{Name: "season-1", Notify: &tasks.Notify{TaskType: "mine:done", Queue: "mine"}}
+	died := errors.New("died")
+	taken := 0
+	err = r.client.EnqueueBatchEach(t.Context(), batch, slices.Values(exports), func(string) error {
+		if taken++; taken == 2 {
+			return died
+		}
+		return nil
+	})
+	if !errors.Is(err, died) {
+		t.Fatal(err)
+	}
+	ids, err := r.client.EnqueueBatch(t.Context(), batch, exports)
+	must(t, err)
+	again, err := r.client.EnqueueBatch(t.Context(), batch, exports)
+	must(t, err)
+	if len(ids) != 4 || !slices.Equal(ids, again) || ids[1] == ids[2] {
+		t.Fatalf("%v, then %v", ids, again)
+	}
+	if _, err := r.client.EnqueueBatch(t.Context(), batch, exports[:3]); !errors.Is(err, tasks.ErrDifferentBatch) {
+		t.Errorf("other exports under the name: %v", err)
+	}
+	_, err = r.admin.Cancel(t.Context(), ids[3])
+	must(t, err)
+	r.work()
+	sweeper, err := worker.New(r.options)
+	must(t, err)
+	sweep := func() {
+		t.Helper()
+		must(t, sweeper.Sweep(t.Context()))
+	}
+	for _, id := range ids[:3] {
+		r.awaitState(id, export.Archived)
+	}
+	for range 2 { // the second time changes nothing
+		sweep()
+	}
+	events := r.batchEvents()
+	if len(events) != 1 || events[0].Type != "batch.completed" || events[0].Data.Members != 4 ||
+		fmt.Sprint(events[0].Data.States) != "map[archived:3 canceled:1]" {
+		t.Fatalf("%+v", events)
+	}
+	// A retry of a member reopens it, and it is completed anew.
+	_, err = r.admin.Retry(t.Context(), ids[3], export.RetryOptions{})
+	must(t, err)
+	r.awaitState(ids[3], export.Archived)
+	sweep()
+	if events = r.batchEvents(); len(events) != 2 || events[0].ID == events[1].ID || events[1].Data.States["archived"] != 4 {
+		t.Fatalf("after the retry: %+v", events)
+	}
+	if n := r.provider.submits(); n != 4 {
+		t.Errorf("%d orders for 4 members", n)
+	}
+	// Redis forgets everything: the receipts know the members, and the file given again
+	// finds them, pays for nothing, and completes the batch.
+	must(t, r.rdb.FlushAll(t.Context()).Err())
+	must(t, tasks.PublishQueues(t.Context(), r.rdb, "mine")) // as the producer's own worker does
+	ids, err = r.client.EnqueueBatch(t.Context(), batch, exports)
+	must(t, err)
+	for _, id := range ids {
+		if rec := r.awaitState(id, export.Archived); id != "named" && rec.Batch != batch.Name {
+			t.Errorf("%s is of batch %q", id, rec.Batch)
+		}
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for events = nil; len(events) == 0 && time.Now().Before(deadline); events = r.batchEvents() {
+		sweep()
+	}
+	if len(events) != 1 || events[0].Data.States["archived"] != 4 || r.provider.submits() != 4 {
+		t.Errorf("after the loss: %+v, %d orders", events, r.provider.submits())
+	}
+}
