@@ -13,27 +13,38 @@ import (
 )
 
 func cancelCommand(c *console) *cobra.Command {
-	return &cobra.Command{
-		Use: "cancel ID…", Short: "stop exports",
+	b := &bulk{}
+	cmd := &cobra.Command{
+		Use: "cancel ID… | --state S … [--dry-run]", Short: "stop exports",
 		Long: `What the provider has accepted goes on rendering there and is paid for; it is
 read until its end, so that its slot is known to be free, and not archived.`,
-		Args: someIDs,
+		Args: b.ids,
 		RunE: func(cmd *cobra.Command, ids []string) error {
+			if len(ids) == 0 {
+				return b.cancel(cmd.Context(), c)
+			}
 			return c.change(cmd.Context(), ids, (*admin.Service).Cancel)
 		},
 	}
+	b.define(cmd)
+	return cmd
 }
 
 func retryCommand(c *console) *cobra.Command {
 	var o export.RetryOptions
+	b := &bulk{}
 	cmd := &cobra.Command{
-		Use: "retry [--submitted-as TASK] [--pay-again] ID…", Short: "take failed, expired, canceled or held exports up again where they stopped",
+		Use: "retry [--pay-again] ID… | --state S … [--dry-run]", Short: "take failed, expired, canceled or held exports up again where they stopped",
 		Long: `Nothing is paid for twice unless --pay-again allows it: it is needed where the
-provider's task can't be used any more.`,
-		Args: someIDs,
+provider's task can't be used any more. With a filter it needs the token that
+--dry-run with the same filter prints, and pays for what that named alone.`,
+		Args: b.ids,
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			if err := checkRetry(cmd.Flags(), o, ids); err != nil {
 				return err
+			}
+			if len(ids) == 0 {
+				return b.retry(cmd.Context(), c, o)
 			}
 			return c.change(cmd.Context(), ids, func(s *admin.Service, ctx context.Context, id string) (*export.Record, error) {
 				return s.Retry(ctx, id, o)
@@ -41,6 +52,8 @@ provider's task can't be used any more.`,
 		},
 	}
 	cmd.Flags().StringVar(&o.SubmittedAs, "submitted-as", "", "the provider's `TASK` of a held export, as found on the provider's site")
+	b.define(cmd)
+	cmd.Flags().StringVar(&b.confirm, "confirm", "", "with a filter and --pay-again: the `TOKEN` that --dry-run has printed")
 	cmd.Flags().BoolVar(&o.PayAgain, "pay-again", false, "allow a new paid export")
 	return cmd
 }
@@ -79,6 +92,10 @@ func (c *console) change(ctx context.Context, ids []string, f func(*admin.Servic
 		return err
 	}
 	defer conn.close()
+	return c.changeAll(ctx, conn, ids, f)
+}
+
+func (c *console) changeAll(ctx context.Context, conn *connection, ids []string, f func(*admin.Service, context.Context, string) (*export.Record, error)) error {
 	var failed error
 	for _, id := range ids {
 		r, err := f(conn.exports, ctx, id)
