@@ -4,7 +4,6 @@
 package status
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +18,6 @@ import (
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
-	"github.com/clipferry/clipferry/internal/pace"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/units"
 	"github.com/clipferry/clipferry/tasks"
@@ -164,20 +162,6 @@ func (l *Reader) queuesOf(account string) []string {
 		return queue.Orders("", account)
 	}
 	return queue.Orders(account)
-}
-
-// lanes returns whose queues there are of the account: the plain ones, of an empty
-// name, and those of tenants that have their own.
-func (l *Reader) lanes(account string, there []string) map[string][]string {
-	plain := l.queuesOf(account)
-	lanes := map[string][]string{"": plain}
-	for _, name := range there {
-		kind, as, tenant := tasks.ParseQueue(name)
-		if tenant != "" && slices.Contains(plain, tasks.AccountQueue(kind, as)) {
-			lanes[tenant] = append(lanes[tenant], name)
-		}
-	}
-	return lanes
 }
 
 // lines are the queues at one moment.
@@ -369,36 +353,6 @@ func (l *Reader) fleet(ctx context.Context, wanted bool) (queue.Fleet, error) {
 	}
 	l.served, l.servedAt = served, l.now()
 	return served, nil
-}
-
-// before counts the exports in the queues that are served before this one. They are
-// looked into by weight, so it is a rough measure.
-func (l *lines) before(queues []string, q string) int {
-	n := 0
-	for _, earlier := range queues {
-		if earlier == q {
-			break
-		}
-		n += l.length[earlier]
-	}
-	return n
-}
-
-// ahead returns how many go before an export that has so many of its own tenant's
-// before it in their queues: of those and of the others' the gate takes by their shares.
-func (l *Reader) ahead(r *export.Record, own int, s *AccountStatus, line *lines) int {
-	lanes := line.lanes[s.Name]
-	mine := cmp.Or(r.Lane, tasks.DefaultTenant)
-	var others []pace.Backlog
-	for lane, queues := range lanes {
-		name := cmp.Or(lane, tasks.DefaultTenant)
-		if name == mine {
-			own += s.Budget.Lines[name]
-			continue
-		}
-		others = append(others, pace.Backlog{Waiting: line.queued(queues...) + s.Budget.Lines[name], Share: l.tenants[name]})
-	}
-	return pace.Before(own, l.tenants[mine], others)
 }
 
 // estimate completes the places by those who wait in workers already, and says
