@@ -96,7 +96,7 @@ func (q *Queue) enter(ctx context.Context, name, taskID string, retention time.D
 	}
 	o, is := order(info)
 	if !is || o.Fault != nil {
-		return nil
+		return nil //nolint:nilerr // what is malformed has no record until a worker fails it
 	}
 	r := NewRecord(o.Step, o.Headers, retention, now)
 	e := index.Entry{ID: r.ID, Created: r.CreatedAt, Attributes: ledger.AttributesOf(r)}

@@ -37,14 +37,14 @@ func TestExportsOfBareProducersAreIndexed(t *testing.T) {
 		}
 		return ids
 	}
-	labelled := ledger.Filter{Labels: map[string]string{"show": "42"}}
+	labeled := ledger.Filter{Labels: map[string]string{"show": "42"}}
 	put(`{"project_id":"p","labels":{"show":"42","x":"y"}}`, asynq.TaskID("submit:named"))
 	put(`{"project_id":"p","job_id":"own","labels":{"show":"42"}}`) // its TaskID is asynq's
 	put(`not JSON`, asynq.TaskID("submit:broken"))
 	for range 600 { // more than are looked at unindexed
 		put(`{"project_id":"q"}`)
 	}
-	if got := find(labelled); len(got) != 0 {
+	if got := find(labeled); len(got) != 0 {
 		t.Fatalf("not indexed yet, and found: %v", got)
 	}
 	q := queue.New(rdb)
@@ -52,7 +52,7 @@ func TestExportsOfBareProducersAreIndexed(t *testing.T) {
 		if _, err := q.EnterWaiting(t.Context(), time.Hour, time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		if got := find(labelled); len(got) != 2 {
+		if got := find(labeled); len(got) != 2 {
 			t.Errorf("found by label: %v", got)
 		}
 	}
@@ -65,17 +65,17 @@ func TestExportsOfBareProducersAreIndexed(t *testing.T) {
 	if _, err := service.Cancel(t.Context(), "named"); err != nil { // now it has a record
 		t.Fatal(err)
 	}
-	if got := find(labelled); len(got) != 2 {
+	if got := find(labeled); len(got) != 2 {
 		t.Errorf("with and without a record: %v", got)
 	}
-	labelled.State = "queued"
-	if got := find(labelled); len(got) != 1 || got[0] != "own" {
+	labeled.State = "queued"
+	if got := find(labeled); len(got) != 1 || got[0] != "own" {
 		t.Errorf("queued: %v", got)
 	}
 	if err := asynq.NewInspectorFromRedisClient(rdb).DeleteQueue(tasks.QueueSubmit, true); err != nil {
 		t.Fatal(err)
 	}
-	if got := find(labelled); len(got) != 0 {
+	if got := find(labeled); len(got) != 0 {
 		t.Errorf("gone from its queue, and listed: %v", got)
 	}
 	gone, err := q.Vanished(t.Context(), time.Now().Add(time.Minute), 1000)
