@@ -313,25 +313,18 @@ func TestUpdateAndRebuild(t *testing.T) {
 	})
 }
 
-// A catalog is rebuilt from at least 200 manifests a second.
-func TestRebuildRate(t *testing.T) {
-	if testing.Short() || raceEnabled {
-		t.Skip("measures")
-	}
-	b := newBucket(t, s3test.Start(t))
+// BenchmarkRebuild rebuilds a catalog; at least 200 manifests a second are wanted.
+func BenchmarkRebuild(b *testing.B) {
+	bucket := newBucket(b, s3test.Start(b))
 	const exports = 1500
-	b.seal(t, 0, exports)
-	began := time.Now()
-	done, err := b.Rebuild(t.Context())
-	if err != nil || done.Manifests != exports {
-		t.Fatalf("%+v, %v", done, err)
+	bucket.seal(b, 0, exports)
+	for b.Loop() {
+		if done, err := bucket.Rebuild(b.Context()); err != nil || done.Manifests != exports {
+			b.Fatalf("%+v, %v", done, err)
+		}
 	}
-	rate := exports / time.Since(began).Seconds()
-	t.Logf("%.0f manifests a second", rate)
-	if rate < 200 {
-		t.Errorf("%.0f manifests a second", rate)
-	}
-	if files := b.files(t); len(files) != 2 || !slices.ContainsFunc(files, func(f file) bool { return f.level == 3 }) {
-		t.Errorf("%+v", files)
+	b.ReportMetric(float64(exports*b.N)/b.Elapsed().Seconds(), "manifests/s")
+	if files := bucket.files(b); len(files) != 2 || !slices.ContainsFunc(files, func(f file) bool { return f.level == 3 }) {
+		b.Errorf("%+v", files)
 	}
 }
