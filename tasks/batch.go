@@ -54,9 +54,3 @@ func (c *Client) EnqueueAll(ctx context.Context, exports []Export) ([]string, er
 	}
 	return ids, err
 }
-
-// CheckAll validates each export, and that no two share a JobID with different
-// bodies. It asks nobody. Its error is a [BatchError].
-func CheckAll(exports []Export) error {
-	return CheckEach(slices.Values(exports))
-}

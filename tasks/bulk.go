@@ -122,7 +122,8 @@ func chunks(items iter.Seq[item]) iter.Seq2[int, []item] {
 	}
 }
 
-// CheckEach is [CheckAll] of exports that are not held in memory.
+// CheckEach validates each export, and that no two share a JobID with different
+// bodies. It asks nobody. Its error is a [BatchError].
 func CheckEach(exports iter.Seq[Export]) error {
 	_, err := checkEach(exports)
 	return err
