@@ -182,11 +182,10 @@ const countPage = 5000
 // that wait without a record count as the first. missing are in none: they are not
 // enqueued yet, or forgotten.
 func CountMembers(ctx context.Context, rdb redis.UniversalClient, batch string, states []string) (in []int, missing int, err error) {
-	keys := []string{Members(batch)}
+	keys := []string{Members(batch), Waiting} // where most of a large batch are comes first
 	for _, s := range states {
 		keys = append(keys, State(s))
 	}
-	keys = append(keys, Waiting)
 	in = make([]int, len(states))
 	for first := 0; ; first += countPage {
 		counts, err := countScript.Run(ctx, rdb, keys, first, countPage).Int64Slice()
@@ -194,9 +193,9 @@ func CountMembers(ctx context.Context, rdb redis.UniversalClient, batch string, 
 			return nil, 0, fmt.Errorf("count the members of batch %s: %w", batch, err)
 		}
 		for i := range states {
-			in[i] += int(counts[i])
+			in[i] += int(counts[i+1])
 		}
-		in[0] += int(counts[len(states)])
+		in[0] += int(counts[0])
 		missing += int(counts[len(states)+1])
 		if total := counts[len(states)+2]; total < countPage {
 			return in, missing, nil
