@@ -39,11 +39,11 @@ type rig struct {
 	gate     *budget.Gate
 	emulator *emulator.Server
 	log      *bytes.Buffer
-	accepted []Accepted
 
-	mu  sync.Mutex
-	at  time.Time
-	saw http.Header // of the last request at the provider
+	mu       sync.Mutex
+	at       time.Time
+	saw      http.Header // of the last request at the provider
+	accepted []Accepted
 }
 
 func (r *rig) time() time.Time {
@@ -83,6 +83,8 @@ func newRig(t *testing.T, change ...func(*Options)) *rig {
 		Redis: r.rdb, Ledger: ledger.New(ledger.Options{Redis: r.rdb}), Logger: log, Account: "default",
 		Provider: client, Gate: r.gate, Wait: 5 * time.Second, Now: r.time,
 		TakeUp: func(_ context.Context, a Accepted) (string, error) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
 			r.accepted = append(r.accepted, a)
 			return "", nil
 		},
