@@ -37,7 +37,7 @@ const (
 
 // Throttled returns the client for asynq's servers. No wait in it outlives stopping.
 // A queue for which rests says so looks empty to them; took hears of each task that is
-// taken out of one. Both may be nil.
+// taken out of one that orders come from. Both may be nil.
 func Throttled(rdb redis.UniversalClient, stopping <-chan struct{}, rests func(queue string) bool, took func(queue string)) redis.UniversalClient {
 	return &throttled{UniversalClient: rdb, stopping: stopping, rests: rests, took: took, waits: map[string]time.Duration{}}
 }
@@ -64,7 +64,7 @@ func (t *throttled) run(ctx context.Context, script string, keys []string, run f
 		return redis.NewCmdResult(int64(0), nil)
 	}
 	cmd := run()
-	if does == dequeues && t.took != nil && cmd.Err() == nil {
+	if does == dequeues && t.took != nil && IsOrders(name) && cmd.Err() == nil {
 		t.took(name)
 	}
 	t.delay(ctx, script, cmd.Err())
