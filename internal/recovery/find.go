@@ -26,6 +26,7 @@ const (
 	Nothing      Says = "nothing"
 	Settled      Says = "settled"        // only what the record knows of, or what came to nothing
 	InDoubt      Says = "in doubt"       // a request was about to be sent that the record knows nothing of
+	Accepted     Says = "accepted"       // the provider took it, in words that name no task
 	Paid         Says = "paid"           // the provider took it as a task that the record does not know
 	OtherInDoubt Says = "other in doubt" // the same, of a different request under this id
 	OtherPaid    Says = "other paid"
@@ -59,6 +60,7 @@ var actions = map[Says]struct{ resubmit, hold, sent Action }{
 	Nothing:      {Send, Send, Settle},
 	Settled:      {Send, Send, Settle},
 	InDoubt:      {Recall, Recall, Settle},
+	Accepted:     {Recall, Recall, Hold},
 	Paid:         {Adopt, Adopt, Adopt},
 	OtherInDoubt: {Send, Yield, Settle},
 	OtherPaid:    {Yield, Yield, Settle},
@@ -146,6 +148,9 @@ func (f *Finding) read(ctx context.Context, from Receipts, r *export.Record, tok
 		own = e.Digest() == r.Digest
 	}
 	switch intent := receipt.ExportTaskID == ""; {
+	case own && intent && receipt.Answer != "":
+		f.Says = Accepted
+		f.Problem = export.Problem{Reason: export.ReasonNotUnderstood, Detail: receipt.Answer}
 	case own && intent:
 		f.Says = InDoubt
 	case own:

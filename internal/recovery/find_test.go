@@ -70,6 +70,7 @@ func TestWhatFollowsFromAReceipt(t *testing.T) {
 		{"an intent that came to nothing", none, storage.Receipt{Intent: "x", State: storage.ReceiptFailed}, recovery.Settled, send, send, settle},
 		{"a task that was given up", given, task(storage.ReceiptFailed), recovery.Settled, send, send, settle},
 		{"an intent", none, intent, recovery.InDoubt, recall, recall, settle},
+		{"an intent that was accepted as nobody knows what", none, storage.Receipt{Intent: "token", State: storage.ReceiptIntent, Answer: "{}"}, recovery.Accepted, recall, recall, hold},
 		{"a task", none, task(storage.ReceiptOpen), recovery.Paid, adopt, adopt, adopt},
 		{"a task that ended", none, task(storage.ReceiptExpired), recovery.Paid, adopt, adopt, adopt},
 		{"another's intent", none, other(intent), recovery.OtherInDoubt, send, yield, settle},
@@ -107,7 +108,7 @@ func TestWhatFollowsFromAReceipt(t *testing.T) {
 				if err != nil || f.Says != c.says || f.Action != want {
 					t.Errorf("column %d: %s, so %s; want %s, so %s (%v)", column, f.Says, f.Action, c.says, want, err)
 				}
-				if !f.Problem.None() != (want == refuse || c.says == recovery.OtherOver || c.says == recovery.Foreign || c.says == recovery.Unreadable) {
+				if !f.Problem.None() != (want == refuse || c.says == recovery.OtherOver || c.says == recovery.Foreign || c.says == recovery.Unreadable || c.says == recovery.Accepted) {
 					t.Errorf("column %d: problem %+v", column, f.Problem)
 				}
 			}
