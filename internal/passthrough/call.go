@@ -67,7 +67,7 @@ func (c call) resultsPath(task string) string {
 // odd says whether a path could lead elsewhere than it seems to.
 func odd(path string) bool {
 	plain, err := url.PathUnescape(path)
-	return err != nil || slices.ContainsFunc(strings.Split(plain, "/"), func(s string) bool { return s == "." || s == ".." }) ||
+	return err != nil || strings.Contains(plain, ";") || strings.Count(plain, "/") != strings.Count(path, "/") || slices.ContainsFunc(strings.Split(plain, "/"), func(s string) bool { return s == "." || s == ".." }) ||
 		strings.ContainsFunc(plain, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' })
 }
 

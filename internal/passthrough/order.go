@@ -51,12 +51,15 @@ func (s *Service) order(ctx context.Context, c call, r Request) (Answer, error) 
 	case err != nil:
 		return Answer{}, notNow(err)
 	}
-	kept, stop := lease.Keep(ctx)
+	kept, stop := lease.Keep(context.WithoutCancel(ctx)) // a client that leaves doesn't end what was sent
 	defer func() {
 		stop()
 		_ = lease.Release(context.WithoutCancel(ctx)) // else it ends by itself
 	}()
-	return o.once(kept)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(kept, cancel)()
+	return o.once(ctx)
 }
 
 // keyLease is how long one who sends an order may give no sign of life.

@@ -214,6 +214,10 @@ func (s *Service) Do(ctx context.Context, r Request) (Answer, error) {
 		return s.order(ctx, c, r)
 	case c.task != "" && r.Query == "":
 		return s.results(ctx, c, r)
+	case c.task != "": // what the query means, only the provider knows
+		if _, err := s.own(ctx, c, r); err != nil {
+			return Answer{}, err
+		}
 	}
 	return s.other(ctx, c, r)
 }
@@ -277,7 +281,9 @@ const sendTimeout = 35 * time.Second
 func outcomeOf(c call, reply provider.Reply, err error) budget.Outcome {
 	if err == nil && reply.Failure != nil {
 		err = reply.Failure
-		if !c.known && reply.Failure.Kind != provider.RateLimited {
+		switch kind := reply.Failure.Kind; {
+		case kind == provider.RateLimited:
+		case !c.known, kind == provider.Forbidden, kind == provider.OutOfUnits: // of this call, perhaps; exports find out by themselves
 			return budget.Outcome{Result: budget.Answered}
 		}
 	}

@@ -171,6 +171,11 @@ func TestATaskIsItsTenants(t *testing.T) {
 	if f := r.refused("batch", "GET", "clips/results/"+made.Data.ID, ""); f.Status != 404 || f.Message != "no such task" {
 		t.Errorf("%+v", f)
 	}
+	for _, variant := range []string{"?x=1", ";x=1", "%2F", "%3Bx"} {
+		if f := r.refused("batch", "GET", "clips/results/"+made.Data.ID+variant, ""); f.Status != 404 {
+			t.Errorf("%s: %+v", variant, f)
+		}
+	}
 	a, err := r.Do(t.Context(), Request{Tenant: "ops", All: true, Method: "GET", Path: "/open/v2/clips/results/" + made.Data.ID})
 	if err != nil || a.Status != 200 {
 		t.Errorf("who may see all: %d %v", a.Status, err)
@@ -232,6 +237,45 @@ func TestAStopWaitsForWhatWasSent(t *testing.T) {
 	}
 	if f := r.refused("web", "POST", "clips", talk, "late"); f.Status != 503 || f.Reason != "stopping" {
 		t.Errorf("%+v", f)
+	}
+}
+
+// TestAClientThatLeavesLosesNoAnswer: a repeat while its order is under way, however
+// long that takes, is not told that the answer was lost.
+func TestAClientThatLeavesLosesNoAnswer(t *testing.T) {
+	r := newRig(t)
+	_, err := r.emulator.Inject(emulator.Fault{Kind: emulator.FaultDelay, Route: emulator.RouteCreate, Delay: emulator.Duration(keyLease + 3*time.Second), Count: 1})
+	must(t, err)
+	ctx, leave := context.WithCancel(t.Context())
+	order := Request{
+		Tenant: "web", Method: "POST", Path: "/api/v2/clips", Body: strings.NewReader(talk), Length: int64(len(talk)), Key: "one",
+		Header: http.Header{"X-Wayinvideo-Api-Version": {"v2"}, "Content-Type": {"application/json"}},
+	}
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		_, _ = r.Do(ctx, order)
+	}()
+	time.Sleep(300 * time.Millisecond) // it is on its way
+	leave()
+	time.Sleep(keyLease + time.Second)
+	again, made := r.must("web", "POST", "clips", talk, "one")
+	if again.Status != 200 || made.Data.ID == "" || len(r.emulator.State().Submits) != 1 {
+		t.Errorf("%+v, %d orders", again, len(r.emulator.State().Submits))
+	}
+	<-gone
+}
+
+// TestACallOfOneClientHaltsNobody: its own refusal is no fault of the account.
+func TestACallOfOneClientHaltsNobody(t *testing.T) {
+	r := newRig(t)
+	_, err := r.emulator.Inject(emulator.Fault{Kind: emulator.FaultStatus, Route: emulator.RouteCreate, Status: 403, Count: 1})
+	must(t, err)
+	if a, err := r.do("web", "POST", "summaries", talk); err != nil || a.Status != 403 {
+		t.Fatalf("%d %v", a.Status, err)
+	}
+	if h, err := r.gate.Health(t.Context()); err != nil || h.Halted != "" {
+		t.Errorf("%+v, %v", h, err)
 	}
 }
 

@@ -40,13 +40,10 @@ const (
 // results is a read of a task by a client. It costs a request only where the last
 // answer is too old for what is known of the task.
 func (s *Service) results(ctx context.Context, c call, r Request) (Answer, error) {
-	t := &task{ID: c.task, Call: c.name, Path: r.Path}
-	known, err := s.store.get(ctx, taskKey(c.name, c.task), t)
+	t, err := s.own(ctx, c, r)
 	switch {
 	case err != nil:
-		return Answer{}, notNow(err)
-	case known && t.Tenant != "" && t.Tenant != r.Tenant && !r.All:
-		return Answer{}, &Refusal{Status: http.StatusNotFound, Reason: "not_found", Message: "no such task"}
+		return Answer{}, err
 	case t.Export != "" && !r.Unread, t.fresh(s.now()):
 		return s.again(t), nil
 	}
@@ -67,6 +64,20 @@ func (s *Service) results(ctx context.Context, c call, r Request) (Answer, error
 		return Answer{}, noAnswer(err)
 	}
 	return Answer{}, s.notInTime(ctx, err, http.StatusServiceUnavailable)
+}
+
+// own returns what is known of the task that the request is about, unless it is
+// another tenant's.
+func (s *Service) own(ctx context.Context, c call, r Request) (*task, error) {
+	t := &task{ID: c.task, Call: c.name, Path: r.Path}
+	known, err := s.store.get(ctx, taskKey(c.name, c.task), t)
+	switch {
+	case err != nil:
+		return nil, notNow(err)
+	case known && t.Tenant != "" && t.Tenant != r.Tenant && !r.All:
+		return nil, &Refusal{Status: http.StatusNotFound, Reason: "not_found", Message: "no such task"}
+	}
+	return t, nil
 }
 
 // fresh says whether the last answer is as good as another one.
