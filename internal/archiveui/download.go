@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/catalog"
@@ -43,6 +44,9 @@ func (u *UI) zip(w http.ResponseWriter, r *http.Request, v visit) error {
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": zipName(v.clips[0])}))
 	h.Set("ETag", etag)
 	h.Set("Cache-Control", "private, no-cache")
+	if strings.Contains(r.Header.Get("Range"), ",") { // several ranges are read beside the handler, which ends first
+		r.Header.Del("Range")
+	}
 	http.ServeContent(&patient{ResponseWriter: w, control: http.NewResponseController(w)}, r, "", time.Time{}, z)
 	if z.err != nil && r.Context().Err() == nil {
 		u.log.ErrorContext(r.Context(), "download broken off", logkey.Export, v.clips[0].ExportID, logkey.Error, z.err)
