@@ -56,6 +56,7 @@ func (s *Service) order(ctx context.Context, c call, r Request) (Answer, error) 
 		stop()
 		_ = lease.Release(context.WithoutCancel(ctx)) // else it ends by itself
 	}()
+	o.lease = lease
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(kept, cancel)()
@@ -85,7 +86,8 @@ type ordered struct {
 	request Request
 	body    []byte
 	digest  string
-	key     string // where what becomes of it is kept; empty without an Idempotency-Key
+	key     string        // where what becomes of it is kept; empty without an Idempotency-Key
+	lease   *ledger.Lease // of the key: who has lost it touches nothing of who has it now
 }
 
 // once sends the order unless its Idempotency-Key was used before: then its answer is
@@ -156,6 +158,9 @@ func (o *ordered) writeAhead() func(context.Context) error {
 		return nil
 	}
 	return func(ctx context.Context) error {
+		if err := o.lease.Renew(ctx); err != nil {
+			return err
+		}
 		return o.s.store.set(ctx, o.key, attempt{Digest: o.digest, Sent: o.s.now()}, keepKey)
 	}
 }
@@ -167,7 +172,11 @@ func (o *ordered) takeBack(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if err := o.s.store.forget(ctx, o.key); err != nil {
+	err := o.lease.Renew(ctx)
+	if err == nil {
+		err = o.s.store.forget(ctx, o.key)
+	}
+	if err != nil {
 		o.s.log.WarnContext(ctx, "a request that was not sent counts as one whose answer was lost", logkey.Client, o.request.Tenant, logkey.Error, err)
 	}
 }
