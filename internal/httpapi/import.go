@@ -49,7 +49,20 @@ func (a *API) importTasks(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	made := make([]tasks.Export, len(imports)) // a task of clips or moments is a project
+	for n, i := range imports {
+		made[n].ProjectID = i.Task
+	}
+	others, err := a.othersProjects(r.Context(), made)
+	if err != nil {
+		return err
+	}
 	out := importedPage{Exports: []imported{}}
+	for _, i := range imports {
+		if others[i.Task] {
+			return fmt.Errorf("%s: %w", i.Task, admin.ErrUnknown)
+		}
+	}
 	for _, i := range imports {
 		record, known, err := a.exports(r.Context()).Import(r.Context(), i)
 		if err != nil {

@@ -294,6 +294,15 @@ func TestTasksOfOthersCantBeImported(t *testing.T) {
 	if _, err := f.ledger.ClaimTask(t.Context(), f.api.o.AccountName(""), "task-of-batch", id); err != nil {
 		t.Fatal(err)
 	}
+	f.api.o.ProjectTenant = func(_ context.Context, project string) (string, error) {
+		return map[string]string{"passed-by-batch": "batch", "passed": "web"}[project], nil
+	}
+	if got := f.call("POST", "/api/v2/clips/exports/import", `{"kind":"clips","task_ids":["passed","passed-by-batch"]}`); got.status != 404 {
+		t.Errorf("one that another passed through: %d %s", got.status, got.body)
+	}
+	if got := f.call("POST", "/api/v2/clips/exports/import", `{"kind":"clips","task_ids":["passed"]}`); got.status != 200 {
+		t.Errorf("one's own that was passed through: %d %s", got.status, got.body)
+	}
 	for _, task := range []string{"task-of-batch", "own"} {
 		got := f.call("POST", "/api/v2/clips/exports/import", `{"task_ids":["`+task+`"]}`)
 		if want := map[bool]int{true: 200, false: 404}[task == "own"]; got.status != want {
