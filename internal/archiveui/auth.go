@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/clipferry/clipferry/internal/secret"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
@@ -56,10 +57,10 @@ type account struct {
 func newAuthenticator(o Options) *authenticator {
 	a := &authenticator{
 		proxy: o.Proxy, local: o.Local, now: o.Now, publicTLS: strings.HasPrefix(o.PublicURL, "https:"),
-		secrets: derive(o.Secrets, "clipferry archive sessions v1"),
+		secrets: secret.Derive(o.Secrets, "clipferry archive sessions v1"),
 	}
 	if len(a.secrets) == 0 { // sessions end with the process
-		a.secrets = derive([]string{rand.Text()}, "clipferry archive sessions v1")
+		a.secrets = secret.Derive([]string{rand.Text()}, "clipferry archive sessions v1")
 	}
 	for _, c := range o.Users {
 		a.accounts = append(a.accounts, account{viewer: viewer{name: c.Name}, hash: sha256.Sum256([]byte(c.Password))})

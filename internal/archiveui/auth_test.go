@@ -143,7 +143,7 @@ func TestSignIn(t *testing.T) {
 
 // A session ends with the password that it came from, on all servers.
 func TestSessionsOfAChangedPassword(t *testing.T) {
-	o := Options{Users: []Credential{{"mia", password}}, Secrets: []string{secret}, Now: time.Now}
+	o := Options{Users: []Credential{{"mia", password}}, Secrets: []string{signingSecret}, Now: time.Now}
 	r, _ := http.NewRequest(http.MethodGet, "/archive/", nil)
 	a := newAuthenticator(o)
 	cookie := a.session(r, &a.accounts[0])
@@ -153,8 +153,8 @@ func TestSessionsOfAChangedPassword(t *testing.T) {
 		ok     bool
 	}{
 		{"another server", func(*Options) {}, true},
-		{"a rotated secret", func(o *Options) { o.Secrets = []string{"another-one-" + secret, secret} }, true},
-		{"another secret", func(o *Options) { o.Secrets = []string{"another-one-" + secret} }, false},
+		{"a rotated secret", func(o *Options) { o.Secrets = []string{"another-one-" + signingSecret, signingSecret} }, true},
+		{"another secret", func(o *Options) { o.Secrets = []string{"another-one-" + signingSecret} }, false},
 		{"another password", func(o *Options) { o.Users = []Credential{{"mia", "another-password"}} }, false},
 		{"no such user", func(o *Options) { o.Users = nil }, false},
 	} {

@@ -1,7 +1,6 @@
 package archiveui
 
 import (
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/clipferry/clipferry/internal/secret"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
@@ -38,20 +38,7 @@ const allClips = -1
 type sharer struct{ secrets [][]byte }
 
 func newSharer(secrets []string) *sharer {
-	return &sharer{derive(secrets, "clipferry archive shares v1")}
-}
-
-// derive makes a key of its own of each secret for a use.
-func derive(secrets []string, use string) [][]byte {
-	keys := make([][]byte, 0, len(secrets))
-	for _, s := range secrets {
-		key, err := hkdf.Key(sha256.New, []byte(s), nil, use, sha256.Size)
-		if err != nil { // only for a key of more than 255 hashes
-			panic("archiveui: " + err.Error())
-		}
-		keys = append(keys, key)
-	}
-	return keys
+	return &sharer{secret.Derive(secrets, "clipferry archive shares v1")}
 }
 
 // grant returns a signed grant.

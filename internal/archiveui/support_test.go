@@ -36,8 +36,8 @@ import (
 )
 
 const (
-	secret   = "correct-horse-battery-staple-0123"
-	password = "a-good-password"
+	signingSecret = "correct-horse-battery-staple-0123"
+	password      = "a-good-password"
 )
 
 // site is the pages over a real S3 server and a catalog.
@@ -86,7 +86,7 @@ func newSite(t testing.TB, change ...func(*Options)) *site {
 		t.Fatal(err)
 	}
 	o := Options{
-		Clips: s, Files: s.archive, Logger: slog.New(slog.NewTextHandler(s.log, nil)), Secrets: []string{secret},
+		Clips: s, Files: s.archive, Logger: slog.New(slog.NewTextHandler(s.log, nil)), Secrets: []string{signingSecret},
 		Users: []Credential{{"mia", password}}, Now: s.clock,
 	}
 	for _, c := range change {

@@ -33,7 +33,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	secret        = "correct-horse-battery"
+	webSecret     = "correct-horse-battery"
 	adminSecret   = "the-secret-of-an-admin"
 	signingSecret = "correct-horse-battery-staple-0123"
 )
@@ -128,7 +128,7 @@ func newFixture(t *testing.T, change ...func(*Options)) *fixture {
 	o := Options{
 		Exports: func(tenant string) Exports { return admin.New(f.rdb, f.ledger, f.clock.now).For(tenant) }, Queue: queue, Archive: f.bucket,
 		Logger: slog.New(slog.NewTextHandler(&lockedWriter{w: f.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Keys:   []Key{{"web", secret, false}, {"batch", "another-secret-of-length", false}, {"ops", adminSecret, true}}, Secrets: []string{signingSecret}, Webhooks: true, NotifyQueues: []string{"default"}, Now: f.clock.now,
+		Keys:   []Key{{"web", webSecret, false}, {"batch", "another-secret-of-length", false}, {"ops", adminSecret, true}}, Secrets: []string{signingSecret}, Webhooks: true, NotifyQueues: []string{"default"}, Now: f.clock.now,
 		Monitor: Monitor{Redis: f.rdb},
 	}
 	for _, c := range change {
@@ -216,7 +216,7 @@ func (f *fixture) call(method, path, body string, headers ...string) reply {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+secret)
+	req.Header.Set("Authorization", "Bearer "+webSecret)
 	req.Header.Set(versionHeader, "v2")
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")

@@ -104,7 +104,7 @@ func world(f *fixture) map[string][]string {
 		f.clock.add(time.Second)
 	}
 	states := []export.State{export.Queued, export.Queued, export.Rendering, export.Failed, export.Archived, export.Canceled, export.Held}
-	for tenant, key := range map[string]string{"web": secret, "batch": "another-secret-of-length"} {
+	for tenant, key := range map[string]string{"web": webSecret, "batch": "another-secret-of-length"} {
 		for i, state := range states {
 			body := fmt.Sprintf(`{"project_id":"p%d"`, i%2)
 			as := []string{"Authorization", "Bearer " + key}
@@ -183,8 +183,8 @@ func TestAListHoldsOwnExportsAlone(t *testing.T) {
 	ids := world(f)
 	all := slices.Concat(slices.Collect(maps.Values(ids))...)
 	rapid.Check(t, func(t *rapid.T) {
-		key := rapid.SampledFrom([]string{secret, "another-secret-of-length", adminSecret}).Draw(t, "key")
-		tenant := map[string]string{secret: "web", "another-secret-of-length": "batch"}[key]
+		key := rapid.SampledFrom([]string{webSecret, "another-secret-of-length", adminSecret}).Draw(t, "key")
+		tenant := map[string]string{webSecret: "web", "another-secret-of-length": "batch"}[key]
 		query := url.Values{"limit": {fmt.Sprint(rapid.IntRange(1, 7).Draw(t, "limit"))}}
 		if state := rapid.SampledFrom([]string{"", "queued", "failed", "archived"}).Draw(t, "state"); state != "" {
 			query.Set("state", state)
@@ -233,7 +233,7 @@ func TestAListHoldsOwnExportsAlone(t *testing.T) {
 			t.Fatalf("%d of %d are shown", len(shown), want)
 		}
 	})
-	for key, want := range map[string]int{secret: 400, adminSecret: 200} {
+	for key, want := range map[string]int{webSecret: 400, adminSecret: 200} {
 		if got := f.call("GET", "/api/v2/clips/exports?tenant=batch", "", "Authorization", "Bearer "+key); got.status != want {
 			t.Errorf("a list of another: %d %s", got.status, got.body)
 		}

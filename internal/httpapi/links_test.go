@@ -98,7 +98,7 @@ func TestLinksOutliveRotation(t *testing.T) {
 // TestTheAPINeedsASecret: links that were signed with an API key would let anyone
 // who has one test keys without asking us.
 func TestTheAPINeedsASecret(t *testing.T) {
-	_, err := New(Options{Logger: slog.New(slog.DiscardHandler), Keys: []Key{{Name: "web", Secret: secret}}})
+	_, err := New(Options{Logger: slog.New(slog.DiscardHandler), Keys: []Key{{Name: "web", Secret: webSecret}}})
 	if err == nil || !strings.Contains(err.Error(), "secrets: required where there are keys") {
 		t.Errorf("without one: %v", err)
 	}
@@ -120,7 +120,7 @@ func TestTheBaseOfLinks(t *testing.T) {
 
 func TestWrongOptionsAreAllNamed(t *testing.T) {
 	_, err := New(Options{
-		Keys:      []Key{{Name: "a b", Secret: "short"}, {Name: "web", Secret: secret}, {Name: "again", Secret: secret}, {Name: "utf", Secret: "ünprintable-secret"}},
+		Keys:      []Key{{Name: "a b", Secret: "short"}, {Name: "web", Secret: webSecret}, {Name: "again", Secret: webSecret}, {Name: "utf", Secret: "ünprintable-secret"}},
 		PublicURL: "https://user@host", LinkTTL: 8 * 24 * time.Hour, MaxWaiting: 1, Retention: -1,
 		Monitor: Monitor{Username: "ops", Writable: true}, Secrets: []string{"short", "a-secret-with-a\nline-break-and-of-length"},
 	})
@@ -136,11 +136,11 @@ func TestWrongOptionsAreAllNamed(t *testing.T) {
 			t.Errorf("not named: %s", want)
 		}
 	}
-	if strings.Contains(err.Error(), secret) || strings.Contains(err.Error(), "short") {
+	if strings.Contains(err.Error(), webSecret) || strings.Contains(err.Error(), "short") {
 		t.Errorf("a secret is in %v", err)
 	}
-	for _, shown := range []string{fmt.Sprint(Key{Name: "web", Secret: secret}), fmt.Sprintf("%+v", []Key{{Name: "web", Secret: secret}}), fmt.Sprintf("%#v", Key{Name: "web", Secret: secret}), slog.AnyValue(Key{Name: "web", Secret: secret}).Resolve().String()} {
-		if strings.Contains(shown, secret) {
+	for _, shown := range []string{fmt.Sprint(Key{Name: "web", Secret: webSecret}), fmt.Sprintf("%+v", []Key{{Name: "web", Secret: webSecret}}), fmt.Sprintf("%#v", Key{Name: "web", Secret: webSecret}), slog.AnyValue(Key{Name: "web", Secret: webSecret}).Resolve().String()} {
+		if strings.Contains(shown, webSecret) {
 			t.Errorf("shown as %s", shown)
 		}
 	}

@@ -110,7 +110,7 @@ func TestAProgramWrittenForTheProvider(t *testing.T) {
 			f.change(id, func(r *export.Record, now time.Time) error { return r.Seal(now, "exports/manifest.json") })
 		},
 	}
-	client := &wildClient{t: t, baseURL: f.URL, key: secret}
+	client := &wildClient{t: t, baseURL: f.URL, key: webSecret}
 	client.sleep = func(d time.Duration) {
 		f.clock.add(d)
 		if len(steps) > 0 {

@@ -44,7 +44,7 @@ func TestWhoSeesTheMonitor(t *testing.T) {
 		"credentials, given":             {with, []string{"Authorization", basic("ops", "hunter2-hunter2")}, "clips.example.com", 200},
 		"wrong password":                 {with, []string{"Authorization", basic("ops", "hunter3-hunter3")}, loopbackHost, 401},
 		"wrong user":                     {with, []string{"Authorization", basic("root", "hunter2-hunter2")}, loopbackHost, 401},
-		"the API's key":                  {with, []string{"Authorization", "Bearer " + secret}, loopbackHost, 401},
+		"the API's key":                  {with, []string{"Authorization", "Bearer " + webSecret}, loopbackHost, 401},
 		"loopback with credentials": {
 			Monitor{Username: "ops", Password: "hunter2-hunter2", Loopback: true}, nil, loopbackHost, 401,
 		},
@@ -86,7 +86,7 @@ func openMonitor(o *Options) {
 func TestTheMonitorIsNeverOpenBesideTheAPI(t *testing.T) {
 	for what, change := range map[string]func(*Options){
 		"a public URL": func(o *Options) { o.PublicURL = "https://clips.example.com" },
-		"API keys":     func(o *Options) { o.Keys, o.Secrets = []Key{{Name: "web", Secret: secret}}, []string{signingSecret} },
+		"API keys":     func(o *Options) { o.Keys, o.Secrets = []Key{{Name: "web", Secret: webSecret}}, []string{signingSecret} },
 	} {
 		o := Options{Logger: slog.New(slog.DiscardHandler), Monitor: Monitor{Loopback: true, Open: true}}
 		change(&o)

@@ -61,7 +61,7 @@ var refusals = []struct {
 }{
 	{"no key", "POST", "/api/v2/clips/export", `{}`, []string{"Authorization", ""}, 403, "Authorization: Bearer YOUR_API_KEY is missing"},
 	{"wrong key", "GET", "/api/v2/clips/export/x", "", []string{"Authorization", "Bearer nope"}, 403, "the API key is not accepted"},
-	{"no bearer", "GET", "/api/v2/clips/export/x", "", []string{"Authorization", "Basic " + secret}, 403, "must be Bearer"},
+	{"no bearer", "GET", "/api/v2/clips/export/x", "", []string{"Authorization", "Basic " + webSecret}, 403, "must be Bearer"},
 	{"no version", "POST", "/api/v2/clips/export", `{}`, []string{versionHeader, ""}, 403, versionHeader},
 	{"other version", "GET", "/api/v2/clips/export/x", "", []string{versionHeader, "v1"}, 403, versionHeader},
 	{"every field", "POST", "/api/v2/clips/export", `{"enable_ai_reframe":true,"clip_indices":[],"resolution":"8K"}`, nil, 400, "project_id: required; clip_indices: must not be empty"},
@@ -115,7 +115,7 @@ func TestRefusals(t *testing.T) {
 	if found, err := f.api.o.Exports("").List(t.Context(), filterAll); err != nil || len(found) != 0 {
 		t.Errorf("%d exports were taken in all the same (%v)", len(found), err)
 	}
-	if strings.Contains(f.log.String(), secret) {
+	if strings.Contains(f.log.String(), webSecret) {
 		t.Error("a key is in the log")
 	}
 }
@@ -339,7 +339,7 @@ func TestHead(t *testing.T) {
 	f := newFixture(t)
 	id := f.submit(`{"project_id":"p"}`)
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodHead, f.URL+"/api/v2/clips/export/"+id, nil)
-	req.Header.Set("Authorization", "Bearer "+secret)
+	req.Header.Set("Authorization", "Bearer "+webSecret)
 	req.Header.Set(versionHeader, "v2")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -9,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/clipferry/clipferry/internal/secret"
 )
 
 const (
@@ -39,22 +40,10 @@ type signer struct{ links, ids, idempotency [][]byte }
 
 func newSigner(secrets []string) signer {
 	return signer{
-		links:       derive(secrets, "clipferry clip links v1"),
-		ids:         derive(secrets, "clipferry ids v1"),
-		idempotency: derive(secrets, "clipferry idempotency keys v1"),
+		links:       secret.Derive(secrets, "clipferry clip links v1"),
+		ids:         secret.Derive(secrets, "clipferry ids v1"),
+		idempotency: secret.Derive(secrets, "clipferry idempotency keys v1"),
 	}
-}
-
-func derive(secrets []string, use string) [][]byte {
-	keys := make([][]byte, 0, len(secrets))
-	for _, s := range secrets {
-		key, err := hkdf.Key(sha256.New, []byte(s), nil, use, sha256.Size)
-		if err != nil { // only for a key of more than 255 hashes
-			panic("httpapi: " + err.Error())
-		}
-		keys = append(keys, key)
-	}
-	return keys
 }
 
 func mac(key []byte, parts ...string) []byte {
