@@ -26,31 +26,43 @@ const (
 
 // parseExtra adds the fields of an object to those that stand beside it.
 func parseExtra(raw json.RawMessage, kind string, beside Fields) (Fields, error) {
-	if kind != "an object" {
-		return nil, fmt.Errorf("must be an object, not %s", kind)
-	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	_, _ = dec.Token() // the brace that was seen
 	extra := maps.Clone(beside)
 	if extra == nil {
 		extra = Fields{}
 	}
+	err := parsePairs(raw, kind, extra, func(_ string, value json.RawMessage) (json.RawMessage, error) { return compact(value), nil })
+	if err != nil {
+		return nil, err
+	}
+	return extra, nil
+}
+
+// parsePairs adds the members of an object to a map, each as parse returns it. None
+// may be there already: a decoder of its own would let the last of two win.
+func parsePairs[V any](raw json.RawMessage, kind string, into map[string]V, parse func(name string, value json.RawMessage) (V, error)) error {
+	if kind != "an object" {
+		return fmt.Errorf("must be an object, not %s", kind)
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	_, _ = dec.Token() // the brace that was seen
 	for dec.More() {
 		key, err := dec.Token()
 		if err != nil {
-			return nil, syntax(err)
+			return syntax(err)
 		}
 		var value json.RawMessage
 		if err := dec.Decode(&value); err != nil {
-			return nil, syntax(err)
+			return syntax(err)
 		}
 		name, _ := key.(string)
-		if _, repeated := extra[name]; repeated {
-			return nil, fmt.Errorf("%s is given more than once", shown(name))
+		if _, repeated := into[name]; repeated {
+			return fmt.Errorf("%s is given more than once", shown(name))
 		}
-		extra[name] = compact(value)
+		if into[name], err = parse(name, value); err != nil {
+			return err
+		}
 	}
-	return extra, nil
+	return nil
 }
 
 // compact returns the value without the spaces between its parts, so that they do

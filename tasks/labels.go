@@ -22,28 +22,16 @@ const (
 )
 
 func parseLabels(raw json.RawMessage, kind string) (Labels, error) {
-	if kind != "an object" {
-		return nil, fmt.Errorf("must be an object, not %s", kind)
-	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	_, _ = dec.Token() // the brace that was seen
 	labels := Labels{}
-	for dec.More() {
-		key, err := dec.Token()
+	err := parsePairs(raw, kind, labels, func(name string, value json.RawMessage) (string, error) {
+		text, err := parseText(value, kindOf(value))
 		if err != nil {
-			return nil, syntax(err)
+			return "", fmt.Errorf("%s %w", shown(name), err)
 		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, syntax(err)
-		}
-		name, _ := key.(string)
-		if _, repeated := labels[name]; repeated {
-			return nil, fmt.Errorf("%s is given more than once", shown(name))
-		}
-		if labels[name], err = parseText(value, kindOf(value)); err != nil {
-			return nil, fmt.Errorf("%s %w", shown(name), err)
-		}
+		return text, nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return labels, nil
 }
