@@ -31,22 +31,30 @@ const (
 
 var errBodyTooLarge = errors.New("the answer is larger than any real one")
 
+// plain returns a body as it is without compression, and whether it was compressed.
+// That is known by its first bytes: we ask for none, and a header may say anything.
+func plain(body io.Reader) (io.Reader, bool, error) {
+	buffered := bufio.NewReader(body)
+	if magic, err := buffered.Peek(3); err != nil || !bytes.Equal(magic, []byte{0x1f, 0x8b, 8}) {
+		return buffered, false, nil //nolint:nilerr // it is read again by whoever reads the body
+	}
+	z, err := gzip.NewReader(buffered)
+	if err != nil {
+		return nil, true, fmt.Errorf("decompress the answer: %w", err)
+	}
+	return z, true, nil
+}
+
 // readBody returns the body, each string in it shortened to maxString, or what
 // came of it and why it isn't whole. Of more than limit bytes, counted after
-// decompression, nothing is returned. Whether it is compressed is known by its
-// first bytes: we ask for identity, and a header may say anything.
+// decompression, nothing is returned.
 func readBody(resp *http.Response, limit int64) ([]byte, error) {
 	if resp.ContentLength > limit {
 		return nil, errBodyTooLarge
 	}
-	buffered := bufio.NewReader(resp.Body)
-	var body io.Reader = buffered
-	if magic, err := buffered.Peek(3); err == nil && bytes.Equal(magic, []byte{0x1f, 0x8b, 8}) {
-		z, err := gzip.NewReader(body)
-		if err != nil {
-			return nil, fmt.Errorf("decompress the answer: %w", err)
-		}
-		body = z
+	body, _, err := plain(resp.Body)
+	if err != nil {
+		return nil, err
 	}
 	var s shortener
 	chunk := make([]byte, 32<<10)

@@ -1,9 +1,7 @@
 package provider
 
 import (
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -177,15 +175,12 @@ const olderRoot = "/open/v2"
 // wholeBody returns an answer's body, decompressed if it is compressed though we
 // asked for none, and why it is not whole.
 func wholeBody(resp *http.Response) ([]byte, error) {
-	buffered := bufio.NewReader(resp.Body)
-	var from io.Reader = buffered
-	if magic, err := buffered.Peek(3); err == nil && bytes.Equal(magic, []byte{0x1f, 0x8b, 8}) {
-		z, err := gzip.NewReader(buffered)
-		if err != nil {
-			return nil, fmt.Errorf("decompress the answer: %w", err)
-		}
+	from, compressed, err := plain(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	if compressed {
 		resp.Header.Del("Content-Encoding")
-		from = z
 	}
 	body, err := io.ReadAll(io.LimitReader(from, maxForwarded+1))
 	switch {
