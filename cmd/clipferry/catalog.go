@@ -6,7 +6,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
-	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/catalog"
 )
 
@@ -27,14 +26,11 @@ are replaced. Safe at any time, beside running workers; Redis is not needed.`,
 }
 
 func (c *console) catalog(ctx context.Context, rebuild bool) error {
-	conn, err := c.open(config.NeedsS3) // without asking Redis for anything
+	conn, err := c.archiveAlone(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.close()
-	if err := conn.openArchive(ctx, nil); err != nil {
-		return err
-	}
 	store := catalog.NewStore(conn.archive)
 	if rebuild {
 		done, err := store.Rebuild(ctx)

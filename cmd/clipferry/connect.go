@@ -67,6 +67,19 @@ func (c *connection) openArchive(ctx context.Context, observe func(context.Conte
 	return err
 }
 
+// archiveAlone opens the archive without asking Redis for anything.
+func (c *console) archiveAlone(ctx context.Context) (*connection, error) {
+	conn, err := c.open(config.NeedsS3)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.openArchive(ctx, nil); err != nil {
+		conn.close()
+		return nil, err
+	}
+	return conn, nil
+}
+
 // reach makes sure that Redis answers. One that can't save refuses even a PING, but
 // says what it knows all the same, which is what somebody wants to see who repairs it.
 func reach(ctx context.Context, rdb redis.UniversalClient, timeout time.Duration) error {

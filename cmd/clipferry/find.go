@@ -14,7 +14,6 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
-	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/catalog"
 )
 
@@ -71,14 +70,11 @@ func (f *find) run(ctx context.Context, c *console, words []string) error {
 	if err := f.complete(words); err != nil {
 		return err
 	}
-	conn, err := c.open(config.NeedsS3) // without asking Redis for anything
+	conn, err := c.archiveAlone(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.close()
-	if err := conn.openArchive(ctx, nil); err != nil {
-		return err
-	}
 	index := catalog.NewIndex()
 	failed := catalog.NewStore(conn.archive).Load(ctx, index)
 	if failed != nil && index.Len() == 0 {

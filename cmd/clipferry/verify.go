@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
-	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/verification"
 	"github.com/clipferry/clipferry/storage"
 )
@@ -47,14 +46,11 @@ func (v *verify) run(ctx context.Context, c *console, ids []string) error {
 			return cli.Usagef("--part: %v", err)
 		}
 	}
-	conn, err := c.open(config.NeedsS3) // without asking Redis for anything
+	conn, err := c.archiveAlone(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.close()
-	if err := conn.openArchive(ctx, nil); err != nil {
-		return err
-	}
 	archive := conn.archive
 	switch {
 	case v.all:
