@@ -40,14 +40,8 @@ func (n *Notifier) BatchCompleted(ctx context.Context, b index.Batch, at time.Ti
 	if len(b.Notify) == 0 {
 		return nil
 	}
-	var to tasks.Notify
-	if err := json.Unmarshal(b.Notify, &to); err != nil {
-		n.log.ErrorContext(ctx, "whom to notify of a batch can't be read", logkey.Batch, b.Name, logkey.Error, err)
-		return nil
-	}
-	if to.Webhook != "" && len(n.secrets) == 0 {
-		n.log.ErrorContext(ctx, "a webhook is not sent: no signing secret is configured (CLIPFERRY_WEBHOOK_SECRETS)", logkey.Batch, b.Name)
-		n.o.Observe(Unsigned)
+	to, can := n.whom(ctx, b.Notify, n.log.With(logkey.Batch, b.Name))
+	if !can {
 		return nil
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "clipferry event\x00batch\x00%s\x00%d\x00%d", b.Name, b.Created.UnixNano(), b.Done))

@@ -169,17 +169,25 @@ func (n *Notifier) whole(ctx context.Context, r *export.Record) (*export.Record,
 	return full, err
 }
 
+// whom reads who is to be notified of the end of something, which log names.
+func (n *Notifier) whom(ctx context.Context, notify json.RawMessage, log *slog.Logger) (to tasks.Notify, can bool) {
+	if err := json.Unmarshal(notify, &to); err != nil {
+		log.ErrorContext(ctx, "whom to notify of an end can't be read", logkey.Error, err)
+		return to, false
+	}
+	if to.Webhook != "" && len(n.secrets) == 0 {
+		log.ErrorContext(ctx, "a webhook is not sent: no signing secret is configured (CLIPFERRY_WEBHOOK_SECRETS)")
+		n.o.Observe(Unsigned)
+		return to, false
+	}
+	return to, true
+}
+
 // send enqueues what the producer asked for. Of a task that exists already there
 // is no second one.
 func (n *Notifier) send(ctx context.Context, r *export.Record) error {
-	var to tasks.Notify
-	if err := json.Unmarshal(r.Notify, &to); err != nil {
-		n.log.ErrorContext(ctx, "whom to notify of an export's end can't be read", logkey.Export, r.ID, logkey.Error, err)
-		return nil
-	}
-	if to.Webhook != "" && len(n.secrets) == 0 {
-		n.log.ErrorContext(ctx, "a webhook is not sent: no signing secret is configured (CLIPFERRY_WEBHOOK_SECRETS)", logkey.Export, r.ID)
-		n.o.Observe(Unsigned)
+	to, can := n.whom(ctx, r.Notify, n.log.With(logkey.Export, r.ID))
+	if !can {
 		return nil
 	}
 	event := newEvent(r)
