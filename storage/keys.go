@@ -112,7 +112,7 @@ func slug(title string) string {
 	return strings.Trim(truncate(norm.NFC.String(b.String()), maxSlugLen), "-")
 }
 
-// clip cuts s to at most n bytes, between runes.
+// truncate cuts s to at most n bytes, between runes.
 func truncate(s string, n int) string {
 	if len(s) <= n {
 		return s
