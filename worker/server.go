@@ -223,13 +223,13 @@ func (w *Worker) probeLoop(ctx context.Context) {
 }
 
 // server makes one asynq server. interval is how often it looks for new tasks, and
-// half as often for tasks that have come due, or a third of that where tenants make the
+// half as often for tasks that have come due, or a quarter as often where tenants make the
 // queues many. An export that waits for its slot waits in a handler already, so nothing
 // depends on a short one but reads.
 func (w *Worker) server(rdb redis.UniversalClient, name string, handler asynq.Handler, concurrency int, interval time.Duration, queues map[string]int) server {
 	due := 2 * interval
 	if lines(queues) > 1 {
-		due = 3 * interval
+		due = 4 * interval
 	}
 	return server{name: name, handler: handler, asynq: asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency:              concurrency,
