@@ -8,6 +8,7 @@
 //	<prefix>/<project>/<export task>/clip-000-<slug>.jpg   its thumbnail
 //	<prefix>/<project>/<export task>/manifest.json         written last
 //	<prefix>/_receipts/<id>.json                           what was paid for
+//	<prefix>/_batches/<name>.json                          a batch whose members are not all final
 //	<prefix>/_catalog/, _verified/                         see packages catalog and verification
 //	<prefix>/_probe                                        written to see whether S3 takes writes
 //	<prefix>/_selftest/                                    what is tried on a server, for seconds

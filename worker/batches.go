@@ -2,12 +2,15 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/index"
+	"github.com/clipferry/clipferry/internal/recovery"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
@@ -63,7 +66,10 @@ func (w *Worker) completeBatch(ctx context.Context, name string) error {
 	}
 	forgotten := w.now().Sub(b.Created) > w.o.Ledger.Retention() // members that ended long ago may be
 	if open > 0 || final < b.Count && !forgotten {
-		return nil
+		if w.o.Archive.Health().Open {
+			return nil
+		}
+		return w.keepBatch(ctx, name)
 	}
 	at, err := index.CompletedAt(ctx, w.o.Redis, b, w.now())
 	if err != nil {
@@ -75,5 +81,21 @@ func (w *Worker) completeBatch(ctx context.Context, name string) error {
 		}
 	}
 	w.log.Info("all members of a batch are final", logkey.Batch, name, logkey.Count, b.Count)
-	return index.CloseBatch(ctx, w.o.Redis, b, w.o.Ledger.Retention())
+	if err := index.CloseBatch(ctx, w.o.Redis, b, w.o.Ledger.Retention()); err != nil || !b.Kept {
+		return err
+	}
+	if err := w.o.Archive.ForgetBatch(ctx, name); err != nil { // after a loss of Redis it would be completed once more
+		w.log.Warn("a batch that is complete could not be removed from S3", logkey.Batch, name, logkey.Error, fault.SentenceOf(err))
+	}
+	return nil
+}
+
+// keepBatch writes to S3 what a batch is rebuilt from after a loss of Redis, unless it is
+// there. It is written before a member is paid for.
+func (w *Worker) keepBatch(ctx context.Context, name string) error {
+	var seal func(string, json.RawMessage) json.RawMessage
+	if w.o.Notifier != nil {
+		seal = w.o.Notifier.ForReceipt
+	}
+	return recovery.KeepBatch(ctx, w.o.Redis, w.o.Archive, name, seal)
 }

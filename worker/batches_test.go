@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +12,10 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/notify"
+	"github.com/clipferry/clipferry/internal/provider"
+	"github.com/clipferry/clipferry/internal/recovery"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
 )
@@ -121,5 +125,109 @@ func TestABatchIsCompletedOnce(t *testing.T) {
 	}
 	if len(events) != 1 || events[0].Data.States["archived"] != 4 || r.provider.submits() != 4 {
 		t.Errorf("after the loss: %+v, %d orders", events, r.provider.submits())
+	}
+}
+
+// A batch outlives the loss of Redis: recovery brings back its record, whom to notify, and
+// its members that had ended, however they did. What was never ordered is in no receipt;
+// the batch waits for its producer to enqueue it again.
+func TestABatchOutlivesALossOfRedis(t *testing.T) {
+	r := newRig(t)
+	n, err := notify.New(notify.Options{Redis: r.rdb, Ledger: r.ledger, Logger: r.options.Logger})
+	must(t, err)
+	r.options.Notifier = n
+	project, open := map[string]string{}, true // of a task; under the provider's lock
+	r.provider.submit = func(n int, body json.RawMessage) error {
+		e, err := tasks.ParseSent(body)
+		must(t, err)
+		if e.ProjectID == "refused" {
+			return refusal(provider.Rejected, fault.Terminal, "ratio: no")
+		}
+		project[fmt.Sprintf("task-%d", n)] = e.ProjectID
+		return nil
+	}
+	r.provider.read = func(_ int, task *provider.Task) error {
+		switch is := project[task.ExportTaskID]; {
+		case is == "failed":
+			task.Status = provider.StatusFailed
+		case is == "open" && open, is == "canceled":
+			task.Status, task.Clips = provider.StatusOngoing, nil
+		}
+		return nil
+	}
+	stop := r.work()
+	named := tasks.Export{ProjectID: "named", JobID: "named"}
+	r.awaitState(r.enqueue(named), export.Archived) // known before the batch
+	must(t, r.admin.Pause(t.Context(), tasks.QueueSubmitLow))
+	batch := tasks.Batch{Name: "season-1", Notify: &tasks.Notify{TaskType: "mine:done", Queue: "mine"}}
+	exports := []tasks.Export{named}
+	for _, name := range []string{"archived", "failed", "refused", "canceled", "open", "late"} {
+		e := tasks.Export{ProjectID: name}
+		if name == "late" {
+			e.Priority = tasks.PriorityLow
+		}
+		exports = append(exports, e)
+	}
+	ids, err := r.client.EnqueueBatch(t.Context(), batch, exports)
+	must(t, err)
+	id := map[string]string{}
+	for i, e := range exports {
+		id[e.ProjectID] = ids[i]
+	}
+	r.await(id["canceled"], "accepted", func(rec *export.Record) bool { return rec.ExportTaskID != "" })
+	_, err = r.admin.Cancel(t.Context(), id["canceled"])
+	must(t, err)
+	for name, says := range map[string]string{
+		"named": export.ReceiptDone, "archived": export.ReceiptDone, "failed": export.ReceiptFailed, "refused": export.ReceiptFailed,
+		"canceled": export.ReceiptCanceled, "open": export.ReceiptOpen,
+	} {
+		r.await(id[name], "its receipt "+says, func(rec *export.Record) bool { return rec.Receipt == says })
+	}
+	stop()
+	must(t, r.rdb.FlushAll(context.Background()).Err())
+	r.provider.mu.Lock()
+	open = false
+	r.provider.mu.Unlock()
+
+	done, err := r.recovery.Recover(t.Context(), r.archive, n)
+	must(t, err)
+	if len(done.Batches) != 1 || done.Batches[0] != (recovery.RecoveredBatch{Name: "season-1", Missing: 1}) {
+		t.Errorf("recovered %+v", done)
+	}
+	if done, err = r.recovery.Recover(t.Context(), r.archive, n); err != nil || len(done.Batches) != 0 {
+		t.Errorf("again: %+v, %v", done, err)
+	}
+	must(t, tasks.PublishQueues(t.Context(), r.rdb, "mine"))
+	r.work()
+	sweeper, err := worker.New(r.options)
+	must(t, err)
+	for name, state := range map[string]export.State{
+		"named": export.Archived, "archived": export.Archived, "open": export.Archived,
+		"failed": export.Failed, "refused": export.Failed, "canceled": export.Canceled,
+	} {
+		r.awaitState(id[name], state)
+	}
+	must(t, sweeper.Sweep(t.Context()))
+	if events := r.batchEvents(); len(events) != 0 {
+		t.Errorf("a member is missing: %+v", events)
+	}
+	again, err := r.client.EnqueueBatch(t.Context(), batch, exports)
+	must(t, err)
+	if !slices.Equal(ids, again) {
+		t.Errorf("%v, then %v", ids, again)
+	}
+	r.awaitState(id["late"], export.Archived)
+	for range 2 {
+		must(t, sweeper.Sweep(t.Context()))
+	}
+	events := r.batchEvents()
+	if len(events) != 1 || events[0].Data.Members != 7 || fmt.Sprint(events[0].Data.States) != "map[archived:4 canceled:1 failed:2]" {
+		t.Errorf("%+v", events)
+	}
+	if n := r.provider.submits(); n != 6 {
+		t.Errorf("%d orders were accepted, for 6 members that the provider takes", n)
+	}
+	for b, err := range r.archive.Batches(t.Context()) {
+		t.Errorf("S3 keeps a batch that is complete: %+v, %v", b, err)
 	}
 }

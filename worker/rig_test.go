@@ -72,7 +72,7 @@ func newRigAlone(t *testing.T) *rig {
 	r.ledger = ledger.New(ledger.Options{Redis: r.rdb})
 	r.archive = newArchive(t, r.s3.Client(), r.ledger)
 	r.admin = admin.New(r.rdb, r.ledger, time.Now)
-	r.recovery = recovery.New(r.ledger, queue.New(r.rdb), time.Now)
+	r.recovery = recovery.New(r.rdb, r.ledger, queue.New(r.rdb), time.Now)
 	r.client = tasks.NewClientFromRedis(r.rdb)
 	r.provider = newScript(t)
 	gate, err := budget.New(budget.Options{Redis: r.rdb, Account: worker.DefaultAccount, MaxActive: 5, Logger: quiet()})

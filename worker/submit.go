@@ -250,6 +250,11 @@ func (w *Worker) writeAhead(ctx context.Context, account Account, r *export.Reco
 	account.pin(&pinned)
 	intent := w.receiptOf(&pinned)
 	intent.Intent, intent.Submitted = a.token, w.now().UTC()
+	if r.Batch != "" {
+		if err := w.keepBatch(ctx, r.Batch); err != nil {
+			return fmt.Errorf("%w: %w", errNoWriteAhead, err)
+		}
+	}
 	a.tried = true
 	var err error
 	a.found, err = recovery.WriteAhead(ctx, w.o.Archive, r, intent, w.o.InDoubt, w.now())

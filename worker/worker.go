@@ -55,6 +55,8 @@ type Archive interface {
 	Mirror(ctx context.Context, job storage.Job) (storage.Result, error)
 	Folder(projectID, exportTaskID string) string
 	recovery.Receipts
+	recovery.BatchKeeper
+	ForgetBatch(ctx context.Context, name string) error
 	SyncReceipt(ctx context.Context, r storage.Receipt) error
 	PutManifest(ctx context.Context, m storage.Manifest) (string, error)
 	AbortOrphans(ctx context.Context, olderThan time.Duration) (int, error)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/index"
 	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/redistest"
@@ -213,6 +214,22 @@ func TestRecover(t *testing.T) {
 	b.env = append(b.env, "CLIPFERRY_WEBHOOK_SECRETS="+webhookSecret)
 	if out, _ := b.clipferry(cli.Done, "recover"); out != "rebuilt 0 exports; 2 are known already, 1 are over\n" {
 		t.Errorf("recover with the secret: %s", out)
+	}
+	// The webhook of a batch comes back too, once its secret is there.
+	kept := storage.Batch{Members: []string{"over", "never"}}
+	kept.Name, kept.Count, kept.Created = "season-1", 2, time.Now()
+	kept.Notify = envelope.ForReceipt("batch season-1", json.RawMessage(`{"webhook":"https://example.com/?token=hush"}`))
+	if err := b.archive.KeepBatch(t.Context(), kept); err != nil {
+		t.Fatal(err)
+	}
+	if out, _ := b.clipferry(cli.Done, "recover"); !strings.Contains(out, "rebuilt batch season-1\n1 of its exports were not ordered and are lost: enqueue the same file") {
+		t.Errorf("recover a batch: %s", out)
+	}
+	if out, _ := b.clipferry(cli.Done, "status", "--batch", "season-1"); !strings.Contains(out, "1 of 2 final: 1 archived, 1 not enqueued") {
+		t.Errorf("status of a batch that was recovered: %s", out)
+	}
+	if b, err := index.LoadBatch(t.Context(), b.redis.Client(), "season-1"); err != nil || string(b.Notify) != `{"webhook":"https://example.com/?token=hush"}` {
+		t.Errorf("%s, %v", b.Notify, err)
 	}
 	b.env = append(b.env, "CLIPFERRY_S3_BUCKET=")
 	if _, msg := b.clipferry(cli.Config, "recover"); msg != "CLIPFERRY_S3_BUCKET: required\n" {

@@ -16,7 +16,10 @@ import (
 func recoverCommand(c *console) *cobra.Command {
 	return &cobra.Command{
 		Use: "recover", Short: "after a loss of Redis: rebuild every open export from the receipts in S3",
-		Long: `Nothing is submitted again: the exports go on with the provider's tasks that
+		Long: `Batches that were not complete are rebuilt too; what was never ordered exists
+in Redis alone, and its producer has to enqueue it again.
+
+Nothing is submitted again: the exports go on with the provider's tasks that
 were paid for. Safe at any time, twice, and beside running workers.`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.recover(cmd.Context()) },
@@ -36,8 +39,14 @@ func (c *console) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	done, err := recovery.New(conn.ledger, queue.New(conn.rdb), time.Now).Recover(ctx, conn.archive, to)
+	done, err := recovery.New(conn.rdb, conn.ledger, queue.New(conn.rdb), time.Now).Recover(ctx, conn.archive, to)
 	_ = c.out.Printf("rebuilt %d exports; %d are known already, %d are over\n", done.Rebuilt, done.Known, done.Closed)
+	for _, b := range done.Batches {
+		_ = c.out.Printf("rebuilt batch %s\n", b.Name)
+		if b.Missing > 0 {
+			_ = c.out.Printf("%d of its exports were not ordered and are lost: enqueue the same file under its name again\n", b.Missing)
+		}
+	}
 	if done.Repaired > 0 {
 		_ = c.out.Printf("repaired %d whose record was older than its receipt\n", done.Repaired)
 	}

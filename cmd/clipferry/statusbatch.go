@@ -46,7 +46,7 @@ func (s *statusFlags) runBatch(ctx context.Context, c *console) error {
 	for last := ""; ; {
 		v, err := conn.batch(ctx, s.batch)
 		if errors.Is(err, index.ErrNoBatch) {
-			_ = c.msg.Printf("%s: no batch has this name; after a loss of Redis, enqueue the same file under it again: what was ordered is not ordered again\n", s.batch)
+			_ = c.msg.Printf("%s: no batch has this name; after a loss of Redis, run `clipferry recover`, or enqueue the same file under it again: what was ordered is not ordered again\n", s.batch)
 			return errReported
 		}
 		if err != nil && (!s.watch || ctx.Err() != nil) {

@@ -51,6 +51,31 @@ func (r *Record) ReceiptPut(task string, seen int, says string) {
 	r.Receipts++
 }
 
+// EndedAs puts a record that was rebuilt from its receipt into the state in which that says
+// that the export ended, at the time. Why it did is not known any more. An archive is for
+// [Record.Restore].
+func (r *Record) EndedAs(says string, at time.Time) {
+	const lost = "Redis was lost since, and with it the reason"
+	var why Problem
+	switch {
+	case says == ReceiptCanceled:
+		r.State = Canceled
+	case says == ReceiptExpired:
+		r.State, why = Expired, because(ReasonDeadlinePassed, Problem{Reason: ReasonRecordLost})
+	case says == ReceiptFailed && r.accepted():
+		r.State, r.Outcome, why = Failed, RenderFailed, Problem{Reason: ReasonRenderFailed, Detail: lost}
+	case says == ReceiptFailed:
+		r.State, why = Failed, Problem{Reason: ReasonRequestRejected, Detail: lost}
+	default:
+		return
+	}
+	r.Receipt, r.Read, r.FinishedAt = says, ReadNone, at
+	r.Problem.clear()
+	if !why.None() {
+		r.Problem.note(at, why)
+	}
+}
+
 // NeedsCare reports whether something still has to be done for the export: it
 // is not final, or it is read until its slot is free, or its receipt is due.
 func (r *Record) NeedsCare() bool {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,7 +17,8 @@ import (
 // the first of them is enqueued:
 //
 //	clipferry:{index}:batches       sorted set: batches whose members are not all final, by creation
-//	clipferry:{index}:batch:<name>  hash: doc; done: how often it was completed; at:<n>: when for the nth time; event:<id>
+//	clipferry:{index}:batch:<name>  hash: doc; done: how often it was completed; at:<n>: when for the nth time; event:<id>;
+//	                                kept: 1 once S3 has what it is rebuilt from
 
 const openBatches = "clipferry:{index}:batches"
 
@@ -36,13 +38,15 @@ type Batch struct {
 	Created time.Time       `json:"created"`
 	Notify  json.RawMessage `json:"notify,omitempty"` // whom to notify of its completion
 	// Done is how often all members were final.
-	Done int `json:"-"`
+	Done int `json:"done,omitempty"`
+	// Kept is whether S3 has what the batch is rebuilt from.
+	Kept bool `json:"-"`
 }
 
 // LoadBatch returns the record of a batch; [ErrNoBatch] if there is none.
 func LoadBatch(ctx context.Context, rdb redis.UniversalClient, name string) (Batch, error) {
 	var b Batch
-	fields, err := rdb.HMGet(ctx, batchKey(name), "doc", "done").Result()
+	fields, err := rdb.HMGet(ctx, batchKey(name), "doc", "done", "kept").Result()
 	if err != nil {
 		return b, fmt.Errorf("load batch %s: %w", name, err)
 	}
@@ -55,10 +59,12 @@ func LoadBatch(ctx context.Context, rdb redis.UniversalClient, name string) (Bat
 	}
 	done, _ := fields[1].(string)
 	b.Done, _ = strconv.Atoi(done) // absent before the first time
+	b.Kept = fields[2] != nil
 	return b, nil
 }
 
-// SaveBatch stores the record of a new batch. Its members are there already, see [AddMembers].
+// SaveBatch stores the record of a batch that has none. Its members are there already, see
+// [AddMembers].
 func SaveBatch(ctx context.Context, rdb redis.UniversalClient, b Batch) error {
 	doc, err := json.Marshal(b)
 	if err != nil {
@@ -66,7 +72,8 @@ func SaveBatch(ctx context.Context, rdb redis.UniversalClient, b Batch) error {
 	}
 	_, err = rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		p.ZAdd(ctx, openBatches, redis.Z{Score: float64(b.Created.UnixMilli()), Member: b.Name})
-		p.HSet(ctx, batchKey(b.Name), "doc", doc)
+		p.HSet(ctx, batchKey(b.Name), "doc", doc, "done", b.Done)
+		p.HDel(ctx, batchKey(b.Name), "kept")
 		return nil
 	})
 	if err != nil {
@@ -75,14 +82,41 @@ func SaveBatch(ctx context.Context, rdb redis.UniversalClient, b Batch) error {
 	return nil
 }
 
+// addAtOnce is how many members one command adds: it holds up everybody else meanwhile.
+const addAtOnce = 1000
+
 // AddMembers adds exports to the index of a batch, whether they are known or not.
 func AddMembers(ctx context.Context, rdb redis.UniversalClient, batch string, created time.Time, ids []string) error {
-	members := make([]redis.Z, len(ids))
-	for i, id := range ids {
-		members[i] = redis.Z{Score: float64(created.UnixMilli()), Member: id}
+	for chunk := range slices.Chunk(ids, addAtOnce) {
+		members := make([]redis.Z, len(chunk))
+		for i, id := range chunk {
+			members[i] = redis.Z{Score: float64(created.UnixMilli()), Member: id}
+		}
+		if err := rdb.ZAddNX(ctx, Members(batch), members...).Err(); err != nil {
+			return fmt.Errorf("add %d members to batch %s: %w", len(chunk), batch, err)
+		}
 	}
-	if err := rdb.ZAddNX(ctx, Members(batch), members...).Err(); err != nil {
-		return fmt.Errorf("add %d members to batch %s: %w", len(ids), batch, err)
+	return nil
+}
+
+// BatchMembers returns the ids of a batch's members.
+func BatchMembers(ctx context.Context, rdb redis.UniversalClient, name string) ([]string, error) {
+	var all []string
+	for {
+		ids, err := rdb.ZRange(ctx, Members(name), int64(len(all)), int64(len(all)+countPage-1)).Result()
+		if err != nil {
+			return nil, fmt.Errorf("list the members of batch %s: %w", name, err)
+		}
+		if all = append(all, ids...); len(ids) < countPage {
+			return all, nil
+		}
+	}
+}
+
+// BatchKept records that S3 has what the batch is rebuilt from.
+func BatchKept(ctx context.Context, rdb redis.UniversalClient, name string) error {
+	if err := rdb.HSet(ctx, batchKey(name), "kept", 1).Err(); err != nil {
+		return fmt.Errorf("record that batch %s is in S3: %w", name, err)
 	}
 	return nil
 }
@@ -150,6 +184,7 @@ func BatchEvent(ctx context.Context, rdb redis.UniversalClient, name, id string)
 func CloseBatch(ctx context.Context, rdb redis.UniversalClient, b Batch, retention time.Duration) error {
 	_, err := rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		p.HSet(ctx, batchKey(b.Name), "done", b.Done+1)
+		p.HDel(ctx, batchKey(b.Name), "kept")
 		p.Expire(ctx, batchKey(b.Name), retention)
 		p.ZRem(ctx, openBatches, b.Name)
 		return nil

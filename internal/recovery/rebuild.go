@@ -67,8 +67,8 @@ func RequestIn(receipt storage.Receipt) (tasks.Export, error) {
 var inDoubt = export.Problem{Reason: export.ReasonAnswerLost, Detail: "and Redis with it"}
 
 // Rebuilt returns the record of an export that was paid for: archived if its
-// manifest stands, else as it was right after the provider accepted it. One that
-// may have been paid for is held: only a person can find out.
+// manifest stands, else as it was right after the provider accepted it, or as it
+// ended. One that may have been paid for is held: only a person can find out.
 func Rebuilt(ctx context.Context, from Manifests, receipt storage.Receipt, now time.Time) (*export.Record, error) {
 	e, err := RequestIn(receipt)
 	if err != nil {
@@ -86,15 +86,21 @@ func Rebuilt(ctx context.Context, from Manifests, receipt storage.Receipt, now t
 	if r.Kind = receipt.Kind; !r.Imported() {
 		r.Attempts = 1
 	}
-	if receipt.ExportTaskID == "" {
+	switch {
+	case receipt.ExportTaskID == "" && receipt.Ended():
+	case receipt.ExportTaskID == "":
 		return r, recall(r, now, receipt, export.Hold)
+	default:
+		a, err := archiveOf(ctx, from, receipt)
+		if err != nil {
+			return nil, err
+		}
+		if err := adopt(r, now, receipt, a); err != nil {
+			return nil, err
+		}
 	}
-	a, err := archiveOf(ctx, from, receipt)
-	if err != nil {
-		return nil, err
-	}
-	if err := adopt(r, now, receipt, a); err != nil {
-		return nil, err
+	if receipt.Closed != nil && r.State != export.Archived {
+		r.EndedAs(string(receipt.State), *receipt.Closed)
 	}
 	return r, nil
 }

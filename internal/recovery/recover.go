@@ -15,6 +15,7 @@ import (
 // Archive says what was paid for and what was archived, from outside Redis.
 type Archive interface {
 	Receipts(ctx context.Context, since time.Time) iter.Seq2[storage.Receipt, error]
+	Batches(ctx context.Context) iter.Seq2[storage.Batch, error]
 	Manifests
 }
 
@@ -30,6 +31,7 @@ type Recovered struct {
 	Known    int // open receipts whose export the ledger knows
 	Closed   int // receipts of exports that are over
 	Repaired int // of these two, exports whose record was from before what the receipt says
+	Batches  []RecoveredBatch
 }
 
 // openFor is how long an export may be open at most. The provider keeps results for
@@ -38,7 +40,8 @@ const openFor = 30 * 24 * time.Hour
 
 // Recover rebuilds from the receipts every export that was paid for and whose
 // record is gone, and puts records right that Redis has from before what their
-// receipts say. Run twice, or beside a running fleet, it changes nothing else: a
+// receipts say. It rebuilds batches as well, and those of their members that are
+// over, which count for their end. Run twice, or beside a running fleet, it changes nothing else: a
 // record that exists is left alone, but for whom to tell where it doesn't know.
 // An export comes back even if whom to tell of it can't be read any more; that is
 // one of the faults returned.
@@ -47,6 +50,10 @@ func (s *Service) Recover(ctx context.Context, archive Archive, to Recipients) (
 		done   Recovered
 		faults []error
 	)
+	batches, members, err := s.lostBatches(ctx, archive)
+	if err != nil {
+		faults = append(faults, err)
+	}
 	since := s.now().Add(-max(openFor, s.ledger.Retention()))
 	for receipt, err := range archive.Receipts(ctx, since) {
 		if err != nil {
@@ -63,6 +70,11 @@ func (s *Service) Recover(ctx context.Context, archive Archive, to Recipients) (
 		}
 		if receipt.Ended() {
 			done.Closed++
+			if members[receipt.ID] {
+				if err := s.rebuildEnded(ctx, archive, receipt); err != nil {
+					faults = append(faults, fmt.Errorf("recover export %s, which has ended: %w", receipt.ID, err))
+				}
+			}
 			continue
 		}
 		var notify json.RawMessage
@@ -81,6 +93,15 @@ func (s *Service) Recover(ctx context.Context, archive Archive, to Recipients) (
 			}
 		default:
 			done.Known++
+		}
+	}
+	for _, b := range batches { // last, so that one whose recovery is cut off is taken up again
+		recovered, err := s.rebuildBatch(ctx, b, to)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("recover batch %s: %w", b.Name, err))
+		}
+		if recovered.Name != "" {
+			done.Batches = append(done.Batches, recovered)
 		}
 	}
 	return done, errors.Join(faults...)

@@ -8,6 +8,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/queue"
@@ -15,14 +17,15 @@ import (
 
 // Service rebuilds and repairs records.
 type Service struct {
+	rdb    redis.UniversalClient
 	ledger *ledger.Ledger
 	queue  *queue.Queue
 	now    func() time.Time
 }
 
 // New returns a Service.
-func New(l *ledger.Ledger, q *queue.Queue, now func() time.Time) *Service {
-	return &Service{ledger: l, queue: q, now: now}
+func New(rdb redis.UniversalClient, l *ledger.Ledger, q *queue.Queue, now func() time.Time) *Service {
+	return &Service{rdb: rdb, ledger: l, queue: q, now: now}
 }
 
 func (s *Service) change(ctx context.Context, id string, f func(*export.Record) error) (*export.Record, error) {

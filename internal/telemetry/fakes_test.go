@@ -111,6 +111,10 @@ func (a *archive) SyncReceipt(_ context.Context, r storage.Receipt) error {
 	return nil
 }
 
+func (a *archive) KeepBatch(context.Context, storage.Batch) error { return nil }
+
+func (a *archive) ForgetBatch(context.Context, string) error { return nil }
+
 func (a *archive) Health() storage.Health { return storage.Health{} }
 
 func (a *archive) Receipt(_ context.Context, id string) (storage.Receipt, bool, error) {
