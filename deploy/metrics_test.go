@@ -52,7 +52,7 @@ func families(t *testing.T) []*dto.MetricFamily {
 	rdb := redistest.Start(t).Client()
 	tel := telemetry.New(telemetry.Options{Version: "v0"})
 	tel.Watch(telemetry.Sources{
-		Ledger: ledger{}, Queues: queues{}, Budgets: map[string]telemetry.Budget{"default": queues{}}, Units: map[string]telemetry.Units{"default": queues{}}, Bucket: queues{},
+		Ledger: ledger{}, Queues: queues{}, Budgets: map[string]telemetry.Budget{"default": queues{}}, Units: map[string]telemetry.Units{"default": queues{}}, Bucket: queues{}, Catalog: queues{},
 		Redis: telemetry.ReadRedis(rdb), Ready: func(context.Context) bool { return true },
 	})
 	tel.Swept(observe.Sweep{Open: []observe.Deadline{{State: export.Mirroring, ExpireAt: time.Now(), ClipsLeft: 1}}})

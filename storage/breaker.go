@@ -19,7 +19,13 @@ const (
 	// have to fail.
 	breakerThreshold = 5
 	// breakerWait is how long an open breaker lets nothing through but the next probe.
-	breakerWait  = 5 * time.Second
+	breakerWait = 5 * time.Second
+	// keptWait is the same for writes under a [Kept], of which one that fails is enough:
+	// a little less than the minute after which workers try again.
+	keptWait = 50 * time.Second
+	// keptFailsFor is how long a Kept that nobody uses is taken to fail after it was to
+	// be tried again.
+	keptFailsFor = 2 * time.Minute
 	probeTimeout = 5 * time.Second
 	// probeWriteEvery is how often a probe writes at most: it costs money and, in a
 	// bucket with versions, space.
@@ -60,7 +66,7 @@ type prober interface {
 // whoever else may reach it. It has a circuit for reads and one for writes.
 type breaker struct {
 	next     sender
-	probe    prober
+	probe    prober // nil for a [Kept]: the next request is the probe
 	log      *slog.Logger
 	circuits map[string]*circuit
 
@@ -76,6 +82,9 @@ type breaker struct {
 type circuit struct {
 	*gobreaker.CircuitBreaker[struct{}]
 
+	what string // that fails, as in "writes under exports/_catalog/"
+	wait time.Duration
+
 	mu          sync.Mutex
 	since, next time.Time
 	last        *fault.Fault // what failed last
@@ -84,33 +93,45 @@ type circuit struct {
 func newBreaker(next sender, probe prober, log *slog.Logger) *breaker {
 	b := &breaker{next: next, probe: probe, log: log, circuits: map[string]*circuit{}}
 	for _, name := range []string{reads, writes} {
-		c := &circuit{}
-		c.CircuitBreaker = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
-			Name: name, Timeout: breakerWait,
-			ReadyToTrip:   func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= breakerThreshold },
-			IsSuccessful:  func(err error) bool { return !failsAll(err) },
-			IsExcluded:    func(err error) bool { return errors.As(err, new(abandoned)) },
-			OnStateChange: func(name string, from, to gobreaker.State) { b.changed(c, name, from, to) },
-		})
-		b.circuits[name] = c
+		b.add(name, &circuit{what: name + " of this process", wait: breakerWait}, breakerThreshold)
 	}
 	return b
 }
 
+// newKeptBreaker returns a breaker for what is under folder alone. A policy may refuse
+// just that, and the archive can do without.
+func newKeptBreaker(next sender, folder string, log *slog.Logger) *breaker {
+	b := &breaker{next: next, log: log, circuits: map[string]*circuit{}}
+	b.add(reads, &circuit{what: reads + " under " + folder, wait: breakerWait}, breakerThreshold)
+	b.add(writes, &circuit{what: writes + " under " + folder, wait: keptWait}, 1)
+	return b
+}
+
+func (b *breaker) add(name string, c *circuit, threshold uint32) {
+	c.CircuitBreaker = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
+		Name: name, Timeout: c.wait,
+		ReadyToTrip:   func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= threshold },
+		IsSuccessful:  func(err error) bool { return !failsAll(err) },
+		IsExcluded:    func(err error) bool { return errors.As(err, new(abandoned)) },
+		OnStateChange: func(_ string, from, to gobreaker.State) { c.changed(b.log, from, to) },
+	})
+	b.circuits[name] = c
+}
+
 // changed notes and logs that a circuit has opened or closed.
-func (b *breaker) changed(c *circuit, name string, from, to gobreaker.State) {
+func (c *circuit) changed(log *slog.Logger, from, to gobreaker.State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case to == gobreaker.StateClosed:
 		c.since, c.next = time.Time{}, time.Time{}
-		b.log.Info("S3 answers again; its " + name + " go on")
+		log.Info("S3 answers again; " + c.what + " go on")
 	case to == gobreaker.StateOpen && from == gobreaker.StateClosed:
 		c.since = time.Now()
-		b.log.Error("S3 fails all "+name+"; none is sent until a probe succeeds", logkey.Error, c.last)
+		log.Error("S3 fails all "+c.what+"; they are tried now and then until one succeeds", logkey.Error, c.last)
 		fallthrough
 	case to == gobreaker.StateOpen:
-		c.next = time.Now().Add(breakerWait)
+		c.next = time.Now().Add(c.wait)
 	}
 }
 
@@ -196,11 +217,11 @@ func (c *circuit) failed(ctx context.Context, what string, err error) {
 
 // settle returns nil if the circuit is closed, if need be after the probe that is due.
 func (b *breaker) settle(ctx context.Context, c *circuit) error {
-	switch c.State() {
-	case gobreaker.StateClosed:
-		return nil
-	case gobreaker.StateOpen:
+	switch state := c.State(); {
+	case state == gobreaker.StateOpen:
 		return c.refusal()
+	case state == gobreaker.StateClosed, b.probe == nil:
+		return nil
 	}
 	err := c.run(ctx, "the probe", func() error {
 		if c.Name() == writes {
@@ -274,7 +295,7 @@ func (b *breaker) check(ctx context.Context) error {
 func (c *circuit) refusal() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := fault.New(fault.Retry, "S3 fails all "+c.Name()+" of this process", errOpen)
+	f := fault.New(fault.Retry, "S3 fails all "+c.what, errOpen)
 	if !c.since.IsZero() {
 		f.Message += " since " + c.since.UTC().Format(time.TimeOnly) + " UTC"
 	}
@@ -296,7 +317,7 @@ func (b *breaker) health() Health {
 		}
 		sentence := fault.SentenceOf(c.refusal())
 		c.mu.Lock()
-		if !h.Open || c.since.Before(h.Since) {
+		if forgotten := b.probe == nil && time.Since(c.next) > keptFailsFor; !forgotten && (!h.Open || c.since.Before(h.Since)) {
 			h = Health{Open: true, Since: c.since, Next: c.next, Sentence: sentence}
 		}
 		c.mu.Unlock()

@@ -71,14 +71,25 @@ func (a *Archive) Manifests(ctx context.Context) iter.Seq2[Listed, error] {
 }
 
 // Kept is a folder of small objects beside the exports' own, such as the catalog.
-// They may be written again, and removed.
+// They may be written again, and removed. The archive can do without them: an S3 that
+// fails them alone counts for nothing in [Archive.Health].
 type Kept struct {
-	a      *Archive
-	folder string
+	a       *Archive
+	folder  string
+	breaker *breaker
 }
 
 // Kept returns the folder <prefix>/_<name>/.
-func (a *Archive) Kept(name string) Kept { return Kept{a, a.key("_"+name) + "/"} }
+func (a *Archive) Kept(name string) Kept {
+	folder := a.key("_"+name) + "/"
+	b := newKeptBreaker(a.breaker.next, folder, a.log)
+	apart := &Archive{s3: &bucket{client: a.s3.client, timeouts: a.timeouts, sender: b}, opts: a.opts, log: a.log, now: a.now}
+	return Kept{apart, folder, b}
+}
+
+// Health is how S3 has answered for the folder of late. After a write that failed, none
+// is sent before Next.
+func (k Kept) Health() Health { return k.breaker.health() }
 
 // List yields its objects, by their names in the folder.
 func (k Kept) List(ctx context.Context) iter.Seq2[Listed, error] {

@@ -110,8 +110,9 @@ func (w *Worker) followUp(ctx context.Context, r *export.Record) error {
 	if err := w.queue.Schedule(ctx, r); err != nil {
 		return err
 	}
+	err := w.notify(ctx, r)
 	w.syncReceipt(ctx, r)
-	return w.notify(ctx, r)
+	return err
 }
 
 // leaveStale ends a step that came late, and so knows nothing but the export's id.
@@ -153,7 +154,7 @@ func (w *Worker) notify(ctx context.Context, r *export.Record) error {
 // of Redis leaves them out.
 func (w *Worker) syncReceipt(ctx context.Context, r *export.Record) {
 	says, due := r.ReceiptDue()
-	if !due || w.o.Archive.Health().Open {
+	if !due || w.o.Archive.Health().Open || says == export.ReceiptDone && w.catalogRests() {
 		return
 	}
 	receipt := w.receiptOf(r)
@@ -176,6 +177,12 @@ func (w *Worker) syncReceipt(ctx context.Context, r *export.Record) {
 		w.log.Error("the receipt or the catalog could not be written; trying again within a minute",
 			logkey.Export, r.ID, logkey.ExportTaskID, r.ExportTaskID, logkey.Error, fault.SentenceOf(err))
 	}
+}
+
+// catalogRests reports whether S3 has just failed a write of the catalog: it is asked
+// again once a minute, and nothing but the receipts of archived exports waits for it.
+func (w *Worker) catalogRests() bool {
+	return w.o.Catalog != nil && time.Until(w.o.Catalog.Health().Next) > 0
 }
 
 // noClip is the index of no clip: UpdateClip with it changes the record alone.

@@ -202,23 +202,33 @@ const outageEvery = 5 * time.Second
 func (w *Worker) probeLoop(ctx context.Context) {
 	host, _ := os.Hostname() // as asynq names its servers
 	name := queue.WorkerName(host, os.Getpid())
-	said := time.Time{}
+	var said, saidOfCatalog time.Time
 	for retry.Wait(ctx, time.Second) == nil {
 		if w.o.Archive.Health().Open {
 			_ = w.o.Archive.Check(ctx) // what came of it is in Health
 		}
-		var err error
-		switch h := w.o.Archive.Health(); {
-		case h.Open && time.Since(said) > outageEvery:
-			said = time.Now()
-			err = w.o.Ledger.ReportOutage(ctx, ledger.Outage{Worker: name, Since: h.Since, Next: h.Next, Sentence: h.Sentence, SaidAt: w.now()})
-		case !h.Open && !said.IsZero():
-			said = time.Time{}
-			err = w.o.Ledger.EndOutage(ctx, name)
+		w.reportOutage(ctx, w.o.Archive.Health(), ledger.Outage{Worker: name}, &said)
+		if w.o.Catalog != nil {
+			w.reportOutage(ctx, w.o.Catalog.Health(), ledger.Outage{Worker: name, Catalog: true}, &saidOfCatalog)
 		}
-		if err != nil && ctx.Err() == nil {
-			w.log.Warn("the fleet can't be told how S3 answers this worker", logkey.Error, err)
-		}
+	}
+}
+
+// reportOutage has the fleet know of an outage, and of its end; said is when it was
+// reported last.
+func (w *Worker) reportOutage(ctx context.Context, h storage.Health, o ledger.Outage, said *time.Time) {
+	var err error
+	switch {
+	case h.Open && time.Since(*said) > outageEvery:
+		*said = time.Now()
+		o.Since, o.Next, o.Sentence, o.SaidAt = h.Since, h.Next, h.Sentence, w.now()
+		err = w.o.Ledger.ReportOutage(ctx, o)
+	case !h.Open && !said.IsZero():
+		*said = time.Time{}
+		err = w.o.Ledger.EndOutage(ctx, o)
+	}
+	if err != nil && ctx.Err() == nil {
+		w.log.Warn("how S3 answers this worker could not be reported to the fleet", logkey.Error, err)
 	}
 }
 

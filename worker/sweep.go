@@ -68,7 +68,7 @@ func (w *Worker) sweepOnce(ctx context.Context, orphans *time.Time) error {
 		return err
 	}
 	faults := []error{tasks.PublishQueues(ctx, w.o.Redis, w.queues(ctx)...), w.recordDeadLetters(ctx), w.Sweep(ctx), w.indexWaiting(ctx)}
-	if w.o.Catalog != nil {
+	if w.o.Catalog != nil && !w.catalogRests() {
 		_, err := w.o.Catalog.Merge(ctx)
 		faults = append(faults, err)
 	}

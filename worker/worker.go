@@ -70,6 +70,8 @@ type Catalog interface {
 	// Add adds the export whose manifest is under key, once or again.
 	Add(ctx context.Context, key string) error
 	Merge(ctx context.Context) (int, error)
+	// Health is how S3 has answered for the catalog of late.
+	Health() storage.Health
 }
 
 // Verifier verifies the archive part by part, see package verification.

@@ -64,15 +64,16 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 	if err != nil {
 		return err
 	}
+	store := catalog.NewStore(archive)
 	w, err := wiring.NewWorker(cfg, worker.Options{
-		Redis: rdb, Ledger: ledger, Archive: archive, Catalog: catalog.NewStore(archive), Accounts: accounts,
+		Redis: rdb, Ledger: ledger, Archive: archive, Catalog: store, Accounts: accounts,
 		Notifier: notifier, Passed: passed, Observer: watch, Logger: log,
 	})
 	if err != nil {
 		return err
 	}
 	server, err := wiring.Listen(life, cfg, wiring.Front{
-		Redis: rdb, Ledger: ledger, Archive: archive, Accounts: accounts, Passed: passed, Preflight: look, Telemetry: watch, Logger: log, Version: cli.Version(version),
+		Redis: rdb, Ledger: ledger, Archive: archive, Catalog: store, Accounts: accounts, Passed: passed, Preflight: look, Telemetry: watch, Logger: log, Version: cli.Version(version),
 		ArchiveOpen: true,
 	})
 	if err != nil {

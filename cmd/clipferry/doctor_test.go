@@ -261,6 +261,34 @@ func TestDoctorTellsOfAFleetThatWaitsForABucketThatAnswers(t *testing.T) {
 	}
 }
 
+// A policy that forgets the catalog's folder stops nothing, and is named.
+func TestDoctorAndListNameACatalogThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	address, _ := fakeProvider(t, http.StatusNotFound)
+	b.env = append(b.env, "CLIPFERRY_API_BASE_URL="+address)
+	err := ledger.New(ledger.Options{Redis: b.redis.Client()}).ReportOutage(t.Context(), ledger.Outage{
+		Worker: "w:1", Catalog: true, Sentence: "S3 fails all writes under exports/_catalog/", SaidAt: time.Now(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, _ := b.clipferry(cli.Done, "doctor")
+	for _, want := range []string{"\nok   S3: catalog\n", "\nwarn S3: the catalog: workers that can't write it: 1; archived clips are not found; grant them"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "workers that wait for it") {
+		t.Errorf("workers do not wait for the catalog:\n%s", out)
+	}
+	b.clipferry(cli.Done, "enqueue", "--project-id", "p")
+	_, msg := b.clipferry(cli.Done, "list")
+	if !strings.Contains(msg, "catalog: worker w:1 can't add archived clips") {
+		t.Error(msg)
+	}
+}
+
 func TestDoctorSaysWhatS3Lacks(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

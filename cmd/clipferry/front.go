@@ -27,6 +27,7 @@ type front struct {
 	flush     func()
 	passed    *passthrough.Service // nil where nothing is passed through
 	preflight *preflight.Service   // nil without a key of the provider's
+	catalog   telemetry.Bucket     // nil where no worker runs
 }
 
 // openFront connects to Redis and S3, with everything observed.
@@ -91,7 +92,7 @@ func (f *front) close() {
 // listen opens the HTTP server; nil where it is switched off.
 func (f *front) listen(ctx context.Context, accounts map[string]worker.Account) (*wiring.Server, error) {
 	return wiring.Listen(ctx, f.cfg, wiring.Front{
-		Redis: f.rdb, Ledger: f.ledger, Archive: f.archive, Accounts: accounts, Passed: f.passed, Preflight: f.preflight,
+		Redis: f.rdb, Ledger: f.ledger, Archive: f.archive, Catalog: f.catalog, Accounts: accounts, Passed: f.passed, Preflight: f.preflight,
 		Telemetry: f.telemetry, Tracing: f.tracing, Logger: f.log, Version: cli.Version(version),
 	})
 }

@@ -42,7 +42,11 @@ func summaries(out status.Snapshot) []string {
 		}
 	}
 	for _, o := range out.Outages {
-		all = append(all, fmt.Sprintf("archive: worker %s takes nothing that needs S3: %s", o.Worker, o.Sentence))
+		what := "archive: worker %s takes nothing that needs S3: %s"
+		if o.Catalog {
+			what = "catalog: worker %s can't add archived clips, which nobody finds until it can: %s"
+		}
+		all = append(all, fmt.Sprintf(what, o.Worker, o.Sentence))
 	}
 	for _, what := range out.Fleet {
 		all = append(all, "fleet: "+what)

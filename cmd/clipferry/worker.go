@@ -99,8 +99,10 @@ func (f *front) work(ctx context.Context, c *console) error {
 		defer context.AfterFunc(ctx, f.passed.Stop)()
 		defer f.passed.Stop() // what was sent has its answer before the budget is closed
 	}
+	store := catalog.NewStore(f.archive)
+	f.catalog = store
 	o := worker.Options{
-		Redis: f.rdb, Ledger: f.ledger, Archive: f.archive, Accounts: accounts, Catalog: catalog.NewStore(f.archive),
+		Redis: f.rdb, Ledger: f.ledger, Archive: f.archive, Accounts: accounts, Catalog: store,
 		Notifier: notifier, Observer: f.telemetry, Logger: f.log,
 	}
 	if f.passed != nil {

@@ -45,6 +45,9 @@ func NewStore(a *storage.Archive) *Store {
 	return &Store{archive: a, kept: a.Kept("catalog"), now: time.Now}
 }
 
+// Health is how S3 has answered for the catalog's files of late.
+func (s *Store) Health() storage.Health { return s.kept.Health() }
+
 // file is one of the catalog's, by its name in the folder: its level, and a hash.
 type file struct {
 	storage.Listed

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// outageKey is a hash of the workers that S3 fails, by name.
+// outageKey is a hash of the workers that S3 fails, by field.
 const outageKey = "clipferry:{fleet}:outages"
 
 // outageFor is how long a worker is believed that does not repeat what it said.
@@ -17,7 +17,8 @@ const outageFor = 20 * time.Second
 
 // Outage is what a worker says of an S3 that fails it.
 type Outage struct {
-	Worker   string    `json:"worker"` // its host and process id, as asynq names them
+	Worker   string    `json:"worker"`            // its host and process id, as asynq names them
+	Catalog  bool      `json:"catalog,omitempty"` // S3 fails what the worker writes of the catalog
 	Since    time.Time `json:"since"`
 	Next     time.Time `json:"next"` // when S3 is asked again
 	Sentence string    `json:"sentence"`
@@ -32,7 +33,7 @@ func (l *Ledger) ReportOutage(ctx context.Context, o Outage) error {
 		return fmt.Errorf("encode an outage: %w", err)
 	}
 	p := l.rdb.Pipeline()
-	p.HSet(ctx, outageKey, o.Worker, text)
+	p.HSet(ctx, outageKey, o.field(), text)
 	p.Expire(ctx, outageKey, outageFor)
 	if _, err := p.Exec(ctx); err != nil {
 		return fmt.Errorf("report an outage: %w", err)
@@ -40,9 +41,17 @@ func (l *Ledger) ReportOutage(ctx context.Context, o Outage) error {
 	return nil
 }
 
-// EndOutage takes back what [Ledger.ReportOutage] said of the worker.
-func (l *Ledger) EndOutage(ctx context.Context, worker string) error {
-	if err := l.rdb.HDel(ctx, outageKey, worker).Err(); err != nil {
+// field is where the outage is in the hash: a worker has one of each kind at the most.
+func (o Outage) field() string {
+	if o.Catalog {
+		return o.Worker + " catalog"
+	}
+	return o.Worker
+}
+
+// EndOutage takes back what [Ledger.ReportOutage] said.
+func (l *Ledger) EndOutage(ctx context.Context, o Outage) error {
+	if err := l.rdb.HDel(ctx, outageKey, o.field()).Err(); err != nil {
 		return fmt.Errorf("end an outage: %w", err)
 	}
 	return nil

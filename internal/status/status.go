@@ -81,7 +81,7 @@ type Snapshot struct {
 	WaitingFor map[string]Waiting
 	// Accounts are those of the exports, and those asked for, in that order.
 	Accounts []AccountStatus
-	// Outages are the workers that S3 fails.
+	// Outages are the workers that S3 fails, all they ask or the catalog alone.
 	Outages []ledger.Outage
 	// Fleet is what keeps the fleet as a whole from its work, one line for people
 	// each: that no worker is running, or queues that are paused.
@@ -208,14 +208,15 @@ func (l *lines) blockers() []string {
 func (l *lines) halted() *ledger.Outage {
 	failing := 0
 	for _, o := range l.outages {
-		if l.workers[o.Worker] {
+		if !o.Catalog && l.workers[o.Worker] {
 			failing++
 		}
 	}
 	if failing == 0 || failing < len(l.workers) {
 		return nil
 	}
-	return &l.outages[0]
+	first := slices.IndexFunc(l.outages, func(o ledger.Outage) bool { return !o.Catalog })
+	return &l.outages[first]
 }
 
 // blocker says why nobody works on what is in the queues; empty if somebody may.

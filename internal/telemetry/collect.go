@@ -44,7 +44,8 @@ type Units interface {
 	Today(ctx context.Context, now time.Time) (units.Day, error)
 }
 
-// Bucket knows whether this process leaves the archive's bucket alone; *storage.Archive does.
+// Bucket knows whether S3 fails this process; *storage.Archive does, and of the catalog
+// alone *catalog.Store.
 type Bucket interface {
 	Health() storage.Health
 }
@@ -57,6 +58,7 @@ type Sources struct {
 	Budgets map[string]Budget // by account
 	Units   map[string]Units  // by account
 	Bucket  Bucket
+	Catalog Bucket
 	Redis   RedisInfo
 	// Ready says whether this process is: what /readyz answers. It may ask
 	// others, who may be slow.
@@ -75,9 +77,8 @@ func (t *Telemetry) Watch(s Sources) {
 	if s.Queues != nil {
 		c.add("queues", read(t, t.queueDepths(s.Queues), c.queues))
 	}
-	if s.Bucket != nil {
-		c.parts = append(c.parts, func(out chan<- prometheus.Metric) { gauge(out, descBucket, flag(s.Bucket.Health().Open)) })
-	}
+	c.addBucket(descBucket, s.Bucket)
+	c.addBucket(descCatalog, s.Catalog)
 	if len(s.Budgets) > 0 {
 		c.add("budget", read(t, ofEach(s.Budgets, Budget.Status), showBudgets))
 	}
@@ -118,6 +119,13 @@ func (c *collector) addReady(ready func(context.Context) bool) {
 		is, err := cache.get()
 		gauge(out, descReady, flag(is && err == nil))
 	})
+}
+
+// addBucket adds whether S3 fails a part of the process.
+func (c *collector) addBucket(d *prometheus.Desc, b Bucket) {
+	if b != nil {
+		c.parts = append(c.parts, func(out chan<- prometheus.Metric) { gauge(out, d, flag(b.Health().Open)) })
+	}
 }
 
 // read returns a function that shows what is loaded, through a cache.
@@ -184,6 +192,7 @@ var (
 	descUnitsCap   = desc("budget_units_cap", "Units that may be spent on a UTC day; 0 is no cap.", "account")
 	descUnitsHeld  = desc("budget_units_held", "Whether the day's cap holds submits back at the moment.", "account")
 	descBucket     = desc("archive_halted", "Whether this process leaves the bucket alone but for probes, because it fails whatever it is asked.")
+	descCatalog    = desc("catalog_failing", "Whether S3 fails what this worker writes of the catalog: clips are archived, and not found.")
 	descCrashed    = desc("budget_crashed_total", "Requests whose holder died before it said how they ended.", "account")
 )
 

@@ -54,8 +54,8 @@ func TestFleetIsReadAtTheScrape(t *testing.T) {
 	tel.Watch(telemetry.Sources{
 		Ledger: counts{export.Rendering: 5, export.Held: 1}, Queues: someQueues,
 		Budgets: map[string]telemetry.Budget{"default": someBudget, "bulk": noLimits},
-		Bucket:  bucketDown{},
-		Ready:   func(context.Context) bool { return true },
+		Bucket:  bucketDown{}, Catalog: bucketDown{},
+		Ready: func(context.Context) bool { return true },
 	})
 	body := scrape(t, tel)
 	wantLines(
@@ -72,7 +72,7 @@ func TestFleetIsReadAtTheScrape(t *testing.T) {
 		`clipferry_budget_halted{account="default",reason="key_refused"} 1`,
 		`clipferry_budget_halted{account="bulk",reason="key_refused"} 0`,
 		`clipferry_budget_waiting{account="default",kind="submit"} 2`,
-		`clipferry_archive_halted 1`,
+		`clipferry_archive_halted 1`, `clipferry_catalog_failing 1`,
 		`clipferry_ready 1`, `clipferry_source_up{source="ledger"} 1`,
 	)
 	if strings.Contains(body, `clipferry_budget_credits{account="bulk"}`) {

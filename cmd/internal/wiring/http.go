@@ -35,6 +35,7 @@ type Front struct {
 	Redis     redis.UniversalClient
 	Ledger    *ledger.Ledger
 	Archive   *storage.Archive
+	Catalog   telemetry.Bucket // nil where no worker runs
 	Accounts  map[string]worker.Account
 	Passed    *passthrough.Service // nil where nothing is passed through
 	Preflight *preflight.Service   // nil without a key of the provider's
@@ -203,8 +204,8 @@ func (f Front) units() map[string]telemetry.Units {
 func (f Front) metrics(ready func(context.Context) bool) http.Handler {
 	f.Telemetry.Watch(telemetry.Sources{
 		Ledger: f.Ledger, Queues: queue.New(f.Redis), Budgets: f.budgets(), Units: f.units(),
-		Bucket: f.Archive,
-		Redis:  telemetry.ReadRedis(f.Redis), Ready: ready,
+		Bucket: f.Archive, Catalog: f.Catalog,
+		Redis: telemetry.ReadRedis(f.Redis), Ready: ready,
 	})
 	return f.Telemetry.Handler()
 }
