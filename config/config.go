@@ -88,7 +88,7 @@ type Config struct {
 
 	ArchiveAuth        Users    `envconfig:"CLIPFERRY_ARCHIVE_AUTH" desc:"who may open the pages at /archive/: user:password,user:password; empty, and without CLIPFERRY_ARCHIVE_PROXY_HEADER, = off"`
 	ArchiveProxyHeader string   `envconfig:"CLIPFERRY_ARCHIVE_PROXY_HEADER" desc:"the header in which an authenticating proxy names the user, such as X-Forwarded-User; needs CLIPFERRY_ARCHIVE_PROXY_CIDRS"`
-	ArchiveProxyCIDRs  Prefixes `envconfig:"CLIPFERRY_ARCHIVE_PROXY_CIDRS" desc:"the addresses of that proxy; from others the header says nothing"`
+	ArchiveProxyCIDRs  Prefixes `envconfig:"CLIPFERRY_ARCHIVE_PROXY_CIDRS" desc:"the addresses of the proxy in front of the pages: the header and X-Forwarded-For are believed from these alone"`
 
 	LogLevel  slog.Level `envconfig:"CLIPFERRY_LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
 	LogFormat string     `envconfig:"CLIPFERRY_LOG_FORMAT" desc:"json or text; empty = json, text on a terminal"`

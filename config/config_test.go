@@ -216,7 +216,7 @@ func TestFaults(t *testing.T) {
 		"CLIPFERRY_ARCHIVE_AUTH=mia":                                              "CLIPFERRY_ARCHIVE_AUTH: item 1: must be user:password",
 		"CLIPFERRY_ARCHIVE_AUTH=mia:hunter2y,ben:hunter2":                         "CLIPFERRY_ARCHIVE_AUTH: item 2: the password must have at least 8 characters",
 		"CLIPFERRY_ARCHIVE_AUTH=mia:hunter2y,mia:hunter2z":                        "CLIPFERRY_ARCHIVE_AUTH: item 2 has the name of another one",
-		"CLIPFERRY_ARCHIVE_PROXY_HEADER=X-User":                                   "CLIPFERRY_ARCHIVE_PROXY_HEADER: must be set together with CLIPFERRY_ARCHIVE_PROXY_CIDRS: a header says who somebody is only where it comes from the proxy",
+		"CLIPFERRY_ARCHIVE_PROXY_HEADER=X-User":                                   "CLIPFERRY_ARCHIVE_PROXY_HEADER: needs CLIPFERRY_ARCHIVE_PROXY_CIDRS: a header says who somebody is only where it comes from the proxy",
 		"CLIPFERRY_SUBMIT_IN_DOUBT=ask":                                           `CLIPFERRY_SUBMIT_IN_DOUBT: must be resubmit or hold, not "ask"`,
 		"CLIPFERRY_SHUTDOWN_TIMEOUT=30":                                           `CLIPFERRY_SHUTDOWN_TIMEOUT: must be a duration such as 30s or 720h, not "30"`,
 		"CLIPFERRY_VERIFY_EVERY=5m":                                               "CLIPFERRY_VERIFY_EVERY: must be between 1h and 24000h, or empty for off",

@@ -207,8 +207,8 @@ func (c *Config) validateRest(faults *Faults) {
 	if c.MonitorWritable && c.MonitorAuth.User == "" {
 		faults.add("CLIPFERRY_MONITOR_WRITABLE", "needs CLIPFERRY_MONITOR_AUTH")
 	}
-	if (c.ArchiveProxyHeader == "") != (len(c.ArchiveProxyCIDRs) == 0) {
-		faults.add("CLIPFERRY_ARCHIVE_PROXY_HEADER", "must be set together with CLIPFERRY_ARCHIVE_PROXY_CIDRS: a header says who somebody is only where it comes from the proxy")
+	if c.ArchiveProxyHeader != "" && len(c.ArchiveProxyCIDRs) == 0 {
+		faults.add("CLIPFERRY_ARCHIVE_PROXY_HEADER", "needs CLIPFERRY_ARCHIVE_PROXY_CIDRS: a header says who somebody is only where it comes from the proxy")
 	}
 	if strings.Trim(c.ArchiveProxyHeader, headerName) != "" {
 		faults.add("CLIPFERRY_ARCHIVE_PROXY_HEADER", "must be the name of a header, such as X-Forwarded-User")

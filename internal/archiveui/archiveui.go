@@ -102,10 +102,11 @@ type Key struct {
 	Tenant *string
 }
 
-// Proxy is an authenticating proxy: who the user is stands in a header of its
-// requests, which come from its addresses alone. Its users see all clips.
+// Proxy is a proxy in front of the pages: what its requests, which come from its
+// addresses alone, say in X-Forwarded-For is where a client is. One that authenticates
+// names the user in a header; such users see all clips.
 type Proxy struct {
-	Header string // empty: there is none
+	Header string // empty: it does not authenticate
 	From   []netip.Prefix
 }
 
@@ -138,8 +139,8 @@ func New(o Options) (*UI, error) {
 	if o.Clips == nil || o.Files == nil || o.Logger == nil {
 		return nil, errors.New("archive pages: clips, files and logger are required")
 	}
-	if (o.Proxy.Header == "") != (len(o.Proxy.From) == 0) {
-		return nil, errors.New("archive pages: a proxy's header needs its addresses, and these a header")
+	if o.Proxy.Header != "" && len(o.Proxy.From) == 0 {
+		return nil, errors.New("archive pages: a proxy's header needs its addresses")
 	}
 	origin, err := originOf(o.Files)
 	if err != nil {

@@ -7,12 +7,9 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/secret"
@@ -33,6 +30,9 @@ func (v viewer) sees(tenant string) bool { return v.tenant == nil || *v.tenant =
 const (
 	sessionCookie   = "clipferry_archive"
 	sessionLifetime = 12 * time.Hour
+	// knownFor is how long a browser keeps a session that has ended: wrong logins of
+	// others are not counted against who has one.
+	knownFor = 30 * 24 * time.Hour
 )
 
 // authenticator says who a request comes from: by what a proxy says, by a session,
@@ -96,14 +96,8 @@ func (a *authenticator) proxied(r *http.Request) string {
 	if a.proxy.Header == "" {
 		return ""
 	}
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return ""
-	}
-	for _, p := range a.proxy.From {
-		if p.Contains(from.Addr().Unmap()) {
-			return r.Header.Get(a.proxy.Header)
-		}
+	if from, ok := parseAddr(r.RemoteAddr); ok && a.proxy.is(from) {
+		return r.Header.Get(a.proxy.Header)
 	}
 	return ""
 }
@@ -125,8 +119,7 @@ func (a *authenticator) ofHeader(r *http.Request) (acc *account, given bool) {
 // compares them with all, so that the time it takes says nothing. Without a name a
 // key of the HTTP API will do.
 func (a *authenticator) check(r *http.Request, name, password string) *account {
-	from := remote(r)
-	if a.failures.tooMany(from, a.now()) {
+	if a.tooMany(r, name) {
 		return nil
 	}
 	hash := sha256.Sum256([]byte(password))
@@ -142,7 +135,7 @@ func (a *authenticator) check(r *http.Request, name, password string) *account {
 		}
 	}
 	if found < 0 {
-		a.failures.add(from, a.now())
+		a.failed(r, name)
 		return nil
 	}
 	return &a.accounts[found]
@@ -153,7 +146,7 @@ func (a *authenticator) check(r *http.Request, name, password string) *account {
 func (a *authenticator) session(r *http.Request, acc *account) *http.Cookie {
 	until := a.now().Add(sessionLifetime)
 	return &http.Cookie{
-		Name: sessionCookie, Value: sealSession(a.secrets[0], acc, until), Path: "/archive/", Expires: until,
+		Name: sessionCookie, Value: sealSession(a.secrets[0], acc, until), Path: "/archive/", Expires: until.Add(knownFor),
 		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: r.TLS != nil || a.publicTLS,
 	}
 }
@@ -168,19 +161,28 @@ func sealSession(secret []byte, acc *account, until time.Time) string {
 }
 
 func (a *authenticator) ofSession(r *http.Request) (viewer, bool) {
+	acc, until := a.opened(r)
+	if acc == nil || !a.now().Before(until) {
+		return viewer{}, false
+	}
+	v := acc.viewer
+	v.session = true
+	return v, true
+}
+
+// opened is whose session the request has, and when it ends or has ended; nil for
+// nobody's.
+func (a *authenticator) opened(r *http.Request) (*account, time.Time) {
 	cookie, err := r.Cookie(sessionCookie)
 	if err != nil {
-		return viewer{}, false
+		return nil, time.Time{}
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(cookie.Value)
 	if err != nil || len(raw) < sha256.Size+8 {
-		return viewer{}, false
+		return nil, time.Time{}
 	}
 	body := raw[sha256.Size:]
 	until, name := time.Unix(int64(binary.BigEndian.Uint64(body)), 0), string(body[8:])
-	if !a.now().Before(until) {
-		return viewer{}, false
-	}
 	for i := range a.accounts {
 		acc := &a.accounts[i]
 		if acc.name != name {
@@ -188,50 +190,11 @@ func (a *authenticator) ofSession(r *http.Request) (viewer, bool) {
 		}
 		for _, secret := range a.secrets {
 			if hmac.Equal([]byte(sealSession(secret, acc, until)), []byte(cookie.Value)) {
-				v := acc.viewer
-				v.session = true
-				return v, true
+				return acc, until
 			}
 		}
 	}
-	return viewer{}, false
-}
-
-// failures counts wrong logins by address, so that nobody tries passwords by the
-// thousand.
-type failures struct {
-	mu    sync.Mutex
-	since time.Time
-	by    map[string]int
-}
-
-const (
-	maxFailures       = 30 // an address and minute
-	maxFailingClients = 4096
-)
-
-func (f *failures) tooMany(from string, now time.Time) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return now.Sub(f.since) < time.Minute && f.by[from] >= maxFailures
-}
-
-func (f *failures) add(from string, now time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if now.Sub(f.since) >= time.Minute || len(f.by) >= maxFailingClients {
-		f.since, f.by = now, map[string]int{}
-	}
-	f.by[from]++
-}
-
-// remote is the address that a request comes from, without the port.
-func remote(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
+	return nil, time.Time{}
 }
 
 // signedIn lets viewers through, and shows the others where they sign in.
@@ -256,9 +219,9 @@ func (u *UI) signedIn(next page) page {
 func (u *UI) notSignedIn(w http.ResponseWriter, r *http.Request) error {
 	given := r.Header.Get("Authorization") != ""
 	if given {
-		u.log.WarnContext(r.Context(), "wrong login to the archive", logkey.Remote, remote(r))
+		u.log.WarnContext(r.Context(), "wrong login to the archive", logkey.Remote, u.auth.proxy.client(r))
 	}
-	if given && u.auth.failures.tooMany(remote(r), u.now()) {
+	if name, _, basic := r.BasicAuth(); basic && u.auth.tooMany(r, name) {
 		return errTooMany
 	}
 	if given || !strings.Contains(r.Header.Get("Accept"), "text/html") { // browsers get the form, not their own prompt
@@ -286,8 +249,8 @@ func (u *UI) login(w http.ResponseWriter, r *http.Request, v visit) error {
 	name, next := r.PostForm.Get("name"), safeNext(r.PostForm.Get("next"))
 	who := u.auth.check(r, name, r.PostForm.Get("password"))
 	if who == nil || name == "" {
-		u.log.WarnContext(r.Context(), "wrong login to the archive", logkey.Remote, remote(r))
-		if u.auth.failures.tooMany(remote(r), u.now()) {
+		u.log.WarnContext(r.Context(), "wrong login to the archive", logkey.Remote, u.auth.proxy.client(r))
+		if u.auth.tooMany(r, name) {
 			return errTooMany
 		}
 		return u.render(w, r, http.StatusUnauthorized, v, "login", loginView{Next: next, Name: name, Wrong: true})

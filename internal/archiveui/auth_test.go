@@ -219,6 +219,62 @@ func TestNobodyTriesPasswordsByTheThousand(t *testing.T) {
 	}
 }
 
+// Many people come from the address of one proxy. Whoever tries passwords there shuts
+// out nobody else: neither another user, nor another address behind a proxy that is
+// known, nor a browser that was signed in before.
+func TestWrongLoginsShutOutNobodyElse(t *testing.T) {
+	s := newSite(t, func(o *Options) {
+		o.Users = []Credential{{"mia", password}, {"ben", password + "2"}}
+		o.Keys = []Key{{Credential{"news", "key-of-the-news-desk"}, new(string)}}
+		o.Proxy.From = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	})
+	request := func(from, forwarded string) *http.Request {
+		r, _ := http.NewRequest(http.MethodGet, "/archive/", nil)
+		r.RemoteAddr = from + ":4000"
+		if forwarded != "" {
+			r.Header.Set("X-Forwarded-For", forwarded)
+		}
+		return r
+	}
+	in := func(r *http.Request, name, password string) bool {
+		r.SetBasicAuth(name, password)
+		_, ok := s.ui.auth.viewer(r)
+		return ok
+	}
+	was := s.ui.auth.session(request("10.1.1.1", "203.0.113.9"), &s.ui.auth.accounts[0])
+	s.pass(sessionLifetime + time.Minute)
+	for range maxFailures {
+		in(request("10.1.1.1", "198.51.100.1, 203.0.113.9"), "mia", "wrong")
+		in(request("10.1.1.1", "203.0.113.9"), "nobody", "wrong")
+	}
+	known := request("10.1.1.1", "203.0.113.9")
+	known.AddCookie(was)
+	bearer := request("10.1.1.1", "203.0.113.9")
+	bearer.Header.Set("Authorization", "Bearer key-of-the-news-desk")
+	_, keyWorks := s.ui.auth.viewer(bearer)
+	for what, c := range map[string]struct{ got, want bool }{
+		"the right one after too many wrong ones":    {in(request("10.1.1.1", "203.0.113.9"), "mia", password), false},
+		"the same by another proxy":                  {in(request("10.1.1.2", "203.0.113.9, 10.9.9.9"), "mia", password), false},
+		"with an address of the client's own making": {in(request("10.1.1.1", "192.0.2.7, 203.0.113.9"), "mia", password), false},
+		"another user":                            {in(request("10.1.1.1", "203.0.113.9"), "ben", password+"2"), true},
+		"another address":                         {in(request("10.1.1.1", "203.0.113.10"), "mia", password), true},
+		"an address with a port":                  {in(request("10.1.1.1", "203.0.113.11:500"), "mia", password), true},
+		"from elsewhere, the header says nothing": {in(request("192.0.2.1", "203.0.113.9"), "mia", password), true},
+		"a browser that was signed in":            {in(known, "mia", password), true},
+		"a key":                                   {keyWorks, true},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: let in: %t", what, c.got)
+		}
+	}
+	for range maxFailures { // such a browser is limited, too
+		in(known, "mia", "wrong")
+	}
+	if in(known, "mia", password) {
+		t.Error("a browser that was signed in may try as many passwords as it likes")
+	}
+}
+
 func ofTenant(tenant string) func(*storage.Manifest) {
 	return func(m *storage.Manifest) { m.Tenant = tenant }
 }
