@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os/exec"
 	"runtime"
@@ -88,19 +89,22 @@ func Start(t testing.TB, opts ...Option) *Server {
 	return nil
 }
 
+// freePort returns a port that nobody listened on a moment ago, and none that an
+// outgoing connection gets. A cluster node listens on port + 10000 as well.
 func freePort(t testing.TB) int {
 	t.Helper()
-	for {
-		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		_ = l.Close()
-		if port <= 55535 { // a cluster node listens on port + 10000 as well
+	const first, count, tries = 10_000, 6_000, 100
+	var err error
+	for range tries {
+		port := first + rand.IntN(count)
+		var l net.Listener
+		if l, err = new(net.ListenConfig).Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			_ = l.Close()
 			return port
 		}
 	}
+	t.Fatal(err)
+	return 0
 }
 
 func (s *Server) start() error {

@@ -14,11 +14,13 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -333,14 +335,22 @@ func (s *Server) Env() []string {
 	}
 }
 
-// FreeAddr returns a loopback address that nobody listened on a moment ago.
+// FreeAddr returns a loopback address that nobody listened on a moment ago. Its port is
+// none that an outgoing connection gets, or one of those could take it before the server
+// does, or while the server is restarted.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
+	const first, count, tries = 26_000, 6_000, 100
 	var lc net.ListenConfig
-	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var err error
+	for range tries {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(count)))
+		var l net.Listener
+		if l, err = lc.Listen(context.Background(), "tcp", addr); err == nil {
+			_ = l.Close()
+			return addr
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	t.Fatal(err)
+	return ""
 }
