@@ -227,6 +227,7 @@ func (r *Record) forget() {
 	for _, c := range r.Clips {
 		r.RoundsBefore = max(r.RoundsBefore, c.Round)
 	}
+	r.SealRound++ // a seal that was due is of the task given up
 	r.Previous = append(r.Previous, r.ExportTaskID)
 	r.ExportTaskID, r.Name, r.ProviderStatus, r.Outcome = "", "", "", ""
 	r.SubmittedAt, r.FinishedAt, r.ExpireAt = time.Time{}, time.Time{}, time.Time{}
