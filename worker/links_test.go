@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/tasks"
@@ -66,6 +67,64 @@ func TestALinkThatIsRefusedToTheEndExpires(t *testing.T) {
 	}
 	if said := view.Sentence(rec, view.CLI); !strings.Contains(said, "clip 1: its link is refused (the export link answered 403 Forbidden)") {
 		t.Error(said)
+	}
+}
+
+// forgets has every read but the first answered with 404.
+func (s *script) forgets(first func(*provider.Task)) {
+	s.read = func(n int, task *provider.Task) error {
+		if n > 1 {
+			return refusal(provider.NotFound, fault.Retry, "no such task")
+		}
+		first(task)
+		return nil
+	}
+}
+
+// The provider says 404 to the read for fresh links, long before the deadline. A clip in
+// transfer goes on, and a refused link is tried until it works again.
+func TestClipsAreFetchedByTheLinksOfATaskThatIsUnknown(t *testing.T) {
+	r := newRig(t)
+	r.waitsForNothing()
+	r.provider.clips, r.provider.readsFor = 2, 1
+	r.provider.forgets(func(*provider.Task) {})
+	unknown := make(chan struct{})
+	r.provider.serve = func(w http.ResponseWriter, req *http.Request, _ []byte) bool {
+		select {
+		case <-unknown:
+			return false
+		default:
+		}
+		if strings.HasSuffix(req.URL.Path, "/0.mp4") {
+			<-unknown
+			return false
+		}
+		w.WriteHeader(http.StatusForbidden)
+		return true
+	}
+	r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "proj"})
+	rec := r.await(id, "unknown", func(rec *export.Record) bool { return rec.Unknown > export.MaxUnknown || rec.State.Final() })
+	close(unknown)
+	if rec.State.Final() {
+		t.Fatalf("%s after %d reads: %s", rec.State, rec.Unknown, view.Sentence(rec, view.CLI))
+	}
+	rec = r.awaitState(id, export.Archived)
+	for idx, c := range rec.Clips {
+		r.archived(c, r.provider.file("task-1", idx))
+	}
+}
+
+func TestATaskThatIsUnknownEndsWithTheClipsThatItLacks(t *testing.T) {
+	r := newRig(t)
+	r.waitsForNothing()
+	r.provider.clips, r.provider.readsFor = 3, 1
+	r.provider.forgets(func(task *provider.Task) { task.Clips[1].ExportLink = "" })
+	r.work()
+	rec := r.awaitState(r.enqueue(tasks.Export{ProjectID: "proj"}), export.Failed)
+	said := view.Sentence(rec, view.CLI)
+	if rec.ArchivedCount != 2 || rec.Clips[1].State != export.ClipFailed || !strings.Contains(said, "1 of 3 clips were not saved: 1") {
+		t.Errorf("%d archived: %s", rec.ArchivedCount, said)
 	}
 }
 

@@ -186,10 +186,11 @@ func (w *Worker) readRefused(ctx context.Context, r *export.Record, n int, err e
 				return err
 			}
 		}
-		next := w.now().Add(retry.Backoff(r.Unknown, 10*time.Second, 5*time.Minute))
+		wait := retry.Backoff(r.Unknown, 10*time.Second, time.Hour)
+		next := w.now().Add(beforeDeadline(wait, w.now(), r.ExpireAt))
 		change := ofTask(r.ExportTaskID, func(r *export.Record) error { return r.DoesNotKnow(w.now(), n, next) })
 		return w.conclude(ctx, r.ID, change, func(r *export.Record) {
-			if r.Read == export.ReadNone { // it is gone
+			if !r.HoldsSlot() { // it is gone
 				w.releaseSlot(ctx, r)
 			}
 		})

@@ -87,7 +87,7 @@ type lateEnd struct {
 	to   State
 }
 
-// lateEnds are events that end an export after its deadline.
+// lateEnds are events after the deadline of an export, or after its task is unknown.
 func lateEnds(t *testing.T) []lateEnd {
 	t.Helper()
 	late := func(clips ...Clip) *Record {
@@ -127,7 +127,13 @@ func lateEnds(t *testing.T) []lateEnd {
 	if !slices.Equal(looked.Late, []int{4}) || looked.Read+unread.Read+unknown.Read != ReadNone {
 		t.Errorf("late %v, reads for %q, %q, %q", looked.Late, looked.Read, unread.Read, unknown.Read)
 	}
+	sealed := late(Clip{Idx: 0, State: ClipArchived})
+	sealed.State, sealed.FinishedAt, sealed.ExpireAt = Rendering, time.Time{}, noon.Add(time.Hour)
+	sealed.Wanted, sealed.ArchivedCount, sealed.Unknown = []int{0}, 1, MaxUnknown
+	sealed.wantRead(ReadRender, noon)
+	must(t, sealed.DoesNotKnow(noon, sealed.Step, noon))
 	return []lateEnd{
+		{Rendering, EvReadFault, sealed.State},
 		{Archived, EvAnswer, looked.State},
 		{Archived, EvReadFault, unread.State},
 		{Mirroring, EvAnswer, read.State},

@@ -77,7 +77,7 @@ const ownWait = 2 * time.Second
 // how long links live costs one read a clip at most.
 func (r *Record) mayRefresh(now time.Time) bool {
 	asked := r.Read != ReadNone && !r.PollAt.After(now)
-	return r.LinkLife > 0 && !r.PastDeadline(now) && (asked || r.ArchivedCount >= r.RefreshFrom)
+	return r.LinkLife > 0 && r.Unknown < MaxUnknown && !r.PastDeadline(now) && (asked || r.ArchivedCount >= r.RefreshFrom)
 }
 
 // LinkTooOld reports whether the clip's link is as old as links of the export do not
@@ -165,7 +165,7 @@ func (r *Record) afterRefusal(now time.Time, c *Clip) time.Time {
 // had any more. The export expires once its other clips are through: their
 // links may still live.
 func (r *Record) lapseClip(now time.Time, c *Clip, why Problem) error {
-	if r.Read == ReadNone && r.ArchivedCount+r.FailedCount+1 < r.ClipCount {
+	if r.ArchivedCount+r.FailedCount+1 < r.ClipCount {
 		r.failClip(now, c, because(ReasonDeadlinePassed, why))
 		return nil
 	}

@@ -238,6 +238,92 @@ func TestDoesNotKnow(t *testing.T) {
 	}
 }
 
+// Before the deadline the links that are known outlive the provider's memory of the task.
+func TestATaskThatIsUnknownGoesOnByItsLinks(t *testing.T) {
+	refused := Problem{Reason: ReasonLinkRefused, Detail: "403"}
+	// unknown has one clip in transfer and one refused, and a provider that knows nothing of it.
+	unknown := func(t *testing.T, reads int, wanted ...int) *Record {
+		t.Helper()
+		r := at(t, Rendering)
+		r.Wanted = wanted
+		must(t, r.Answer(noon, "task1", r.Step, succeeded("a", "b"), noon))
+		for range 2 {
+			must(t, r.ClipRefused(noon, 0, r.Clips[0].Round, "a", refused))
+		}
+		for range reads {
+			must(t, r.DoesNotKnow(noon, r.Step, noon))
+		}
+		return r
+	}
+	t.Run("the refused one too", func(t *testing.T) {
+		r := unknown(t, MaxUnknown-1)
+		if r.Clips[0].State != ClipStale {
+			t.Fatalf("clips%s", clipsOf(r))
+		}
+		must(t, r.DoesNotKnow(noon, r.Step, noon))
+		if c := r.Clips[0]; r.State != Mirroring || c.State != ClipReady || c.Link != "a" || !c.NotBefore.After(noon) || r.Read == ReadNone {
+			t.Fatalf("%s, read %q, clips%s", r.State, r.Read, clipsOf(r))
+		}
+		must(t, r.ClipDone(noon, "task1", 0, r.Clips[0].Round, Object{Key: "a"}, nil, ""))
+		must(t, r.ClipDone(noon, "task1", 1, r.Clips[1].Round, Object{Key: "b"}, nil, ""))
+		must(t, r.DoesNotKnow(noon, r.Step, noon))
+		if !r.Sealable() {
+			t.Errorf("%s: %+v", r.State, r.Problem)
+		}
+	})
+	t.Run("and the provider may remember", func(t *testing.T) {
+		r := unknown(t, MaxUnknown+3)
+		must(t, r.Answer(noon, "task1", r.Step, succeeded("c", "d"), noon))
+		if r.Unknown != 0 || r.Clips[0].Link != "c" || r.Read != ReadNone {
+			t.Errorf("unknown %d times, read %q, clips%s", r.Unknown, r.Read, clipsOf(r))
+		}
+	})
+	t.Run("until none is left", func(t *testing.T) {
+		r := unknown(t, MaxUnknown, 0, 1, 2)
+		must(t, r.ClipDone(noon, "task1", 0, r.Clips[0].Round, Object{Key: "a"}, nil, ""))
+		must(t, r.ClipDone(noon, "task1", 1, r.Clips[1].Round, Object{Key: "b"}, nil, ""))
+		must(t, r.DoesNotKnow(noon, r.Step, noon))
+		if r.State != Failed || r.Problem.Reason != ReasonTaskUnknown || r.ArchivedCount != 2 || r.Clips[2].State != ClipFailed {
+			t.Fatalf("%s: %+v, clips%s", r.State, r.Problem, clipsOf(r))
+		}
+		must(t, r.Retry(noon, RetryOptions{}))
+		if r.State != Mirroring || r.Clips[2].State != ClipWaiting {
+			t.Errorf("taken up as %s, clips%s", r.State, clipsOf(r))
+		}
+	})
+	t.Run("and a dead link at the deadline takes no living one with it", func(t *testing.T) {
+		r, past := unknown(t, MaxUnknown), noon.Add(49*time.Hour)
+		must(t, r.ClipRefused(past, 0, r.Clips[0].Round, "a", refused))
+		must(t, r.ClipRetry(past, 1, r.Clips[1].Round, Problem{Reason: ReasonTransferFailed}, false, past))
+		if r.State != Mirroring {
+			t.Fatalf("%s: %+v", r.State, r.Problem)
+		}
+		must(t, r.DoesNotKnow(past, r.Step, past))
+		must(t, r.ClipDone(past, "task1", 1, r.Clips[1].Round, Object{Key: "b"}, nil, ""))
+		if r.State != Expired || r.ArchivedCount != 1 {
+			t.Errorf("%s, %d archived", r.State, r.ArchivedCount)
+		}
+	})
+	t.Run("one that renders holds no slot meanwhile", func(t *testing.T) {
+		r := at(t, Rendering)
+		r.Wanted = []int{0}
+		half := succeeded("a")
+		half.Status, half.Succeeded = "ONGOING", false
+		must(t, r.Answer(noon, "task1", r.Step, half, noon))
+		for range MaxUnknown {
+			must(t, r.DoesNotKnow(noon, r.Step, noon))
+		}
+		if r.State != Rendering || r.HoldsSlot() {
+			t.Fatalf("%s, holds a slot: %v", r.State, r.HoldsSlot())
+		}
+		must(t, r.ClipDone(noon, "task1", 0, r.Clips[0].Round, Object{Key: "a"}, nil, ""))
+		must(t, r.DoesNotKnow(noon, r.Step, noon))
+		if !r.Sealable() { // all that was asked for is there
+			t.Errorf("%s: %+v", r.State, r.Problem)
+		}
+	})
+}
+
 func TestDeadlines(t *testing.T) {
 	r := at(t, Rendering)
 	for _, c := range []struct {

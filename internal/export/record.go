@@ -235,9 +235,10 @@ func (r *Record) accepted() bool { return r.ExportTaskID != "" }
 func (r *Record) over() bool { return !r.FinishedAt.IsZero() }
 
 // HoldsSlot reports whether the provider counts the export as running. Of a task that
-// was made elsewhere nobody knows that before it was read.
+// was made elsewhere nobody knows that before it was read, and one that it does not know
+// does not run.
 func (r *Record) HoldsSlot() bool {
-	if r.Imported() && !r.Passed && r.Polls == 0 {
+	if r.Imported() && !r.Passed && r.Polls == 0 || r.accepted() && r.Unknown >= MaxUnknown {
 		return false
 	}
 	return r.State == Submitting || r.accepted() && !r.over() && (!r.State.Final() || r.Read == ReadDrain)

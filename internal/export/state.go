@@ -110,7 +110,7 @@ var next = map[State]map[Event][]State{
 	Rendering: {
 		EvAccept:      {Rendering},
 		EvAnswer:      {Rendering, Mirroring, Failed, Expired},
-		EvReadFault:   {Rendering},
+		EvReadFault:   {Rendering, Mirroring},
 		EvClipDone:    {Rendering},
 		EvClipRetry:   {Rendering},
 		EvClipRefused: {Rendering, Expired},

@@ -2,6 +2,8 @@ package view
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,7 +47,7 @@ var sentences = map[export.Reason]string{
 	export.ReasonKeyRefused:          "the provider does not accept the API key of account {account}{(detail)}",
 	export.ReasonOutOfUnits:          "account {account} is out of units{(detail)}",
 	export.ReasonNotUnderstood:       "the provider's answer could not be understood{(detail)}",
-	export.ReasonTaskUnknown:         "the provider says that it does not know task {task}, which it accepted at {submitted}",
+	export.ReasonTaskUnknown:         "the provider says that it does not know task {task}, which it accepted at {submitted}{missing}",
 	export.ReasonAccountUnknown:      "the export is to be ordered with account {account}, which the worker does not have",
 	export.ReasonStorageUnavailable:  "S3 is not available, without which nothing is ordered{(detail)}",
 	export.ReasonManifestNotWritten:  "the manifest could not be written{(detail)}",
@@ -254,7 +256,7 @@ func fill(text string, r *export.Record, p export.Problem) string {
 		"{(detail)}", detail, "{until}", until, "{account}", account, "{task}", r.ExportTaskID, "{id}", r.ID, "{kind}", string(r.Kind),
 		"{project}", strconv.Quote(r.ProjectID), "{submitted}", at(r.SubmittedAt), "{intent}", at(r.IntentAt),
 		"{count}", strconv.Itoa(p.Count), "{nameless}", strconv.Itoa(r.Nameless), "{saved}", strconv.Itoa(r.ArchivedCount),
-		"{failed}", strconv.Itoa(r.FailedCount), "{clips}", strconv.Itoa(r.ClipCount),
+		"{missing}", missing(r), "{failed}", strconv.Itoa(r.FailedCount), "{clips}", strconv.Itoa(r.ClipCount),
 		"{units}", strconv.FormatFloat(r.CostUsage, 'g', -1, 64),
 	}
 	if strings.Contains(text, "{cause}") {
@@ -262,5 +264,25 @@ func fill(text string, r *export.Record, p export.Problem) string {
 	}
 	return strings.NewReplacer(facts...).Replace(text)
 }
+
+// missing names the clips that an export ended without, where they are loaded.
+func missing(r *export.Record) string {
+	var idx []string
+	for _, i := range slices.Sorted(maps.Keys(r.Clips)) {
+		if r.State.Final() && r.Clips[i].State != export.ClipArchived {
+			idx = append(idx, strconv.Itoa(i))
+		}
+	}
+	switch n := len(idx); {
+	case n == 0:
+		return ""
+	case n > missingShown:
+		idx = append(idx[:missingShown], "…")
+	}
+	return fmt.Sprintf(", and %d of %d clips were not saved: %s", r.ClipCount-r.ArchivedCount, r.ClipCount, strings.Join(idx, ", "))
+}
+
+// missingShown bounds how many clips a sentence names.
+const missingShown = 20
 
 func at(t time.Time) string { return t.UTC().Format(time.RFC3339) }
