@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -9,12 +10,13 @@ import (
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/tasks"
 )
 
 // details is everything a person wants to know of one export.
-func details(c *console, r *export.Record, waitingFor string) []cli.Styled {
+func details(c *console, r *export.Record, waitingFor string, notified *notify.Notification) []cli.Styled {
 	v := view.Of(r, view.CLI)
 	out := []cli.Styled{cli.Sprintf("%s  %s", v.ID, cli.Paint(v.State, c.color(r.State)))}
 	add := func(name, format string, args ...any) {
@@ -73,7 +75,25 @@ func details(c *console, r *export.Record, waitingFor string) []cli.Styled {
 	if v.Manifest != "" {
 		add("manifest", "%s", v.Manifest)
 	}
+	if notified != nil {
+		add("notified", "%s", notifiedLine(notified))
+	}
 	return out
+}
+
+// notifiedLine is what became of a notification.
+func notifiedLine(n *notify.Notification) string {
+	line := fmt.Sprintf("%s: %s", n.To, n.State)
+	if n.Tries > 0 && n.State != notify.WasSent || n.Tries > 1 {
+		line += fmt.Sprintf(" after %d tries", n.Tries)
+	}
+	if n.NextTry != nil && time.Until(*n.NextTry) > 0 {
+		line += ", next try in " + briefly(time.Until(*n.NextTry))
+	}
+	if n.Error != "" {
+		line += ": " + n.Error
+	}
+	return line
 }
 
 // ordered is what the request asked for beyond its project, as it was written.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/internal/view"
 )
@@ -17,11 +18,12 @@ import (
 type snapshots struct {
 	accounts []string
 	reader   *status.Reader
+	notified *notify.Reader
 }
 
 func (c *connection) snapshots() (*snapshots, error) {
 	reader, err := wiring.StatusReader(c.cfg, c.rdb)
-	return &snapshots{wiring.AccountNames(c.cfg), reader}, err
+	return &snapshots{wiring.AccountNames(c.cfg), reader, notify.NewReader(c.rdb)}, err
 }
 
 func (s *snapshots) of(ctx context.Context, records []*export.Record) status.Snapshot {
@@ -30,6 +32,16 @@ func (s *snapshots) of(ctx context.Context, records []*export.Record) status.Sna
 		return status.Snapshot{}
 	}
 	return out
+}
+
+// notification says what became of the notification of an export's end; nil where
+// there is none.
+func (s *snapshots) notification(ctx context.Context, r *export.Record) *notify.Notification {
+	n, err := s.notified.Of(ctx, r)
+	if err != nil {
+		return nil
+	}
+	return n
 }
 
 // summaries are how the accounts stand, one a line.
@@ -64,6 +76,7 @@ func (c *console) printSummaries(out status.Snapshot) {
 // waitingView is an export as it is shown, with what it waits for.
 type waitingView struct {
 	view.Export
-	WaitingFor    string        `json:"waiting_for"`
-	WaitingReason status.Reason `json:"waiting_reason"`
+	WaitingFor    string               `json:"waiting_for"`
+	WaitingReason status.Reason        `json:"waiting_reason"`
+	Notification  *notify.Notification `json:"notification,omitempty"` // not in a list
 }

@@ -21,7 +21,8 @@ func statusCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status [--json | --links] [--watch] ID… | --batch NAME", Short: "show the state of exports",
 		Long: `With --json, one object a line; waiting_for says what an export waits for,
-from the same CLIPFERRY_API_* variables as the workers have. An unknown id
+from the same CLIPFERRY_API_* variables as the workers have, and notification
+what became of the call of its webhook, or of its task. An unknown id
 has the state "unknown" and makes the command fail. --watch shows every
 change until all exports are final. What Redis has forgotten is read from S3,
 where the bucket is configured.`,
@@ -119,7 +120,7 @@ func (s *statusFlags) show(ctx context.Context, v *shown, ids []string, records 
 		return v.screen.draw(v.fit(ids, records, out))
 	}
 	for _, id := range ids {
-		text, err := s.render(v.c, id, records[id], out.WaitingFor[id])
+		text, err := s.render(ctx, v, id, records[id], out.WaitingFor[id])
 		if err != nil {
 			return err
 		}
@@ -172,18 +173,18 @@ func (v *shown) fit(ids []string, records map[string]*export.Record, out status.
 }
 
 // render returns the export as it is printed, with its line ends.
-func (s *statusFlags) render(c *console, id string, r *export.Record, waiting status.Waiting) (cli.Styled, error) {
+func (s *statusFlags) render(ctx context.Context, v *shown, id string, r *export.Record, waiting status.Waiting) (cli.Styled, error) {
 	switch {
 	case s.json && r == nil:
 		return cli.JSONLine(newUnknown(id))
 	case s.json:
-		return cli.JSONLine(waitingView{view.Of(r, view.CLI), waiting.Text, waiting.Reason})
+		return cli.JSONLine(waitingView{view.Of(r, view.CLI), waiting.Text, waiting.Reason, v.snapshots.notification(ctx, r)})
 	case r == nil:
 		return "", nil // said once, at the end, on stderr
 	case s.watch:
 		return cli.Sprintf("%s %s\n", r.ID, progressLine(r, waiting.Text)), nil
 	default:
-		return lines(details(c, r, waiting.Text)), nil
+		return lines(details(v.c, r, waiting.Text, v.snapshots.notification(ctx, r))), nil
 	}
 }
 

@@ -39,6 +39,7 @@ import (
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -126,6 +127,9 @@ type Options struct {
 	// may be nil. It is asked for clipferry's own answers, never for the
 	// provider's, which a program may read as often as it likes.
 	WaitingFor func(ctx context.Context, open []*export.Record) (map[string]status.Waiting, error)
+	// Notification says what became of the notification of an export's end, nil where
+	// there is none, see [notify.Reader]; may be nil.
+	Notification func(ctx context.Context, r *export.Record) (*notify.Notification, error)
 	// Preflight says what exports would come to; nil where no key of the provider's is
 	// known. ProjectTenant is whose a project is, empty where that is not known; may be nil.
 	Preflight     Preflight

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/internal/view"
@@ -22,6 +23,8 @@ type viewed struct {
 	WaitingFor string `json:"waiting_for"`
 	// WaitingReason is its code.
 	WaitingReason status.Reason `json:"waiting_reason"`
+	// Notification says what became of the notification of its end.
+	Notification *notify.Notification `json:"notification,omitempty"`
 }
 
 // waitingFor says by export what it waits for. It is a help and no more: an
@@ -52,5 +55,20 @@ func (a *API) waitingFor(ctx context.Context, records ...*export.Record) map[str
 // writeExport answers with one export.
 func (a *API) writeExport(w http.ResponseWriter, r *http.Request, record *export.Record) error {
 	waiting := a.waitingFor(r.Context(), record)[record.ID]
-	return writeData(w, viewed{view.Of(record, view.HTTP), waiting.Text, waiting.Reason})
+	return writeData(w, viewed{view.Of(record, view.HTTP), waiting.Text, waiting.Reason, a.notification(r.Context(), record)})
+}
+
+// notification is a help as [API.waitingFor] is.
+func (a *API) notification(ctx context.Context, r *export.Record) *notify.Notification {
+	if a.o.Notification == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	n, err := a.o.Notification(ctx, r)
+	if err != nil {
+		a.log.WarnContext(ctx, "what became of a notification can't be learned; answered without", logkey.Error, err)
+		return nil
+	}
+	return n.ForClients()
 }

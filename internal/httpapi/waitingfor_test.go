@@ -9,6 +9,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/status"
 	"github.com/clipferry/clipferry/internal/units"
 )
@@ -26,6 +27,28 @@ func (f *fixture) lookout() {
 	f.api.o.WaitingFor = func(ctx context.Context, open []*export.Record) (map[string]status.Waiting, error) {
 		out, err := look.Read(ctx, open)
 		return out.WaitingFor, err
+	}
+}
+
+// What became of the notification of an end is in the answer, without what our network
+// says of the address; one that can't be learned is left out.
+func TestAnswersSayWhatBecameOfANotification(t *testing.T) {
+	f := newFixture(t)
+	id := f.submit(`{"project_id":"p"}`)
+	next := f.clock.now().UTC()
+	answer, failure := &notify.Notification{
+		Event: "evt_1", To: "hooks.example.com", State: notify.Pending, Tries: 2, NextTry: &next, Error: "10.0.0.7 is not allowed",
+	}, error(nil)
+	f.api.o.Notification = func(context.Context, *export.Record) (*notify.Notification, error) { return answer, failure }
+	var v viewed
+	got := f.call("GET", "/api/v2/clips/exports/"+id, "")
+	got.data(t, &v)
+	if n := v.Notification; n == nil || n.State != notify.Pending || n.Tries != 2 || strings.Contains(got.body, "10.0.0.7") {
+		t.Errorf("%s", got.body)
+	}
+	answer, failure, v = nil, errors.New("no"), viewed{}
+	if f.call("GET", "/api/v2/clips/exports/"+id, "").data(t, &v); v.ID != id || v.Notification != nil {
+		t.Errorf("%+v", v)
 	}
 }
 

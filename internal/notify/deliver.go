@@ -43,6 +43,7 @@ type call struct {
 	Batch bool     `json:"batch,omitempty"`
 	N     int      `json:"n"` // calls that failed before
 	Event eventRef `json:"event"`
+	Why   string   `json:"why,omitempty"` // the last one failed
 }
 
 // eventRef is the id of an event. Former versions wrote the event itself.
@@ -114,17 +115,22 @@ func (n *Notifier) Deliver(ctx context.Context, payload []byte, headers map[stri
 	case err == nil:
 		log.InfoContext(ctx, "webhook delivered")
 		n.o.Observe(Delivered)
+		if !c.Batch {
+			if err := n.keep(ctx, c.ID, head.id, sentAfter(c.N+1)); err != nil { // it was: not to be repeated for that
+				log.WarnContext(ctx, "that a webhook was delivered could not be kept", logkey.Error, err)
+			}
+		}
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("webhook of export %s: %w", c.ID, ctx.Err()) // nobody's failure: it is run again
 	case response.gone || c.N >= len(pauses):
 		n.o.Observe(GaveUp)
-		return fmt.Errorf("webhook of export %s to %s given up: %w: %w", c.ID, address.Host, err, queue.ErrGiveUp)
+		return fmt.Errorf("webhook of export %s to %s"+givenUp+"%w: %w", c.ID, address.Host, err, queue.ErrGiveUp)
 	}
 	wait := max(spread(pauses[c.N]), response.retryAfter) + time.Second // tasks run up to one early
 	log.WarnContext(ctx, "webhook failed, to be tried again", logkey.Wait, wait, logkey.Error, err)
 	n.o.Observe(PutOff)
-	c.N++
+	c.N, c.Why = c.N+1, err.Error()
 	if err := n.queue.Add(ctx, queue.NotifyTask(head.id, c.N, time.Now().Add(wait), c, headers)); err != nil {
 		return fmt.Errorf("put the webhook of export %s off: %w", c.ID, err)
 	}
@@ -221,7 +227,7 @@ func (n *Notifier) post(ctx context.Context, to *url.URL, eventID string, body [
 		return response{}, nil
 	}
 	return response{gone: resp.StatusCode == http.StatusGone, retryAfter: retry.After(resp.Header, n.now(), maxRetryAfter)},
-		fmt.Errorf("the receiver answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+		fmt.Errorf(receiverSaid+"%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 }
 
 // withoutAddress takes the address out of an error of net/http, which quotes it whole.

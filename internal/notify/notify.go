@@ -17,7 +17,7 @@
 // encrypted in the export's receipt in S3 ([Envelope]): no task carries it, no log
 // and no error shows more of it than the host.
 //
-//	clipferry:{<export>}:notified   the last event that was put on its way
+//	clipferry:{<export>}:notified   the last event that was put on its way, and "delivered <tries>" or "unsigned"
 package notify
 
 import (
@@ -29,6 +29,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -135,7 +136,7 @@ func (n *Notifier) Ended(ctx context.Context, r *export.Record) error {
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return fmt.Errorf("look whether the end of export %s was notified of: %w", r.ID, err)
 	}
-	if notified == eventID(r) {
+	if event, _, _ := strings.Cut(notified, " "); event == eventID(r) {
 		return nil
 	}
 	r, err = n.whole(ctx, r)
@@ -145,10 +146,11 @@ func (n *Notifier) Ended(ctx context.Context, r *export.Record) error {
 	if eventTypes[r.State] == "" {
 		return nil // taken up again meanwhile
 	}
-	if err := n.send(ctx, r); err != nil {
+	result, err := n.send(ctx, r)
+	if err != nil {
 		return err
 	}
-	if err := n.o.Redis.Set(ctx, notifiedKey(r.ID), eventID(r), n.o.Retention).Err(); err != nil {
+	if err := n.keep(ctx, r.ID, eventID(r), result); err != nil && !errors.Is(err, redis.Nil) {
 		return fmt.Errorf("record that the end of export %s was notified of: %w", r.ID, err)
 	}
 	return nil
@@ -183,17 +185,18 @@ func (n *Notifier) whom(ctx context.Context, notify json.RawMessage, log *slog.L
 	return to, true
 }
 
-// send enqueues what the producer asked for. Of a task that exists already there
-// is no second one.
-func (n *Notifier) send(ctx context.Context, r *export.Record) error {
+// send enqueues what the producer asked for, and returns what became of it; nothing for
+// a webhook, which is still to be called. Of a task that exists already there is no
+// second one.
+func (n *Notifier) send(ctx context.Context, r *export.Record) (result string, err error) {
 	to, can := n.whom(ctx, r.Notify, n.log.With(logkey.Export, r.ID))
 	if !can {
-		return nil
+		return string(Unsigned), nil
 	}
 	event := newEvent(r)
 	body, err := event.encode()
 	if err != nil {
-		return fmt.Errorf("encode the event of export %s: %w", r.ID, err)
+		return "", fmt.Errorf("encode the event of export %s: %w", r.ID, err)
 	}
 	if to.Webhook != "" {
 		err = n.queue.Add(ctx, queue.NotifyTask(event.ID, 0, time.Time{}, call{ID: r.ID, Event: eventRef(event.ID)}, r.Trace))
@@ -201,12 +204,13 @@ func (n *Notifier) send(ctx context.Context, r *export.Record) error {
 		err = n.queue.AddForeign(ctx, event.ID, cmp.Or(to.Queue, tasks.DefaultNotifyQueue), to.TaskType, body, r.Trace)
 	}
 	if err != nil {
-		return fmt.Errorf("enqueue the event of export %s: %w", r.ID, err)
+		return "", fmt.Errorf("enqueue the event of export %s: %w", r.ID, err)
 	}
 	n.log.InfoContext(ctx, "the producer is notified of an export's end", logkey.Export, r.ID, logkey.Event, event.ID,
 		logkey.Type, event.Type, logkey.TaskType, cmp.Or(to.TaskType, queue.TypeNotify))
 	if to.Webhook == "" {
 		n.o.Observe(Enqueued)
+		return sentAfter(1), nil
 	}
-	return nil
+	return "", nil
 }

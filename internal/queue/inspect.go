@@ -308,3 +308,45 @@ func (q *Queue) Deadline(name, taskID string) time.Time {
 	}
 	return info.Deadline
 }
+
+// NotifyCall is a call of a webhook as it lies in the queue.
+type NotifyCall struct {
+	N       int // calls of the same event before
+	Payload []byte
+	Next    *time.Time // when it is due, where that is later
+	Why     string     // asynq's last error
+	Dead    bool       // it is not made again by itself
+}
+
+// LastNotify returns the last call of an event that is in the queue, of at most so many.
+func (q *Queue) LastNotify(ctx context.Context, event string, calls int) (NotifyCall, bool, error) {
+	id := func(n int) string { return NotifyTask(event, n, time.Time{}, nil, nil).ID }
+	there := make([]*redis.IntCmd, calls)
+	_, err := q.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for n := range there {
+			there[n] = p.Exists(ctx, "asynq:{"+Notify+"}:t:"+id(n))
+		}
+		return nil
+	})
+	if err != nil {
+		return NotifyCall{}, false, fmt.Errorf("look for calls of %s: %w", event, err)
+	}
+	for n := calls - 1; n >= 0; n-- {
+		if there[n].Val() == 0 {
+			continue
+		}
+		info, err := q.inspector.GetTaskInfo(Notify, id(n))
+		if errors.Is(err, asynq.ErrTaskNotFound) {
+			continue // made meanwhile
+		}
+		if err != nil {
+			return NotifyCall{}, false, fmt.Errorf("look at a call of %s: %w", event, err)
+		}
+		c := NotifyCall{N: n, Payload: info.Payload, Why: info.LastErr, Dead: info.State == asynq.TaskStateArchived}
+		if !info.NextProcessAt.IsZero() {
+			c.Next = &info.NextProcessAt
+		}
+		return c, true, nil
+	}
+	return NotifyCall{}, false, nil
+}

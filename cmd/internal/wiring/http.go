@@ -20,6 +20,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/httpapi"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/passthrough"
 	"github.com/clipferry/clipferry/internal/preflight"
 	"github.com/clipferry/clipferry/internal/queue"
@@ -133,7 +134,8 @@ func (f Front) api(cfg *config.Config, loopback bool, pages *archiveui.UI) (*htt
 			out, err := look.Read(ctx, open)
 			return out.WaitingFor, err
 		},
-		MaxWaiting: cfg.HTTPMaxWaiting, Waiting: httpapi.Backlog(f.Redis),
+		Notification: notify.NewReader(f.Redis).Of,
+		MaxWaiting:   cfg.HTTPMaxWaiting, Waiting: httpapi.Backlog(f.Redis),
 		Checks: f.checks(), Version: f.Version,
 		Monitor: httpapi.Monitor{
 			Redis: f.Redis, Username: cfg.MonitorAuth.User, Password: cfg.MonitorAuth.Password.Reveal(),
