@@ -47,7 +47,7 @@ func details(c *console, r *export.Record, waitingFor string, notified *notify.N
 		add("ordered", "%s", what)
 	}
 	if v.ExportTaskID != "" {
-		add("task", "%s (%s, %d polls, %g units)", v.ExportTaskID, v.ProviderStatus, v.Polls, v.CostUsage)
+		add("task", "%s (%s)", v.ExportTaskID, taskFacts(v))
 	}
 	if v.InDoubt > 0 {
 		add("in doubt", "%d of %d paid requests: their answers were lost", v.InDoubt, v.Attempts)
@@ -79,6 +79,19 @@ func details(c *console, r *export.Record, waitingFor string, notified *notify.N
 		add("notified", "%s", notifiedLine(notified))
 	}
 	return out
+}
+
+// taskFacts is what is known of the provider's task. A record that was rebuilt from S3
+// knows no polls.
+func taskFacts(v view.Export) string {
+	var facts []string
+	if v.ProviderStatus != "" {
+		facts = append(facts, v.ProviderStatus)
+	}
+	if v.Polls > 0 {
+		facts = append(facts, fmt.Sprintf("%d polls", v.Polls))
+	}
+	return strings.Join(append(facts, fmt.Sprintf("%g units", v.CostUsage)), ", ")
 }
 
 // notifiedLine is what became of a notification.

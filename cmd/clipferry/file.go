@@ -33,8 +33,12 @@ func readFile(ctx context.Context, c *console, name string) (*batch, error) {
 			faults = append(faults, fault{line, t})
 		}
 	}
+	found, broken := objects(read)
+	if broken != nil {
+		return nil, broken
+	}
 	valid := func(yield func(tasks.Export) bool) {
-		for _, object := range objects(read) {
+		for _, object := range found {
 			e, err := tasks.ParseExport(object.text)
 			if err != nil {
 				fail(object.line, faultLines(fmt.Sprintf("line %d: ", object.line), err))
@@ -114,8 +118,8 @@ type object struct {
 
 // objects finds what should be one object each: the lines or, where the first of
 // them is no object by itself, what a JSON array holds or what spans several
-// lines. A file that is none of these is taken by lines, so that each fault is named.
-func objects(lines [][]byte) []object {
+// lines. Of a file that breaks off being any of these, one fault says where.
+func objects(lines [][]byte) ([]object, error) {
 	var byLine []object
 	for i, line := range lines {
 		if len(bytes.TrimSpace(line)) > 0 {
@@ -123,39 +127,61 @@ func objects(lines [][]byte) []object {
 		}
 	}
 	if len(byLine) == 0 {
-		return nil
+		return nil, nil
 	}
 	first := bytes.TrimSpace(byLine[0].text)
-	if first[0] == '{' && json.Valid(first) || first[0] != '{' && first[0] != '[' {
-		return byLine
+	array := first[0] == '['
+	if !array && (first[0] != '{' || json.Valid(first)) {
+		return byLine, nil
 	}
-	if whole, ok := values(bytes.Join(lines, []byte("\n")), first[0] == '['); ok {
-		return whole
+	whole, err := values(bytes.Join(lines, []byte("\n")), array)
+	byItself := func(o object) bool { t := bytes.TrimSpace(o.text); return t[0] == '{' && json.Valid(t) }
+	if err != nil && !array && (len(byLine) == 1 || slices.ContainsFunc(byLine, byItself)) {
+		return byLine, nil // one of its lines is wrong
 	}
-	return byLine
+	return whole, err
 }
 
 // values returns the values of a text, or of the array that it is.
-func values(text []byte, array bool) (all []object, ok bool) {
+func values(text []byte, array bool) ([]object, error) {
+	var all []object
 	dec := json.NewDecoder(bytes.NewReader(text))
+	wrong := func(err error) error {
+		at := int(dec.InputOffset())
+		if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
+			at = int(syntax.Offset) - 1
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			at, err = len(bytes.TrimSpace(text)), errors.New("the file ends within an object")
+			if array {
+				err = errors.New("the file ends before the array does; is a ] missing?")
+			}
+		}
+		return &inputError{[]string{fmt.Sprintf("line %d: not valid JSON: %v", 1+bytes.Count(text[:at], []byte("\n")), err)}}
+	}
 	if array {
 		_, _ = dec.Token() // the bracket that was seen
 	}
 	for dec.More() {
 		var raw json.RawMessage
-		if dec.Decode(&raw) != nil {
-			return nil, false
+		if err := dec.Decode(&raw); err != nil {
+			return nil, wrong(err)
 		}
 		begins := int(dec.InputOffset()) - len(raw)
 		all = append(all, object{1 + bytes.Count(text[:begins], []byte("\n")), raw})
 	}
 	if array {
 		if _, err := dec.Token(); err != nil {
-			return nil, false
+			return nil, wrong(err)
 		}
 	}
-	_, err := dec.Token()
-	return all, errors.Is(err, io.EOF)
+	switch _, err := dec.Token(); {
+	case err == nil:
+		return nil, wrong(errors.New("something follows the array"))
+	case !errors.Is(err, io.EOF):
+		return nil, wrong(err)
+	}
+	return all, nil
 }
 
 // byteOrderMark is what some editors put in front of UTF-8.

@@ -84,7 +84,7 @@ func (f *finder) links(ctx context.Context, ids []string) error {
 			if clip.Key == "" {
 				continue
 			}
-			link, err := f.conn.archive.Presign(ctx, clip.Key, clip.Title, linkTTL)
+			link, err := f.conn.archive.Presign(ctx, clip.Key, "", linkTTL) // under the name that it was stored with
 			if err != nil {
 				return err
 			}

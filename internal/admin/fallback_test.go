@@ -17,6 +17,8 @@ import (
 	"github.com/clipferry/clipferry/tasks"
 )
 
+var archivedAt = time.Date(2026, 4, 7, 12, 0, 0, 0, time.UTC)
+
 // receipts is an archive's receipts, or their faults.
 type receipts []any
 
@@ -24,7 +26,7 @@ func (receipts) ManifestKey(project, task string) string { return project + "/" 
 
 // ReadManifest knows the manifest of task-d.
 func (receipts) ReadManifest(_ context.Context, key string) (storage.Manifest, bool, error) {
-	m := storage.Manifest{Clips: []storage.ManifestClip{{Idx: 2, ManifestFile: storage.ManifestFile{Object: export.Object{Key: "k", Size: 5}}}}}
+	m := storage.Manifest{Name: "Night trains", CostUsage: 48, ArchivedAt: archivedAt, Answer: json.RawMessage(`{"status":"SUCCEEDED"}`), Clips: []storage.ManifestClip{{Idx: 2, ManifestFile: storage.ManifestFile{Object: export.Object{Key: "k", Size: 5}}}}}
 	return m, key == "p/task-d", nil
 }
 
@@ -71,6 +73,9 @@ func TestWhatRedisHasLostIsTold(t *testing.T) {
 			continue
 		}
 		lost := want != export.Archived
+		if !lost && (r.CostUsage != 48 || r.Name != "Night trains" || r.ProviderStatus != "SUCCEEDED" || !r.UpdatedAt.Equal(archivedAt)) {
+			t.Errorf("%s: not as its manifest says: %+v", id, r)
+		}
 		if (r.Problem.Reason == export.ReasonRecordLost) != lost || strings.Contains(log.String(), "export="+id+" ") != lost {
 			t.Errorf("%s: error %+v, log %s", id, r.Problem, log)
 		}

@@ -1,7 +1,9 @@
 package recovery
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -48,8 +50,23 @@ func Archived(ctx context.Context, from Manifests, r *export.Record, now time.Ti
 		if r.ExportTaskID != task {
 			return fmt.Errorf("task %s is archived, current is %q: %w", task, r.ExportTaskID, export.ErrStale)
 		}
-		return r.Restore(now, task, a.key, ArchivedClips(a.manifest))
+		return restore(r, now, task, a)
 	}, nil
+}
+
+// restore ends a record with the manifest that stands for it, which also knows what the
+// record does not.
+func restore(r *export.Record, now time.Time, task string, a archive) error {
+	if err := r.Restore(now, task, a.key, ArchivedClips(a.manifest)); err != nil {
+		return err
+	}
+	var answer struct {
+		Status string `json:"status"`
+	}
+	_ = json.Unmarshal(a.manifest.Answer, &answer) // one that cannot be read has none
+	r.ProviderStatus = cmp.Or(answer.Status, r.ProviderStatus)
+	r.Name, r.CostUsage = cmp.Or(r.Name, a.manifest.Name), cmp.Or(r.CostUsage, a.manifest.CostUsage)
+	return nil
 }
 
 // RequestIn returns the request that a receipt was written for. What can't be
@@ -95,6 +112,9 @@ func Rebuilt(ctx context.Context, from Manifests, receipt storage.Receipt, now t
 		if err != nil {
 			return nil, err
 		}
+		if a.complete && !a.manifest.ArchivedAt.IsZero() {
+			now = a.manifest.ArchivedAt
+		}
 		if err := adopt(r, now, receipt, a); err != nil {
 			return nil, err
 		}
@@ -111,7 +131,7 @@ func adopt(r *export.Record, now time.Time, receipt storage.Receipt, a archive) 
 	inherit(r, receipt)
 	var err error
 	if a.complete {
-		err = r.Restore(now, receipt.ExportTaskID, a.key, ArchivedClips(a.manifest))
+		err = restore(r, now, receipt.ExportTaskID, a)
 	} else {
 		err = r.Accept(now, receipt.ExportTaskID, "", "")
 	}
