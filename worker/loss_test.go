@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,8 +17,10 @@ import (
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/internal/units"
 	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/tasks"
+	"github.com/clipferry/clipferry/worker"
 )
 
 func TestRedisGoneForGood(t *testing.T) {
@@ -42,6 +45,46 @@ func TestRedisGoneForGood(t *testing.T) {
 	}
 	for _, id := range ids {
 		r.awaitState(id, export.Archived)
+	}
+	if r.provider.submits() != 4 {
+		t.Errorf("paid %d times for 4 exports", r.provider.submits())
+	}
+}
+
+// Producers enqueue again before anybody runs recover, and nothing may be ordered: what
+// was paid for does not wait in line for its turn while its clips expire.
+func TestRecoverHasWhatWaitsInLineGoOnWithWhatWasPaidFor(t *testing.T) {
+	r := newRig(t)
+	r.provider.readsFor = 1000
+	spent := units.New(r.rdb, worker.DefaultAccount, 48)
+	a := r.options.Accounts[worker.DefaultAccount]
+	a.Units = spent
+	r.options.Accounts[worker.DefaultAccount] = a
+	stop := r.work()
+	var jobs []tasks.Export
+	for i := range 4 { // more than wait for their turn in one worker
+		jobs = append(jobs, tasks.Export{JobID: fmt.Sprint("job-", i), ProjectID: "proj"})
+		r.enqueue(jobs[i])
+		r.await(jobs[i].JobID, "accepted with a receipt", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptOpen })
+	}
+	stop()
+	must(t, r.rdb.FlushAll(context.Background()).Err())
+	must(t, spent.Add(t.Context(), "another", time.Now(), 48)) // the account has nothing left
+	r.provider.rendersIn(1)
+	r.work()
+	for _, e := range jobs {
+		r.enqueue(e)
+	}
+	r.await("job-0", "in line", func(rec *export.Record) bool {
+		_, err := r.ledger.LoadHead(t.Context(), "job-0")
+		return err == nil && rec.State == export.Queued
+	})
+	for range 2 {
+		_, err := r.recovery.Recover(t.Context(), r.archive, nil)
+		must(t, err)
+	}
+	for _, e := range jobs {
+		r.awaitState(e.JobID, export.Archived)
 	}
 	if r.provider.submits() != 4 {
 		t.Errorf("paid %d times for 4 exports", r.provider.submits())

@@ -32,6 +32,8 @@ func (s *Service) repair(ctx context.Context, from Manifests, receipt storage.Re
 		case e.Digest() == r.Digest:
 		case receipt.State == storage.ReceiptDone:
 			return false, nil // it is over, and the id is another's now
+		case r.State == export.Queued && r.Attempts == 0:
+			return s.yield(ctx, from, receipt)
 		default:
 			return false, fmt.Errorf("the receipt of task %s is for a different request than the export that has its id now", receipt.ExportTaskID)
 		}
@@ -46,6 +48,28 @@ func (s *Service) repair(ctx context.Context, from Manifests, receipt storage.Re
 		}
 		return reconcile(r, s.now(), receipt, found)
 	})
+	return corrected(err)
+}
+
+// yield gives the id of an export that was never sent back to the one that was paid for
+// under it.
+func (s *Service) yield(ctx context.Context, from Manifests, receipt storage.Receipt) (bool, error) {
+	other, err := Rebuilt(ctx, from, receipt, s.now())
+	if err != nil {
+		return false, err
+	}
+	_, err = s.change(ctx, receipt.ID, func(r *export.Record) error {
+		if r.Digest == other.Digest {
+			return export.ErrStale
+		}
+		return r.Yield(s.now(), other)
+	})
+	return corrected(err)
+}
+
+// corrected reports whether a change was made. One that the record refuses is not needed
+// any more.
+func corrected(err error) (bool, error) {
 	if errors.Is(err, export.ErrStale) || errors.Is(err, export.ErrNotNow) {
 		return false, nil
 	}
@@ -53,13 +77,14 @@ func (s *Service) repair(ctx context.Context, from Manifests, receipt storage.Re
 }
 
 // diverged reports whether the receipt says something that the record does not
-// know: another task, or the archive. What waits to be submitted looks for its
-// receipt itself; what was canceled is a person's to take up.
+// know: another task, or the archive. What waits to be submitted would find its receipt
+// itself, but only once it is its turn, perhaps after the deadline of what was paid
+// for. What was canceled is a person's to take up.
 func diverged(r *export.Record, receipt storage.Receipt) bool {
 	switch {
 	case receipt.ExportTaskID == "" || slices.Contains(r.Previous, receipt.ExportTaskID):
 		return false
-	case r.State == export.Archived, r.State == export.Canceled, r.State == export.Queued, r.State == export.Submitting:
+	case r.State == export.Archived, r.State == export.Canceled, r.State == export.Submitting:
 		return false
 	case receipt.State == storage.ReceiptDone:
 		return true
@@ -75,6 +100,9 @@ func diverged(r *export.Record, receipt storage.Receipt) bool {
 // an end; else both were paid for.
 func reconcile(r *export.Record, now time.Time, receipt storage.Receipt, a archive) error {
 	own := r.ExportTaskID
+	if own == "" { // only the key that paid can read the task
+		r.Account = receipt.Account
+	}
 	if own != "" && own != receipt.ExportTaskID && (r.State.Final() || slices.Contains(receipt.Earlier, own)) {
 		if err := r.Replace(now, receipt.ExportTaskID, receipt.Submitted); err != nil {
 			return err

@@ -25,6 +25,7 @@ func TestRecoverLetsRecordsCatchUpWithTheirReceipts(t *testing.T) {
 	held := func(r *export.Record) error {
 		return r.Lose(now, "token", now, export.Hold, export.Problem{Reason: export.ReasonAnswerLost, Detail: "lost"})
 	}
+	queued := func(*export.Record) error { return nil }
 	canceled := func(r *export.Record) error { return r.Cancel(now) }
 	for _, c := range []struct {
 		name     string
@@ -44,6 +45,15 @@ func TestRecoverLetsRecordsCatchUpWithTheirReceipts(t *testing.T) {
 		{"paid for again since it ran", rendering, storage.Receipt{ExportTaskID: "task-b", Earlier: []string{"task-a"}}, export.Rendering, "task-b", 1, ""},
 		{"paid for twice", rendering, storage.Receipt{ExportTaskID: "task-b"}, export.Rendering, "task-a", 1, ""},
 		{"found since it was held", held, storage.Receipt{ExportTaskID: "task-b"}, export.Rendering, "task-b", 1, ""},
+		{"enqueued again", queued, storage.Receipt{ExportTaskID: "task-b", Account: "eu"}, export.Rendering, "task-b", 1, ""},
+		{"enqueued again, and archived before", queued, storage.Receipt{ExportTaskID: "task-d", State: storage.ReceiptDone}, export.Archived, "task-d", 1, ""},
+		{"enqueued again, and its task was given up", queued, storage.Receipt{ExportTaskID: "task-b", State: storage.ReceiptExpired}, export.Queued, "", 0, ""},
+		{"enqueued again, and its order is in doubt", queued, storage.Receipt{Intent: "token", State: storage.ReceiptIntent}, export.Queued, "", 0, ""},
+		{
+			"another request waits under its id", queued,
+			storage.Receipt{ExportTaskID: "task-b", Request: json.RawMessage(`{"project_id":"other"}`)},
+			export.Rendering, "task-b", 1, "",
+		},
 		{"canceled", canceled, storage.Receipt{ExportTaskID: "task-b"}, export.Canceled, "", 0, ""},
 		{
 			"another request", failed,
@@ -83,6 +93,9 @@ func TestRecoverLetsRecordsCatchUpWithTheirReceipts(t *testing.T) {
 				}
 			}
 			got, err := d.ledger.Load(t.Context(), "a")
+			if err == nil && got.Account != receipt.Account {
+				t.Errorf("account %q", got.Account)
+			}
 			if err != nil || got.State != c.state || got.ExportTaskID != c.task {
 				t.Errorf("%s as %q, want %s as %q (%v)", got.State, got.ExportTaskID, c.state, c.task, err)
 			}
