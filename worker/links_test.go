@@ -1,10 +1,12 @@
 package worker_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,6 +127,36 @@ func TestATaskThatIsUnknownEndsWithTheClipsThatItLacks(t *testing.T) {
 	said := view.Sentence(rec, view.CLI)
 	if rec.ArchivedCount != 2 || rec.Clips[1].State != export.ClipFailed || !strings.Contains(said, "1 of 3 clips were not saved: 1") {
 		t.Errorf("%d archived: %s", rec.ArchivedCount, said)
+	}
+}
+
+// The lease ends between a clip and its thumbnail, such as with Redis: whoever goes on
+// fetches it too.
+func TestAThumbnailOutlivesTheLeaseOfItsClip(t *testing.T) {
+	r := newRig(t)
+	r.provider.clips, r.provider.readsFor = 1, 1
+	r.provider.files["/0.png"] = []byte("\x89PNG\r\n\x1a\n a picture")
+	r.provider.read = func(_ int, task *provider.Task) error {
+		task.Clips[0].Thumbnail = r.provider.cdn.URL + "/0.png"
+		return nil
+	}
+	var lost atomic.Bool
+	r.provider.serve = func(_ http.ResponseWriter, req *http.Request, _ []byte) bool {
+		if req.URL.Path != "/0.png" || lost.Swap(true) {
+			return false
+		}
+		for _, key := range r.rdb.Keys(context.Background(), "*:lease:mirror:*").Val() {
+			r.rdb.Del(context.Background(), key)
+		}
+		<-req.Context().Done()
+		return true
+	}
+	r.work()
+	rec := r.awaitState(r.enqueue(tasks.Export{ProjectID: "proj"}), export.Archived)
+	m, _, err := r.archive.ReadManifest(t.Context(), rec.Manifest)
+	must(t, err)
+	if c := m.Clips[0]; c.Thumbnail == nil || !lost.Load() {
+		t.Errorf("it is archived without its thumbnail: %q", c.Warning)
 	}
 }
 

@@ -66,17 +66,37 @@ func (w *Worker) transfer(ctx context.Context, r *export.Record, c *export.Clip)
 	w.watch.Transferred(ctx, observe.Transfer{
 		Clip: c.Idx, Bytes: object.Size, Fetched: object.Fetched, Took: w.now().Sub(began), Err: err,
 	})
+	if handed := w.handedOn(ctx, cut, err); handed != nil {
+		return handed
+	}
 	if err != nil {
 		return w.transferFailed(ctx, r, c, err)
 	}
-	thumb, warning := w.thumbnail(cut, r, c)
-	if cut.Err() != nil && thumb == nil && w.Draining() {
-		return errStopping // the clip is found in S3 by the next run
+	thumb, warning, err := w.thumbnail(cut, r, c)
+	if handed := w.handedOn(ctx, cut, err); handed != nil {
+		return handed // the clip is found in S3 by the next run
 	}
 	if slices.Contains(object.Proofs, storage.ProofServedTwice) {
 		warning = strings.TrimPrefix(warning+"; archived as the link serves it, though it is not a whole video by its boxes", "; ")
 	}
 	return w.clipDone(ctx, r, c, object.Object, thumb, warning)
+}
+
+// handedOn returns with what a step ends whose transfer failed since this worker may not,
+// or can't, go on with it; nil if that is not why. cut is the context of the transfer,
+// which a stop ends as well.
+func (w *Worker) handedOn(ctx, cut context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil: // the lease is lost: another run goes on
+		return errBusy
+	case w.Draining() && cut.Err() != nil:
+		return errStopping
+	case w.handsBack(err):
+		return errElsewhere
+	}
+	return nil
 }
 
 func (w *Worker) clipDone(ctx context.Context, r *export.Record, c *export.Clip, object export.Object, thumb *export.Object, warning string) error {
@@ -116,11 +136,11 @@ func fileName(title, slug string) string {
 	return title
 }
 
-// thumbnail archives the clip's thumbnail. Its lack is a warning, never a
-// failure.
-func (w *Worker) thumbnail(ctx context.Context, r *export.Record, c *export.Clip) (*export.Object, string) {
+// thumbnail archives the clip's thumbnail. Its lack is a warning, never a failure; the
+// error says why it is not there yet.
+func (w *Worker) thumbnail(ctx context.Context, r *export.Record, c *export.Clip) (*export.Object, string, error) {
 	if c.Thumbnail == "" {
-		return nil, "the provider gave no thumbnail"
+		return nil, "the provider gave no thumbnail", nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -132,22 +152,13 @@ func (w *Worker) thumbnail(ctx context.Context, r *export.Record, c *export.Clip
 	if err != nil {
 		why := "no thumbnail: " + fault.SentenceOf(err)
 		w.log.Warn("a thumbnail could not be archived", logkey.Export, r.ID, logkey.Clip, c.Idx, logkey.Error, fault.SentenceOf(err))
-		return nil, why
+		return nil, why, err
 	}
-	return &object.Object, ""
+	return &object.Object, "", nil
 }
 
 // transferFailed records why a clip is not archived yet and what follows.
 func (w *Worker) transferFailed(ctx context.Context, r *export.Record, c *export.Clip, err error) error {
-	if w.Draining() && errors.Is(err, context.Canceled) {
-		return errStopping
-	}
-	if ctx.Err() != nil { // the lease is lost: another run goes on
-		return errBusy
-	}
-	if w.handsBack(err) {
-		return errElsewhere
-	}
 	ctx, cancel := w.detached(ctx)
 	defer cancel()
 	w.watch.Faulted(ctx, export.StepMirror, err)
