@@ -18,7 +18,6 @@ import (
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
-	"github.com/clipferry/clipferry/tasks"
 )
 
 // maxOrder bounds the body of an order, in bytes.
@@ -282,82 +281,4 @@ func inline(body []byte) bool {
 		EnableExport bool `json:"enable_export"`
 	}
 	return json.Unmarshal(body, &said) == nil && said.EnableExport
-}
-
-// checkPaused refuses what is ordered while the operator has paused orders.
-func (s *Service) checkPaused(ctx context.Context) error {
-	paused, err := s.queue.Paused(ctx, tasks.AccountQueue(tasks.QueueFor(""), s.o.Account))
-	switch {
-	case err != nil:
-		return notNow(err)
-	case !paused:
-		return nil
-	}
-	return &Refusal{
-		Status: http.StatusServiceUnavailable, Reason: "queue_paused", RetryAfter: time.Minute,
-		Message: "the operator has paused new orders; nothing was sent",
-	}
-}
-
-// checkUnits refuses what would be spent above the day's cap.
-func (s *Service) checkUnits(ctx context.Context) error {
-	if s.o.Units == nil {
-		return nil
-	}
-	ends, err := s.o.Units.Wait(ctx, s.now())
-	switch {
-	case err != nil:
-		return notNow(err)
-	case ends.IsZero():
-		return nil
-	}
-	return &Refusal{
-		Status: http.StatusTooManyRequests, Reason: "daily_units", RetryAfter: ends.Sub(s.now()),
-		Message: "the units that may be spent today are spent; the next day begins at " + ends.UTC().Format(time.RFC3339),
-	}
-}
-
-// longestAgain bounds what a client is told to wait: an estimate of the cold may be
-// far too long, and a slot is of no use to one who stays away.
-const longestAgain = 30 * time.Second
-
-// notInTime is what is answered to a client whose turn did not come. status is that
-// of a wait that would outlast it.
-func (s *Service) notInTime(ctx context.Context, err error, status int) error {
-	if ctx.Err() != nil {
-		return ctx.Err() // the client has left
-	}
-	if s.stopped.Err() != nil {
-		return &Refusal{
-			Status: http.StatusServiceUnavailable, Reason: "stopping", RetryAfter: 5 * time.Second,
-			Message: "this server stops; nothing was sent, send it again",
-		}
-	}
-	if !errors.Is(err, context.DeadlineExceeded) {
-		return notNow(err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	if h, err := s.o.Gate.Health(ctx); err == nil && h.Halted != "" {
-		return &Refusal{
-			Status: http.StatusServiceUnavailable, Reason: h.Halted, RetryAfter: time.Minute,
-			Message: "nothing is sent to the provider at the moment; the operator's status says why",
-		}
-	}
-	wait := 10 * time.Second
-	if starts, err := s.o.Gate.Starts(ctx, 0); err == nil && len(starts) == 1 {
-		wait = min(max(starts[0], 5*time.Second), longestAgain)
-	}
-	return &Refusal{
-		Status: status, Reason: "busy", RetryAfter: wait,
-		Message: "the provider's limits are used up, and this request waits too long for its turn; nothing was sent. Send it again: it keeps its place in line for a while",
-	}
-}
-
-// notNow is a failure of Redis.
-func notNow(err error) error {
-	return &Refusal{
-		Status: http.StatusServiceUnavailable, Reason: "unavailable", RetryAfter: 5 * time.Second, Err: err,
-		Message: "clipferry cannot answer at the moment; try again",
-	}
 }
