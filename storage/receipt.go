@@ -25,6 +25,7 @@ const (
 	ReceiptFailed   ReceiptState = "failed"   // rendered in vain or, without a task, not taken
 	ReceiptExpired  ReceiptState = "expired"  // the provider no longer has it
 	ReceiptCanceled ReceiptState = "canceled" // a person stopped it
+	ReceiptEnded    ReceiptState = "ended"    // of what was passed through: nothing more is to come
 )
 
 // receiptReaders is how many receipts are read at once.
@@ -59,6 +60,8 @@ type Receipt struct {
 	Batch    string            `json:"batch,omitempty"`
 	Notify   json.RawMessage   `json:"notify,omitempty"`
 	Trace    map[string]string `json:"trace,omitempty"`
+	// Passed is, of a request that was passed through, what package passthrough keeps.
+	Passed json.RawMessage `json:"passed,omitempty"`
 	// Earlier are export tasks that the same id was submitted as before, and that
 	// were given up; Duplicates were paid for as well, after lost answers.
 	Earlier    []string `json:"earlier,omitempty"`
@@ -74,7 +77,7 @@ type Receipt struct {
 // Ended reports whether nothing more is to come of what the receipt says.
 func (r Receipt) Ended() bool {
 	switch r.State {
-	case ReceiptDone, ReceiptFailed, ReceiptExpired, ReceiptCanceled:
+	case ReceiptDone, ReceiptFailed, ReceiptExpired, ReceiptCanceled, ReceiptEnded:
 		return true
 	default:
 		return false

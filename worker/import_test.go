@@ -245,7 +245,7 @@ func TestInlineClipsThatWerePassedThroughAreArchived(t *testing.T) {
 	t.Cleanup(client.Close)
 	gate := r.options.Accounts[worker.DefaultAccount].Gate.(soonGate).Gate
 	passed, err := passthrough.New(passthrough.Options{
-		Redis: r.rdb, Ledger: r.ledger, Logger: quiet(), Account: worker.DefaultAccount, Provider: client, Gate: soonGate{gate},
+		Redis: r.rdb, Ledger: r.ledger, Receipts: r.archive, Logger: quiet(), Account: worker.DefaultAccount, Provider: client, Gate: soonGate{gate},
 		TakeUp: func(ctx context.Context, a passthrough.Accepted) (string, error) {
 			rec, _, err := r.admin.For(a.Tenant).Import(ctx, admin.Import{
 				Kind: export.TaskClips, Task: a.TaskID, AccountName: a.Account, Passed: true, Body: a.Request,

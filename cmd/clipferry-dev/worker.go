@@ -56,7 +56,7 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 		return err
 	}
 	s.closers = append(s.closers, notifier.Close)
-	passed, err := wiring.Passthrough(cfg, rdb, ledger, accounts, watch.Requested, log)
+	passed, err := wiring.Passthrough(cfg, rdb, ledger, archive, accounts, watch.Requested, log)
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func (f *front) passThrough(accounts map[string]worker.Account) (err error) {
 	if f.preflight, err = wiring.Preflight(f.cfg, f.rdb, accounts, wiring.PreflightWait, wiring.PreflightWithin); err != nil {
 		return err
 	}
-	f.passed, err = wiring.Passthrough(f.cfg, f.rdb, f.ledger, accounts, f.telemetry.Requested, f.log)
+	f.passed, err = wiring.Passthrough(f.cfg, f.rdb, f.ledger, f.archive, accounts, f.telemetry.Requested, f.log)
 	return err
 }
 

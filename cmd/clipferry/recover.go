@@ -39,13 +39,18 @@ func (c *console) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	done, err := recovery.New(conn.rdb, conn.ledger, queue.New(conn.rdb), time.Now).Recover(ctx, conn.archive, to)
+	lost := recovery.New(conn.rdb, conn.ledger, queue.New(conn.rdb), time.Now)
+	lost.Passed = wiring.RestorePassed(conn.cfg, conn.rdb, conn.ledger, conn.archive)
+	done, err := lost.Recover(ctx, conn.archive, to)
 	_ = c.out.Printf("rebuilt %d exports; %d are known already, %d are over\n", done.Rebuilt, done.Known, done.Closed)
 	for _, b := range done.Batches {
 		_ = c.out.Printf("rebuilt batch %s\n", b.Name)
 		if b.Missing > 0 {
 			_ = c.out.Printf("%d of its exports were not ordered and are lost: enqueue the same file under its name again\n", b.Missing)
 		}
+	}
+	if done.Passed > 0 {
+		_ = c.out.Printf("restored %d records of calls that were passed through\n", done.Passed)
 	}
 	if done.Repaired > 0 {
 		_ = c.out.Printf("repaired %d whose record was older than its receipt\n", done.Repaired)

@@ -28,7 +28,7 @@ type client struct {
 	refusedReads, waits *atomic.Int64
 }
 
-const doorKey = "a-key-of-the-front-door"
+const doorKey, otherKey = "a-key-of-the-front-door", "the-key-of-another-tenant"
 
 // ask sends a request until there is an answer: a server may be away for a moment.
 // A 429 to a submit says when to come back.
@@ -159,7 +159,7 @@ func (d *door) open() {
 	d.h.t.Helper()
 	d.cmd = exec.Command(binaries.clipferry, "serve")
 	d.cmd.Env = append(append([]string{}, d.h.env...), "CLIPFERRY_HTTP_ADDR="+d.addr,
-		"CLIPFERRY_HTTP_API_KEYS=web:"+doorKey, "CLIPFERRY_HTTP_SECRET=a-secret-of-thirty-two-characters!")
+		"CLIPFERRY_HTTP_API_KEYS=web:"+doorKey+",other:"+otherKey, "CLIPFERRY_HTTP_SECRET=a-secret-of-thirty-two-characters!")
 	d.h.start(d.cmd)
 }
 
@@ -311,6 +311,45 @@ func TestAServerThatDiesWithAnOrder(t *testing.T) {
 	if n := h.made("clips"); n > 1 {
 		t.Errorf("%d tasks", n)
 	}
+}
+
+// TestAnOrderOutlivesRedis, and the server that sent it: the repeat gets the answer, the
+// task is still its tenant's, and recover has it read to its end.
+func TestAnOrderOutlivesRedis(t *testing.T) {
+	h := newHouse(t, "--requests-per-minute", "0")
+	d := h.door()
+	c := d.client(100 * time.Millisecond)
+	order := []byte(`{"video_url":"v","project_name":"p~clips=1~render=5s"}`)
+	_, first, err := c.ask("POST", "/api/v2/clips", "order", order)
+	must(t, err)
+	var made clipTask
+	must(t, json.Unmarshal(first, &made))
+	must(t, d.cmd.Process.Signal(syscall.SIGKILL))
+	_ = d.cmd.Wait()
+	must(t, h.redis.Client().FlushAll(t.Context()).Err())
+	d.open()
+	results := "/api/v2/clips/results/" + made.Data.ID
+	other := c
+	other.key = otherKey
+	if status, answer, err := other.ask("GET", results, "", nil); err != nil || status != http.StatusNotFound {
+		t.Errorf("another tenant reads it: %d %s %v", status, answer, err)
+	}
+	if status, again, err := c.ask("POST", "/api/v2/clips", "order", order); err != nil || status != 200 || !bytes.Equal(first, again) {
+		t.Errorf("the repeat: %d %s %v", status, again, err)
+	}
+	if n := h.made("clips"); n != 1 {
+		t.Errorf("%d tasks were made", n)
+	}
+	must(t, h.redis.Client().FlushAll(t.Context()).Err())
+	if out, code := h.clipferry("", "recover"); code != 0 || !strings.Contains(out, "restored 2 records") {
+		t.Errorf("recover: exit %d: %s", code, out)
+	}
+	h.eventually("it is read to its end by itself", 30*time.Second, func() bool {
+		status, answer, err := c.ask("GET", results, "", nil)
+		must(t, err)
+		var now clipTask
+		return status == 200 && json.Unmarshal(answer, &now) == nil && now.Data.Status == "SUCCEEDED"
+	})
 }
 
 // stalled is how many requests the fault has hit.

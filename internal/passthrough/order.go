@@ -2,6 +2,7 @@ package passthrough
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -11,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/budget"
@@ -33,11 +35,8 @@ func (s *Service) order(ctx context.Context, c call, r Request) (Answer, error) 
 		return Answer{}, &Refusal{Status: http.StatusRequestEntityTooLarge, Reason: "body_too_large", Message: fmt.Sprintf("the body is too large: at most %d bytes", maxOrder)}
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s?%s\n%s", r.Method, c.name, r.Query, body))
-	o := &ordered{s: s, call: c, request: r, body: body, digest: hex.EncodeToString(sum[:])}
-	if r.Key == "" {
-		return o.send(ctx)
-	}
-	o.key = "key:" + hash(r.Tenant, r.Key)
+	o := &ordered{s: s, call: c, request: r, body: body, digest: hex.EncodeToString(sum[:]), slot: budget.PassedPrefix + rand.Text()}
+	o.key = "key:" + hash(r.Tenant, cmp.Or(r.Key, o.slot))
 	lease, err := s.leaseOf(ctx, o.key)
 	switch {
 	case ctx.Err() != nil:
@@ -85,8 +84,10 @@ type ordered struct {
 	request Request
 	body    []byte
 	digest  string
-	key     string        // where what becomes of it is kept; empty without an Idempotency-Key
+	key     string        // where what becomes of it is kept, of its Idempotency-Key if it has one
+	slot    string        // its name, and the token of its intent
 	lease   *ledger.Lease // of the key: who has lost it touches nothing of who has it now
+	intent  bool          // it is written ahead, or may be
 }
 
 // once sends the order unless its Idempotency-Key was used before: then its answer is
@@ -99,6 +100,13 @@ func (o *ordered) once(ctx context.Context) (Answer, error) {
 		return Answer{}, notNow(err)
 	case !known:
 		return o.send(ctx)
+	}
+	return o.again(before)
+}
+
+// again answers with what became of the order before.
+func (o *ordered) again(before attempt) (Answer, error) {
+	switch {
 	case before.Digest != o.digest:
 		return Answer{}, &Refusal{
 			Status: http.StatusUnprocessableEntity, Reason: "idempotency_key_reused",
@@ -121,17 +129,19 @@ func (o *ordered) send(ctx context.Context) (Answer, error) {
 	if err := errors.Join(s.checkPaused(ctx), s.checkUnits(ctx)); err != nil {
 		return Answer{}, err
 	}
-	place := hash(o.request.Tenant, o.key, o.digest)
+	place := hash(o.request.Tenant, o.request.Key, o.digest)
 	since, err := s.store.since(ctx, place, s.now())
 	if err != nil {
 		return Answer{}, notNow(err)
 	}
 	s.sending.RLock()
 	defer s.sending.RUnlock()
-	slot := budget.PassedPrefix + rand.Text()
 	turn, err := s.turn(ctx, budget.Request{
-		Export: slot, Project: slot, Kind: budget.Submit, Since: since, Resolution: class(o.call.name), Prepare: o.writeAhead(),
+		Export: o.slot, Project: o.slot, Kind: budget.Submit, Since: since, Resolution: class(o.call.name), Prepare: o.writeAhead,
 	})
+	if errors.Is(err, errSentBefore) {
+		return o.restored(ctx)
+	}
 	if err != nil {
 		o.takeBack(ctx)
 		return Answer{}, s.notInTime(ctx, err, http.StatusTooManyRequests)
@@ -148,30 +158,20 @@ func (o *ordered) send(ctx context.Context) (Answer, error) {
 		return Answer{}, o.unanswered(ctx, err)
 	}
 	_ = s.store.forget(ctx, "since:"+place) // else it ends by itself
-	return o.answered(ctx, slot, reply)
+	return o.answered(ctx, reply)
 }
 
-// writeAhead keeps, once it has its slot, that the order is about to be sent.
-func (o *ordered) writeAhead() func(context.Context) error {
-	if o.key == "" {
-		return nil
-	}
-	return func(ctx context.Context) error {
-		if err := o.lease.Renew(ctx); err != nil {
-			return err
-		}
-		return o.s.store.set(ctx, o.key, attempt{Digest: o.digest, Sent: o.s.now()}, keepKey)
-	}
-}
-
-// takeBack forgets that it was about to be sent: it was not, and may be.
+// takeBack forgets that it was about to be sent: it was not, or came to nothing.
 func (o *ordered) takeBack(ctx context.Context) {
-	if o.key == "" {
+	if !o.intent {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	err := o.lease.Renew(ctx)
+	if err == nil {
+		err = o.settle(ctx)
+	}
 	if err == nil {
 		err = o.s.store.forget(ctx, o.key)
 	}
@@ -208,8 +208,7 @@ func (o *ordered) unanswered(ctx context.Context, err error) error {
 }
 
 // answered records the answer, and follows the task if one was made.
-func (o *ordered) answered(ctx context.Context, slot string, reply provider.Reply) (Answer, error) {
-	s := o.s
+func (o *ordered) answered(ctx context.Context, reply provider.Reply) (Answer, error) {
 	answer, err := answerOf(reply)
 	if reply.Status == http.StatusTooManyRequests {
 		o.takeBack(ctx)
@@ -218,27 +217,47 @@ func (o *ordered) answered(ctx context.Context, slot string, reply provider.Repl
 			Message: "the provider refuses more at the moment, so other programs use the same key; try again",
 		}
 	}
-	if err == nil && o.key != "" {
-		kept := attempt{Digest: o.digest, Sent: s.now(), Status: answer.Status, Header: answer.Header, Body: answer.Body}
-		s.insist(ctx, "the answer to a paid request could not be kept", func() error { return s.store.set(ctx, o.key, kept, keepKey) })
+	var both sync.WaitGroup
+	if err == nil {
+		both.Go(func() { o.remember(ctx, answer, reply) })
 	}
 	if reply.Failure == nil && reply.Task.ExportTaskID != "" {
-		o.follow(ctx, slot, reply)
+		o.follow(ctx, reply)
 	}
+	both.Wait()
 	return answer, err
 }
 
+// remember keeps the answer for those who repeat the order.
+func (o *ordered) remember(ctx context.Context, answer Answer, reply provider.Reply) {
+	s := o.s
+	kept := attempt{Digest: o.digest, Sent: s.now(), Status: answer.Status, Header: answer.Header, Body: answer.Body}
+	s.insist(ctx, "the answer to a paid request could not be kept", func() error { return s.store.set(ctx, o.key, kept, keepKey) })
+	s.insist(ctx, "the receipt of a paid request could not be written: without Redis it counts as one whose answer was lost", func() error {
+		switch {
+		case reply.Failure == nil && reply.Task.ExportTaskID != "":
+			return o.accepted(ctx, kept, reply.Task.ExportTaskID)
+		case reply.Failure != nil && reply.Failure.Kind != provider.InDoubt:
+			return o.settle(ctx)
+		}
+		return nil // it may have been charged for
+	})
+}
+
 // follow records the task that was made, and has it read to its end.
-func (o *ordered) follow(ctx context.Context, slot string, reply provider.Reply) {
+func (o *ordered) follow(ctx context.Context, reply provider.Reply) {
 	s, now := o.s, o.s.now()
 	t := &task{
 		ID: reply.Task.ExportTaskID, Call: o.call.name, Path: o.call.resultsPath(reply.Task.ExportTaskID), Tenant: o.request.Tenant,
-		Made: now, Inline: inline(o.body), Slot: slot,
+		Made: now, Inline: inline(o.body), Slot: o.slot,
 		At: now, Status: reply.Status, Header: reply.Header, Body: reply.Body,
 	}
-	t.Export = s.takeUp(ctx, t, o.body)
+	if t.Inline { // and so its body is JSON
+		t.request = o.body
+	}
+	t.Export = s.takeUp(ctx, t)
 	if t.Export != "" {
-		if err := s.o.Gate.Rename(ctx, slot, t.Export); err != nil {
+		if err := s.o.Gate.Rename(ctx, o.slot, t.Export); err != nil {
 			s.log.WarnContext(ctx, "a slot is held twice, until its lease ends", logkey.Export, t.Export, logkey.Error, err)
 		}
 		t.Slot = ""
@@ -248,13 +267,11 @@ func (o *ordered) follow(ctx context.Context, slot string, reply provider.Reply)
 }
 
 // takeUp returns the export that archives the task's clips, empty without one.
-func (s *Service) takeUp(ctx context.Context, t *task, request []byte) string {
+func (s *Service) takeUp(ctx context.Context, t *task) string {
 	if s.o.TakeUp == nil {
 		return ""
 	}
-	id, err := s.o.TakeUp(ctx, Accepted{
-		Account: s.o.Account, Tenant: t.Tenant, Call: t.Call, TaskID: t.ID, Request: request, Inline: t.Inline, At: t.Made,
-	})
+	id, err := s.o.TakeUp(ctx, t.accepted(s.o.Account))
 	if err != nil {
 		s.log.ErrorContext(ctx, "the clips of a task that was passed through are not archived", logkey.ExportTaskID, t.ID, logkey.Error, err)
 	}

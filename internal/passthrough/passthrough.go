@@ -17,6 +17,9 @@
 //	clipferry:{passed:<account>}:key:<hash>    what became of an Idempotency-Key
 //	clipferry:{passed:<account>}:since:<hash>  since when an order is tried
 //
+// Each paid request is written ahead in S3 (receipt.go): after a loss of Redis its key
+// still says what became of it, and its task is still its tenant's.
+//
 // Links stay in those answers, which only the client gets: no log, no payload and no
 // error holds any.
 package passthrough
@@ -66,7 +69,9 @@ type Units interface {
 type Options struct {
 	Redis  redis.UniversalClient
 	Ledger *ledger.Ledger
-	Logger *slog.Logger
+	// Receipts is where each paid request is written ahead.
+	Receipts Receipts
+	Logger   *slog.Logger
 	// Account is whose key is used, with what is used for it.
 	Account  string
 	Provider Provider
@@ -104,6 +109,8 @@ type Service struct {
 	store store
 	queue *queue.Queue
 
+	restore Restorer
+
 	places  chan struct{}   // of those that wait for their turn
 	sending sync.RWMutex    // read-locked by each order until its answer is recorded
 	stopped context.Context // ends when nothing new is sent
@@ -119,8 +126,8 @@ const DefaultWait = 25 * time.Second
 
 // New returns a Service.
 func New(o Options) (*Service, error) {
-	if o.Redis == nil || o.Ledger == nil || o.Logger == nil || o.Provider == nil || o.Gate == nil || o.Account == "" {
-		return nil, errors.New("passthrough: Redis, Ledger, Logger, Account, Provider and Gate are needed")
+	if o.Redis == nil || o.Ledger == nil || o.Receipts == nil || o.Logger == nil || o.Provider == nil || o.Gate == nil || o.Account == "" {
+		return nil, errors.New("passthrough: Redis, Ledger, Receipts, Logger, Account, Provider and Gate are needed")
 	}
 	if o.Wait == 0 {
 		o.Wait = DefaultWait
@@ -133,7 +140,8 @@ func New(o Options) (*Service, error) {
 	}
 	s := &Service{
 		o: o, log: o.Logger, now: o.Now, store: newStore(o.Redis, o.Account), queue: queue.New(o.Redis),
-		places: make(chan struct{}, maxWaiting),
+		restore: Restorer{o.Redis, o.Receipts, o.TakeUp, o.Now},
+		places:  make(chan struct{}, maxWaiting),
 	}
 	s.stopped, s.stop = context.WithCancel(context.Background())
 	return s, nil

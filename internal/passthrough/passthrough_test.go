@@ -434,15 +434,15 @@ func TestWhoHasLostTheKeyTouchesNothing(t *testing.T) {
 	r := newRig(t)
 	lease, err := r.o.Ledger.FleetLease(t.Context(), "passed:key:x", keyLease)
 	must(t, err)
-	o := &ordered{s: r.Service, key: "key:x", digest: "d", lease: lease}
-	must(t, o.writeAhead()(t.Context()))
+	o := &ordered{s: r.Service, key: "key:x", digest: "d", slot: "pass/x", lease: lease}
+	must(t, o.writeAhead(t.Context()))
 	must(t, lease.Release(t.Context()))
 	o.takeBack(t.Context())
 	var kept attempt
 	if known, err := r.store.get(t.Context(), "key:x", &kept); err != nil || !known {
 		t.Errorf("the next one's order is forgotten: %v", err)
 	}
-	if err := o.writeAhead()(t.Context()); err == nil {
+	if err := o.writeAhead(t.Context()); err == nil {
 		t.Error("it goes on to send")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
@@ -70,7 +71,7 @@ func (s *Service) results(ctx context.Context, c call, r Request) (Answer, error
 // another tenant's.
 func (s *Service) own(ctx context.Context, c call, r Request) (*task, error) {
 	t := &task{ID: c.task, Call: c.name, Path: r.Path}
-	known, err := s.store.get(ctx, taskKey(c.name, c.task), t)
+	known, err := s.lookup(ctx, c.name, c.task, t)
 	switch {
 	case err != nil:
 		return nil, notNow(err)
@@ -185,6 +186,10 @@ func (s *Service) record(ctx context.Context, t *task) error {
 	if err := s.store.set(ctx, taskKey(t.Call, t.ID), t, keep); err != nil {
 		return err
 	}
+	if err := s.saveTask(ctx, t); err != nil {
+		s.log.ErrorContext(ctx, "the receipt of a task that was passed through could not be written; it is tried again with its next answer",
+			logkey.ExportTaskID, t.ID, logkey.Error, err)
+	}
 	if t.Slot == "" {
 		return nil
 	}
@@ -235,11 +240,19 @@ func (s *Service) take(ctx context.Context, t *task, reply provider.Reply) error
 	return nil
 }
 
-// Tenant returns whose project a task is that was made here; empty for another one.
+// Tenant returns whose project a task is that was made here; empty for another one, and
+// where neither Redis knows it nor S3 says.
 func (s *Service) Tenant(ctx context.Context, project string) (string, error) {
-	for _, call := range []string{"clips", "clips/find-moments"} {
-		var t task
-		if known, err := s.store.get(ctx, taskKey(call, project), &t); err != nil || known && t.Tenant != "" {
+	for _, name := range []string{"clips", "clips/find-moments"} {
+		c := call{root: "/api/v2", name: name}
+		t := task{ID: project, Call: name, Path: c.resultsPath(project)}
+		known, err := s.lookup(ctx, name, project, &t)
+		var inS3 *fault.Fault
+		if errors.As(err, &inS3) {
+			s.log.WarnContext(ctx, "whose project it is, only S3 knows, which does not answer", logkey.ProjectID, project, logkey.Error, err)
+			continue
+		}
+		if err != nil || known && t.Tenant != "" {
 			return t.Tenant, err
 		}
 	}
@@ -278,9 +291,13 @@ func (s *Service) schedule(ctx context.Context, t *task) error {
 	if next, err := s.o.Gate.NextRead(ctx, t.Slot); err == nil && next.After(at) {
 		at = next
 	}
+	return addStep(ctx, s.queue, t, at)
+}
+
+func addStep(ctx context.Context, q *queue.Queue, t *task, at time.Time) error {
 	p := stepOf(t)
 	id := fmt.Sprintf("%s:%d:%d", hash(t.Call, t.ID), p.At, p.Faults)
-	if err := s.queue.Add(ctx, queue.PassedTask(id, at, p)); err != nil {
+	if err := q.Add(ctx, queue.PassedTask(id, at, p)); err != nil {
 		return fmt.Errorf("enqueue the read of a task that was passed through: %w", err)
 	}
 	return nil

@@ -20,10 +20,13 @@ import (
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/emulator"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/redistest"
+	"github.com/clipferry/clipferry/internal/s3test"
 	"github.com/clipferry/clipferry/internal/secret"
+	"github.com/clipferry/clipferry/storage"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -37,6 +40,7 @@ type rig struct {
 	t        *testing.T
 	rdb      *redis.Client
 	gate     *budget.Gate
+	archive  *storage.Archive
 	emulator *emulator.Server
 	log      *bytes.Buffer
 
@@ -75,12 +79,17 @@ func newRig(t *testing.T, change ...func(*Options)) *rig {
 	client, err := provider.New(provider.Options{BaseURL: server.URL, Key: secret.String(ourKey)})
 	must(t, err)
 	t.Cleanup(client.Close)
+	links, err := link.New(link.Options{MaxSize: 1 << 20})
+	must(t, err)
+	t.Cleanup(links.Close)
+	r.archive, err = storage.New(storage.Options{Client: s3test.StartEmbedded(t).Client(), Bucket: s3test.Bucket, Prefix: "exports", Source: links})
+	must(t, err)
 	log := slog.New(slog.NewTextHandler(&locked{w: r.log}, nil))
 	r.gate, err = budget.New(budget.Options{Redis: r.rdb, Account: "default", MaxActive: 2, Logger: log})
 	must(t, err)
 	t.Cleanup(r.gate.Close)
 	o := Options{
-		Redis: r.rdb, Ledger: ledger.New(ledger.Options{Redis: r.rdb}), Logger: log, Account: "default",
+		Redis: r.rdb, Ledger: ledger.New(ledger.Options{Redis: r.rdb}), Receipts: r.archive, Logger: log, Account: "default",
 		Provider: client, Gate: r.gate, Wait: 5 * time.Second, Now: r.time,
 		TakeUp: func(_ context.Context, a Accepted) (string, error) {
 			r.mu.Lock()

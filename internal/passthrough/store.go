@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/clipferry/clipferry/storage"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -39,6 +40,8 @@ type task struct {
 	Slot string `json:"slot,omitempty"`
 	// Export is the export that has taken it up, and reads it; empty if none has.
 	Export string `json:"export,omitempty"`
+	// Receipt is what its receipt says, empty while there is none.
+	Receipt storage.ReceiptState `json:"receipt,omitempty"`
 	// Faults counts the reads in a row that failed.
 	Faults int `json:"faults,omitempty"`
 	// Ended says that the last answer is the end of it, Ready how many clips have a
@@ -53,9 +56,15 @@ type task struct {
 	Status int         `json:"status,omitempty"`
 	Header http.Header `json:"header,omitempty"`
 	Body   []byte      `json:"body,omitempty"`
+
+	request json.RawMessage // the order's, for the export that takes it up
 }
 
-// attempt is what became of an order that came with an Idempotency-Key. It has no
+func (t *task) accepted(account string) Accepted {
+	return Accepted{Account: account, Tenant: t.Tenant, Call: t.Call, TaskID: t.ID, Request: t.request, Inline: t.Inline, At: t.Made}
+}
+
+// attempt is what became of an order. It has no
 // answer while it may have been sent and the answer isn't known.
 type attempt struct {
 	Digest string      `json:"digest"`
@@ -108,6 +117,21 @@ func (s store) set(ctx context.Context, key string, v any, keep time.Duration) e
 		return fmt.Errorf("keep what was passed through: %w", err)
 	}
 	return nil
+}
+
+// add is set where nothing is stored, and reports whether it has.
+func (s store) add(ctx context.Context, key string, v any, keep time.Duration) (bool, error) {
+	doc, err := json.Marshal(v)
+	if err == nil {
+		err = s.rdb.SetArgs(ctx, s.prefix+key, doc, redis.SetArgs{Mode: "NX", TTL: keep}).Err()
+	}
+	switch {
+	case errors.Is(err, redis.Nil):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("keep what was passed through: %w", err)
+	}
+	return true, nil
 }
 
 func (s store) forget(ctx context.Context, key string) error {

@@ -31,6 +31,7 @@ type Recovered struct {
 	Known    int // open receipts whose export the ledger knows
 	Closed   int // receipts of exports that are over
 	Repaired int // of these two, exports whose record was from before what the receipt says
+	Passed   int // requests that were passed through, and what became of them
 	Batches  []RecoveredBatch
 }
 
@@ -58,6 +59,16 @@ func (s *Service) Recover(ctx context.Context, archive Archive, to Recipients) (
 	for receipt, err := range archive.Receipts(ctx, since) {
 		if err != nil {
 			faults = append(faults, err) // the others are worth no less for it
+			continue
+		}
+		if len(receipt.Passed) > 0 {
+			restored, err := s.restorePassed(ctx, receipt)
+			if err != nil {
+				faults = append(faults, fmt.Errorf("recover what was passed through: %w", err))
+			}
+			if restored {
+				done.Passed++
+			}
 			continue
 		}
 		repaired, err := s.repair(ctx, archive, receipt)
@@ -105,6 +116,13 @@ func (s *Service) Recover(ctx context.Context, archive Archive, to Recipients) (
 		}
 	}
 	return done, errors.Join(faults...)
+}
+
+func (s *Service) restorePassed(ctx context.Context, receipt storage.Receipt) (bool, error) {
+	if s.Passed == nil {
+		return false, nil
+	}
+	return s.Passed.Restore(ctx, receipt)
 }
 
 func (s *Service) rebuild(ctx context.Context, archive Archive, receipt storage.Receipt, notify json.RawMessage) (bool, error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/storage"
 )
 
 // Service rebuilds and repairs records.
@@ -21,6 +22,15 @@ type Service struct {
 	ledger *ledger.Ledger
 	queue  *queue.Queue
 	now    func() time.Time
+
+	// Passed restores what receipts say of requests that were passed through; nil leaves
+	// those alone.
+	Passed Passed
+}
+
+// Passed is a passthrough.Restorer.
+type Passed interface {
+	Restore(ctx context.Context, receipt storage.Receipt) (bool, error)
 }
 
 // New returns a Service.

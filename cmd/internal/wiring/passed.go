@@ -20,7 +20,7 @@ import (
 // account; nil where that is switched off or there is no key. Workers without an HTTP
 // API have one, too: they read what others passed through.
 func Passthrough(
-	cfg *config.Config, rdb redis.UniversalClient, l *ledger.Ledger, accounts map[string]worker.Account,
+	cfg *config.Config, rdb redis.UniversalClient, l *ledger.Ledger, receipts passthrough.Receipts, accounts map[string]worker.Account,
 	requested func(context.Context, observe.Request), log *slog.Logger,
 ) (*passthrough.Service, error) {
 	account := accounts[cfg.Account("").Name]
@@ -30,9 +30,15 @@ func Passthrough(
 		return nil, nil
 	}
 	return passthrough.New(passthrough.Options{
-		Redis: rdb, Ledger: l, Logger: log, Account: account.Name, Provider: to, Gate: gate, Units: account.Units,
+		Redis: rdb, Ledger: l, Receipts: receipts, Logger: log, Account: account.Name, Provider: to, Gate: gate, Units: account.Units,
 		Wait: cfg.HTTPPassthroughWait, Requested: requested, TakeUp: archivePassed(cfg, rdb, l),
 	})
+}
+
+// RestorePassed returns what restores requests that were passed through from their
+// receipts.
+func RestorePassed(cfg *config.Config, rdb redis.UniversalClient, l *ledger.Ledger, receipts passthrough.Receipts) passthrough.Restorer {
+	return passthrough.Restorer{Redis: rdb, Receipts: receipts, TakeUp: archivePassed(cfg, rdb, l), Now: time.Now}
 }
 
 // kindOf is the kind of a task that a call makes and whose clips can be archived.

@@ -1,0 +1,212 @@
+package passthrough
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/emulator"
+	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/storage"
+)
+
+// forget loses Redis for good, and with it whatever the budget knows.
+func (r *rig) forget() {
+	r.t.Helper()
+	r.gate.Close()
+	must(r.t, r.rdb.FlushAll(r.t.Context()).Err())
+	gate, err := budget.New(budget.Options{Redis: r.rdb, Account: "default", MaxActive: 2, Logger: r.Service.log})
+	must(r.t, err)
+	r.t.Cleanup(gate.Close)
+	r.gate, r.o.Gate = gate, gate
+}
+
+// recovered is what `recover` does of all receipts.
+func (r *rig) recovered() int {
+	r.t.Helper()
+	n := 0
+	for receipt, err := range r.archive.Receipts(r.t.Context(), time.Time{}) {
+		must(r.t, err)
+		restored, err := r.restore.Restore(r.t.Context(), receipt)
+		must(r.t, err)
+		if restored {
+			n++
+		}
+	}
+	return n
+}
+
+// TestWhatWasPaidForOutlivesRedis: a repeat gets the same answer, the task is its
+// tenant's, holds its slot and is read to its end, by whatever comes first.
+func TestWhatWasPaidForOutlivesRedis(t *testing.T) {
+	for name, comeBack := range map[string]func(r *rig, task string){
+		"the repeat":     func(*rig, string) {},
+		"a read":         func(r *rig, task string) { r.must("web", "GET", "clips/results/"+task, "") },
+		"another's read": func(r *rig, task string) { r.refused("batch", "GET", "clips/results/"+task, "") },
+		"recover": func(r *rig, _ string) {
+			if n := r.recovered(); n != 4 {
+				r.t.Errorf("%d documents came back", n)
+			}
+			if n := r.recovered(); n != 0 {
+				r.t.Errorf("%d came back twice", n)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			first, made := r.must("web", "POST", "clips", talk, "order 1")
+			_, keyless := r.must("web", "POST", "clips", talk)
+			r.forget()
+			comeBack(r, made.Data.ID)
+			again, _ := r.must("web", "POST", "clips", talk, "order 1")
+			if string(again.Body) != string(first.Body) || !again.Again || len(r.emulator.State().Submits) != 2 {
+				t.Errorf("%s, %d orders", again.Body, len(r.emulator.State().Submits))
+			}
+			if f := r.refused("web", "POST", "clips", strings.Replace(talk, "talk", "walk", 1), "order 1"); f.Status != 422 {
+				t.Errorf("%+v", f)
+			}
+			for _, task := range []string{made.Data.ID, keyless.Data.ID} {
+				if f := r.refused("batch", "GET", "clips/results/"+task, ""); f.Status != 404 {
+					t.Errorf("%+v", f)
+				}
+				if owner, err := r.Tenant(t.Context(), task); err != nil || owner != "web" {
+					t.Errorf("project of %q, %v", owner, err)
+				}
+			}
+			r.pass(30 * time.Second)
+			if n := r.steps(); n != 2 || r.slots() != 2 {
+				t.Errorf("%d steps, %d slots", n, r.slots())
+			}
+			r.pass(100 * time.Second)
+			r.steps()
+			if _, said := r.must("web", "GET", "clips/results/"+keyless.Data.ID, ""); said.Data.Status != "SUCCEEDED" || r.slots() != 0 {
+				t.Errorf("%+v, %d slots", said, r.slots())
+			}
+			// What is over comes back without a slot.
+			r.forget()
+			r.recovered()
+			if n := r.steps(); n != 0 || r.slots() != 0 {
+				t.Errorf("%d steps, %d slots", n, r.slots())
+			}
+		})
+	}
+}
+
+// TestADoubtOutlivesRedis: nobody knows whether it was taken, and it is not sent again
+// before its key has ended.
+func TestADoubtOutlivesRedis(t *testing.T) {
+	r := newRig(t)
+	_, err := r.emulator.Inject(emulator.Fault{Kind: emulator.FaultLost, Route: emulator.RouteCreate, Count: 1})
+	must(t, err)
+	r.refused("web", "POST", "clips", talk, "one")
+	r.forget()
+	for range 2 {
+		if f := r.refused("web", "POST", "clips", talk, "one"); f.Status != 409 || f.Reason != "answer_lost" {
+			t.Errorf("%+v", f)
+		}
+	}
+	if n := len(r.emulator.State().Submits); n != 1 {
+		t.Errorf("%d orders", n)
+	}
+	r.forget()
+	r.pass(keepKey)
+	r.must("web", "POST", "clips", talk, "one")
+}
+
+// TestARefusalOutlivesNothing: it cost nothing, and is asked for again.
+func TestARefusalOutlivesNothing(t *testing.T) {
+	r := newRig(t)
+	for range 2 {
+		if a, err := r.do("web", "POST", "clips", `{}`, "bad"); err != nil || a.Status != 400 {
+			t.Errorf("%d, %v", a.Status, err)
+		}
+		r.forget()
+	}
+	if n := r.sent(emulator.RouteCreate); n != 2 {
+		t.Errorf("%d requests", n)
+	}
+}
+
+// TestNothingIsSentThatS3TakesNoReceiptOf.
+func TestNothingIsSentThatS3TakesNoReceiptOf(t *testing.T) {
+	r := newRig(t)
+	r.o.Receipts = down{}
+	if f := r.refused("web", "POST", "clips", talk, "one"); f.Status != 503 || r.sent(emulator.RouteCreate) != 0 || r.slots() != 0 {
+		t.Errorf("%+v, %d requests, %d slots", f, r.sent(emulator.RouteCreate), r.slots())
+	}
+	if owner, err := r.Tenant(t.Context(), "elsewhere"); err != nil || owner != "" {
+		t.Errorf("%q, %v", owner, err)
+	}
+	r.o.Receipts = r.archive
+	r.must("web", "POST", "clips", talk, "one")
+}
+
+// TestAReceiptIsWrittenLate: S3 is down when the task is made.
+func TestAReceiptIsWrittenLate(t *testing.T) {
+	r := newRig(t)
+	late := &lateReceipts{Receipts: r.archive}
+	r.o.Receipts = late
+	_, made := r.must("web", "POST", "clips", talk, "one")
+	r.pass(30 * time.Second)
+	late.up = true
+	r.steps()
+	r.o.Receipts = r.archive
+	r.forget()
+	if f := r.refused("batch", "GET", "clips/results/"+made.Data.ID, ""); f.Status != 404 {
+		t.Errorf("%+v", f)
+	}
+}
+
+// TestAnExportThatLeftNoReceiptIsTakenUpAgain: Redis is lost before a worker has begun it.
+func TestAnExportThatLeftNoReceiptIsTakenUpAgain(t *testing.T) {
+	var taken []Accepted
+	r := newRig(t, func(o *Options) {
+		o.TakeUp = func(_ context.Context, a Accepted) (string, error) {
+			taken = append(taken, a)
+			return "import-" + a.TaskID, nil
+		}
+	})
+	_, made := r.must("web", "POST", "clips", strings.TrimSuffix(talk, "}")+`,"enable_export":true}`)
+	r.forget()
+	r.recovered()
+	if len(taken) != 2 || taken[1].TaskID != made.Data.ID || taken[1].Tenant != "web" || !taken[1].Inline || !strings.Contains(string(taken[1].Request), "enable_export") {
+		t.Errorf("%+v", taken)
+	}
+	if _, err := r.archive.WriteReceipt(t.Context(), storage.Receipt{ID: "import-" + made.Data.ID}, storage.Receipt{}); err != nil {
+		t.Fatal(err)
+	}
+	r.forget()
+	if a, _ := r.must("web", "GET", "clips/results/"+made.Data.ID, ""); a.Export == "" || len(taken) != 2 {
+		t.Errorf("%+v, taken up %d times", a, len(taken))
+	}
+}
+
+// down is an S3 that takes and gives nothing; lateReceipts takes the intent, and the
+// rest only once it is up.
+type (
+	down         struct{}
+	lateReceipts struct {
+		Receipts
+		up bool
+	}
+)
+
+var errDown = fault.New(fault.Retry, "S3 is down", errors.New("connection refused"))
+
+func (down) Receipt(context.Context, string) (storage.Receipt, bool, error) {
+	return storage.Receipt{}, false, errDown
+}
+func (down) SyncReceipt(context.Context, storage.Receipt) error { return errDown }
+func (down) WriteReceipt(context.Context, storage.Receipt, storage.Receipt) (bool, error) {
+	return false, errDown
+}
+
+func (l *lateReceipts) SyncReceipt(ctx context.Context, r storage.Receipt) error {
+	if !l.up {
+		return errDown
+	}
+	return l.Receipts.SyncReceipt(ctx, r)
+}
