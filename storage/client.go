@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -28,8 +29,11 @@ func NewClient(ctx context.Context, o ClientOptions) (*s3.Client, error) {
 		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
 		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
 	)
+	if missing := (config.SharedConfigProfileNotExistError{}); errors.As(err, &missing) {
+		return nil, fmt.Errorf("there is no profile %s in the AWS configuration; see AWS_PROFILE, AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE", missing.Profile)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("loading the AWS configuration: %w", err)
+		return nil, fmt.Errorf("load the AWS configuration: %w; see AWS_CA_BUNDLE, AWS_PROFILE and AWS_CONFIG_FILE", err)
 	}
 	if cfg.Region == "" {
 		cfg.Region = "us-east-1" // what S3 look-alikes expect of a client that names none

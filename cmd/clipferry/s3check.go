@@ -3,12 +3,17 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -31,9 +36,10 @@ func (d *doctor) s3(ctx context.Context, conn *connection) {
 	if f.verdict == bad {
 		return // whatever else is asked of it would be refused
 	}
-	d.report("S3", checkServer(client.Options().BaseEndpoint, client.Options().Region))
+	endpoint := aws.ToString(client.Options().BaseEndpoint)
+	d.report("S3", checkServer(endpoint, client.Options().Region, conn.cfg.S3PathStyle))
 	works := true
-	for _, f := range examineS3(ctx, conn.archive, conn.cfg.S3Bucket) {
+	for _, f := range examineS3(ctx, conn.archive, conn.cfg.S3Bucket, endpoint) {
 		d.report("S3", f)
 		works = works && f.verdict != bad
 	}
@@ -103,11 +109,11 @@ var servers = []struct{ host, name, note string }{
 }
 
 // checkServer names the server, and what is special about it.
-func checkServer(endpoint *string, region string) finding {
-	if aws.ToString(endpoint) == "" {
+func checkServer(endpoint, region string, pathStyle bool) finding {
+	if endpoint == "" {
 		return finding{good, "AWS in " + region, ""}
 	}
-	u, err := url.Parse(*endpoint)
+	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" {
 		return finding{bad, "AWS_ENDPOINT_URL_S3 is no URL", "write it as https://host[:port]"}
 	}
@@ -116,12 +122,15 @@ func checkServer(endpoint *string, region string) finding {
 			return finding{good, s.name + " at " + u.Host, s.note}
 		}
 	}
+	if pathStyle {
+		return finding{good, "server " + u.Host, ""}
+	}
 	return finding{good, "server " + u.Host, "MinIO, Ceph and most servers of your own need CLIPFERRY_S3_PATH_STYLE=true"}
 }
 
 // s3Failure is what a failed check of S3 looks like: what was tried, S3's own code and
 // words, what to do. The SDK's chain of errors, with ids of requests, is for logs.
-func s3Failure(what string, err error, bucket string) finding {
+func s3Failure(what string, err error, bucket, endpoint string) finding {
 	hint := "see AWS_ENDPOINT_URL_S3, AWS_REGION, the credentials and the bucket's policy"
 	text := err.Error()
 	var f *fault.Fault
@@ -131,11 +140,19 @@ func s3Failure(what string, err error, bucket string) finding {
 	var api smithy.APIError
 	var dial *net.OpError
 	var dns *net.DNSError
+	var notTLS tls.RecordHeaderError
+	var unknownCA x509.UnknownAuthorityError
 	switch {
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &notTLS):
+		text += " (it does not speak TLS)"
+		hint = "let AWS_ENDPOINT_URL_S3 begin with http://, not https://"
+	case errors.As(err, &unknownCA):
+		text += " (its certificate is signed by nobody that is trusted here)"
+		hint = "let AWS_CA_BUNDLE name a file with the certificate of its CA"
 	case errors.As(err, &api) && api.ErrorCode() == "NoSuchBucket" || strings.Contains(text, "does not exist"):
 		hint = "create it: aws s3api create-bucket --bucket " + bucket + " (or correct CLIPFERRY_S3_BUCKET)"
-	case errors.As(err, &api):
-		text += fmt.Sprintf(" (%s)", strings.TrimSuffix(api.ErrorCode()+": "+api.ErrorMessage(), ": "))
+	case errors.As(err, &api) && api.ErrorMessage() != "":
+		text += fmt.Sprintf(" (%s)", api.ErrorMessage())
 	case errors.Is(err, context.DeadlineExceeded):
 		text += " (no answer in time)"
 	case errors.As(err, &dns):
@@ -143,18 +160,29 @@ func s3Failure(what string, err error, bucket string) finding {
 	case errors.As(err, &dial):
 		text += fmt.Sprintf(" (%v)", dial)
 	}
+	if strings.HasPrefix(endpoint, "http://") && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || strings.Contains(err.Error(), "HTTP request to an HTTPS server")) {
+		hint = "if it speaks TLS, let AWS_ENDPOINT_URL_S3 begin with https://"
+	}
 	return finding{bad, what + ": " + text, hint}
 }
 
 // examineS3 tries everything that the archive needs of the bucket.
-func examineS3(ctx context.Context, archive *storage.Archive, bucket string) []finding {
+func examineS3(ctx context.Context, archive *storage.Archive, bucket, endpoint string) []finding {
 	ctx, cancel := context.WithTimeout(ctx, s3CheckTimeout)
 	defer cancel()
 	var found []finding
-	for _, r := range archive.SelfTest(ctx) {
+	results := archive.SelfTest(ctx)
+	if len(results) == 2 && results[0].Err != nil && results[1].Err != nil { // one fault, met twice
+		var api smithy.APIError
+		if errors.As(results[1].Err, &api) && api.ErrorCode() != "NoSuchBucket" {
+			results = results[1:] // its response has a body that says more
+		}
+		results = results[:1]
+	}
+	for _, r := range results {
 		f := finding{good, r.Name, r.Note}
 		if r.Err != nil {
-			f = s3Failure(r.Name, r.Err, bucket)
+			f = s3Failure(r.Name, r.Err, bucket, endpoint)
 		}
 		if r.Note != "" {
 			f.hint = r.Note
