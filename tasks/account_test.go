@@ -5,11 +5,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestAnAccountHasQueuesOfItsOwn(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, address string) {
 		c := newTestClient(t, address)
+		if err := PublishServed(t.Context(), c.rdb, "eu-1", nil, time.Now()); err != nil {
+			t.Fatal(err)
+		}
 		id, err := c.Enqueue(t.Context(), Export{JobID: "a", ProjectID: "p", Account: "eu-1", Priority: PriorityLow})
 		if err != nil {
 			t.Fatal(err)
@@ -29,6 +33,38 @@ func TestAnAccountHasQueuesOfItsOwn(t *testing.T) {
 		}
 		if n := c.pending(t); n != 1 {
 			t.Errorf("%d tasks, want 1", n)
+		}
+	})
+}
+
+// Nobody makes a queue that nobody serves: an account that no worker has, misspelled say,
+// gets none, however its exports are enqueued.
+func TestAnAccountThatNoWorkerHasGetsNoQueue(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, address string) {
+		c := newTestClient(t, address)
+		strange := Export{ProjectID: "p", Account: "made-up", Tenant: "news"}
+		named := strange
+		named.JobID = "a"
+		if err := PublishServed(t.Context(), c.rdb, DefaultAccount, []string{"news"}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range []Export{strange, named, named} {
+			if _, err := c.Enqueue(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := c.EnqueueAll(t.Context(), []Export{strange, named}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.EnqueueBatch(t.Context(), Batch{Name: "b"}, []Export{strange}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.queue.Enqueue(NewTask(strange, "bare", nil)); err != nil {
+			t.Fatal(err)
+		}
+		names, err := c.inspector.Queues()
+		if err != nil || !slices.Equal(names, []string{QueueSubmit}) {
+			t.Errorf("queues %v, %v", names, err)
 		}
 	})
 }

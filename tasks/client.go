@@ -25,8 +25,8 @@ type Client struct {
 
 	mu        sync.Mutex
 	published map[string]time.Time // queues, by when; of exports without a JobID
-	tenants   []string             // that have queues, as of tenantsAt
-	tenantsAt time.Time
+	served    Served               // which accounts and tenants have queues, as of servedAt
+	servedAt  time.Time
 }
 
 // Option changes a [Client] that is being made.

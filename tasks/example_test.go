@@ -149,15 +149,14 @@ func ExampleNewTask() {
 	if err := export.Validate(); err != nil { // a worker fails what is wrong
 		panic(err)
 	}
-	info, err := client.Enqueue(tasks.NewTask(export, "order-17", nil))
+	own := tasks.AccountQueue(tasks.QueueFor(export.Priority), export.Account) // which a worker serves
+	info, err := client.Enqueue(tasks.NewTask(export, "order-17", nil), asynq.Queue(own))
 	if err != nil {
 		panic(err)
 	}
 	fmt.Println(info.Type, info.ID, info.Queue)
-	fmt.Println(info.Queue == tasks.AccountQueue(tasks.QueueFor(tasks.PriorityHigh), "eu"))
 	// Output:
 	// export:submit submit:order-17 clipferry-submit-high.eu
-	// true
 }
 
 // The end of an export as a task of your own type, in your own queue.

@@ -106,55 +106,87 @@ func ParseQueue(name string) (queue, account, tenant string) {
 	return queue, account, tenant
 }
 
-// tenantsKey is the sorted set of the queues of single tenants, without their kind
-// (such as @news), by when a worker last said that it has them.
-const tenantsKey = "clipferry:{fleet}:tenants"
+// servedKey is the sorted set of the accounts and tenants that have queues of their own,
+// each as its queues without their kind (such as .eu or @news, empty for the plain ones), by
+// when a worker last said that it has them.
+const servedKey = "clipferry:{fleet}:served"
 
-// tenantsForgotten is after how long a queue gets nothing more that no worker has.
-const tenantsForgotten = 24 * time.Hour
+// servedForgotten is after how long a queue gets nothing more that no worker has.
+const servedForgotten = 24 * time.Hour
 
-// PublishTenants says that workers with the account serve queues of these tenants:
-// producers' exports go there from now on, those of all others into the plain queues.
-func PublishTenants(ctx context.Context, rdb redis.UniversalClient, account string, tenants []string, now time.Time) error {
-	members := make([]redis.Z, len(tenants))
-	for i, tenant := range tenants {
-		members[i] = redis.Z{Score: float64(now.UnixMilli()), Member: TenantQueue("", account, tenant)}
+// PublishServed says that workers serve queues of the account and, with it, of these
+// tenants: producers' exports go there from now on, those of all others into the plain
+// queues.
+func PublishServed(ctx context.Context, rdb redis.UniversalClient, account string, tenants []string, now time.Time) error {
+	members := []redis.Z{{Member: AccountQueue("", account)}}
+	for _, tenant := range tenants {
+		members = append(members, redis.Z{Member: TenantQueue("", account, tenant)})
+	}
+	for i := range members {
+		members[i].Score = float64(now.UnixMilli())
 	}
 	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		if len(members) > 0 {
-			p.ZAdd(ctx, tenantsKey, members...)
-		}
-		p.ZRemRangeByScore(ctx, tenantsKey, "-inf", strconv.FormatInt(now.Add(-tenantsForgotten).UnixMilli(), 10))
+		p.ZAdd(ctx, servedKey, members...)
+		p.ZRemRangeByScore(ctx, servedKey, "-inf", strconv.FormatInt(now.Add(-servedForgotten).UnixMilli(), 10))
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("publish the tenants: %w", err)
+		return fmt.Errorf("publish the accounts and tenants: %w", err)
 	}
 	return nil
 }
 
-// tenantsEvery is how often a client asks which tenants have queues.
-const tenantsEvery = 5 * time.Second
+// Served are the accounts and tenants that have queues of their own, as workers have said;
+// empty before any did.
+type Served []string
 
-// queueOf returns the queue that an export waits in: its tenant's, if workers have
-// said that they serve one. Where that can't be learned it is the plain one, from
-// which a worker moves it.
+// LoadServed asks which accounts and tenants have queues of their own.
+func LoadServed(ctx context.Context, rdb redis.UniversalClient) (Served, error) {
+	served, err := rdb.ZRange(ctx, servedKey, 0, -1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("ask which accounts and tenants have queues: %w", err)
+	}
+	return served, nil
+}
+
+// Account reports whether a worker has the account.
+func (s Served) Account(name string) bool {
+	return name == "" || name == DefaultAccount || slices.Contains(s, AccountQueue("", name))
+}
+
+// queue returns the queue of that kind in which an export of the account and tenant waits:
+// its own if that is served, else the plain one, from which a worker moves it. So nobody
+// makes queues that nobody serves. Before any worker said what it has, the account is
+// believed: in the plain queue, another account's exports may be in the way.
+func (s Served) queue(kind, account, tenant string) string {
+	own := TenantQueue("", account, tenant)
+	switch {
+	case slices.Contains(s, own):
+		return kind + own
+	case len(s) > 0 && !s.Account(account):
+		return kind
+	default:
+		return AccountQueue(kind, account)
+	}
+}
+
+// servedEvery is how often a client asks which accounts and tenants have queues.
+const servedEvery = 5 * time.Second
+
+// queueOf returns the queue that an export waits in.
 func (c *Client) queueOf(ctx context.Context, e Export) string {
-	plain := AccountQueue(QueueFor(e.Priority), e.Account)
-	if e.Tenant == "" || e.Tenant == DefaultTenant {
-		return plain
+	kind := QueueFor(e.Priority)
+	if TenantQueue("", e.Account, e.Tenant) == "" {
+		return kind
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if time.Since(c.tenantsAt) > tenantsEvery {
-		if found, err := c.rdb.ZRange(ctx, tenantsKey, 0, -1).Result(); err == nil {
-			c.tenants, c.tenantsAt = found, time.Now()
+	if time.Since(c.servedAt) > servedEvery {
+		if found, err := LoadServed(ctx, c.rdb); err == nil {
+			c.served, c.servedAt = found, time.Now()
 		}
 	}
-	if slices.Contains(c.tenants, TenantQueue("", e.Account, e.Tenant)) {
-		return TenantQueue(QueueFor(e.Priority), e.Account, e.Tenant)
-	}
-	return plain
+	return c.served.queue(kind, e.Account, e.Tenant)
 }
 
 // submitQueues returns [SubmitQueues] and those of the names that are a named

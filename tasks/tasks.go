@@ -25,8 +25,13 @@ const HeaderBatch = "clipferry-batch"
 // NewTask makes the first task of an export, its request under that id, for a
 // producer that enqueues by itself. Headers, which may be nil, survive retries and
 // are not part of the payload: such as [HeaderEnqueuedAt] and traceparent.
+//
+// It goes into the plain queue, from which a worker moves it to one of its account's or
+// tenant's own when its turn comes there. Name that with asynq.Queue([TenantQueue](…)) as
+// you enqueue it if you know that workers serve it: in a queue of an account that none of
+// them has, it would wait unseen.
 func NewTask(e Export, id string, headers map[string]string) *asynq.Task {
-	return newTask(e, id, headers, AccountQueue(QueueFor(e.Priority), e.Account))
+	return newTask(e, id, headers, QueueFor(e.Priority))
 }
 
 func newTask(e Export, id string, headers map[string]string, queue string) *asynq.Task {

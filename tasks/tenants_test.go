@@ -29,24 +29,24 @@ func TestATenantHasAQueueOnceWorkersHaveIt(t *testing.T) {
 		if got := in("before", "", "news"); got != QueueSubmitLow {
 			t.Errorf("%s", got)
 		}
-		if err := PublishTenants(t.Context(), c.rdb, DefaultAccount, []string{"news"}, time.Now()); err != nil {
+		if err := PublishServed(t.Context(), c.rdb, DefaultAccount, []string{"news"}, time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		c.tenantsAt = time.Time{} // what it knows is old
+		c.servedAt = time.Time{} // what it knows is old
 		for _, e := range [][4]string{
 			{"news", "", "news", QueueSubmitLow + "@news"},
 			{"other", "", "sport", QueueSubmitLow},
 			{"default", "", DefaultTenant, QueueSubmitLow},
-			{"eu", "eu", "news", QueueSubmitLow + ".eu"},
+			{"eu", "eu", "news", QueueSubmitLow}, // no worker has the account
 		} {
 			if got := in(e[0], e[1], e[2]); got != e[3] {
 				t.Errorf("%s is in %s, want %s", e[0], got, e[3])
 			}
 		}
-		if err := PublishTenants(t.Context(), c.rdb, "eu", []string{"sport"}, time.Now().Add(25*time.Hour)); err != nil {
+		if err := PublishServed(t.Context(), c.rdb, "eu", []string{"sport"}, time.Now().Add(25*time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		c.tenantsAt = time.Time{}
+		c.servedAt = time.Time{}
 		if got := in("late", "", "news"); got != QueueSubmitLow {
 			t.Errorf("a queue that no worker has had for a day still gets exports: %s", got)
 		}

@@ -128,23 +128,45 @@ func TestAnExportInAnotherAccountsQueueIsMoved(t *testing.T) {
 	}
 }
 
+// An account that no worker has makes no queue, however its exports come, and they say what
+// they wait for.
 func TestAnAccountThatNobodyHasIsWaitedFor(t *testing.T) {
 	r := newRig(t)
+	r.waitsForNothing() // or it would be tried again in a minute
 	stop := r.work()
-	id := r.enqueue(tasks.Export{ProjectID: "p", Account: "eu"})
-	other := r.enqueue(tasks.Export{ProjectID: "q"})
-	r.awaitState(other, export.Archived)
-	if rec := r.awaitState(id, export.Queued); rec.Round != 0 {
-		t.Errorf("it was taken up: %+v", rec)
+	await(t, func() bool {
+		served, err := tasks.LoadServed(t.Context(), r.rdb)
+		must(t, err)
+		return len(served) > 0
+	})
+	ids := []string{r.enqueue(tasks.Export{ProjectID: "p", Account: "eu"}), "bare"}
+	_, err := asynq.NewClientFromRedisClient(r.rdb).Enqueue(tasks.NewTask(tasks.Export{ProjectID: "p", Account: "eu", Tenant: "t"}, "bare", nil))
+	must(t, err)
+	r.awaitState(r.enqueue(tasks.Export{ProjectID: "q"}), export.Archived)
+	for _, id := range ids {
+		r.await(id, "put back", func(rec *export.Record) bool {
+			return rec.Round > 0 && rec.Problem.Reason == export.ReasonAccountUnknown
+		})
+	}
+	must(t, errOf(r.admin.Cancel(t.Context(), "bare")))
+	must(t, errOf(r.admin.Retry(t.Context(), "bare", export.RetryOptions{})))
+	names, err := asynq.NewInspectorFromRedisClient(r.rdb).Queues()
+	must(t, err)
+	if slices.ContainsFunc(names, func(name string) bool { return strings.ContainsAny(name, ".@") }) {
+		t.Errorf("queues %v", names)
 	}
 	stop()
 	eu := r.account("eu", 1)
 	r.work()
-	r.awaitState(id, export.Archived)
-	if n := eu.submits(); n != 1 || r.provider.submits() != 1 {
+	for _, id := range ids {
+		r.awaitState(id, export.Archived)
+	}
+	if n := eu.submits(); n != 2 || r.provider.submits() != 1 {
 		t.Errorf("eu was asked %d times, the default account %d", n, r.provider.submits())
 	}
 }
+
+func errOf(_ *export.Record, err error) error { return err }
 
 // A record whose account is gone says so, is tried ever more rarely, and goes
 // on once the account is back.

@@ -28,7 +28,7 @@ import (
 // of which waits long for a Redis that is away, and none of which matters then.
 func (w *Worker) Run(ctx context.Context) error {
 	defer w.endLife()
-	if err := w.publishTenants(ctx); err != nil { // producers' exports come by the plain queues until then
+	if err := w.publishServed(ctx); err != nil { // producers' exports come by the plain queues until then
 		w.log.Warn("the tenants could not be published; trying again within a minute", logkey.Error, err)
 	}
 	servers := w.servers(ctx)

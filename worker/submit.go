@@ -86,6 +86,9 @@ func (w *Worker) takeUp(ctx context.Context, taskID string, s queue.Step, header
 		if slices.Contains(w.ownQueues(), r.Tenant) {
 			r.Lane = r.Tenant
 		}
+		if r.Unserved, err = w.unserved(ctx, r); err != nil {
+			return nil, err
+		}
 		if own := queue.Of(r, s.Step); taskID != own.ID || s.Queue != own.Queue {
 			// A bare producer left the TaskID to asynq, or used another queue than its
 			// account's or tenant's: go on under a task of ours, in the right one.
@@ -273,6 +276,10 @@ func (w *Worker) writeAhead(ctx context.Context, account Account, r *export.Reco
 func (w *Worker) putBack(ctx context.Context, r *export.Record, a *attempt, wait time.Duration, why export.Problem) error {
 	ctx, cancel := w.detached(ctx)
 	defer cancel()
+	unserved, err := w.unserved(ctx, r)
+	if err != nil {
+		unserved = r.Unserved
+	}
 	round := r.Round
 	return w.concludeAttempt(ctx, r, a, func(r *export.Record) error {
 		if a.tried {
@@ -284,6 +291,7 @@ func (w *Worker) putBack(ctx context.Context, r *export.Record, a *attempt, wait
 		if !a.refusedAt.IsZero() {
 			r.RefusedAt = a.refusedAt
 		}
+		r.Unserved = unserved
 		now := w.now()
 		return r.PutBack(now, a.token, now.Add(wait), why)
 	})

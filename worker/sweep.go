@@ -38,7 +38,7 @@ func (w *Worker) sweepLoop(ctx context.Context) {
 	defer tick.Stop()
 	var orphans time.Time
 	for {
-		if err := errors.Join(w.publishTenants(ctx), w.sweepOnce(ctx, &orphans)); err != nil && ctx.Err() == nil {
+		if err := errors.Join(w.publishServed(ctx), w.sweepOnce(ctx, &orphans)); err != nil && ctx.Err() == nil {
 			w.log.Error("the sweep is not complete; again in a minute", logkey.Error, err)
 		}
 		select {

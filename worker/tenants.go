@@ -28,17 +28,26 @@ func (w *Worker) ownQueues() []string {
 	return slices.DeleteFunc(names, func(name string) bool { return name == tasks.DefaultTenant })
 }
 
-// publishTenants tells producers' clients which tenants have queues.
-func (w *Worker) publishTenants(ctx context.Context) error {
+// publishServed tells producers' clients, and the rest of the fleet, which accounts and
+// tenants have queues.
+func (w *Worker) publishServed(ctx context.Context) error {
 	for account := range w.o.Accounts {
-		if account == w.o.Default {
-			account = DefaultAccount
-		}
-		if err := tasks.PublishTenants(ctx, w.o.Redis, account, w.ownQueues(), w.now()); err != nil {
-			return err
+		for _, as := range w.namesOf(account) {
+			if err := tasks.PublishServed(ctx, w.o.Redis, as, w.ownQueues(), w.now()); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// unserved reports whether no worker of the fleet has the export's account.
+func (w *Worker) unserved(ctx context.Context, r *export.Record) (bool, error) {
+	if _, err := w.account(r); err == nil {
+		return false, nil
+	}
+	served, err := tasks.LoadServed(ctx, w.o.Redis)
+	return !served.Account(r.Account), err
 }
 
 // maxFormer bounds the queues of former tenants that are served.

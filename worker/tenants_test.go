@@ -22,7 +22,7 @@ func (r *rig) tenants(shares map[string]int) {
 	for name := range shares {
 		names = append(names, name)
 	}
-	must(r.t, tasks.PublishTenants(r.t.Context(), r.rdb, worker.DefaultAccount, names, time.Now()))
+	must(r.t, tasks.PublishServed(r.t.Context(), r.rdb, worker.DefaultAccount, names, time.Now()))
 }
 
 // TestABacklogOfOneTenantDelaysNoOther: a thousand of one are before ten of another,

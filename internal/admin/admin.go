@@ -24,6 +24,7 @@ var ErrUnknown = ledger.ErrUnknown
 
 // Service answers questions about exports and carries out what is asked.
 type Service struct {
+	rdb    redis.UniversalClient
 	ledger *ledger.Ledger
 	queue  *queue.Queue
 	now    func() time.Time
@@ -32,7 +33,7 @@ type Service struct {
 
 // New returns a Service over a Redis, which stays the caller's to close.
 func New(rdb redis.UniversalClient, l *ledger.Ledger, now func() time.Time) *Service {
-	return &Service{ledger: l, queue: queue.New(rdb), now: now}
+	return &Service{rdb: rdb, ledger: l, queue: queue.New(rdb), now: now}
 }
 
 // For returns a Service to which there are no exports but the tenant's. Those of
@@ -120,7 +121,14 @@ func (s *Service) takeUp(ctx context.Context, id string) error {
 
 // Retry takes a final export up again where it stopped.
 func (s *Service) Retry(ctx context.Context, id string, o export.RetryOptions) (*export.Record, error) {
-	r, err := s.change(ctx, id, func(r *export.Record) error { return r.Retry(s.now(), o) })
+	served, err := tasks.LoadServed(ctx, s.rdb)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.change(ctx, id, func(r *export.Record) error {
+		r.Unserved = !served.Account(r.Account)
+		return r.Retry(s.now(), o)
+	})
 	if errors.Is(err, ErrUnknown) {
 		return s.notTakenUp(ctx, id)
 	}

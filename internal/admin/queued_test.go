@@ -3,6 +3,7 @@ package admin_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/hibiken/asynq"
 
@@ -82,6 +83,7 @@ func TestWhatABareProducerQueuedIsFound(t *testing.T) {
 
 func TestAnExportOfANamedAccountIsSeenInItsQueue(t *testing.T) {
 	d := newRig(t)
+	must(t, tasks.PublishServed(t.Context(), d.rdb, "eu", nil, time.Now()))
 	d.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p", Account: "eu"})
 	r, err := d.Get(t.Context(), "a")
 	if err != nil || r.Account != "eu" || r.State != export.Queued {

@@ -47,10 +47,11 @@ const (
 type Record struct {
 	ID       string            `json:"id"`
 	Account  string            `json:"account,omitempty"`
-	Tenant   string            `json:"tenant,omitempty"` // empty for the default one, see [Record.TenantName]
-	Lane     string            `json:"lane,omitempty"`   // the tenant in whose own queues its orders wait; empty for the plain ones
-	Labels   map[string]string `json:"labels,omitempty"` // the producer's own
-	Batch    string            `json:"batch,omitempty"`  // that it is a member of
+	Tenant   string            `json:"tenant,omitempty"`   // empty for the default one, see [Record.TenantName]
+	Lane     string            `json:"lane,omitempty"`     // the tenant in whose own queues its orders wait; empty for the plain ones
+	Unserved bool              `json:"unserved,omitempty"` // no worker has its account: its orders wait in the plain queues
+	Labels   map[string]string `json:"labels,omitempty"`   // the producer's own
+	Batch    string            `json:"batch,omitempty"`    // that it is a member of
 	Priority string            `json:"priority,omitempty"`
 	State    State             `json:"state"`
 

@@ -207,7 +207,7 @@ func TestTheMonitorShowsTheQueuesOfTenants(t *testing.T) {
 	auth := basic("ops", "hunter2-hunter2")
 	f := newFixture(t, func(o *Options) { o.Monitor.Username, o.Monitor.Password = "ops", "hunter2-hunter2" })
 	tenants := []string{"news", "sport", "art", "kids"}
-	if err := tasks.PublishTenants(t.Context(), f.rdb, tasks.DefaultAccount, tenants, time.Now()); err != nil {
+	if err := tasks.PublishServed(t.Context(), f.rdb, tasks.DefaultAccount, tenants, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	client := tasks.NewClientFromRedis(f.rdb)

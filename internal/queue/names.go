@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -69,12 +70,17 @@ func OfTenant(account, tenant string) []string {
 	return names
 }
 
-// front is the queue of exports that already had a turn.
-func front(account, tenant string) string {
-	if tenant == "" {
-		return tasks.AccountQueue(Front, account)
+// orders is the queue of that kind that the export is ordered from; a tenant's own is of
+// the kind ofTenant.
+func orders(r *export.Record, kind, ofTenant string) string {
+	switch {
+	case r.Unserved:
+		return kind
+	case r.Lane == "":
+		return tasks.AccountQueue(kind, r.Account)
+	default:
+		return tasks.TenantQueue(ofTenant, r.Account, r.Lane)
 	}
-	return tasks.TenantQueue(tasks.QueueSubmitHigh, account, tenant)
 }
 
 // Kind returns which of [All] the queue is, whatever account and tenant it belongs to;

@@ -62,7 +62,7 @@ func Of(r *export.Record, s export.Step) Task {
 
 func firstTask(r *export.Record) Task {
 	return Task{
-		ID: tasks.SubmitTaskID(r.ID), Queue: tasks.TenantQueue(tasks.QueueFor(r.Priority), r.Account, r.Lane),
+		ID: tasks.SubmitTaskID(r.ID), Queue: orders(r, tasks.QueueFor(r.Priority), tasks.QueueFor(r.Priority)),
 		build: func() (*asynq.Task, error) {
 			e, err := tasks.ParseSent(r.Request)
 			if err != nil {
@@ -75,7 +75,7 @@ func firstTask(r *export.Record) Task {
 }
 
 func resubmitTask(r *export.Record, s export.Step) Task {
-	return newTask(tasks.TypeSubmit, resubmitPrefix+r.ID+":"+strconv.Itoa(s.N), front(r.Account, r.Lane),
+	return newTask(tasks.TypeSubmit, resubmitPrefix+r.ID+":"+strconv.Itoa(s.N), orders(r, Front, tasks.QueueSubmitHigh),
 		tasks.SubmitTimeout, s.At, resubmitPayload{r.ID, s.N}, r.Trace)
 }
 

@@ -133,7 +133,7 @@ func (w *watch) waiting(t *testing.T, ids ...string) []string {
 // The place in line is that which the shares give, not that in the queue.
 func TestThePlaceInLineGoesByShares(t *testing.T) {
 	w := newWatch(t, append(tasks.SubmitQueues(), queue.Front, "clipferry-submit@news", "clipferry-submit@sport")...)
-	if err := tasks.PublishTenants(t.Context(), w.rdb, "default", []string{"news", "sport"}, time.Now()); err != nil {
+	if err := tasks.PublishServed(t.Context(), w.rdb, "default", []string{"news", "sport"}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	w.reader.WithTenants(map[string]int{"news": 3, "sport": 1})

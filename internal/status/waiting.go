@@ -36,7 +36,7 @@ func queuedFor(r *export.Record, s *AccountStatus, line *lines, now time.Time) W
 	switch {
 	case len(line.served) == 0:
 		return Waiting{WaitWorker, "a worker: none is running"}
-	case !line.served[q]:
+	case !line.served[q] || r.Unserved:
 		return Waiting{WaitAccountWorker, fmt.Sprintf("a worker with account %s: none of those running has it", r.Account)}
 	case line.paused[q]:
 		return Waiting{WaitQueue, fmt.Sprintf("queue %s, which is paused", q)}
