@@ -210,12 +210,20 @@ func (o *ordered) unanswered(ctx context.Context, err error) error {
 // answered records the answer, and follows the task if one was made.
 func (o *ordered) answered(ctx context.Context, reply provider.Reply) (Answer, error) {
 	answer, err := answerOf(reply)
-	if reply.Status == http.StatusTooManyRequests {
+	refused := provider.Kind("")
+	if reply.Failure != nil {
+		refused = reply.Failure.Kind
+	}
+	switch refused {
+	case provider.RateLimited:
 		o.takeBack(ctx)
 		return Answer{}, &Refusal{
 			Status: http.StatusTooManyRequests, Reason: "rate_limited", RetryAfter: max(reply.Failure.RetryAfter, 15*time.Second),
 			Message: "the provider refuses more at the moment, so other programs use the same key; try again",
 		}
+	case provider.Forbidden, provider.OutOfUnits: // the account's: it may be sent once that is mended
+		o.takeBack(ctx)
+		return answer, err
 	}
 	var both sync.WaitGroup
 	if err == nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/clipferry/clipferry/internal/emulator"
 	"github.com/clipferry/clipferry/internal/observe"
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/storage"
 )
 
 const talk = `{"video_url":"https://video.example/talk","project_name":"talk~clips=4"}`
@@ -379,6 +380,42 @@ func TestRefusalsArePassedOn(t *testing.T) {
 	h, err := r.gate.Health(t.Context())
 	if err != nil || h.Halted != "" {
 		t.Errorf("halted: %q %v", h.Halted, err)
+	}
+}
+
+// TestAPassingRefusalIsNotRemembered: it is the account's, or will pass, and nothing was
+// done for it.
+func TestAPassingRefusalIsNotRemembered(t *testing.T) {
+	r := newRig(t)
+	for name, c := range map[string]struct {
+		fault  emulator.Fault
+		status int
+	}{
+		"403":              {emulator.Fault{Kind: emulator.FaultStatus, Status: 403}, 403},
+		"402":              {emulator.Fault{Kind: emulator.FaultStatus, Status: 402}, 402},
+		"429":              {emulator.Fault{Kind: emulator.FaultStatus, Status: 429}, 429},
+		"a code of units":  {emulator.Fault{Kind: emulator.FaultCode, Code: "402", Message: "no more of them"}, 200},
+		"a code of limits": {emulator.Fault{Kind: emulator.FaultCode, Code: "429", Message: "slow down"}, 429},
+	} {
+		c.fault.Route, c.fault.Count = emulator.RouteCreate, 1
+		_, err := r.emulator.Inject(c.fault)
+		must(t, err)
+		a, err := r.do("web", "POST", "clips", talk, name)
+		var f *Refusal
+		if errors.As(err, &f) {
+			a.Status = f.Status
+		}
+		if a.Status != c.status {
+			t.Errorf("%s: %d %s %v", name, a.Status, a.Body, err)
+		}
+		key := "key:" + hash("web", name)
+		known, err := r.store.get(t.Context(), key, &attempt{})
+		must(t, err)
+		receipt, found, err := r.archive.Receipt(t.Context(), receiptID("default", key))
+		if err != nil || known || !found || receipt.State != storage.ReceiptFailed || r.slots() != 0 {
+			t.Errorf("%s: remembered: %v, as %q in S3, %v; %d slots", name, known, receipt.State, err, r.slots())
+		}
+		r.forget() // what the budget waits for after a 429
 	}
 }
 
