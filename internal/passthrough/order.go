@@ -126,7 +126,7 @@ func (o *ordered) again(before attempt) (Answer, error) {
 
 func (o *ordered) send(ctx context.Context) (Answer, error) {
 	s := o.s
-	if err := errors.Join(s.checkPaused(ctx), s.checkUnits(ctx)); err != nil {
+	if err := s.checkOrders(ctx); err != nil {
 		return Answer{}, err
 	}
 	place := hash(o.request.Tenant, o.request.Key, o.digest)

@@ -1,13 +1,26 @@
 package passthrough
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/clipferry/clipferry/tasks"
 )
+
+// checkOrders refuses what is not to be ordered now. Redis is asked for both reasons at
+// the same time.
+func (s *Service) checkOrders(ctx context.Context) error {
+	var paused error
+	var asked sync.WaitGroup
+	asked.Go(func() { paused = s.checkPaused(ctx) })
+	spent := s.checkUnits(ctx)
+	asked.Wait()
+	return cmp.Or(paused, spent)
+}
 
 // checkPaused refuses what is ordered while the operator has paused orders.
 func (s *Service) checkPaused(ctx context.Context) error {
