@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/view"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 func TestListPages(t *testing.T) {
@@ -145,6 +147,51 @@ func TestAHeldExportIsFoundByHand(t *testing.T) {
 	var v view.Export
 	f.call("POST", "/api/v2/clips/export/"+id+"/retry", `{"submitted_as":"task_9"}`).data(t, &v)
 	if v.State != "rendering" || v.ExportTaskID != "task_9" {
+		t.Errorf("%+v", v)
+	}
+}
+
+// TestAProjectIsItsTenants: what another key has made through this API is as unknown to an
+// order as to a read.
+func TestAProjectIsItsTenants(t *testing.T) {
+	f := newFixture(t, func(o *Options) {
+		o.ProjectTenant = func(_ context.Context, project string) (string, error) {
+			return map[string]string{"theirs": "batch", "mine": "web"}[project], nil
+		}
+	})
+	for project, want := range map[string]int{"theirs": 404, "mine": 200, "elsewhere": 200} {
+		got := f.call("POST", "/api/v2/clips/export", `{"project_id":"`+project+`"}`)
+		if got.status != want {
+			t.Errorf("%s: %d %s", project, got.status, got.body)
+		}
+		if want == 404 && (!strings.Contains(got.body, `"error":"Not Found"`) || got.message(t) != "no such project") {
+			t.Errorf("%s: %s", project, got.body)
+		}
+	}
+	var all page
+	f.call("GET", "/api/v2/clips/exports", "").data(t, &all)
+	if len(all.Exports) != 2 {
+		t.Errorf("%d exports", len(all.Exports))
+	}
+}
+
+// TestAnExportMayHaveTheNameOfACall: import and preflight are ids like others.
+func TestAnExportMayHaveTheNameOfACall(t *testing.T) {
+	f := newFixture(t)
+	for _, id := range []string{"import", "preflight"} {
+		if got := f.call("GET", "/api/v2/clips/exports/"+id, ""); got.status != 404 || got.message(t) != "no such export" {
+			t.Errorf("%s: %d %s", id, got.status, got.body)
+		}
+		if got := f.call("PUT", "/api/v2/clips/exports/"+id, ""); got.status != 405 {
+			t.Errorf("PUT %s: %d %s", id, got.status, got.body)
+		}
+	}
+	if _, err := f.api.o.Queue.Enqueue(t.Context(), tasks.Export{ProjectID: "p", JobID: "import", Tenant: "web"}); err != nil {
+		t.Fatal(err)
+	}
+	var v view.Export
+	f.call("GET", "/api/v2/clips/exports/import", "").data(t, &v)
+	if v.ID != "import" {
 		t.Errorf("%+v", v)
 	}
 }

@@ -255,8 +255,8 @@ func (a *API) routes() {
 	a.route("POST", "/api/v2/clips/export/{id}/cancel", a.authorized(a.cancel))
 	a.route("POST", "/api/v2/clips/export/{id}/retry", a.authorized(a.retry))
 	a.route("GET", "/api/v2/clips/exports", a.authorized(a.list))
-	a.route("POST", "/api/v2/clips/exports/preflight", a.authorized(a.preflight))
-	a.route("POST", "/api/v2/clips/exports/import", a.authorized(a.importTasks))
+	a.post("/api/v2/clips/exports/preflight", a.authorized(a.preflight))
+	a.post("/api/v2/clips/exports/import", a.authorized(a.importTasks))
 	a.route("GET", "/api/v2/clips/exports/{id}", a.authorized(a.view))
 	a.route("GET", "/api/openapi.json", a.serveOpenAPI)
 	a.route("", "/api/", func(http.ResponseWriter, *http.Request) error { return errNothing })
@@ -294,7 +294,19 @@ func (a *API) elsewhere() handler {
 // route registers a handler for one method, any if it is empty. A HEAD counts
 // as a GET: net/http leaves its body out.
 func (a *API) route(method, path string, h handler) {
-	a.enter(method, path, func(w http.ResponseWriter, r *http.Request) {
+	a.enter(method, path, a.serve(method, h))
+}
+
+// post registers a handler for POST where the path of another method has a wildcard: an
+// export may have the name of a call.
+func (a *API) post(path string, h handler) {
+	a.table = append(a.table, "POST "+path)
+	a.mux.HandleFunc("POST "+path, a.serve("POST", h))
+}
+
+// serve serves requests of one method, of any if it is empty.
+func (a *API) serve(method string, h handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		got := r.Method
 		if got == http.MethodHead {
 			got = http.MethodGet
@@ -309,7 +321,7 @@ func (a *API) route(method, path string, h handler) {
 		if err := h(w, r.WithContext(ctx)); err != nil {
 			a.fail(w, r, err)
 		}
-	})
+	}
 }
 
 // handle registers a handler for any method, that says itself how long it takes.

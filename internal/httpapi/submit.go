@@ -44,7 +44,7 @@ func (a *API) submit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.checkWaiting(r.Context()); err != nil {
+	if err := errors.Join(a.checkWaiting(r.Context()), a.checkProject(r.Context(), e)); err != nil {
 		return err
 	}
 	id, err := a.enqueue(r.Context(), e, given)
@@ -67,6 +67,16 @@ func setTenant(ctx context.Context, e *tasks.Export) error {
 		e.Tenant = who.name
 	}
 	return nil
+}
+
+// checkProject refuses a project that another tenant has made here, as one that does not
+// exist.
+func (a *API) checkProject(ctx context.Context, e tasks.Export) error {
+	others, err := a.othersProjects(ctx, []tasks.Export{e})
+	if err == nil && others[e.ProjectID] {
+		return fail(http.StatusNotFound, "no such project")
+	}
+	return err
 }
 
 // checkAccount refuses an account that there is not: its exports would wait for ever.

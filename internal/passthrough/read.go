@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/budget"
-	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
@@ -246,17 +245,29 @@ func (s *Service) Tenant(ctx context.Context, project string) (string, error) {
 	for _, name := range []string{"clips", "clips/find-moments"} {
 		c := call{root: "/api/v2", name: name}
 		t := task{ID: project, Call: name, Path: c.resultsPath(project)}
-		known, err := s.lookup(ctx, name, project, &t)
-		var inS3 *fault.Fault
-		if errors.As(err, &inS3) {
-			s.log.WarnContext(ctx, "whose project it is, only S3 knows, which does not answer", logkey.ProjectID, project, logkey.Error, err)
-			continue
+		known, err := s.store.get(ctx, taskKey(name, project), &t)
+		if err != nil {
+			return "", err
 		}
-		if err != nil || known && t.Tenant != "" {
-			return t.Tenant, err
+		if !known {
+			known = s.inS3(ctx, name, project, &t)
+		}
+		if known && t.Tenant != "" {
+			return t.Tenant, nil
 		}
 	}
 	return "", nil
+}
+
+// inS3 is lookup for those who need no S3: it waits for little.
+func (s *Service) inS3(ctx context.Context, name, project string, into *task) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	known, err := s.lookup(ctx, name, project, into)
+	if err != nil {
+		s.log.WarnContext(ctx, "whose project it is, only S3 may know, which does not say", logkey.ProjectID, project, logkey.Error, err)
+	}
+	return known
 }
 
 func links(t provider.Task) int {
