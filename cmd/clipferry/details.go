@@ -98,7 +98,7 @@ func taskFacts(v view.Export) string {
 func notifiedLine(n *notify.Notification) string {
 	line := fmt.Sprintf("%s: %s", n.To, n.State)
 	if n.Tries > 0 && n.State != notify.WasSent || n.Tries > 1 {
-		line += fmt.Sprintf(" after %d tries", n.Tries)
+		line += fmt.Sprintf(" after %d %s", n.Tries, map[bool]string{true: "try", false: "tries"}[n.Tries == 1])
 	}
 	if n.NextTry != nil && time.Until(*n.NextTry) > 0 {
 		line += ", next try in " + briefly(time.Until(*n.NextTry))
