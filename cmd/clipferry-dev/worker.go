@@ -18,6 +18,10 @@ import (
 	"github.com/clipferry/clipferry/worker"
 )
 
+// pollInterval is how often the worker looks for tasks. Redis is in this process, where
+// that costs little, and somebody waits.
+const pollInterval = 200 * time.Millisecond
+
 // startWorker runs a worker with its HTTP server, configured as the production
 // program would be.
 func (s *services) startWorker(life context.Context, env []string, redisURL string) error {
@@ -68,6 +72,7 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 	w, err := wiring.NewWorker(cfg, worker.Options{
 		Redis: rdb, Ledger: ledger, Archive: archive, Catalog: store, Accounts: accounts,
 		Notifier: notifier, Passed: passed, Observer: watch, Logger: log,
+		PollInterval: pollInterval,
 	})
 	if err != nil {
 		return err
