@@ -76,10 +76,14 @@ func (w *Worker) giveUp(ctx context.Context, d queue.DeadLetter, late bool) erro
 		if !due {
 			return export.ErrStale
 		}
-		if step.Kind == export.StepMirror { // the other clips go on
-			return r.ClipFail(w.now(), step.Clip, step.N, givenUp(d, late))
+		why := givenUp(d, late)
+		if n := r.TimesTakenOver(step); n > 1 && !late { // and more often since
+			why.Reason, why.Count = export.ReasonWorkerDied, n
 		}
-		return r.Fail(w.now(), givenUp(d, late))
+		if step.Kind == export.StepMirror { // the other clips go on
+			return r.ClipFail(w.now(), step.Clip, step.N, why)
+		}
+		return r.Fail(w.now(), why)
 	})
 	if refused(err) {
 		return nil

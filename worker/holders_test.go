@@ -25,6 +25,11 @@ func TestWhoseLeaseIsNotExtendedIsDead(t *testing.T) {
 	at(8*time.Second, nil, dies, lives(2))
 	at(12*time.Second, []string{"dies"}, dies, lives(3))
 	at(16*time.Second, []string{"dies"}, dies, lives(4)) // as long as its task is there
-	at(20*time.Second, nil, lives(5))
-	at(24*time.Second, nil, dies, lives(6)) // taken anew
+	known.done("q", "dies")
+	at(20*time.Second, nil, dies, lives(5)) // for which nothing is left to do
+	dies.Until++                            // taken anew
+	at(24*time.Second, nil, dies, lives(6))
+	at(33*time.Second, []string{"dies"}, dies, lives(7))
+	at(36*time.Second, nil, lives(8))
+	at(39*time.Second, nil, dies, lives(9)) // taken anew
 }

@@ -14,7 +14,8 @@ import (
 // A worker that lives extends the lease of each task that it has every five seconds
 // (Asynq does, in one command a queue). Every worker looks whether others do: the step
 // of one that stopped goes on under its next number, so that whatever comes later of
-// the old one is stale. Asynq itself would bring it back after one to two minutes.
+// the old one is stale. Asynq itself would bring it back after one to two minutes, and
+// give it up after so many retries: that is left to it where a step kills its workers.
 const (
 	// lookEvery is how often the leases of reads and transfers are looked at; those of
 	// orders each anotherLook times, since they wait for their own lease. Together that
@@ -33,10 +34,11 @@ type holders map[string]map[string]seen
 type seen struct {
 	until float64
 	at    time.Time
+	done  bool // its step goes on, or is not to
 }
 
 // silent takes in what workers have of a queue now, and returns the tasks whose lease
-// has not been extended for too long. It compares no clocks of others.
+// has not been extended for too long and that are not done. It compares no clocks of others.
 func (h holders) silent(name string, leases []queue.Lease, now time.Time) []string {
 	before := h[name]
 	h[name] = make(map[string]seen, len(leases))
@@ -44,14 +46,21 @@ func (h holders) silent(name string, leases []queue.Lease, now time.Time) []stri
 	for _, l := range leases {
 		is, known := before[l.TaskID]
 		if !known || is.until != l.Until {
-			is = seen{l.Until, now}
+			is = seen{until: l.Until, at: now}
 		}
 		h[name][l.TaskID] = is
-		if now.Sub(is.at) >= silence {
+		if !is.done && now.Sub(is.at) >= silence {
 			dead = append(dead, l.TaskID)
 		}
 	}
 	return dead
+}
+
+// done notes that nothing is left to do for a task until somebody takes it anew.
+func (h holders) done(name, taskID string) {
+	is := h[name][taskID]
+	is.done = true
+	h[name][taskID] = is
 }
 
 // takeOverLoop has the steps of workers that died go on.
@@ -71,7 +80,10 @@ func (w *Worker) takeOverLoop(ctx context.Context) {
 		}
 		for _, name := range queues {
 			for _, id := range known.silent(name, leases[name], time.Now()) {
-				if err := w.takeOver(ctx, name, id); err != nil && ctx.Err() == nil {
+				err := w.takeOver(ctx, name, id)
+				if err == nil {
+					known.done(name, id)
+				} else if ctx.Err() == nil {
 					w.log.Warn("the step of a worker that died does not go on yet", logkey.Task, id, logkey.Error, err)
 				}
 			}
@@ -91,8 +103,8 @@ func (w *Worker) takeOver(ctx context.Context, name, taskID string) error {
 	}
 	r, err := w.updateClip(ctx, s.ID, idx, func(r *export.Record) error { return r.TakeOver(w.now(), s.Step) })
 	switch {
-	case refused(err): // it has gone on
-		return nil
+	case refused(err): // it has gone on, though whoever saw to it may have died before its task existed
+		return w.leaveStale(ctx, s.ID)
 	case err != nil:
 		return err
 	}

@@ -51,7 +51,37 @@ func Due(r *Record) []Step {
 	return steps
 }
 
-// TakeOver has a step go on under its next number, whose worker died with it.
+// MaxTakeOvers is how often in a row a step is taken over. One whose worker dies each
+// time may be what kills it: then it is left to the retries of the queue, which end.
+const MaxTakeOvers = 5
+
+// takenOver says how often in a row a step was taken over, under which number it went
+// on, and when.
+type takenOver struct {
+	Kind  Kind      `json:"kind"`
+	N     int       `json:"n"`
+	Times int       `json:"times"`
+	At    time.Time `json:"at"`
+}
+
+// takenOverOf is where that is counted for the step.
+func (r *Record) takenOverOf(s Step) *takenOver {
+	if s.Kind == StepMirror && r.Clips[s.Clip] != nil {
+		return &r.Clips[s.Clip].TakenOver
+	}
+	return &r.TakenOver
+}
+
+// TimesTakenOver is how often in a row the step was taken over.
+func (r *Record) TimesTakenOver(s Step) int {
+	if t := r.takenOverOf(s); t.Kind == s.Kind && t.N == s.N {
+		return t.Times
+	}
+	return 0
+}
+
+// TakeOver has a step go on under its next number, whose worker died with it: the first
+// time at once, then ever later. It is [ErrStale] for one that was taken over too often.
 func (r *Record) TakeOver(now time.Time, s Step) error {
 	if err := r.may(EvTakeOver); err != nil {
 		return err
@@ -59,20 +89,35 @@ func (r *Record) TakeOver(now time.Time, s Step) error {
 	if !IsDue(r, s) {
 		return fmt.Errorf("%s step %d: %w", s.Kind, s.N, ErrStale)
 	}
+	times := r.TimesTakenOver(s)
+	if now.Sub(r.takenOverOf(s).At) > time.Hour { // what kills workers does so sooner
+		times = 0
+	}
+	if times >= MaxTakeOvers {
+		return fmt.Errorf("%s step %d was taken over %d times: %w", s.Kind, s.N, times, ErrStale)
+	}
 	r.UpdatedAt = now
+	problem, at := &r.Problem, now.Add(time.Duration(times*times)*15*time.Second)
 	switch s.Kind {
 	case StepSubmit:
 		r.Round++
-		r.NotBefore = time.Time{}
+		r.NotBefore, s.N = at, r.Round
 	case StepPoll:
-		r.wantRead(r.Read, now)
+		r.wantRead(r.Read, at)
+		s.N = r.Step
 	case StepMirror:
 		c := r.Clips[s.Clip]
 		c.Round++
-		c.NotBefore = time.Time{}
+		c.NotBefore, s.N = at, c.Round
+		problem = &c.Problem
 	case StepSeal:
 		r.SealRound++
-		r.SealAt = time.Time{}
+		r.SealAt, s.N = at, r.SealRound
+	}
+	times++
+	*r.takenOverOf(s) = takenOver{s.Kind, s.N, times, now}
+	if times > 1 && r.State != Canceled {
+		problem.note(now, Problem{Reason: ReasonWorkerDied, Count: times})
 	}
 	return nil
 }

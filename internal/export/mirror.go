@@ -281,9 +281,9 @@ func (r *Record) Seal(now time.Time, key string) error {
 // manifest holds, would be most of what that costs.
 func (r *Record) forgetLinks() {
 	r.LastAnswer = []byte{} // stored as none
-	r.LinkLife, r.RefreshFrom = 0, 0
+	r.LinkLife, r.RefreshFrom, r.TakenOver = 0, 0, takenOver{}
 	for _, c := range r.Clips {
-		c.Link, c.Thumbnail, c.LinkAt, c.DiedAfter = "", "", time.Time{}, 0
+		c.Link, c.Thumbnail, c.LinkAt, c.DiedAfter, c.TakenOver = "", "", time.Time{}, 0, takenOver{}
 	}
 }
 

@@ -22,6 +22,7 @@ const (
 	ReasonAccountUnknown      Reason = "account_unknown"      // the worker doesn't have the export's account
 	ReasonStorageUnavailable  Reason = "storage_unavailable"  // S3 fails, without which nothing is ordered
 	ReasonManifestNotWritten  Reason = "manifest_not_written"
+	ReasonWorkerDied          Reason = "worker_died" // with the step, several times in a row
 )
 
 // What ended an export, or left it to a person.
@@ -62,7 +63,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		ReasonProviderUnreachable, ReasonProviderUnavailable, ReasonRateLimited, ReasonKeyRefused, ReasonOutOfUnits,
-		ReasonNotUnderstood, ReasonTaskUnknown, ReasonAccountUnknown, ReasonStorageUnavailable, ReasonManifestNotWritten,
+		ReasonNotUnderstood, ReasonTaskUnknown, ReasonAccountUnknown, ReasonStorageUnavailable, ReasonManifestNotWritten, ReasonWorkerDied,
 		ReasonAnswerLost, ReasonRequestRejected, ReasonRenderFailed, ReasonNoClips, ReasonClipsUnidentified,
 		ReasonClipsFailed, ReasonDeadlinePassed, ReasonStepGivenUp, ReasonQueueDeadline, ReasonTaskMalformed,
 		ReasonJobIDTaken, ReasonJobIDAlike, ReasonTaskTaken, ReasonReceiptUnreadable, ReasonRecordUnreadable, ReasonRecordLost, ReasonTaskNotFound,

@@ -115,6 +115,8 @@ type Record struct {
 	SealAt    time.Time `json:"seal_at,omitzero"`
 	Manifest  string    `json:"manifest,omitempty"`
 
+	TakenOver takenOver `json:"taken_over,omitzero"` // of the current step, see [Record.TakeOver]
+
 	Problem Problem `json:"problem,omitzero"` // what is wrong now, or what ended it
 
 	Trace  map[string]string `json:"trace,omitempty"`  // trace context of the enqueue
@@ -174,6 +176,7 @@ type Clip struct {
 	LinkAt    time.Time     `json:"link_at,omitzero"`
 	DiedAfter time.Duration `json:"died_after,omitempty"`
 	Problem   Problem       `json:"problem,omitzero"`
+	TakenOver takenOver     `json:"taken_over,omitzero"` // of the current round
 
 	Object     Object    `json:"object,omitzero"`
 	Thumb      *Object   `json:"thumb,omitempty"`

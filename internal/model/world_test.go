@@ -25,6 +25,10 @@ type record struct {
 }
 
 func freeze(r *export.Record) *record {
+	r.TakenOver = export.Record{}.TakenOver // steps are not taken over often enough here for it to matter
+	for _, c := range r.Clips {
+		c.TakenOver = r.TakenOver
+	}
 	doc, err := json.Marshal(r)
 	if err != nil {
 		panic(err)

@@ -51,6 +51,7 @@ var sentences = map[export.Reason]string{
 	export.ReasonAccountUnknown:      "the export is to be ordered with account {account}, which the worker does not have",
 	export.ReasonStorageUnavailable:  "S3 is not available, without which nothing is ordered{(detail)}",
 	export.ReasonManifestNotWritten:  "the manifest could not be written{(detail)}",
+	export.ReasonWorkerDied:          "the worker that carried it out died {count} times in a row{(detail)}",
 
 	export.ReasonAnswerLost:        "a paid request was sent at {intent} and its answer was lost{(detail)}",
 	export.ReasonRequestRejected:   "the provider refused the request{(detail)}",
@@ -145,6 +146,7 @@ var hints = map[export.Reason]struct{ failed, open hint }{
 	export.ReasonTaskUnknown:        {open: same("it is read again")},
 	export.ReasonStorageUnavailable: {open: same("it is tried again")},
 	export.ReasonManifestNotWritten: {open: same("it is tried again")},
+	export.ReasonWorkerDied:         {open: same("it is tried ever more seldom; see why in the workers' platform (memory?)")},
 	export.ReasonLinkRefused:        {open: same("it is tried again, and the provider is asked for another one, until the deadline")},
 
 	export.ReasonTaskNotFound: {failed: hint{
