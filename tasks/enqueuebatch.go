@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
@@ -78,6 +79,12 @@ func (c *Client) saveBatch(ctx context.Context, b Batch, exports iter.Seq[Export
 	}
 	all, n, seen := sha256.New(), 0, map[[16]byte]bool{}
 	for e := range exports {
+		switch tenant := cmp.Or(e.Tenant, DefaultTenant); {
+		case n == 0:
+			record.Tenant = tenant
+		case record.Tenant != tenant:
+			record.Tenant = ""
+		}
 		one := memberOf(b.Name, n, e)
 		_, _ = fmt.Fprintf(all, "%s\x00%s\x00", one.id, one.digest)
 		sum := sha256.Sum256([]byte(one.id))

@@ -13,9 +13,12 @@ import (
 const maxProblems = 20
 
 // Batch returns a batch as it is now, in the words of its reader; [index.ErrNoBatch] if
-// there is none.
+// there is none. To a tenant there are only those whose members are all its own.
 func (s *Service) Batch(ctx context.Context, name string, to view.Reader) (view.Batch, error) {
 	b, err := index.LoadBatch(ctx, s.rdb, name)
+	if err == nil && s.tenant != "" && b.Tenant != s.tenant {
+		err = index.ErrNoBatch
+	}
 	if err != nil {
 		return view.Batch{}, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/index"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -121,6 +122,8 @@ func asFailure(err error) *failure {
 		return &failure{status: http.StatusBadRequest, message: faults.Error(), err: err}
 	case errors.Is(err, admin.ErrUnknown):
 		return fail(http.StatusNotFound, "no such export")
+	case errors.Is(err, index.ErrNoBatch):
+		return fail(http.StatusNotFound, "no such batch")
 	case errors.Is(err, export.ErrNotNow), errors.Is(err, export.ErrStale), errors.Is(err, export.ErrPaid):
 		return &failure{status: http.StatusConflict, message: err.Error()}
 	default:

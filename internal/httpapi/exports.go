@@ -15,6 +15,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/index"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/nearest"
 	"github.com/clipferry/clipferry/internal/status"
@@ -43,6 +44,19 @@ func (a *API) view(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return a.writeExport(w, r, record)
+}
+
+// batch is GET /api/v2/clips/exports/batches/{id}.
+func (a *API) batch(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("id")
+	if !tasks.ValidBatch(name) {
+		return index.ErrNoBatch
+	}
+	b, err := a.exports(r.Context()).Batch(r.Context(), name, view.HTTP)
+	if err != nil {
+		return err
+	}
+	return writeData(w, b)
 }
 
 // cancel is POST /api/v2/clips/export/{id}/cancel.

@@ -41,6 +41,7 @@ import (
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/status"
+	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -50,6 +51,7 @@ type Exports interface {
 	Cancel(ctx context.Context, id string) (*export.Record, error)
 	Retry(ctx context.Context, id string, o export.RetryOptions) (*export.Record, error)
 	List(ctx context.Context, f ledger.Filter) ([]*export.Record, error)
+	Batch(ctx context.Context, name string, to view.Reader) (view.Batch, error)
 	Import(ctx context.Context, i admin.Import) (r *export.Record, known bool, err error)
 	OfTask(ctx context.Context, accountName, task string) (*export.Record, error)
 }
@@ -258,6 +260,7 @@ func (a *API) routes() {
 	a.post("/api/v2/clips/exports/preflight", a.authorized(a.preflight))
 	a.post("/api/v2/clips/exports/import", a.authorized(a.importTasks))
 	a.route("GET", "/api/v2/clips/exports/{id}", a.authorized(a.view))
+	a.route("GET", "/api/v2/clips/exports/batches/{id}", a.authorized(a.batch))
 	a.route("GET", "/api/openapi.json", a.serveOpenAPI)
 	a.route("", "/api/", func(http.ResponseWriter, *http.Request) error { return errNothing })
 	a.route("", "/api/v2/clips/exports/", func(http.ResponseWriter, *http.Request) error { return errNothing })

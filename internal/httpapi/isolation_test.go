@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -32,6 +33,7 @@ var (
 	}
 	otherRoutes = []string{
 		"POST /api/v2/clips/export", "POST /open/v2/clips/export", "GET /api/v2/clips/exports", "POST /api/v2/clips/exports/import", "POST /api/v2/clips/exports/preflight", // below, each by itself
+		"GET /api/v2/clips/exports/batches/{id}",
 		"GET " + clipPath, // its signature is the right to the file
 		"GET /api/openapi.json", "/api/", "/api/v2/", "/api/v2/clips/exports/", "/open/v2/", "GET /healthz", "GET /readyz", "/metrics", "/monitor/", "GET /{$}",
 		"/archive/", // its users see the whole archive
@@ -106,7 +108,7 @@ func world(f *fixture) map[string][]string {
 	states := []export.State{export.Queued, export.Queued, export.Rendering, export.Failed, export.Archived, export.Canceled, export.Held}
 	for tenant, key := range map[string]string{"web": webSecret, "batch": "another-secret-of-length"} {
 		for i, state := range states {
-			body := fmt.Sprintf(`{"project_id":"p%d"`, i%2)
+			body := fmt.Sprintf(`{"project_id":"p%d","labels":{"n":"%d"}`, i%2, i%3)
 			as := []string{"Authorization", "Bearer " + key}
 			add(tenant, f.submit(body+`}`, as...), state)
 			add(tenant, f.submit(body+fmt.Sprintf(`,"job_id":"order-%d"}`, i), as...), state)
@@ -192,6 +194,9 @@ func TestAListHoldsOwnExportsAlone(t *testing.T) {
 		if project := rapid.SampledFrom([]string{"", "p0", "p1", "p2"}).Draw(t, "project"); project != "" {
 			query.Set("project_id", project)
 		}
+		if label := rapid.SampledFrom([]string{"", "0", "1", "9"}).Draw(t, "label"); label != "" {
+			query.Set("label", "n="+label)
+		}
 		from := time.Time{}
 		if start := rapid.SampledFrom(append([]string{""}, all...)).Draw(t, "cursor"); start != "" {
 			r, err := f.api.o.Exports("").Get(f.t.Context(), start)
@@ -222,7 +227,7 @@ func TestAListHoldsOwnExportsAlone(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			if (query.Get("state") == "" || string(r.State) == query.Get("state")) && (query.Get("project_id") == "" || r.ProjectID == query.Get("project_id")) && (from.IsZero() || r.CreatedAt.Before(from)) {
+			if (query.Get("state") == "" || string(r.State) == query.Get("state")) && (query.Get("project_id") == "" || r.ProjectID == query.Get("project_id")) && (query.Get("label") == "" || "n="+r.Labels["n"] == query.Get("label")) && (from.IsZero() || r.CreatedAt.Before(from)) {
 				want++
 				if !shown[id] {
 					t.Fatalf("%s is not shown to %q", id, tenant)
@@ -282,6 +287,74 @@ func TestOrdersOfOthersCantBeTaken(t *testing.T) {
 	}
 	if got := f.call("POST", "/api/v2/clips/export", `{"project_id":"p","job_id":"`+strings.Repeat("x", 125)+`"}`); got.status != 400 {
 		t.Errorf("an id that is too long: %d %s", got.status, got.body)
+	}
+}
+
+// TestBatchesOfOthersAreUnknown: to a key there are only batches whose members are all its
+// tenant's; any other is as one that never was, for the same work. A list by the batch has
+// no foreign members either.
+func TestBatchesOfOthersAreUnknown(t *testing.T) {
+	f := newFixture(t)
+	client := tasks.NewClientFromRedis(f.rdb)
+	ids := map[string][]string{}
+	of := map[string][]string{"web-only": {"web", "web", "web"}, "batch-only": {"batch", "batch"}, "mixed": {"web", "batch", "web"}, "nobodys": {"", "default"}}
+	for name, tenants := range of {
+		var members []tasks.Export
+		for i, tenant := range tenants {
+			members = append(members, tasks.Export{ProjectID: fmt.Sprint("p", i), Tenant: tenant})
+		}
+		made, err := client.EnqueueBatch(t.Context(), tasks.Batch{Name: name}, members)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, id := range made {
+			ids[tenants[i]] = append(ids[tenants[i]], id)
+		}
+	}
+	f.takeUp(ids["web"][0])
+	f.change(ids["web"][0], func(r *export.Record, now time.Time) error { return r.Fail(now, export.Problem{Reason: export.ReasonStepGivenUp}) })
+	seen := &commands{}
+	f.rdb.AddHook(seen)
+	keys := map[string]string{"web": webSecret, "batch": "another-secret-of-length", "": adminSecret}
+	rapid.Check(t, func(t *rapid.T) {
+		tenant := rapid.SampledFrom(slices.Sorted(maps.Keys(keys))).Draw(t, "tenant")
+		name := rapid.SampledFrom(slices.Sorted(maps.Keys(of))).Draw(t, "batch")
+		as := []string{"Authorization", "Bearer " + keys[tenant]}
+		seen.take()
+		got := f.call("GET", "/api/v2/clips/exports/batches/"+name, "", as...)
+		work := seen.take()
+		own := tenant == "" || name == tenant+"-only"
+		if own {
+			var b view.Batch
+			got.data(f.t, &b)
+			if b.Batch != name || b.Members != len(of[name]) || b.Missing != 0 || b.Complete || len(b.Problems) != b.States["failed"] {
+				t.Fatalf("%q sees %+v", tenant, b)
+			}
+		} else {
+			made := strings.Repeat("x", len(name))
+			none := f.call("GET", "/api/v2/clips/exports/batches/"+made, "", as...)
+			if got.status != http.StatusNotFound || got.shape(name) != none.shape(made) {
+				t.Fatalf("another's batch\n%s\nnone\n%s", got.shape(name), none.shape(made))
+			}
+			if unknown := seen.take(); work != unknown {
+				t.Fatalf("another's batch takes\n%s\nnone\n%s", work, unknown)
+			}
+		}
+		var listed page
+		f.call("GET", "/api/v2/clips/exports?batch="+name, "", as...).data(f.t, &listed)
+		for _, e := range listed.Exports {
+			if tenant != "" && !slices.Contains(ids[tenant], e.ID) {
+				t.Fatalf("%s lists %s of %s", tenant, e.ID, e.Tenant)
+			}
+		}
+		if own && len(listed.Exports) != len(of[name]) {
+			t.Fatalf("%d of %d members are listed", len(listed.Exports), len(of[name]))
+		}
+	})
+	for _, name := range []string{"-x", "a%2fb", strings.Repeat("x", 65)} {
+		if got := f.call("GET", "/api/v2/clips/exports/batches/"+name, ""); got.status != http.StatusNotFound {
+			t.Errorf("%s: %d %s", name, got.status, got.body)
+		}
 	}
 }
 

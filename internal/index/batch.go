@@ -36,6 +36,7 @@ type Batch struct {
 	Count   int             `json:"count"`  // of its members
 	Digest  string          `json:"digest"` // of their ids and bodies
 	Created time.Time       `json:"created"`
+	Tenant  string          `json:"tenant,omitempty"` // whose all members are; empty where they are several tenants'
 	Notify  json.RawMessage `json:"notify,omitempty"` // whom to notify of its completion
 	// Done is how often all members were final.
 	Done int `json:"done,omitempty"`
