@@ -3,17 +3,22 @@
 // listen on random loopback ports, keep their data in the test's temporary
 // directory, and are gone with the test, even if the test process is killed.
 //
+// The program is CLIPFERRY_TEST_REDIS, another version or a compatible server, or
+// else the PATH's redis-server.
+//
 // It is for what miniredis cannot show: durability, restarts, cluster slots,
 // the real scripting engine. It is not for production code.
 package redistest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
@@ -66,9 +71,10 @@ type Server struct {
 // test fails at once if that is not possible.
 func Start(t testing.TB, opts ...Option) *Server {
 	t.Helper()
-	binary, err := exec.LookPath("redis-server")
+	program := cmp.Or(os.Getenv("CLIPFERRY_TEST_REDIS"), "redis-server")
+	binary, err := exec.LookPath(program)
 	if err != nil {
-		t.Fatal("this test needs a real Redis and redis-server is not installed: install it (Debian: apt-get install redis-server) or put it on the PATH")
+		t.Fatal("this test needs a real Redis and " + program + " is not installed: install redis-server (Debian: apt-get install redis-server) or put it on the PATH; CLIPFERRY_TEST_REDIS names another one")
 	}
 	s := &Server{
 		t: t, binary: binary, dir: t.TempDir(),

@@ -100,17 +100,21 @@ func TestSentinelsReplaceTheMaster(t *testing.T) {
 }
 
 func TestMissingRedisIsNamed(t *testing.T) {
+	t.Setenv("CLIPFERRY_TEST_REDIS", "")
 	t.Setenv("PATH", t.TempDir())
 	if _, err := exec.LookPath("redis-server"); err == nil {
 		t.Skip("redis-server is found without PATH")
 	}
-	f := &fakeT{TB: t}
-	func() {
-		defer func() { _ = recover() }()
-		Start(f)
-	}()
-	if !strings.Contains(f.said, "redis-server is not installed") {
-		t.Fatalf("the test would end with %q", f.said)
+	for program, missing := range map[string]string{"": "redis-server", "/nowhere/valkey-server": "/nowhere/valkey-server"} {
+		t.Setenv("CLIPFERRY_TEST_REDIS", program)
+		f := &fakeT{TB: t}
+		func() {
+			defer func() { _ = recover() }()
+			Start(f)
+		}()
+		if !strings.Contains(f.said, missing+" is not installed") {
+			t.Errorf("CLIPFERRY_TEST_REDIS=%q: the test would end with %q", program, f.said)
+		}
 	}
 }
 
