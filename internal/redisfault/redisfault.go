@@ -48,12 +48,17 @@ var refusals = []Fault{
 	{"BUSY", "", "a script takes too long: see SLOWLOG, or end it with SCRIPT KILL", ""},
 }
 
+// unfit is a Redis that can't do what is asked of it, whoever asks.
+var unfit = Fault{Code: "ERR", Text: "it does not know a command that is used here", Hint: "it must be Redis 6.2 or newer, or compatible with it, with no command renamed"}
+
 // phrases are what Redis says without a code of its own, and what its client says.
 var phrases = []struct {
 	holds string
 	Fault
 }{
 	{"max number of clients", Fault{Code: "ERR", Text: "it has as many clients as it takes (maxclients)", Hint: "raise its maxclients, or add ?pool_size=… to " + address + " of workers"}},
+	{"ERR syntax error", unfit},
+	{"ERR unknown command", unfit},
 	{"without any password configured", Fault{Code: "ERR", Text: "it has no password, and was given one", Hint: "remove the password from " + address}},
 	{"first record does not look like a TLS handshake", Fault{Text: "it does not speak TLS", Hint: "let " + address + " begin with redis://, not rediss://"}},
 	{"certificate required", Fault{Text: "it asks for a client certificate", Hint: "add ?tls_cert_file=…&tls_key_file=… to " + address}},

@@ -23,6 +23,8 @@ func TestOf(t *testing.T) {
 		{errors.New("ERR Error running script: -OOM command not allowed"), "OOM", "ERR Error running script: -OOM command not allowed", "maxmemory"},
 		{errors.New("WRONGPASS invalid username-password pair"), "WRONGPASS", "it refuses the user name or the password", "percent-encoded"},
 		{errors.New("ERR max number of clients reached"), "ERR", "it has as many clients as it takes (maxclients)", "pool_size"},
+		{errors.New("ERR syntax error"), "ERR", "it does not know a command that is used here", "6.2 or newer"},
+		{errors.New("ERR unknown command 'GETEX', with args beginning with: "), "ERR", "it does not know a command that is used here", "6.2 or newer"},
 		{fmt.Errorf("read: %w", io.EOF), "", "it closed the connection", ""},
 		{redis.Nil, "", "it has lost what was asked for", ""},
 		{fmt.Errorf("x: %w", context.Canceled), "", "the question was given up", ""},

@@ -37,8 +37,9 @@ const readyKey = "clipferry:{ready}"
 // takesWrites returns why Redis is of no use. It is shown to whoever asks, so words
 // that nobody knows, which may name an address, are left out.
 func takesWrites(ctx context.Context, rdb redis.UniversalClient) error {
-	err := rdb.Set(ctx, readyKey, "1", time.Minute).Err()
-	if err == nil {
+	// GET needs Redis 6.2, as much of what a worker sends does.
+	err := rdb.SetArgs(ctx, readyKey, "1", redis.SetArgs{TTL: time.Minute, Get: true}).Err()
+	if err == nil || errors.Is(err, redis.Nil) {
 		return nil
 	}
 	why := redisfault.Of(err)

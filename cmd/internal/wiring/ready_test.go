@@ -24,6 +24,10 @@ func TestRedisIsReadyWhenItTakesWrites(t *testing.T) {
 	if got := ask(master); got != "" {
 		t.Errorf("a master: %s", got)
 	}
+	without := redistest.Start(t, redistest.Config("rename-command", "SET", "")).Client()
+	if got := ask(without); !strings.Contains(got, "does not know a command") || !strings.Contains(got, "6.2 or newer") {
+		t.Errorf("without SET: %s", got)
+	}
 	host, port, _ := net.SplitHostPort(master.Options().Addr)
 	if err := replica.ReplicaOf(t.Context(), host, port).Err(); err != nil {
 		t.Fatal(err)
