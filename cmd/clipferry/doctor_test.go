@@ -210,6 +210,18 @@ func TestRedisChecks(t *testing.T) {
 	}
 }
 
+// What is compatible with Redis is named, too.
+func TestForksOfRedisAreNamed(t *testing.T) {
+	for info, want := range map[string]string{
+		"redis_version:7.2.4\nvalkey_version:8.1.1": "version 7.2.4 (Valkey 8.1.1)", "redict_version:7.3.6\nredis_version:7.2.4": "version 7.2.4 (Redict 7.3.6)",
+		"redis_version:8.0.2": "version 8.0.2",
+	} {
+		if got := checkVersion(infoOf(info)); got != (finding{good, want, ""}) {
+			t.Errorf("%q: %+v", info, got)
+		}
+	}
+}
+
 func firstOf(check func(map[string]string) []finding) func(map[string]string) finding {
 	return func(info map[string]string) finding { return check(info)[0] }
 }

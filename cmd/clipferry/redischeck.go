@@ -133,13 +133,19 @@ func checkChannels(ctx context.Context, rdb redis.UniversalClient) finding {
 
 func checkVersion(info map[string]string) finding {
 	v := info["redis_version"]
+	text := "version " + v
+	for _, fork := range []string{"Valkey", "Redict"} { // they call themselves the Redis that they are compatible with
+		if own := info[strings.ToLower(fork)+"_version"]; own != "" {
+			text += " (" + fork + " " + own + ")"
+		}
+	}
 	switch {
 	case v == "":
 		return finding{warn, "does not say its version", "it should be " + leastRedis + " or newer"}
 	case older(v, leastRedis):
-		return finding{bad, "version " + v, "upgrade to " + leastRedis + " or newer"}
+		return finding{bad, text, "upgrade to " + leastRedis + " or newer"}
 	}
-	return finding{good, "version " + v, ""}
+	return finding{good, text, ""}
 }
 
 // older compares dotted numbers; what isn't a number counts as 0.
