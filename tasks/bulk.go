@@ -253,6 +253,7 @@ func (c *Client) digestsInQueues(ctx context.Context, items []item, of []int) (m
 // enqueueChunk enqueues the items, in order, and returns how many of them, from the
 // first on, are in the queue.
 func (c *Client) enqueueChunk(ctx context.Context, items []item) (int, error) {
+	began := time.Now()
 	claimed, claimErr := c.claimAll(ctx, items)
 	known, errs, err := c.knownOf(ctx, items)
 	if err != nil {
@@ -260,6 +261,9 @@ func (c *Client) enqueueChunk(ctx context.Context, items []item) (int, error) {
 	}
 	if claimErr != nil && slices.Contains(known, false) { // what is known can be told all the same
 		return 0, claimErr
+	}
+	if err := c.renewAll(ctx, began, items, claimed); err != nil {
+		return 0, err
 	}
 	var fresh []item
 	met := map[string]bool{}

@@ -28,6 +28,11 @@ var (
 	releaseSource string
 
 	releaseScript = redis.NewScript(releaseSource)
+
+	//go:embed renew.lua
+	renewSource string
+
+	renewScript = redis.NewScript(renewSource)
 )
 
 // claim reports whether the JobID is free for this body. Enqueues of the same body
@@ -35,7 +40,7 @@ var (
 func (c *Client) claim(ctx context.Context, e Export) (bool, error) {
 	var holder *redis.StringCmd
 	_, err := c.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.SetNX(ctx, claimKey(e.JobID), e.Digest(), claimTime)
+		p.SetNX(ctx, claimKey(e.JobID), e.Digest(), c.claimTime)
 		holder = p.Get(ctx, claimKey(e.JobID))
 		return nil
 	})
@@ -59,7 +64,7 @@ func (c *Client) claimAll(ctx context.Context, items []item) ([]bool, error) {
 	_, err := c.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, one := range items {
 			if one.once {
-				p.SetNX(ctx, claimKey(one.id), one.digest, claimTime)
+				p.SetNX(ctx, claimKey(one.id), one.digest, c.claimTime)
 				holders[i] = p.Get(ctx, claimKey(one.id))
 			}
 		}
@@ -72,6 +77,34 @@ func (c *Client) claimAll(ctx context.Context, items []item) ([]bool, error) {
 		claimed[i] = holder != nil && holder.Val() == items[i].digest
 	}
 	return claimed, nil
+}
+
+// renewAll has claims hold for their whole time again, where looking for what is known
+// has taken long enough that they might end before the exports are in their queues.
+// Those that have ended are claimed no more.
+func (c *Client) renewAll(ctx context.Context, since time.Time, items []item, claimed []bool) error {
+	if time.Since(since) < c.claimTime/4 {
+		return nil
+	}
+	held := make([]*redis.Cmd, len(items))
+	_, err := c.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, one := range items {
+			if claimed[i] {
+				held[i] = renewScript.Eval(ctx, p, []string{claimKey(one.id)}, one.digest, c.claimTime.Milliseconds())
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("renew the claims of %d exports: %w", len(items), err)
+	}
+	for i, cmd := range held {
+		if cmd != nil {
+			n, _ := cmd.Int()
+			claimed[i] = n == 1
+		}
+	}
+	return nil
 }
 
 // releaseAll gives claims back. Those that fail end by themselves.

@@ -1,12 +1,15 @@
 package tasks
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
 )
 
 // A TaskID is unique in one queue, and a JobID in all of them: whoever is told
@@ -94,5 +97,49 @@ func TestAClaimIsGivenBack(t *testing.T) {
 		if n := c.rdb.Exists(t.Context(), claimKey("a")).Val(); n != 0 {
 			t.Errorf("%+v: a claim is left", e)
 		}
+	}
+}
+
+// slowLook has a client's look at what is known take for so long that its claims end.
+type slowLook struct {
+	redis.Hook
+	looks     int
+	meanwhile func()
+}
+
+func (h *slowLook) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (h *slowLook) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (h *slowLook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		if cmds[0].Name() == "hget" { // the ledger, before and after the queues
+			if h.looks++; h.looks == 2 {
+				h.meanwhile()
+			}
+		}
+		return err
+	}
+}
+
+// Redis is so slow that the claims of a chunk end before it is enqueued, and another body
+// takes one of the ids.
+func TestClaimsThatEndOnASlowRedisAreNotReliedUpon(t *testing.T) {
+	server := miniredis.RunT(t)
+	slow, rival := newTestClient(t, "redis://"+server.Addr()), newTestClient(t, "redis://"+server.Addr())
+	slow.claimTime = 200 * time.Millisecond
+	slow.rdb.AddHook(&slowLook{meanwhile: func() {
+		time.Sleep(slow.claimTime / 3)
+		server.FastForward(slow.claimTime)
+		if _, err := rival.Enqueue(t.Context(), Export{ProjectID: "rival", JobID: "b", Priority: PriorityHigh}); err != nil {
+			t.Error(err)
+		}
+	}})
+	ids, err := slow.EnqueueAll(t.Context(), []Export{{ProjectID: "p", JobID: "a"}, {ProjectID: "p", JobID: "b"}, {ProjectID: "p", JobID: "c"}})
+	if !errors.Is(err, ErrDifferentBody) {
+		t.Errorf("%v, %v", ids, err)
+	}
+	if n := rival.pending(t); n != 2 { // a and the rival's b
+		t.Errorf("%d tasks are pending", n)
 	}
 }

@@ -22,6 +22,7 @@ type Client struct {
 	queue     *asynq.Client
 	inspector *asynq.Inspector
 	headers   func(context.Context) map[string]string
+	claimTime time.Duration // see there; shorter in tests
 
 	mu        sync.Mutex
 	published map[string]time.Time // queues, by when; of exports without a JobID
@@ -58,6 +59,7 @@ func NewClientFromRedis(rdb redis.UniversalClient, opts ...Option) *Client {
 		inspector: asynq.NewInspectorFromRedisClient(rdb),
 		headers:   func(context.Context) map[string]string { return nil },
 		published: map[string]time.Time{},
+		claimTime: claimTime,
 	}
 	for _, opt := range opts {
 		opt(c)
