@@ -1,11 +1,7 @@
 # syntax=docker/dockerfile:1
-# The release workflow replaces both base images by their digests of that moment,
-# and names them in the image's labels.
-ARG BUILD_IMAGE=golang:1.26.8-bookworm
-# No shell, no package manager, not root; certificates and time zones are in it.
-ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot
-
-FROM --platform=$BUILDPLATFORM ${BUILD_IMAGE} AS build
+# Both base images are named by tag, where Dependabot keeps them up to date (in an ARG it
+# does not). The release workflow builds with the digests that they have at that moment.
+FROM --platform=$BUILDPLATFORM golang:1.26.8-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
@@ -15,8 +11,9 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -trimpath -ldflags="-s -w -X main.version=${VERSION}" -o /out/clipferry ./cmd/clipferry
 
-FROM ${BASE_IMAGE}
-ARG BASE_IMAGE VERSION= REVISION=
+# No shell, no package manager, not root; certificates and time zones are in it.
+FROM gcr.io/distroless/static-debian12:nonroot
+ARG VERSION= REVISION= BASE_DIGEST=
 LABEL org.opencontainers.image.title="clipferry" \
       org.opencontainers.image.description="Orders clip exports from a video service and mirrors every finished clip into S3" \
       org.opencontainers.image.url="https://github.com/clipferry/clipferry" \
@@ -26,7 +23,8 @@ LABEL org.opencontainers.image.title="clipferry" \
       org.opencontainers.image.vendor="The clipferry authors" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.base.name="${BASE_IMAGE}"
+      org.opencontainers.image.base.name="gcr.io/distroless/static-debian12:nonroot" \
+      org.opencontainers.image.base.digest="${BASE_DIGEST}"
 COPY LICENSE NOTICE /usr/share/doc/clipferry/
 COPY --from=build /out/clipferry /usr/local/bin/clipferry
 USER nonroot:nonroot
