@@ -41,9 +41,11 @@ func (w *Worker) poll(ctx context.Context, t *asynq.Task) error {
 		if taken, err := w.taskTaken(ctx, r); taken || err != nil {
 			return err
 		}
-		if done, err := w.beginImport(ctx, r); done || err != nil {
+		leave, done, err := w.beginImport(ctx, r)
+		if done || err != nil {
 			return err
 		}
+		defer leave()
 	}
 	turn, err := w.waitToRead(ctx, account.Gate, r)
 	if err != nil {
@@ -79,24 +81,16 @@ func (w *Worker) taskTaken(ctx context.Context, r *export.Record) (bool, error) 
 		func(r *export.Record) { w.releaseSlot(ctx, r) })
 }
 
-// beginImport writes the receipt of a task that was made elsewhere, before anything
-// else is done for it. It reports whether nothing is left to do, since the task was
-// archived before Redis forgot that.
-func (w *Worker) beginImport(ctx context.Context, r *export.Record) (bool, error) {
-	if !r.Imported() {
-		return false, nil
-	}
-	w.syncReceipt(ctx, r)
-	return w.alreadyArchived(ctx, r)
-}
-
 func (w *Worker) waitToRead(ctx context.Context, gate Gate, r *export.Record) (*budget.Turn, error) {
 	ctx, cancel := w.untilStop(ctx)
 	defer cancel()
 	request := budget.Request{
 		Export: r.ID, Kind: kindOfRead(r), Since: r.SubmittedAt, Resolution: resolution(r), Clips: len(r.Wanted),
 	}
-	if request.Kind == budget.Refresh {
+	switch request.Kind {
+	case budget.Other:
+		request.Tenant = r.TenantName() + "/imports"
+	case budget.Refresh:
 		// A clip that is rendered and can't be fetched waits for nothing else:
 		// it is read within refreshWithin even while the budget is short.
 		request.Deadline = w.now().Add(2 * refreshWithin)
@@ -108,9 +102,12 @@ func (w *Worker) waitToRead(ctx context.Context, gate Gate, r *export.Record) (*
 }
 
 // kindOfRead returns what the budget takes the current read for. One of an export
-// that renders has a slot.
+// that renders has a slot. Of a task that was made elsewhere nothing is known before it
+// was read: there may be no such task, and nobody's link waits for it.
 func kindOfRead(r *export.Record) budget.Kind {
 	switch {
+	case r.Imported() && !r.HoldsSlot() && r.Polls == 0:
+		return budget.Other
 	case r.Read == export.ReadRefresh, r.Read == export.ReadMissing, r.Imported() && !r.HoldsSlot():
 		return budget.Refresh
 	default:

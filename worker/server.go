@@ -111,6 +111,8 @@ var (
 	errStopping = errors.New("the worker is stopping; another one goes on")
 	// errBusy means that another run works on the same step just now.
 	errBusy = errors.New("another run of this step is under way")
+	// errCrowded means that as many imports wait for their first read as may.
+	errCrowded = errors.New("other imports wait for their first read")
 	// errElsewhere leaves a step to a worker that reaches S3.
 	errElsewhere = errors.New("S3 does not answer this worker; another one goes on")
 )
@@ -257,7 +259,7 @@ func (w *Worker) server(rdb redis.UniversalClient, name string, handler asynq.Ha
 }
 
 func putOff(err error) bool {
-	return errors.Is(err, errStopping) || errors.Is(err, errBusy) || errors.Is(err, errElsewhere) || errors.Is(err, queue.ErrLater)
+	return errors.Is(err, errStopping) || errors.Is(err, errBusy) || errors.Is(err, errCrowded) || errors.Is(err, errElsewhere) || errors.Is(err, queue.ErrLater)
 }
 
 // elsewhere is how long a step stays in its queue that another worker is to do.
@@ -271,6 +273,8 @@ func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
 		return 0
 	case errors.Is(err, errBusy):
 		return 5 * time.Second
+	case errors.Is(err, errCrowded):
+		return 15 * time.Second
 	case errors.Is(err, errElsewhere), errors.Is(err, queue.ErrLater):
 		return elsewhere
 	default:

@@ -153,6 +153,8 @@ type Worker struct {
 	lastRead sync.Map
 	waiting  *waiting
 
+	firstReads firstReads
+
 	stopping chan struct{}   // closed when no new work is begun
 	drained  chan struct{}   // closed when the servers are down
 	lifetime context.Context // ends when the process is about to
@@ -172,7 +174,8 @@ func New(o Options) (*Worker, error) {
 	stopping := make(chan struct{})
 	return &Worker{
 		o: o, log: o.Logger, watch: o.Observer, now: o.Now, queue: queue.New(o.Redis), waiting: newWaiting(o.SubmitConcurrency),
-		stopping: stopping, drained: make(chan struct{}), lifetime: lifetime, endLife: end,
+		firstReads: firstReads{all: max(1, o.ReadConcurrency/2), each: max(1, o.ReadConcurrency/4), of: map[string]int{}},
+		stopping:   stopping, drained: make(chan struct{}), lifetime: lifetime, endLife: end,
 	}, nil
 }
 

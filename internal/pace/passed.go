@@ -1,6 +1,7 @@
 package pace
 
 import (
+	"cmp"
 	"strings"
 	"time"
 )
@@ -11,7 +12,8 @@ import (
 //   - slots are given to each side by turns while both wait;
 //   - what is rendered for either is read alike, by its index;
 //   - of requests that take no slot ([Other]) one in every otherShare of the rate
-//     goes before the reads of exports, and more only where no read wants the credit.
+//     goes before the reads of exports, and more only where no read wants the credit;
+//     tenants take turns at them.
 
 // PassedPrefix begins the name that something passed through has in place of an
 // export's id. No id of an export holds a slash.
@@ -28,8 +30,9 @@ type Shared struct {
 	// Exported and Passed are when each side was last given a slot.
 	Exported Instant `json:"e,omitempty"`
 	Passed   Instant `json:"p,omitempty"`
-	// Other is when such a request last went.
-	Other Instant `json:"o,omitempty"`
+	// Other is when such a request last went, and OtherOf of which tenant.
+	Other   Instant `json:"o,omitempty"`
+	OtherOf string  `json:"t,omitempty"`
 }
 
 // isNext says whether the next slot is for something passed through, should both
@@ -61,12 +64,12 @@ func (s *State) tookTurn(w *Waiter, now Instant) {
 			s.tookSlot(w, now)
 		}
 	case Other:
-		s.Gate.Passed.Other = now
+		s.Gate.Passed.Other, s.Gate.Passed.OtherOf = now, w.Tenant
 		s.touch(fieldGate, "")
 	}
 }
 
-// nextOther returns the request that takes no slot and waits for longest, and when
+// nextOther returns the request that takes no slot and whose turn it is, and when
 // its share of the rate lets it go before reads.
 func (s *State) nextOther(now Instant) (string, Instant) {
 	id, _ := s.anyOther(now)
@@ -77,14 +80,22 @@ func (s *State) nextOther(now Instant) (string, Instant) {
 	return id, max(now, last.Add(otherShare*window/time.Duration(s.Limits.PerMinute)))
 }
 
-// anyOther returns it for when nothing else wants the credit.
+// anyOther returns it for when nothing else wants the credit. Tenants go one after the
+// other by their names, and what is of one goes by how long it waits.
 func (s *State) anyOther(now Instant) (string, Instant) {
+	round := func(w *Waiter) int { // 0 for those that come before it begins again
+		if w.Tenant > s.Gate.Passed.OtherOf {
+			return 0
+		}
+		return 1
+	}
 	var first string
 	for id, w := range s.Waiters {
 		if w.Kind != Other {
 			continue
 		}
-		if f := s.Waiters[first]; f == nil || w.Joined < f.Joined || w.Joined == f.Joined && id < first {
+		f := s.Waiters[first]
+		if f == nil || cmp.Or(cmp.Compare(round(w), round(f)), cmp.Compare(w.Tenant, f.Tenant), cmp.Compare(w.Joined, f.Joined), cmp.Compare(id, first)) < 0 {
 			first = id
 		}
 	}

@@ -232,7 +232,7 @@ func (s *Service) Do(ctx context.Context, r Request) (Answer, error) {
 
 // other is a request that makes no task: it takes no slot, and nothing remembers it.
 func (s *Service) other(ctx context.Context, c call, r Request) (Answer, error) {
-	turn, err := s.turn(ctx, budget.Request{Export: budget.PassedPrefix + c.name, Kind: budget.Other})
+	turn, err := s.turn(ctx, budget.Request{Export: budget.PassedPrefix + c.name, Kind: budget.Other, Tenant: r.Tenant})
 	if err != nil {
 		return Answer{}, s.notInTime(ctx, err, http.StatusServiceUnavailable)
 	}

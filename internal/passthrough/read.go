@@ -52,7 +52,7 @@ func (s *Service) results(ctx context.Context, c call, r Request) (Answer, error
 	}
 	wait, cancel := context.WithTimeout(ctx, s.o.Wait)
 	defer cancel()
-	got, err := s.readOrAwait(wait, t, c, r.Header)
+	got, err := s.readOrAwait(wait, t, c, r)
 	switch {
 	case err == nil:
 		return s.again(got), nil
@@ -117,9 +117,9 @@ func (s *Service) again(t *task) Answer {
 }
 
 // readOrAwait reads the task, or waits for whoever does.
-func (s *Service) readOrAwait(ctx context.Context, t *task, c call, h http.Header) (*task, error) {
+func (s *Service) readOrAwait(ctx context.Context, t *task, c call, r Request) (*task, error) {
 	for {
-		got, err := s.read(ctx, t, c, h)
+		got, err := s.read(ctx, t, c, r)
 		if !errors.Is(err, ErrBusy) {
 			return got, err
 		}
@@ -134,7 +134,7 @@ func (s *Service) readOrAwait(ctx context.Context, t *task, c call, h http.Heade
 }
 
 // read spends one request on the task, and records what it shows. One at a time.
-func (s *Service) read(ctx context.Context, t *task, c call, h http.Header) (*task, error) {
+func (s *Service) read(ctx context.Context, t *task, c call, r Request) (*task, error) {
 	key := taskKey(t.Call, t.ID)
 	lease, err := s.o.Ledger.FleetLease(ctx, "passed:"+key, readLease)
 	switch {
@@ -154,13 +154,13 @@ func (s *Service) read(ctx context.Context, t *task, c call, h http.Header) (*ta
 	}
 	request := budget.Request{Export: now.Slot, Kind: budget.Read, Since: now.Made, Resolution: class(now.Call)}
 	if now.Slot == "" {
-		request = budget.Request{Export: budget.PassedPrefix + key, Kind: budget.Other}
+		request = budget.Request{Export: budget.PassedPrefix + key, Kind: budget.Other, Tenant: r.Tenant}
 	}
 	turn, err := s.o.Gate.Wait(kept, request)
 	if err != nil {
 		return nil, err
 	}
-	reply, err := s.send(kept, turn, request.Kind, c, provider.Forwarded{Method: http.MethodGet, Path: now.Path, Header: h}, progress)
+	reply, err := s.send(kept, turn, request.Kind, c, provider.Forwarded{Method: http.MethodGet, Path: now.Path, Header: r.Header}, progress)
 	if err == nil {
 		err = s.take(context.WithoutCancel(ctx), &now, reply)
 	}
@@ -330,7 +330,7 @@ func (s *Service) Step(ctx context.Context, payload []byte) error {
 	if err != nil || !known || t.Slot == "" || stepOf(t) != p {
 		return err
 	}
-	_, err = s.read(ctx, t, call{name: t.Call, known: true, task: t.ID}, versionHeader())
+	_, err = s.read(ctx, t, call{name: t.Call, known: true, task: t.ID}, Request{Header: versionHeader()})
 	if err != nil && provider.KindOf(err) != "" {
 		s.log.WarnContext(ctx, "a task that was passed through could not be read; it is tried again", logkey.ExportTaskID, t.ID, logkey.Error, err)
 		return nil // its next step is scheduled
