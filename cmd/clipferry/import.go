@@ -29,7 +29,8 @@ appear as each is rendered, it is complete once nothing new has come for
 CLIPFERRY_IMPORT_QUIET.
 
 With --file, each line of F (or of standard input, for -) is the id of a task,
-or a JSON object with task_id and, optionally, kind, project_id and account.
+or a JSON object with task_id and, optionally, kind, project_id, account and
+tenant.
 All are checked first; if any is wrong, nothing is imported. A task belongs to
 one export: imported again, or ordered here before, its export's id is
 printed.`,
@@ -39,6 +40,7 @@ printed.`,
 	set.StringVar(&f.each.Kind, "kind", string(export.TaskExport), "`KIND` of the tasks: export, clips or moments")
 	set.StringVar(&f.each.Project, "project-id", "", "the `ID` of the project that they belong to; left out, the task's own")
 	set.StringVar(&f.each.Account, "account", "", "the account whose key made them, by its `name` in CLIPFERRY_API_KEYS; left out, the default")
+	set.StringVar(&f.each.Tenant, "tenant", "", "`name` of the tenant whose exports they become; left out, default")
 	set.StringVarP(&f.file, "file", "f", "", "read the tasks from `F`, one a line; - is standard input")
 	set.BoolVar(&f.json, "json", false, "print each export as `clipferry status --json` does")
 	set.BoolVarP(&f.wait, "wait", "w", false, "show progress until all are archived; fail if one is not")
@@ -58,6 +60,13 @@ type importLine struct {
 	Kind    string `json:"kind"`
 	Project string `json:"project_id"`
 	Account string `json:"account"`
+	Tenant  string `json:"tenant"`
+}
+
+// tenantImport is what is imported, and for whom.
+type tenantImport struct {
+	admin.Import
+	tenant string
 }
 
 func (f *importFlags) run(ctx context.Context, c *console, ids []string) error {
@@ -73,7 +82,7 @@ func (f *importFlags) run(ctx context.Context, c *console, ids []string) error {
 	var exports []string
 	for _, i := range imports {
 		i.AccountName = conn.cfg.Account(i.Account).Name
-		r, known, err := conn.exports.Import(ctx, i)
+		r, known, err := conn.exports.For(i.tenant).Import(ctx, i.Import)
 		if err != nil {
 			return fmt.Errorf("import task %s: %w", i.Task, err)
 		}
@@ -99,7 +108,7 @@ func (f *importFlags) print(c *console, r *export.Record) error {
 }
 
 // read returns what is to be imported, or an [inputError] that names every fault.
-func (f *importFlags) read(ctx context.Context, c *console, ids []string) ([]admin.Import, error) {
+func (f *importFlags) read(ctx context.Context, c *console, ids []string) ([]tenantImport, error) {
 	if (f.file == "") == (len(ids) == 0) {
 		return nil, cli.Usagef("give the ids of tasks, or --file")
 	}
@@ -115,7 +124,7 @@ func (f *importFlags) read(ctx context.Context, c *console, ids []string) ([]adm
 		}
 		where = func(n int) string { return fmt.Sprintf("line %d: ", n+1) }
 	}
-	var imports []admin.Import
+	var imports []tenantImport
 	input := &inputError{}
 	for n, line := range lines {
 		line = bytes.TrimSpace(line)
@@ -124,7 +133,11 @@ func (f *importFlags) read(ctx context.Context, c *console, ids []string) ([]adm
 		}
 		i, err := f.parse(line)
 		if err == nil {
-			if faults := i.Check(); len(faults) > 0 {
+			faults := i.Check()
+			if i.tenant != "" && !tasks.ValidTenant(i.tenant) {
+				faults = append(faults, tasks.Fault{Field: "tenant", Message: "must be 1–32 of the characters a–z 0–9 -"})
+			}
+			if len(faults) > 0 {
 				err = faults
 			}
 		}
@@ -147,21 +160,21 @@ func (f *importFlags) read(ctx context.Context, c *console, ids []string) ([]adm
 }
 
 // parse reads the id of a task, or an object that says more.
-func (f *importFlags) parse(line []byte) (admin.Import, error) {
+func (f *importFlags) parse(line []byte) (tenantImport, error) {
 	said := importLine{Task: string(line)}
 	if f.file != "" && line[0] == '{' {
 		said = importLine{}
 		dec := json.NewDecoder(bytes.NewReader(line))
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(&said); err != nil {
-			return admin.Import{}, fmt.Errorf("must be the id of a task, or an object with task_id, kind, project_id and account: %w", err)
+			return tenantImport{}, fmt.Errorf("must be the id of a task, or an object with task_id, kind, project_id, account and tenant: %w", err)
 		}
 		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-			return admin.Import{}, errors.New("something follows the object")
+			return tenantImport{}, errors.New("something follows the object")
 		}
 	}
-	return admin.Import{
+	return tenantImport{admin.Import{
 		Task: said.Task, Kind: export.TaskKind(cmp.Or(said.Kind, f.each.Kind)),
 		Project: cmp.Or(said.Project, f.each.Project), Account: cmp.Or(said.Account, f.each.Account),
-	}, nil
+	}, cmp.Or(said.Tenant, f.each.Tenant)}, nil
 }

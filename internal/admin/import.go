@@ -97,18 +97,13 @@ func (s *Service) Import(ctx context.Context, i Import) (r *export.Record, known
 	if s.tenant != "" {
 		id = s.tenant + "." + id
 	}
-	owner, err := s.ledger.TaskOwner(ctx, i.AccountName, i.Task)
+	owner, err := s.ledger.ClaimTask(ctx, i.AccountName, i.Task, id) // before anybody else can
 	if err != nil {
 		return nil, false, err
 	}
-	if owner != "" && owner != id {
-		r, err = s.ledger.Load(ctx, owner)
-		switch {
-		case err == nil && !s.owns(r):
-			return nil, false, unknown(i.Task)
-		case !errors.Is(err, ledger.ErrUnknown):
-			return r, true, err
-		}
+	if owner != id {
+		r, err = s.ownerOf(ctx, i.Task, owner)
+		return r, true, err
 	}
 	request := i.request()
 	r = export.NewImport(id, i.Kind, i.Task, request.Body(), request.Digest(), request.ProjectID, s.now())
@@ -129,6 +124,18 @@ func (s *Service) Import(ctx context.Context, i Import) (r *export.Record, known
 		}
 	}
 	return r, !created, s.queue.Schedule(ctx, r)
+}
+
+// ownerOf returns the export that a task belongs to.
+func (s *Service) ownerOf(ctx context.Context, task, id string) (*export.Record, error) {
+	r, err := s.ledger.Load(ctx, id)
+	switch {
+	case errors.Is(err, ledger.ErrUnknown) && s.tenant == "":
+		return nil, &impossible{fmt.Sprintf("it is taken up as export %s, which has no record yet", id), export.ErrNotNow}
+	case errors.Is(err, ledger.ErrUnknown), err == nil && !s.owns(r):
+		return nil, unknown(task)
+	}
+	return r, err
 }
 
 // importAgain returns the export that a task was imported as before. One that the

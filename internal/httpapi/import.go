@@ -57,6 +57,9 @@ func (a *API) importTasks(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := a.checkAccount(r.Context(), imports[0].Account); err != nil { // which is the same for all
+		return err
+	}
 	out := importedPage{Exports: []imported{}}
 	for _, i := range imports {
 		if others[i.Task] {

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -47,5 +48,17 @@ func TestWrongImportsAreNamedAtOnceAndNothingIsTakenUp(t *testing.T) {
 	f.call("GET", "/api/v2/clips/exports", "").data(t, &all)
 	if len(all.Exports) != 0 {
 		t.Errorf("%d exports", len(all.Exports))
+	}
+}
+
+func TestAnImportNeedsAnAccountThatThereIs(t *testing.T) {
+	f := newFixture(t, func(o *Options) {
+		o.HasAccount = func(_ context.Context, name string) (bool, error) { return name == "eu", nil }
+	})
+	for account, want := range map[string]int{"eu": 200, "us": 400} {
+		got := f.call("POST", "/api/v2/clips/exports/import", `{"task_ids":["a"],"account":"`+account+`"}`)
+		if got.status != want || want == 400 && !strings.HasPrefix(got.message(t), "account: ") {
+			t.Errorf("%s: %d %s", account, got.status, got.body)
+		}
 	}
 }
