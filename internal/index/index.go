@@ -2,13 +2,15 @@
 // enters those that wait in a queue and have no record yet. Package ledger keeps the
 // others there. All share a hash tag, so that one script may use several.
 //
-//	clipferry:{index}:all        every export that has a record, by creation
+//	clipferry:{index}:rest       every export that has a record and is not archived, by creation
 //	clipferry:{index}:open       those that still need care, by the version that entered them
 //	clipferry:{index}:state:<s>  those in that state, by creation
 //	clipferry:{index}:waiting    exports in a submit queue that have no record yet, by creation
 //	clipferry:{index}:by:<hash>  exports of both kinds of a project, tenant, label or batch, by creation
-//	clipferry:{index}:of         hash: for each export the hashes that it is found by, and its
+//	clipferry:{index}:of:<n>     hashes: for each export the hashes that it is found by, and its
 //	                             task where that is not submit:<id>
+//
+// There are many of the last, since Redis keeps small hashes in less than half the memory.
 //
 // A producer's client enters an export before it enqueues it. What a bare asynq
 // producer enqueued is entered by the sweep, or when its record is made.
@@ -18,8 +20,10 @@ import (
 	"context"
 	"crypto/sha256"
 	_ "embed"
-	"encoding/hex"
+	"encoding/base64"
 	"fmt"
+	"hash/fnv"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,16 +32,30 @@ import (
 
 // The keys that do not depend on an export; see the package.
 const (
-	All     = "clipferry:{index}:all"
+	Rest    = "clipferry:{index}:rest"
 	Open    = "clipferry:{index}:open"
 	Waiting = "clipferry:{index}:waiting"
-	Of      = "clipferry:{index}:of"
+	of      = "clipferry:{index}:of:"
 	state   = "clipferry:{index}:state:"
-	by      = "clipferry:{index}:by:"
+
+	// Archived is the index of that state. Archived exports are by far the most, so
+	// that they are in no other set of all exports.
+	Archived = state + "archived"
+	by       = "clipferry:{index}:by:"
 )
 
 // State is the index of a state.
 func State(s string) string { return state + s }
+
+// Of is the hash that says what the export is found by.
+func Of(id string) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id))
+	return of + strconv.FormatUint(uint64(h.Sum32()%hashes), 36)
+}
+
+// hashes is how many there are. Redis keeps one of up to 512 entries small.
+const hashes = 512
 
 // Attributes are what exports are found by, besides their state. Empty ones are not asked for.
 type Attributes struct {
@@ -50,7 +68,7 @@ func (a Attributes) Keys() []string {
 	var keys []string
 	add := func(kind, name, value string) {
 		sum := sha256.Sum256([]byte(kind + "\x00" + name + "\x00" + value))
-		keys = append(keys, by+hex.EncodeToString(sum[:hashBytes]))
+		keys = append(keys, by+base64.RawURLEncoding.EncodeToString(sum[:])[:hashLen])
 	}
 	for _, one := range []struct{ kind, value string }{{"project", a.Project}, {"tenant", a.Tenant}, {"batch", a.Batch}} {
 		if one.value != "" {
@@ -63,9 +81,10 @@ func (a Attributes) Keys() []string {
 	return keys
 }
 
-const hashBytes = 10
+// hashLen is the length of an attribute's hash, in characters of six bits each.
+const hashLen = 12
 
-// Pack returns what [Of] holds of an export that is found by the keys.
+// Pack returns what the hash [Of] an export holds, if it is found by the keys.
 func Pack(keys []string, task string) string {
 	var packed strings.Builder
 	for _, key := range keys {
@@ -80,8 +99,8 @@ func Pack(keys []string, task string) string {
 // Unpack is the reverse of [Pack].
 func Unpack(packed string) (keys []string, task string) {
 	hashes, task, _ := strings.Cut(packed, " ")
-	for ; len(hashes) >= 2*hashBytes; hashes = hashes[2*hashBytes:] {
-		keys = append(keys, by+hashes[:2*hashBytes])
+	for ; len(hashes) >= hashLen; hashes = hashes[hashLen:] {
+		keys = append(keys, by+hashes[:hashLen])
 	}
 	return keys, task
 }
@@ -108,7 +127,7 @@ func Enter(ctx context.Context, rdb redis.UniversalClient, entries ...Entry) err
 	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, e := range entries {
 			attributes := e.Keys()
-			keys := append([]string{All, Waiting, Of}, attributes...)
+			keys := append([]string{Rest, Archived, Waiting, Of(e.ID)}, attributes...)
 			enterScript.Eval(ctx, p, keys, e.ID, e.Created.UnixMilli(), Pack(attributes, e.Task))
 		}
 		return nil

@@ -28,7 +28,9 @@ var (
 // that it will have: one that comes to need care is never without its entry.
 func (l *Ledger) enterOpen(ctx context.Context, r *export.Record, version int64) error {
 	_, err := l.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		p.ZAddNX(ctx, index.All, redis.Z{Score: created(r), Member: r.ID})
+		if r.State != export.Archived {
+			p.ZAddNX(ctx, index.Rest, redis.Z{Score: created(r), Member: r.ID})
+		}
 		p.ZAddGT(ctx, index.Open, redis.Z{Score: float64(version), Member: r.ID})
 		return nil
 	})
@@ -42,17 +44,13 @@ func (l *Ledger) enterOpen(ctx context.Context, r *export.Record, version int64)
 // that do so at once the last looks again, so that the indexes end up right.
 func (l *Ledger) place(ctx context.Context, r *export.Record, version int64) error {
 	for range maxSwaps {
-		keys := []string{index.All, index.Open, index.Waiting, index.Of}
+		keys := []string{index.Rest, index.Open, index.Waiting, index.Of(r.ID)}
 		for _, s := range export.States() {
 			keys = append(keys, index.State(string(s)))
 		}
 		states, attributes := len(keys), AttributesOf(r).Keys()
 		keys = append(keys, attributes...)
-		care := 0
-		if r.NeedsCare() {
-			care = 1
-		}
-		err := placeScript.Run(ctx, l.rdb, keys, r.ID, created(r), version, care,
+		err := placeScript.Run(ctx, l.rdb, keys, r.ID, created(r), version, r.NeedsCare(), r.State != export.Archived,
 			1+slices.Index(keys, index.State(string(r.State))), states, index.Pack(attributes, "")).Err()
 		if err != nil {
 			return fmt.Errorf("index export %s: %w", r.ID, err)
@@ -130,16 +128,16 @@ func (l *Ledger) overtake(ctx context.Context, id string) (*export.Record, snaps
 }
 
 func (l *Ledger) forget(ctx context.Context, id string) error {
-	packed, err := l.rdb.HGet(ctx, index.Of, id).Result()
+	packed, err := l.rdb.HGet(ctx, index.Of(id), id).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return fmt.Errorf("forget export %s: %w", id, err)
 	}
 	attributes, _ := index.Unpack(packed)
 	_, err = l.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		for _, key := range append(attributes, index.All, index.Open, index.Waiting) {
+		for _, key := range append(attributes, index.Rest, index.Open, index.Waiting) {
 			p.ZRem(ctx, key, id)
 		}
-		p.HDel(ctx, index.Of, id)
+		p.HDel(ctx, index.Of(id), id)
 		for _, s := range export.States() {
 			p.ZRem(ctx, index.State(string(s)), id)
 		}
@@ -154,10 +152,22 @@ func (l *Ledger) forget(ctx context.Context, id string) error {
 // Trim forgets index entries older than the retention whose record has gone,
 // at most limit of them.
 func (l *Ledger) Trim(ctx context.Context, now time.Time, limit int) (int, error) {
+	forgotten := 0
+	for _, key := range []string{index.Rest, index.Archived} {
+		n, err := l.trim(ctx, key, now, limit-forgotten)
+		if forgotten += n; err != nil {
+			return forgotten, err
+		}
+	}
+	return forgotten, nil
+}
+
+// trim is Trim of one index.
+func (l *Ledger) trim(ctx context.Context, key string, now time.Time, limit int) (int, error) {
 	before := strconv.FormatInt(now.Add(-l.retention).UnixMilli(), 10)
 	forgotten, kept := 0, 0
 	for {
-		ids, err := l.rdb.ZRangeByScore(ctx, index.All, &redis.ZRangeBy{
+		ids, err := l.rdb.ZRangeByScore(ctx, key, &redis.ZRangeBy{
 			Min: "-inf", Max: before, Offset: int64(kept), Count: pageSize,
 		}).Result()
 		if err != nil {

@@ -78,7 +78,7 @@ func testListByLabels(t *testing.T, e *env) {
 			t.Errorf("forgotten, and still in %s", key)
 		}
 	}
-	if e.rdb.HExists(ctx, index.Of, "e000").Val() {
+	if e.rdb.HExists(ctx, index.Of("e000"), "e000").Val() {
 		t.Error("forgotten, and what it is found by is not")
 	}
 }

@@ -56,6 +56,13 @@ var errConflict = errors.New("record changed meanwhile")
 // conflict means that somebody else made progress.
 const maxSwaps = 100
 
+// tokenLen is the length of a store's token, which distinguishes writers of one version,
+// and argToken which argument of the script it is.
+const (
+	tokenLen = 10
+	argToken = 2
+)
+
 // maxSends bounds how often one swap is sent to a Redis that does not answer.
 const maxSends = 4
 
@@ -301,7 +308,7 @@ func yield(ctx context.Context, n int) {
 // snapshot's, and returns the new version. Version 0 means that there must be
 // no record.
 func (l *Ledger) store(ctx context.Context, r *export.Record, before snapshot) (int64, error) {
-	args := []any{before.version, l.ttl(r).Milliseconds(), rand.Text()}
+	args := []any{before.version, l.ttl(r).Milliseconds(), rand.Text()[:tokenLen]}
 	if before.version == 0 || r.Digest != before.digest {
 		args = append(args, fieldDigest, r.Digest)
 	}
@@ -310,6 +317,7 @@ func (l *Ledger) store(ctx context.Context, r *export.Record, before snapshot) (
 		if err != nil {
 			return 0, err
 		}
+		args[argToken] = "" // short: to store it twice does no harm
 		args = append(args, fieldDoc, doc, fieldAnswer, "")
 		for idx := range before.clips {
 			args = append(args, clipField(idx), "")

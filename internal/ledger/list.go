@@ -52,8 +52,9 @@ func (f Filter) Takes(r *export.Record) bool {
 }
 
 // walks returns the sets of indexes that together name all that the filter lets
-// through: what is in all indexes of a set. Exports without a record come first, so
-// that one which gets its record meanwhile is met by the other.
+// through: what is in all indexes of a set. Exports without a record come first and
+// archived ones last, so that one which gets its record meanwhile, or is archived, is
+// met by a later one.
 func (f Filter) walks() [][]string {
 	attributes := index.Attributes{Project: f.Project, Batch: f.Batch, Labels: f.Labels}
 	if f.Tenant != export.DefaultTenant {
@@ -69,7 +70,7 @@ func (f Filter) walks() [][]string {
 	case len(keys) > 0:
 		return [][]string{keys}
 	default:
-		return [][]string{{index.Waiting}, {index.All}}
+		return [][]string{{index.Waiting}, {index.Rest}, {index.Archived}}
 	}
 }
 
@@ -201,12 +202,12 @@ func (l *Ledger) Unindexed(ctx context.Context, of []*export.Record) ([]*export.
 		return nil, nil
 	}
 	ids, recorded := make([]string, len(of)), make([]*redis.IntCmd, len(of))
-	var waiting, all *redis.FloatSliceCmd
+	var waiting, rest, archived *redis.FloatSliceCmd
 	_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, r := range of {
 			ids[i], recorded[i] = r.ID, p.Exists(ctx, Key(r.ID))
 		}
-		waiting, all = p.ZMScore(ctx, index.Waiting, ids...), p.ZMScore(ctx, index.All, ids...)
+		waiting, rest, archived = p.ZMScore(ctx, index.Waiting, ids...), p.ZMScore(ctx, index.Rest, ids...), p.ZMScore(ctx, index.Archived, ids...)
 		return nil
 	})
 	if err != nil {
@@ -214,7 +215,7 @@ func (l *Ledger) Unindexed(ctx context.Context, of []*export.Record) ([]*export.
 	}
 	var missing []*export.Record
 	for i, r := range of {
-		if recorded[i].Val() == 0 && waiting.Val()[i] == 0 && all.Val()[i] == 0 { // a creation is never 0
+		if recorded[i].Val() == 0 && waiting.Val()[i]+rest.Val()[i]+archived.Val()[i] == 0 { // a creation is never 0
 			missing = append(missing, r)
 		}
 	}

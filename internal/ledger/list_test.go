@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +22,9 @@ func testTrim(t *testing.T, e *env) {
 	at := func(id string, created time.Time) {
 		r := newRecord(id)
 		r.CreatedAt = created
+		if strings.HasPrefix(id, "gone1") { // 11 of the 30
+			r.State = export.Archived
+		}
 		if _, err := e.Create(ctx, r); err != nil {
 			t.Fatal(err)
 		}
@@ -40,11 +44,14 @@ func testTrim(t *testing.T, e *env) {
 	if n, err := e.Trim(ctx, noon, 20); n != 10 || err != nil {
 		t.Fatalf("the second Trim = %d, %v; want the other 10", n, err)
 	}
-	if n := e.rdb.ZCard(ctx, index.All).Val(); n != pageSize+50+1 {
+	if n := e.rdb.ZCard(ctx, index.Rest).Val(); n != pageSize+50+1 {
 		t.Errorf("%d entries are left, want %d", n, pageSize+50+1)
 	}
 	if n := e.rdb.ZCard(ctx, index.State("queued")).Val(); n != pageSize+50+1 {
 		t.Errorf("%d entries are left among the queued, want %d", n, pageSize+50+1)
+	}
+	if n := e.rdb.ZCard(ctx, index.Archived).Val(); n != 0 {
+		t.Errorf("%d entries are left among the archived", n)
 	}
 	if e.open(t, "gone0") {
 		t.Error("a trimmed export is still among the open ones")
@@ -159,7 +166,7 @@ func testPages(t *testing.T, e *env) {
 			}
 		} else { // the same, faster
 			p.HSet(ctx, Key(r.ID), "ver", 1, "doc", asDoc(t, r))
-			p.ZAdd(ctx, index.All, redis.Z{Score: created(r), Member: r.ID})
+			p.ZAdd(ctx, index.Rest, redis.Z{Score: created(r), Member: r.ID})
 		}
 		want = append(want, r.ID)
 	}
@@ -205,13 +212,13 @@ func testPagesEnd(t *testing.T, e *env) {
 		r := newRecord(id)
 		r.CreatedAt = created
 		must(t, e.rdb.HSet(ctx, Key(id), "ver", 1, "doc", asDoc(t, r)).Err())
-		must(t, e.rdb.ZAdd(ctx, index.All, redis.Z{Score: float64(place.UnixMilli()), Member: id}).Err())
+		must(t, e.rdb.ZAdd(ctx, index.Rest, redis.Z{Score: float64(place.UnixMilli()), Member: id}).Err())
 	}
 	put("a", noon, noon)
 	put("b", noon.Add(time.Second), noon.Add(time.Hour)) // its cursor would lead back
 	put("c", noon.Add(2*time.Second), noon.Add(2*time.Second))
 	put("d", noon.Add(3*time.Second), noon.Add(-time.Hour)) // its cursor would lead past others
-	must(t, e.rdb.ZAdd(ctx, index.All, redis.Z{Score: float64(noon.UnixMilli()), Member: ""}).Err())
+	must(t, e.rdb.ZAdd(ctx, index.Rest, redis.Z{Score: float64(noon.UnixMilli()), Member: ""}).Err())
 	var got []string
 	for f := (Filter{Limit: 1}); ; {
 		within, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -240,7 +247,7 @@ func testPlacedByItsCreation(t *testing.T, e *env) {
 	if _, err := e.Create(ctx, r); err != nil {
 		t.Fatal(err)
 	}
-	if got := e.rdb.ZScore(ctx, index.All, "a").Val(); got != created(r) {
+	if got := e.rdb.ZScore(ctx, index.Rest, "a").Val(); got != created(r) {
 		t.Errorf("it stands at %.0f, want %.0f", got, created(r))
 	}
 }

@@ -3,23 +3,27 @@ package ledger
 import (
 	"bytes"
 	"compress/flate"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/storage"
 )
 
 // An archived export is kept for weeks to be looked at, and to recognize its id: short,
 // in its document alone. What goes is what nobody asks Redis for any more: links,
 // descriptions, tags, proofs, thumbnails and the provider's answer, all of which the
-// manifest has, and what steps needed. The rest is compressed with a dictionary of what
-// is in all of them; [export.Record.Short] says so.
+// manifest has, and what steps needed, and what follows from the rest: the digest of the
+// request, and the keys of clips that are named for their titles. What is left is compressed
+// with a dictionary of what is in all of them; [export.Record.Short] says so.
 
 // packedMark is the first byte of a packed document; JSON begins with a brace.
 const packedMark = "\x01"
@@ -36,7 +40,7 @@ type packedRecord struct {
 type packedClip struct {
 	Idx    int    `json:"i"`
 	Title  string `json:"t,omitempty"`
-	Key    string `json:"k"`
+	Key    string `json:"k"` // only its ending, where the rest follows from the manifest's and the title
 	Size   int64  `json:"s"`
 	SHA256 []byte `json:"h"`
 	Faults int    `json:"f,omitempty"`
@@ -63,6 +67,12 @@ func pack(r *export.Record) (string, error) {
 	for _, t := range []*time.Time{&short.IntentAt, &short.FinishedAt, &short.RefusedAt, &short.NotBefore, &short.PollAt, &short.SealAt} {
 		*t = time.Time{}
 	}
+	for _, t := range []*time.Time{&short.SubmittedAt, &short.ReadAt, &short.NewsAt} {
+		*t = t.Truncate(time.Millisecond)
+	}
+	if short.Digest == digestOf(r.Request) {
+		short.Digest = ""
+	}
 	p := packedRecord{Record: &short}
 	for _, idx := range slices.Sorted(maps.Keys(r.Clips)) {
 		c := r.Clips[idx]
@@ -70,13 +80,19 @@ func pack(r *export.Record) (string, error) {
 		if err != nil || c.State != export.ClipArchived {
 			return "", fmt.Errorf("pack export %s: clip %d is not an archived one", r.ID, idx)
 		}
-		p.Clips = append(p.Clips, packedClip{Idx: idx, Title: c.Title, Key: c.Object.Key, Size: c.Object.Size, SHA256: sum, Faults: c.Faults})
+		key := c.Object.Key
+		if ending := path.Ext(key); key == clipKey(r, idx, c.Title, ending) {
+			key = ending
+		}
+		p.Clips = append(p.Clips, packedClip{Idx: idx, Title: c.Title, Key: key, Size: c.Object.Size, SHA256: sum, Faults: c.Faults})
 	}
 	var out bytes.Buffer
 	out.WriteString(packedMark)
 	w, err := flate.NewWriterDict(&out, flate.BestCompression, dictionary)
 	if err == nil {
-		err = json.NewEncoder(w).Encode(p)
+		to := json.NewEncoder(w)
+		to.SetEscapeHTML(false) // the request stays what its digest is of
+		err = to.Encode(p)
 	}
 	if err == nil {
 		err = w.Close()
@@ -93,13 +109,30 @@ func unpack(doc string) (*export.Record, error) {
 	}
 	r := p.Record
 	r.Short, r.Clips = true, make(map[int]*export.Clip, len(p.Clips))
+	if r.Digest == "" {
+		r.Digest = digestOf(r.Request)
+	}
 	for _, c := range p.Clips {
+		if strings.HasPrefix(c.Key, ".") {
+			c.Key = clipKey(r, c.Idx, c.Title, c.Key)
+		}
 		r.Clips[c.Idx] = &export.Clip{
 			Idx: c.Idx, State: export.ClipArchived, Title: c.Title, Faults: c.Faults,
 			Object: export.Object{Key: c.Key, Size: c.Size, SHA256: hex.EncodeToString(c.SHA256)},
 		}
 	}
 	return r, nil
+}
+
+// digestOf is [tasks.Export.Digest] of a request, as records have them.
+func digestOf(request []byte) string {
+	sum := sha256.Sum256(request)
+	return hex.EncodeToString(sum[:])
+}
+
+// clipKey is the key of a clip that is named for its title, beside the manifest.
+func clipKey(r *export.Record, idx int, title, ending string) string {
+	return strings.TrimSuffix(r.Manifest, "manifest.json") + storage.ClipName(idx, title) + ending
 }
 
 // dictionary is what packed documents have in common, the likeliest last. Another one

@@ -35,14 +35,16 @@ func token(rnd *rand.Rand, n int) string {
 }
 
 // onItsWay is a record of n clips on their way, with all that the provider says.
-func onItsWay(rnd *rand.Rand, n int) *export.Record {
+func onItsWay(rnd *rand.Rand, project string, n int) *export.Record {
 	now := time.Now().UTC()
+	later := func(d time.Duration) time.Time { return now.Add(d + time.Duration(rnd.Int64N(int64(time.Second)))) }
 	request := fmt.Sprintf(`{"project_id":"%s","clip_indices":[0,1,2,3,4],"target_lang":"en","resolution":"FHD_1080","enable_caption":true,`+
-		`"caption_display":"both","cc_style_tpl":"temp-7","enable_ai_hook":true,"enable_ai_reframe":true,"ratio":"RATIO_9_16"}`, token(rnd, 20))
-	r := export.New("exp_"+token(rnd, 26), json.RawMessage(request), token(rnd, 64), token(rnd, 20), now)
+		`"caption_display":"both","cc_style_tpl":"temp-7","enable_ai_hook":true,"enable_ai_reframe":true,"ratio":"RATIO_9_16"}`, project)
+	r := export.New("exp_"+token(rnd, 26), json.RawMessage(request), digestOf([]byte(request)), project, now)
 	r.State, r.Attempts, r.Round, r.Step, r.Polls, r.Receipt, r.Receipts = export.Mirroring, 1, 1, 4, 4, export.ReceiptOpen, 1
 	r.ExportTaskID, r.ProviderStatus, r.Outcome, r.CostUsage = token(rnd, 24), "SUCCEEDED", export.RenderSucceeded, 48
-	r.SubmittedAt, r.FinishedAt, r.ExpireAt, r.ReadAt, r.NewsAt = now.Add(time.Second), now.Add(time.Minute), now.Add(72*time.Hour), now.Add(time.Minute), now
+	r.SubmittedAt, r.FinishedAt, r.ExpireAt, r.ReadAt, r.NewsAt = later(time.Second), later(time.Minute), later(72*time.Hour).Truncate(time.Millisecond), later(time.Minute), later(time.Minute)
+	r.UpdatedAt = later(time.Minute)
 	r.IntentAt, r.IntentBy = now, token(rnd, 36)
 	r.Trace = map[string]string{"traceparent": "00-" + token(rnd, 32) + "-" + token(rnd, 16) + "-01"}
 	r.ClipCount = n
@@ -97,7 +99,7 @@ func TestArchivedIsShort(t *testing.T) {
 			t.Fatal(ok, err)
 		}
 	}
-	r := onItsWay(rnd, 5)
+	r := onItsWay(rnd, "d9594c5ceefdb7b3cbae", 5)
 	create(r)
 	before := used(r.ID)
 	full, err := l.Update(t.Context(), r.ID, archived)
@@ -152,7 +154,7 @@ func TestArchivedIsShort(t *testing.T) {
 // short again.
 func TestShortIsChanged(t *testing.T) {
 	l := New(Options{Redis: redistest.Start(t).Client()})
-	r := onItsWay(rand.New(rand.NewPCG(3, 4)), 2)
+	r := onItsWay(rand.New(rand.NewPCG(3, 4)), "d9594c5ceefdb7b3cbae", 2)
 	_ = archived(r)
 	r.Receipt = export.ReceiptDone
 	if ok, err := l.Create(t.Context(), r); !ok || err != nil {
@@ -186,7 +188,7 @@ func TestShortIsChanged(t *testing.T) {
 // What cannot be made short is kept as it is: an odd value must not cost the record.
 func TestAnOddRecordIsKeptWhole(t *testing.T) {
 	l := New(Options{Redis: redistest.Start(t).Client()})
-	r := onItsWay(rand.New(rand.NewPCG(5, 6)), 2)
+	r := onItsWay(rand.New(rand.NewPCG(5, 6)), "d9594c5ceefdb7b3cbae", 2)
 	_ = archived(r)
 	r.Receipt = export.ReceiptDone
 	r.Clips[1].Object.SHA256 = "no hash"
@@ -200,7 +202,7 @@ func TestAnOddRecordIsKeptWhole(t *testing.T) {
 }
 
 func FuzzUnpack(f *testing.F) {
-	r := onItsWay(rand.New(rand.NewPCG(5, 6)), 3)
+	r := onItsWay(rand.New(rand.NewPCG(5, 6)), "d9594c5ceefdb7b3cbae", 3)
 	_ = archived(r)
 	doc, err := pack(r)
 	if err != nil {

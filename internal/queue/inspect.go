@@ -206,14 +206,19 @@ func (q *Queue) FindAll(ctx context.Context, ids []string) ([]Order, error) {
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
-	packed, err := q.rdb.HMGet(ctx, index.Of, ids...).Result()
-	if err != nil {
+	packed := make([]*redis.StringCmd, len(ids))
+	_, err = q.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, id := range ids {
+			packed[i] = p.HGet(ctx, index.Of(id), id)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
 		return nil, fmt.Errorf("look up the tasks of %d exports: %w", len(ids), err)
 	}
 	taskIDs := make([]string, len(ids))
 	for i, id := range ids {
-		text, _ := packed[i].(string)
-		_, task := index.Unpack(text)
+		_, task := index.Unpack(packed[i].Val())
 		taskIDs[i] = cmp.Or(task, tasks.SubmitTaskID(id))
 	}
 	there := map[string][]*redis.IntCmd{}

@@ -65,17 +65,20 @@ func (q *Queue) unindexed(ctx context.Context, taskIDs []string) ([]string, erro
 	for i, taskID := range taskIDs {
 		ids[i] = strings.TrimPrefix(taskID, tasks.SubmitTaskID(""))
 	}
-	waiting, err := q.rdb.ZMScore(ctx, index.Waiting, ids...).Result()
-	var all []float64
-	if err == nil {
-		all, err = q.rdb.ZMScore(ctx, index.All, ids...).Result()
-	}
+	var in []*redis.FloatSliceCmd
+	_, err := q.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, key := range []string{index.Waiting, index.Rest, index.Archived} {
+			in = append(in, p.ZMScore(ctx, key, ids...))
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("look for %d exports in the indexes: %w", len(ids), err)
 	}
 	var unknown []string
 	for i, taskID := range taskIDs {
-		if waiting[i] == 0 && all[i] == 0 { // a creation is never 0
+		known := func(scores *redis.FloatSliceCmd) bool { return scores.Val()[i] != 0 } // a creation is never 0
+		if !slices.ContainsFunc(in, known) {
 			unknown = append(unknown, taskID)
 		}
 	}
