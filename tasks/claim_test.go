@@ -114,7 +114,7 @@ func (h *slowLook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		err := next(ctx, cmds)
 		if cmds[0].Name() == "hget" { // the ledger, before and after the queues
-			if h.looks++; h.looks == 2 {
+			if h.looks++; h.looks == 4 { // twice for the check, then twice for the chunk
 				h.meanwhile()
 			}
 		}
