@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/internal/budget"
-	"github.com/clipferry/clipferry/internal/pace"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
@@ -25,13 +24,14 @@ const (
 	anyTask = "clipferry-probe"
 )
 
-// probeAccounts has each account whose provider does not answer, or not reads in a way
-// that is understood, probed by a read, also where no export waits for one.
+// probeAccounts has each account whose provider does not answer, or not in a way that is
+// understood, or whose last orders are in doubt, probed by a read, also where no export
+// waits for one.
 func (w *Worker) probeAccounts(ctx context.Context) {
 	for retry.Wait(ctx, probeEvery) == nil {
 		for _, account := range w.o.Accounts {
 			h, err := account.Gate.Health(ctx)
-			if reads := h.Halted == pace.HaltDown || h.Halted == pace.HaltAnswers && !h.Orders; err != nil || !reads {
+			if err != nil || !h.Probe {
 				continue
 			}
 			if _, err := w.probe(ctx, account); err != nil && ctx.Err() == nil {

@@ -128,6 +128,7 @@ func span(seconds float64) time.Duration { return time.Duration(seconds * float6
 type Health struct {
 	Halted   string    // why, as in [Status]
 	Orders   bool      // only submits are halted
+	Probe    bool      // a read is to show that the provider answers
 	Accepted time.Time // the last submit that was accepted
 	Read     time.Time // the last read that was answered well
 }
@@ -143,7 +144,7 @@ func (g *Gate) Health(ctx context.Context) (h Health, err error) {
 			return time.Now().Add(at.Sub(now))
 		}
 		signs := s.Gate.Signs
-		h = Health{Halted: s.Gate.Halt.Why, Orders: s.Gate.Halt.Orders, Accepted: local(signs.Accepted), Read: local(signs.Read)}
+		h = Health{Halted: s.Gate.Halt.Why, Orders: s.Gate.Halt.Orders, Probe: s.ReadsProbe(), Accepted: local(signs.Accepted), Read: local(signs.Read)}
 	})
 	return h, err
 }

@@ -225,9 +225,12 @@ func (s *State) Claim(id string, now Instant) Turn {
 	s.touch(prefixTurn, id)
 	s.Gate.Spent.Sent[w.Kind]++
 	s.touch(fieldSpent, "")
-	if s.Gate.Halt.halts(w.Kind) {
-		// No second probe beside this one.
-		s.Gate.Halt.Probe = t.Until
+	if h := &s.Gate.Halt; h.halts(w.Kind) {
+		t.Probe = true
+		// No second probe beside this one, nor one after it that nobody has let through.
+		if h.Probe = t.Until; h.byWord() {
+			h.Probe = Never
+		}
 		s.touch(fieldGate, "")
 	}
 	s.tookTurn(w, now)

@@ -55,7 +55,9 @@ type Gate struct {
 	// Passed is who shares with what is passed through.
 	Passed Shared `json:"passed,omitzero"`
 	Halt   Halt   `json:"halt,omitzero"`
-	Signs  Signs  `json:"signs,omitzero"`
+	// Kept is the halt of submits that goes on once all is halted no more.
+	Kept  Halt  `json:"kept,omitzero"`
+	Signs Signs `json:"signs,omitzero"`
 	// Spent lives in a field of its own.
 	Spent Spent `json:"-"`
 }

@@ -59,11 +59,10 @@ func (s *State) Finish(id string, t Turn, o Outcome, now Instant, dice float64) 
 		s.odd(t, now, dice)
 	case Failed, InDoubt:
 		s.failed(t, o, now, dice)
-	case NotSent:
-		if s.Gate.Halt.halts(t.Kind) {
-			s.Gate.Halt.Probe = now
-			s.touch(fieldGate, "")
-		}
+	}
+	if h := &s.Gate.Halt; o.free(h) && t.Probe && h.halts(t.Kind) { // it has shown nothing
+		h.Probe = now
+		s.touch(fieldGate, "")
 	}
 	switch t.Kind {
 	case Submit:
@@ -83,7 +82,7 @@ func (s *State) refused(t Turn, o Outcome, now Instant) {
 	again := g.RefusedAt != 0 && now.Sub(g.RefusedAt) < 2*refusalPause
 	g.RefusedAt = now
 	if g.Halt.Why == HaltDown {
-		g.Halt, g.Fails = Halt{}, 0 // it answers again
+		g.Halt, g.Kept, g.Fails = g.Kept, Halt{}, 0 // it answers again
 	}
 	pause := min(o.RetryAfter, longestPause)
 	full := s.Limits.PerMinute == 0 || s.rate(now) == float64(s.Limits.PerMinute)

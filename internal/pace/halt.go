@@ -72,8 +72,9 @@ type Signs struct {
 	// answered well.
 	Accepted Instant `json:"a,omitempty"`
 	Read     Instant `json:"r,omitempty"`
-	// Doubts counts the submits in doubt since one was accepted.
-	Doubts int `json:"d,omitempty"`
+	// Doubts counts the submits in doubt since one was accepted; the last was at Doubted.
+	Doubts  int     `json:"d,omitempty"`
+	Doubted Instant `json:"da,omitempty"`
 	// OddSubmit and OddRead are the exports whose answers, the last of their kind,
 	// weren't understood.
 	OddSubmit string `json:"os,omitempty"`
@@ -105,13 +106,30 @@ type Verdict struct {
 	Final bool
 }
 
-// halt stops the account's spending, but for a probe now and then.
+// byWord says whether only an operator lets a request through: each that was sent has
+// been paid for.
+func (h *Halt) byWord() bool { return h.Why == HaltAnswers && h.Orders }
+
+// halt stops the account's spending, but for a probe now and then. A halt of submits goes
+// on after one of all requests, and one that an operator ends after any other.
 func (s *State) halt(why string, orders bool, now Instant, dice float64) {
 	h := &s.Gate.Halt
+	s.touch(fieldGate, "")
+	switch {
+	case orders && h.byWord() && why != h.Why:
+		return
+	case !orders && h.Orders:
+		s.Gate.Kept = *h
+	case orders && !h.Orders && s.Gate.Kept.byWord():
+		*h, s.Gate.Kept = s.Gate.Kept, Halt{}
+		s.halt(why, orders, now, dice)
+		return
+	case orders:
+		s.Gate.Kept = Halt{}
+	}
 	if h.Why != why || h.Orders != orders {
 		*h = Halt{Why: why, Orders: orders, Since: now}
 	}
-	s.touch(fieldGate, "")
 	p := probing(why, orders)
 	if h.Probe = Never; p.first == 0 {
 		return
@@ -129,6 +147,27 @@ func (s *State) Resume(now Instant) {
 	}
 }
 
+// free reports whether the request cost nothing and says nothing of what halts those
+// like it: an operator's word, or a probe's turn, is not used up by it.
+func (o Outcome) free(h *Halt) bool {
+	return o.Result == NotSent || h.byWord() && (o.Result == Refused || o.Result == Answered && !o.Accepted && o.Unspecific == (Refusal{}))
+}
+
+// ReadsProbe reports whether a read is to show that the provider answers, before
+// anything else may go or, of orders in doubt, before the next order.
+func (s *State) ReadsProbe() bool {
+	switch h := s.Gate.Halt; h.Why {
+	case HaltDown:
+		return true
+	case HaltAnswers:
+		return !h.Orders
+	case HaltDoubts:
+		return s.Gate.Signs.Read <= s.Gate.Signs.Doubted
+	default:
+		return false
+	}
+}
+
 // halts says whether requests of the kind are halted.
 func (h *Halt) halts(k Kind) bool { return h.Why != "" && (k == Submit || !h.Orders) }
 
@@ -143,8 +182,11 @@ func (s *State) answered(t Turn, o Outcome, now Instant, dice float64) (v Verdic
 	case o.Accepted:
 		signs.Accepted, signs.OddSubmit, signs.Doubts, signs.Refusals = now, "", 0, nil
 	}
-	if !g.Halt.Orders || o.Accepted {
-		g.Halt = Halt{}
+	switch {
+	case o.Accepted:
+		g.Halt, g.Kept = Halt{}, Halt{}
+	case !g.Halt.Orders:
+		g.Halt, g.Kept = g.Kept, Halt{}
 	}
 	if t.Kind == Submit && o.Unspecific != (Refusal{}) {
 		return s.refusedAlike(t, o.Unspecific, now, dice)
@@ -178,6 +220,7 @@ func (s *State) failed(t Turn, o Outcome, now Instant, dice float64) {
 	if o.Result == InDoubt && t.Kind == Submit {
 		g.Spent.Doubts++
 		g.Signs.Doubts++
+		g.Signs.Doubted = now
 	}
 	s.touch(fieldSpent, "")
 	g.Fails++
@@ -205,10 +248,10 @@ func (s *State) odd(t Turn, now Instant, dice float64) {
 	if t.Kind == Submit {
 		last = &g.Signs.OddSubmit
 	}
-	first := *last == "" || *last == t.Export
+	orders := t.Kind == Submit
+	first := *last == "" || *last == t.Export && !orders
 	*last = t.Export
 	s.touch(fieldGate, "")
-	orders := t.Kind == Submit
 	if !first || g.Halt.Why == HaltAnswers && g.Halt.Orders == orders {
 		s.halt(HaltAnswers, orders, now, dice)
 	}

@@ -2,6 +2,7 @@ package pace
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -51,6 +52,11 @@ func TestWhatHalts(t *testing.T) {
 	read := func(export string, r Result) answer { return answer{readOf(export), Outcome{Result: r}} }
 	accept := answer{submitOf("good"), accepted}
 	alike := func(project, words string) answer { return answer{submitOf(project), refusedAs(project, words)} }
+	notUnderstood := []answer{submit("a", NotUnderstood), submit("b", NotUnderstood)} // and then an outage
+	for range breakAfter {
+		notUnderstood = append(notUnderstood, read("r", Failed))
+	}
+	notUnderstood = slices.Clip(notUnderstood)
 	for name, c := range map[string]struct {
 		answers []answer
 		why     string
@@ -65,27 +71,35 @@ func TestWhatHalts(t *testing.T) {
 		"a refused key, and then no units":          {[]answer{submit("a", Forbidden), submit("a", OutOfUnits)}, HaltUnits, true},
 		"a refused key, and a read answered well":   {[]answer{submit("a", Forbidden), read("r", Answered)}, "", false},
 
-		"one submit not understood":                {[]answer{submit("a", NotUnderstood)}, "", false},
-		"two":                                      {[]answer{submit("a", NotUnderstood), submit("b", NotUnderstood)}, HaltAnswers, true},
-		"… whatever reads say":                     {[]answer{submit("a", NotUnderstood), read("r", Answered), submit("b", NotUnderstood), read("r", Answered)}, HaltAnswers, true},
-		"… with one accepted between":              {[]answer{submit("a", NotUnderstood), accept, submit("b", NotUnderstood)}, "", false},
-		"… and one accepted after":                 {[]answer{submit("a", NotUnderstood), submit("b", NotUnderstood), accept}, "", false},
-		"one export's reads not understood":        {[]answer{read("r", NotUnderstood), read("r", NotUnderstood)}, "", false},
-		"two exports'":                             {[]answer{read("r", NotUnderstood), read("s", NotUnderstood)}, HaltAnswers, false},
-		"… with another understood between":        {[]answer{read("r", NotUnderstood), read("q", Answered), read("s", NotUnderstood)}, "", false},
-		"… and one understood after":               {[]answer{read("r", NotUnderstood), read("s", NotUnderstood), read("r", Answered)}, "", false},
-		"a read and a submit, each once":           {[]answer{read("r", NotUnderstood), submit("a", NotUnderstood)}, "", false},
-		"three projects refused alike":             {[]answer{alike("a", "no"), alike("b", "no"), alike("c", "no")}, HaltRefusals, true},
-		"two projects":                             {[]answer{alike("a", "no"), alike("b", "no"), alike("a", "no"), alike("b", "no")}, "", false},
-		"three in other words":                     {[]answer{alike("a", "no"), alike("b", "nay"), alike("c", "no")}, "", false},
-		"three with one accepted between":          {[]answer{alike("a", "no"), alike("b", "no"), accept, alike("c", "no")}, "", false},
-		"three with one's own reason between":      {[]answer{alike("a", "no"), alike("b", "no"), submit("d", Answered), alike("c", "no")}, HaltRefusals, true},
-		"three, and one accepted":                  {[]answer{alike("a", "no"), alike("b", "no"), alike("c", "no"), accept}, "", false},
-		"two submits in doubt":                     {[]answer{submit("a", InDoubt), submit("b", InDoubt)}, "", false},
-		"three, with reads answered well":          {[]answer{submit("a", InDoubt), read("r", Answered), submit("b", InDoubt), read("r", Answered), submit("c", InDoubt), read("r", Answered)}, HaltDoubts, true},
-		"three in doubt with one accepted between": {[]answer{submit("a", InDoubt), submit("b", InDoubt), accept, submit("c", InDoubt)}, "", false},
-		"five submits in doubt and nothing else":   {[]answer{submit("a", InDoubt), submit("b", InDoubt), submit("c", InDoubt), submit("d", InDoubt), submit("e", InDoubt)}, HaltDown, false},
-		"five reads that fail while without units": {[]answer{submit("a", OutOfUnits), read("r", Failed), read("r", Failed), read("r", Failed), read("r", Failed), read("r", Failed)}, HaltDown, false},
+		"one submit not understood":                 {[]answer{submit("a", NotUnderstood)}, "", false},
+		"two":                                       {[]answer{submit("a", NotUnderstood), submit("b", NotUnderstood)}, HaltAnswers, true},
+		"… whatever reads say":                      {[]answer{submit("a", NotUnderstood), read("r", Answered), submit("b", NotUnderstood), read("r", Answered)}, HaltAnswers, true},
+		"… with one accepted between":               {[]answer{submit("a", NotUnderstood), accept, submit("b", NotUnderstood)}, "", false},
+		"… and one accepted after":                  {[]answer{submit("a", NotUnderstood), submit("b", NotUnderstood), accept}, "", false},
+		"… of one export":                           {[]answer{submit("a", NotUnderstood), submit("a", NotUnderstood)}, HaltAnswers, true},
+		"… and no units, by one that was under way": {[]answer{submit("a", NotUnderstood), submit("b", NotUnderstood), submit("c", OutOfUnits)}, HaltAnswers, true},
+		"… and an outage that is over":              {append(notUnderstood, answer{readOf("r"), Outcome{}}), HaltAnswers, true},
+		"… or over by a limit that is reached":      {append(notUnderstood, read("r", Refused)), HaltAnswers, true},
+		"… and no units while it lasts":             {append(notUnderstood, submit("c", OutOfUnits)), HaltAnswers, true},
+		"… and the key was refused for a while":     {[]answer{submit("a", NotUnderstood), submit("b", NotUnderstood), read("r", Forbidden), read("r", Answered)}, HaltAnswers, true},
+		"… and an outage, and one accepted":         {append(notUnderstood, accept), "", false},
+		"no units, and an outage that is over":      {[]answer{submit("a", OutOfUnits), read("r", Failed), read("r", Failed), read("r", Failed), read("r", Failed), read("r", Failed), read("r", Answered)}, HaltUnits, true},
+		"one export's reads not understood":         {[]answer{read("r", NotUnderstood), read("r", NotUnderstood)}, "", false},
+		"two exports'":                              {[]answer{read("r", NotUnderstood), read("s", NotUnderstood)}, HaltAnswers, false},
+		"… with another understood between":         {[]answer{read("r", NotUnderstood), read("q", Answered), read("s", NotUnderstood)}, "", false},
+		"… and one understood after":                {[]answer{read("r", NotUnderstood), read("s", NotUnderstood), read("r", Answered)}, "", false},
+		"a read and a submit, each once":            {[]answer{read("r", NotUnderstood), submit("a", NotUnderstood)}, "", false},
+		"three projects refused alike":              {[]answer{alike("a", "no"), alike("b", "no"), alike("c", "no")}, HaltRefusals, true},
+		"two projects":                              {[]answer{alike("a", "no"), alike("b", "no"), alike("a", "no"), alike("b", "no")}, "", false},
+		"three in other words":                      {[]answer{alike("a", "no"), alike("b", "nay"), alike("c", "no")}, "", false},
+		"three with one accepted between":           {[]answer{alike("a", "no"), alike("b", "no"), accept, alike("c", "no")}, "", false},
+		"three with one's own reason between":       {[]answer{alike("a", "no"), alike("b", "no"), submit("d", Answered), alike("c", "no")}, HaltRefusals, true},
+		"three, and one accepted":                   {[]answer{alike("a", "no"), alike("b", "no"), alike("c", "no"), accept}, "", false},
+		"two submits in doubt":                      {[]answer{submit("a", InDoubt), submit("b", InDoubt)}, "", false},
+		"three, with reads answered well":           {[]answer{submit("a", InDoubt), read("r", Answered), submit("b", InDoubt), read("r", Answered), submit("c", InDoubt), read("r", Answered)}, HaltDoubts, true},
+		"three in doubt with one accepted between":  {[]answer{submit("a", InDoubt), submit("b", InDoubt), accept, submit("c", InDoubt)}, "", false},
+		"five submits in doubt and nothing else":    {[]answer{submit("a", InDoubt), submit("b", InDoubt), submit("c", InDoubt), submit("d", InDoubt), submit("e", InDoubt)}, HaltDown, false},
+		"five reads that fail while without units":  {[]answer{submit("a", OutOfUnits), read("r", Failed), read("r", Failed), read("r", Failed), read("r", Failed), read("r", Failed)}, HaltDown, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAccount()
@@ -184,6 +198,69 @@ func TestResumeLetsOneRequestThrough(t *testing.T) {
 		if halted := a.Gate.Halt.Why != ""; halted == o.Accepted {
 			t.Errorf("halted after %+v: %v", o, halted)
 		}
+	}
+}
+
+// TestAnOperatorsWordIsForOneOrder that is sent: not for one that costs nothing, and not
+// for a second one, whatever becomes of the first.
+func TestAnOperatorsWordIsForOneOrder(t *testing.T) {
+	for name, c := range map[string]struct {
+		first Outcome
+		again bool // another may go
+	}{
+		"not sent":            {Outcome{Result: NotSent}, true},
+		"over a limit":        {Outcome{Result: Refused}, true},
+		"a wrong request":     {Outcome{Result: Answered}, true},
+		"not understood":      {Outcome{Result: NotUnderstood}, false},
+		"in doubt":            {Outcome{Result: InDoubt}, false},
+		"out of units":        {Outcome{Result: OutOfUnits}, false},
+		"refused for nothing": {refusedAs("c", "no"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAccount()
+			a.Join("under way", submitOf("x"), a.now)
+			underWay := a.Claim("under way", a.now)
+			a.send(submitOf("a"), Outcome{Result: NotUnderstood})
+			a.send(submitOf("b"), Outcome{Result: NotUnderstood})
+			a.Finish("under way", underWay, c.first, a.now, 0.5) // sent before, and no operator's
+			later := func() string {
+				a.now = a.now.Add(time.Hour)
+				return a.Next(a.now).Waiter
+			}
+			a.Join("c", submitOf("c"), a.now)
+			a.Join("d", submitOf("d"), a.now)
+			if id := later(); id != "" {
+				t.Fatalf("%s goes by itself", id)
+			}
+			a.Resume(a.now)
+			id := a.Next(a.now).Waiter
+			turn := a.Claim(id, a.now)
+			if second := later(); second != "" {
+				t.Fatalf("%s goes beside it, or after its worker died", second)
+			}
+			a.Finish(id, turn, c.first, a.now, 0.5)
+			if again := later() != ""; again != c.again {
+				t.Errorf("another goes: %v", again)
+			}
+		})
+	}
+}
+
+// TestOrdersInDoubtWaitForARead before the next one is sent: it may be paid for in vain.
+func TestOrdersInDoubtWaitForARead(t *testing.T) {
+	a := newAccount()
+	for _, p := range []string{"a", "b", "c"} {
+		a.send(readOf("r"), Outcome{})
+		a.send(submitOf(p), Outcome{Result: InDoubt})
+	}
+	a.Join("d", submitOf("d"), a.now)
+	a.now = a.Gate.Halt.Probe.Add(time.Hour)
+	if c := a.Next(a.now); c.Waiter != "" || !a.ReadsProbe() {
+		t.Fatalf("%+v goes before a read was answered", c)
+	}
+	a.send(readOf("r"), Outcome{})
+	if c := a.Next(a.now); c.Waiter != "d" || a.ReadsProbe() {
+		t.Errorf("%+v goes", c)
 	}
 }
 

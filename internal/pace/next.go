@@ -83,8 +83,11 @@ type rule struct {
 // orders are the rules for submits. A slot costs no request. While submits are
 // halted only a probe goes.
 func (s *State) orders(now, open Instant) []rule {
-	if s.Gate.Halt.Why == "" {
+	switch {
+	case s.Gate.Halt.Why == "":
 		return []rule{{s.nextSlot, now}, {s.nextSubmit, open}}
+	case s.ReadsProbe():
+		return nil
 	}
 	for _, t := range s.Turns {
 		if t.Kind == Submit {

@@ -45,6 +45,7 @@ type Turn struct {
 	// Waited is for how long its holder had been waiting, in microseconds.
 	Waited  Instant `json:"q,omitempty"`
 	Refused Instant `json:"re,omitempty"` // as of its waiter
+	Probe   bool    `json:"pr,omitempty"` // it was let through while others were halted
 }
 
 // Render is an export that holds a slot, with what is known of its progress.
