@@ -86,6 +86,58 @@ func TestAnAccountOutOfUnitsFailsNothing(t *testing.T) {
 	}
 }
 
+// One bad project whose refusal has a word of ours in it, but not about the account's
+// units, halts the account once and is then failed, with the provider's words.
+func TestAWordOfUnitsAmongGoodProjectsIsTheProjectsOwn(t *testing.T) {
+	r := newRig(t)
+	r.patience = 2 * time.Minute
+	var bad atomic.Int32
+	r.provider.submit = func(_ int, body json.RawMessage) error {
+		if strings.Contains(string(body), `"bad"`) {
+			bad.Add(1)
+			return fault.New(fault.Retry, "refused", &provider.Error{
+				Kind: provider.OutOfUnits, Unsure: true, Op: "submit", Status: 400, Message: "check the plan of your source",
+			})
+		}
+		return nil
+	}
+	r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "bad"})
+	r.await(id, "refused", func(rec *export.Record) bool { return rec.Problem.Reason == export.ReasonOutOfUnits })
+	for _, good := range r.enqueueNine() {
+		r.awaitState(good, export.Archived)
+	}
+	rec := r.awaitState(id, export.Failed)
+	if bad.Load() != 2 || rec.Problem.Reason != export.ReasonRequestRejected || !strings.Contains(view.Sentence(rec, view.CLI), "check the plan") {
+		t.Errorf("asked %d times: %+v", bad.Load(), rec.Problem)
+	}
+}
+
+// An export that costs more than is left is asked for ever more seldom, and halts
+// nobody whose orders are accepted.
+func TestAnExportThatCostsTooMuchHaltsNobody(t *testing.T) {
+	r := newRig(t)
+	r.patience = 2 * time.Minute
+	var dear atomic.Int32
+	r.provider.submit = func(_ int, body json.RawMessage) error {
+		if strings.Contains(string(body), `"dear"`) {
+			dear.Add(1)
+			return refusal(provider.OutOfUnits, fault.Retry, "Insufficient credits")
+		}
+		return nil
+	}
+	r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "dear"})
+	r.awaitHalt(pace.HaltUnits)
+	r.awaitState(r.enqueue(tasks.Export{ProjectID: "cheap"}), export.Archived)
+	rec := r.await(id, "put back", func(rec *export.Record) bool {
+		return dear.Load() == 2 && rec.State == export.Queued && rec.Problem.Reason == export.ReasonOutOfUnits
+	})
+	if halted := r.halted(); halted != "" || time.Until(rec.NotBefore) < 5*time.Second {
+		t.Errorf("halted: %q, tried again at %s", halted, rec.NotBefore)
+	}
+}
+
 // A provider that charges and then answers 500 is paid at most three times, ever
 // more seldom, and only while it answers reads.
 func TestAnExportInDoubtIsSentAgainTwiceAtMost(t *testing.T) {

@@ -33,9 +33,9 @@ func (w *Worker) notAccepted(ctx context.Context, r *export.Record, turn *budget
 	case provider.AcceptedUnknown: // paid for: whatever the policy, it is not sent again
 		w.keepAnswer(ctx, r, a, why.Detail)
 		return w.lose(ctx, r, export.Hold, why)
-	case provider.Rejected:
+	case provider.Rejected, provider.OutOfUnits:
 		return w.rejected(ctx, r, turn, a, err, why)
-	case provider.RateLimited, provider.Forbidden, provider.OutOfUnits: // waited out in the gate
+	case provider.RateLimited, provider.Forbidden: // waited out in the gate
 		return w.putBack(ctx, r, a, 0, why)
 	default: // a failure of this one request, by the export itself
 		return w.putBack(ctx, r, a, retry.Backoff(r.Round, time.Second, time.Minute), why)
@@ -47,8 +47,8 @@ func (w *Worker) notAccepted(ctx context.Context, r *export.Record, turn *budget
 const askedAgain = 15 * time.Second
 
 // rejected ends an export that the provider refuses. A refusal that names nothing of
-// the request may be the account's: then it ends nothing the first time, see
-// [budget.Turn.Refused].
+// the request, or speaks of units, may be the account's: then it ends nothing the first
+// time, see [budget.Turn.Refused].
 func (w *Worker) rejected(ctx context.Context, r *export.Record, turn *budget.Turn, a *attempt, err error, why export.Problem) error {
 	var e *provider.Error
 	if errors.As(err, &e) && !e.Specific {
@@ -56,10 +56,17 @@ func (w *Worker) rejected(ctx context.Context, r *export.Record, turn *budget.Tu
 		outcome.Unspecific = budget.Refusal{Project: r.ProjectID, Words: wordsOf(e)}
 		w.endTurn(ctx, turn, outcome)
 		var final bool
-		if a.refusedAt, final = turn.Refused(); !final {
+		a.refusedAt, final = turn.Refused()
+		switch units := e.Kind == provider.OutOfUnits; {
+		case units && !final: // waited out in the gate
+			return w.putBack(ctx, r, a, 0, why)
+		case units && !e.Unsure: // it costs more than is left
+			return w.putBack(ctx, r, a, retry.Backoff(r.Round, askedAgain, 10*time.Minute), why)
+		case !final:
 			w.log.Warn("the provider refuses an export and does not say what of it; it is asked again", logkey.Export, r.ID, logkey.Why, why.Detail, logkey.TraceID, why.TraceID)
 			return w.putBack(ctx, r, a, askedAgain, why)
 		}
+		why.Reason = export.ReasonRequestRejected
 	}
 	w.log.Error("the provider rejects an export", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.Why, why.Detail, logkey.TraceID, why.TraceID)
 	return w.concludeAttempt(ctx, r, a, func(r *export.Record) error { return r.Reject(w.now(), a.token, why) })

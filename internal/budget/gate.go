@@ -318,9 +318,9 @@ func (t *Turn) Done(ctx context.Context, o Outcome) error {
 	return nil
 }
 
-// Refused says, once Done has recorded a submit's refusal that is unspecific, when
-// it came (on the clock of the store, for [Request.Refused]) and whether it is the
-// export's own fault: it was refused before, and the account has accepted another
+// Refused says, once Done has recorded a submit's refusal that may be the account's
+// fault, when it came (on the clock of the store, for [Request.Refused]) and whether it
+// is the export's own: it was refused before, and the account has accepted another
 // since, or there was none to wait for and the account isn't halted.
 func (t *Turn) Refused() (at time.Time, final bool) {
 	t.mu.Lock()

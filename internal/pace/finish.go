@@ -27,7 +27,7 @@ const (
 // Finish takes in what the turn brought, at now. The dice are a number in
 // [0, 1) that spreads probes. A turn that is no longer known (its lease ended)
 // has been counted already; what it brought is taken in all the same.
-// The verdict is for a submit whose refusal is unspecific.
+// The verdict is for a submit whose refusal may be the account's fault.
 func (s *State) Finish(id string, t Turn, o Outcome, now Instant, dice float64) (v Verdict) {
 	if _, ok := s.Turns[id]; ok {
 		if o.Result == NotSent {
@@ -54,7 +54,7 @@ func (s *State) Finish(id string, t Turn, o Outcome, now Instant, dice float64) 
 	case OutOfUnits:
 		s.Gate.Spent.Denied++
 		s.touch(fieldSpent, "")
-		s.halt(HaltUnits, true, now, dice)
+		v = s.outOfUnits(t, o.Unspecific, now, dice)
 	case NotUnderstood:
 		s.odd(t, now, dice)
 	case Failed, InDoubt:

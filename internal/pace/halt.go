@@ -68,8 +68,8 @@ const (
 
 // Signs are what the last answers say of the account.
 type Signs struct {
-	// Accepted is when a submit was last accepted, Read when a read was last
-	// answered well.
+	// Accepted is when the submit was sent that was accepted last, Read when a read
+	// was last answered well.
 	Accepted Instant `json:"a,omitempty"`
 	Read     Instant `json:"r,omitempty"`
 	// Doubts counts the submits in doubt since one was accepted; the last was at Doubted.
@@ -79,8 +79,8 @@ type Signs struct {
 	// weren't understood.
 	OddSubmit string `json:"os,omitempty"`
 	OddRead   string `json:"or,omitempty"`
-	// Refusals are unspecific ones in the same words since a submit was accepted,
-	// one for each project, the latest last.
+	// Refusals are those in the same words that may be the account's fault, since a
+	// submit was accepted, one for each project, the latest last.
 	Refusals []refused `json:"u,omitempty"`
 }
 
@@ -89,15 +89,15 @@ type refused struct {
 	At Instant `json:"t"`
 }
 
-// Refusal is a submit's refusal that names neither a field nor the project, so
-// that it may be the account's fault as well as the export's.
+// Refusal is a submit's refusal that may be the account's fault as well as the
+// export's: it names neither a field nor the project, or speaks of units.
 type Refusal struct {
 	Project string `json:"p"`
 	// Words are the same for all refusals in the same words, such as a hash.
 	Words string `json:"w"`
 }
 
-// Verdict is what a refusal that is unspecific comes to.
+// Verdict is what such a refusal comes to.
 type Verdict struct {
 	// Refused is when it came, to be given with the export's next submit.
 	Refused Instant
@@ -180,7 +180,7 @@ func (s *State) answered(t Turn, o Outcome, now Instant, dice float64) (v Verdic
 	case t.Kind != Submit:
 		signs.Read, signs.OddRead = now, ""
 	case o.Accepted:
-		signs.Accepted, signs.OddSubmit, signs.Doubts, signs.Refusals = now, "", 0, nil
+		signs.Accepted, signs.OddSubmit, signs.Doubts, signs.Refusals = max(signs.Accepted, t.Began), "", 0, nil
 	}
 	switch {
 	case o.Accepted:
@@ -196,20 +196,46 @@ func (s *State) answered(t Turn, o Outcome, now Instant, dice float64) (v Verdic
 
 // refusedAlike takes in a refusal that may be the account's fault.
 func (s *State) refusedAlike(t Turn, r Refusal, now Instant, dice float64) Verdict {
+	s.remember(r, now)
+	switch h := s.Gate.Halt; {
+	case len(s.Gate.Signs.Refusals) >= projectsAlike:
+		s.halt(HaltRefusals, true, now, dice)
+	case h.Orders: // a probe that says no more than that it is refused
+		s.halt(h.Why, true, now, dice)
+	}
+	alone := s.Gate.Halt.Why == "" && now >= t.Refused.Add(refusedRest)
+	return Verdict{Refused: now, Final: s.othersAccepted(t) || t.Refused != 0 && alone}
+}
+
+// outOfUnits takes in a refusal that says that the account has no units left. One that
+// comes again after another export was accepted is the export's own, and halts nobody
+// else: it costs more than is left, or its words mean something else.
+func (s *State) outOfUnits(t Turn, r Refusal, now Instant, dice float64) Verdict {
+	if r != (Refusal{}) {
+		s.remember(r, now)
+	}
+	own := s.othersAccepted(t)
+	if !own || s.Gate.Halt.Orders {
+		s.halt(HaltUnits, true, now, dice)
+	}
+	return Verdict{Refused: now, Final: own}
+}
+
+// remember adds a refusal to those in the same words.
+func (s *State) remember(r Refusal, now Instant) {
 	signs := &s.Gate.Signs
 	kept := slices.DeleteFunc(slices.Clone(signs.Refusals), func(x refused) bool {
 		return x.Words != r.Words || x.Project == r.Project
 	})
 	kept = append(kept, refused{r, now})
 	signs.Refusals = kept[max(0, len(kept)-refusalsKept):]
-	switch h := s.Gate.Halt; {
-	case len(kept) >= projectsAlike:
-		s.halt(HaltRefusals, true, now, dice)
-	case h.Orders: // a probe that says no more than that it is refused
-		s.halt(h.Why, true, now, dice)
-	}
-	alone := s.Gate.Halt.Why == "" && now >= t.Refused.Add(refusedRest)
-	return Verdict{Refused: now, Final: t.Refused != 0 && (signs.Accepted > t.Refused || alone)}
+	s.touch(fieldGate, "")
+}
+
+// othersAccepted says whether the submit was refused before, and another that was sent
+// since then was accepted.
+func (s *State) othersAccepted(t Turn) bool {
+	return t.Refused != 0 && s.Gate.Signs.Accepted > t.Refused
 }
 
 // failed counts a request without an answer; several in a row halt spending, and

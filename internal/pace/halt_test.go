@@ -51,6 +51,11 @@ func TestWhatHalts(t *testing.T) {
 	submit := func(project string, r Result) answer { return answer{submitOf(project), Outcome{Result: r}} }
 	read := func(export string, r Result) answer { return answer{readOf(export), Outcome{Result: r}} }
 	accept := answer{submitOf("good"), accepted}
+	ofUnits := func(project string, refused Instant) answer { // 1: it was refused before
+		w := submitOf(project)
+		w.Refused = refused
+		return answer{w, Outcome{Result: OutOfUnits, Unspecific: Refusal{Project: project, Words: "no units"}}}
+	}
 	alike := func(project, words string) answer { return answer{submitOf(project), refusedAs(project, words)} }
 	notUnderstood := []answer{submit("a", NotUnderstood), submit("b", NotUnderstood)} // and then an outage
 	for range breakAfter {
@@ -62,14 +67,17 @@ func TestWhatHalts(t *testing.T) {
 		why     string
 		orders  bool
 	}{
-		"out of units":                              {[]answer{submit("a", OutOfUnits)}, HaltUnits, true},
-		"… and a read answered well":                {[]answer{submit("a", OutOfUnits), read("r", Answered)}, HaltUnits, true},
-		"… and a submit refused for its own reason": {[]answer{submit("a", OutOfUnits), submit("b", Answered)}, HaltUnits, true},
-		"… and a submit refused for none":           {[]answer{submit("a", OutOfUnits), alike("b", "no")}, HaltUnits, true},
-		"… and one read that fails":                 {[]answer{submit("a", OutOfUnits), read("r", Failed)}, HaltUnits, true},
-		"… and one accepted":                        {[]answer{submit("a", OutOfUnits), accept}, "", false},
-		"a refused key, and then no units":          {[]answer{submit("a", Forbidden), submit("a", OutOfUnits)}, HaltUnits, true},
-		"a refused key, and a read answered well":   {[]answer{submit("a", Forbidden), read("r", Answered)}, "", false},
+		"out of units again, others accepted between": {[]answer{ofUnits("a", 0), accept, ofUnits("a", 1)}, "", false},
+		"… and another project then":                  {[]answer{ofUnits("a", 0), accept, ofUnits("a", 1), ofUnits("b", 0)}, HaltUnits, true},
+		"out of units again, and none accepted":       {[]answer{ofUnits("a", 0), ofUnits("a", 1)}, HaltUnits, true},
+		"out of units":                                {[]answer{submit("a", OutOfUnits)}, HaltUnits, true},
+		"… and a read answered well":                  {[]answer{submit("a", OutOfUnits), read("r", Answered)}, HaltUnits, true},
+		"… and a submit refused for its own reason":   {[]answer{submit("a", OutOfUnits), submit("b", Answered)}, HaltUnits, true},
+		"… and a submit refused for none":             {[]answer{submit("a", OutOfUnits), alike("b", "no")}, HaltUnits, true},
+		"… and one read that fails":                   {[]answer{submit("a", OutOfUnits), read("r", Failed)}, HaltUnits, true},
+		"… and one accepted":                          {[]answer{submit("a", OutOfUnits), accept}, "", false},
+		"a refused key, and then no units":            {[]answer{submit("a", Forbidden), submit("a", OutOfUnits)}, HaltUnits, true},
+		"a refused key, and a read answered well":     {[]answer{submit("a", Forbidden), read("r", Answered)}, "", false},
 
 		"one submit not understood":                 {[]answer{submit("a", NotUnderstood)}, "", false},
 		"two":                                       {[]answer{submit("a", NotUnderstood), submit("b", NotUnderstood)}, HaltAnswers, true},
@@ -288,6 +296,21 @@ func TestAnotherProjectIsTheProbe(t *testing.T) {
 	}
 }
 
+// TestAnotherProjectAsksForUnits before the one that was refused, though it is first
+// in line.
+func TestAnotherProjectAsksForUnits(t *testing.T) {
+	a := newAccount()
+	a.send(submitOf("a"), Outcome{Result: OutOfUnits, Unspecific: Refusal{Project: "a", Words: "no units"}})
+	for i, p := range []string{"a", "b"} {
+		w := submitOf(p)
+		w.Since = a.now.Add(time.Duration(i) * time.Second)
+		a.Join(p, w, a.now)
+	}
+	if got := a.Next(a.Gate.Halt.Probe); got.Waiter != "b" {
+		t.Errorf("the probe is of %q", got.Waiter)
+	}
+}
+
 // TestARefusalIsTheExportsOwn says when a second one ends an export.
 func TestARefusalIsTheExportsOwn(t *testing.T) {
 	type test struct {
@@ -296,11 +319,14 @@ func TestARefusalIsTheExportsOwn(t *testing.T) {
 		final   bool
 	}
 	for name, c := range map[string]test{
-		"another was accepted since":    {func(a *account) { a.send(submitOf("good"), accepted) }, 0, true},
-		"none was there, for a minute":  {func(*account) {}, time.Minute, true},
-		"none was there, for a moment":  {func(*account) {}, 0, false},
-		"others are refused alike":      {func(a *account) { a.send(submitOf("c"), refusedAs("c", "no")) }, time.Hour, false},
-		"the account is out of units":   {func(a *account) { a.send(submitOf("c"), Outcome{Result: OutOfUnits}) }, time.Hour, false},
+		"another was accepted since":   {func(a *account) { a.send(submitOf("good"), accepted) }, 0, true},
+		"none was there, for a minute": {func(*account) {}, time.Minute, true},
+		"none was there, for a moment": {func(*account) {}, 0, false},
+		"others are refused alike":     {func(a *account) { a.send(submitOf("c"), refusedAs("c", "no")) }, time.Hour, false},
+		"the account is out of units":  {func(a *account) { a.send(submitOf("c"), Outcome{Result: OutOfUnits}) }, time.Hour, false},
+		"one that was sent before was accepted": {func(a *account) {
+			a.Finish("early", Turn{Export: "early", Began: a.now.Add(-time.Second)}, accepted, a.now.Add(time.Second), 0)
+		}, 0, false},
 		"alike, and then one was taken": {func(a *account) { a.send(submitOf("c"), refusedAs("c", "no")); a.send(submitOf("d"), accepted) }, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -337,6 +363,7 @@ func TestRefusedWaitForAnother(t *testing.T) {
 	if c.Waiter != "b" {
 		t.Fatalf("with another: %+v", c)
 	}
+	a.now = a.now.Add(time.Second)
 	a.Finish("b", a.Claim("b", a.now), accepted, a.now.Add(time.Second), 0)
 	a.now = a.now.Add(2 * time.Second)
 	if c := a.Next(a.now); c.Waiter != "a" {

@@ -154,8 +154,8 @@ type Outcome struct {
 	RetryAfter time.Duration
 	// Accepted, of a submit: the provider took it, the slot stays.
 	Accepted bool
-	// Unspecific, of a submit that is answered and not accepted: the refusal may
-	// be the account's fault.
+	// Unspecific, of a submit that is answered and not accepted, or out of units: the
+	// refusal may be the account's fault.
 	Unspecific Refusal
 	// Ended, of a read: the render is over, the slot is free. Succeeded says how.
 	Ended, Succeeded bool

@@ -241,7 +241,9 @@ func TestOutOfUnits(t *testing.T) {
 		{422, `{"message":"Your plan does not cover this"}`, OutOfUnits, false},
 		{200, `{"code":"1001","message":"no units left","data":null}`, OutOfUnits, false},
 		{200, `{"code":402,"message":"no"}`, OutOfUnits, false},
+		{400, `{"message":"API unit balance exhausted","trace_id":"abc"}`, OutOfUnits, false},
 		// the request's own
+		{400, `{"message":"Project has no plan","trace_id":"abc"}`, Rejected, true},
 		{400, `{"message":"resolution UHD_4K is not in your plan","trace_id":"abc"}`, Rejected, true},
 		{400, `{"message":"ratio: required when enable_ai_reframe is true","trace_id":"abc"}`, Rejected, true},
 		{400, `{"message":"clipIndices must not be empty","trace_id":"abc"}`, Rejected, true},
@@ -250,6 +252,7 @@ func TestOutOfUnits(t *testing.T) {
 		{404, `{"message":"proj_abc123 does not exist"}`, Rejected, true},
 		{200, `{"code":"PROJECT_EXPIRED","data":null}`, Rejected, true},
 		// anybody's
+		{400, `{"message":"Insufficient speech in the source video","trace_id":"abc"}`, Rejected, false},
 		{400, `{"message":"The community generation failed to explain","trace_id":"abc"}`, Rejected, false},
 		{400, `{"message":"Invalid parameters","trace_id":"abc"}`, Rejected, false},
 		{400, `{"message":"Project limit reached","trace_id":"abc"}`, Rejected, false},
@@ -261,6 +264,20 @@ func TestOutOfUnits(t *testing.T) {
 		var e *Error
 		if !errors.As(err, &e) || e.Kind != tc.want || e.Specific != tc.specific {
 			t.Errorf("%d %s is %+v, want %s, specific %v", tc.status, tc.body, e, tc.want, tc.specific)
+		}
+	}
+}
+
+// One word alone may be about the request: it is said which refusals are sure.
+func TestSureOfUnits(t *testing.T) {
+	for message, unsure := range map[string]bool{
+		"Insufficient API units": false, "Not enough credits": false, "quotaExceeded": false, "no units left": false, "Credit balance: 0": false,
+		"Please purchase a package": true, "check the plan of your source": true, "Your subscription has ended": true, "unit 3 of the video has no sound": true,
+	} {
+		c := serve(t, answering(400, `{"message":"`+message+`"}`))
+		_, err := c.Submit(t.Context(), json.RawMessage(`{}`))
+		if e := wantKind(t, err, OutOfUnits); e.Unsure != unsure {
+			t.Errorf("%s: unsure is %v", message, e.Unsure)
 		}
 	}
 }

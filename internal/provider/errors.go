@@ -85,6 +85,9 @@ type Error struct {
 	// of the request, so that it is the request's own fault. Any other refusal may
 	// be the account's, in words that nobody here knows.
 	Specific bool
+	// Unsure is set where one word alone says that the account is out of units, which
+	// may be about the request as well.
+	Unsure bool
 	// Answer is what an answer that is not understood says: one line of a few KB,
 	// without our key; empty for the other kinds.
 	Answer string

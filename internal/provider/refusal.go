@@ -74,12 +74,12 @@ func (c *Client) refused(op string, kind Kind, w words, sent json.RawMessage) *E
 		return e
 	}
 	said := terms(w.code + " " + w.message)
-	field := namesField(said, sent)
-	if saysOutOfUnits(said, field) {
-		e.Kind = OutOfUnits
+	named := namesField(said, sent) || namesValue(w.message, sent) || namesProject(said)
+	if says, sure := outOfUnits(said); sure || says && !named {
+		e.Kind, e.Unsure = OutOfUnits, !sure
 		return e
 	}
-	e.Specific = kind == Rejected && (field || namesValue(w.message, sent) || namesProject(said))
+	e.Specific = kind == Rejected && named
 	return e
 }
 
@@ -178,27 +178,29 @@ func terms(s string) []string {
 	return strings.FieldsFunc(b.String(), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 }
 
-// The words of an account without units, taken from the provider's pricing. Firm
-// ones have few other uses; a loose one may be about a field as well ("not in your
-// plan").
+// The words of an account without units, taken from the provider's pricing. Firm ones
+// have few other uses; a loose one may be about a field or the video as well ("not in
+// your plan"). What is wrong with them is said by the others.
 var (
-	firm  = []string{"insufficient", "unit", "units", "credit", "credits", "quota", "quotas", "balance", "payment"}
+	firm  = []string{"unit", "units", "credit", "credits", "quota", "quotas", "balance", "payment"}
 	loose = []string{"purchase", "plan", "subscription"}
+	lack  = []string{"insufficient", "enough", "left", "exceeded", "exceeds", "exhausted", "depleted", "reached", "required"}
 )
 
-// saysOutOfUnits reports whether a refusal is one of an account without units. One
-// that names a field needs two firm words: "insufficient units for UHD_4K".
-func saysOutOfUnits(said []string, namesField bool) bool {
-	firmly, loosely := 0, 0
-	for _, word := range said {
-		switch {
-		case slices.Contains(firm, word):
-			firmly++
-		case slices.Contains(loose, word):
-			loosely++
+// outOfUnits reports whether a refusal is one of an account without units, and whether
+// that is sure: one word alone may be about something else ("the plan of your source").
+func outOfUnits(said []string) (says, sure bool) {
+	count := func(words []string) (n int) {
+		for _, word := range said {
+			if slices.Contains(words, word) {
+				n++
+			}
 		}
+		return n
 	}
-	return firmly >= 2 || firmly+loosely >= 1 && !namesField
+	firmly := count(firm)
+	sure = firmly >= 2 || firmly == 1 && count(lack) > 0
+	return sure || firmly+count(loose) > 0, sure
 }
 
 // pageFields are the fields of a submit as the API page names them.
