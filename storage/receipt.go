@@ -16,10 +16,11 @@ import (
 // ReceiptState is how far the export of a receipt is.
 type ReceiptState string
 
-// The states of a receipt; all but ReceiptIntent and ReceiptOpen say that its
-// export is over.
+// The states of a receipt; all but ReceiptIntent, ReceiptUnsent and ReceiptOpen say
+// that its export is over.
 const (
 	ReceiptIntent   ReceiptState = "intent"   // a paid request is about to be sent, or was; it names no task
+	ReceiptUnsent   ReceiptState = "unsent"   // that request was not sent, or not taken; its export waits in line again
 	ReceiptOpen     ReceiptState = "open"     // the provider took it
 	ReceiptDone     ReceiptState = "done"     // archived
 	ReceiptFailed   ReceiptState = "failed"   // rendered in vain or, without a task, not taken

@@ -36,7 +36,7 @@ func (a *Archive) SyncReceipt(ctx context.Context, r Receipt) error {
 		if !due {
 			return nil
 		}
-		if next.Closed == nil && next.State != ReceiptOpen {
+		if next.Closed == nil && next.Ended() {
 			next.Closed = aws.Time(a.now().UTC())
 		}
 		if written, err := a.WriteReceipt(ctx, next, was); written || err != nil {
@@ -57,7 +57,7 @@ func (a *Archive) SyncReceipt(ctx context.Context, r Receipt) error {
 func (r Receipt) Over(was Receipt) (Receipt, bool) {
 	switch {
 	case r.ExportTaskID == "":
-		if was.State != ReceiptIntent || !slices.Contains(r.Settled, was.Intent) {
+		if was.State != ReceiptIntent && (was.State != ReceiptUnsent || r.State == ReceiptUnsent) || !slices.Contains(r.Settled, was.Intent) {
 			return was, false
 		}
 	case was.ExportTaskID == r.ExportTaskID:

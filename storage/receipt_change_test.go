@@ -48,6 +48,7 @@ func TestAReceiptIsClosedAndOpenedForItsOwnTaskAlone(t *testing.T) {
 		}{
 			{"canceled", Receipt{ExportTaskID: "task-1", State: ReceiptCanceled}, ReceiptCanceled, ""},
 			{"taken up again", Receipt{ExportTaskID: "task-1"}, ReceiptOpen, ""},
+			{"not taken", Receipt{State: ReceiptUnsent, Settled: []string{"a"}}, ReceiptOpen, ""},
 			{"closed for no task", Receipt{State: ReceiptFailed, Settled: []string{"a"}}, ReceiptOpen, ""},
 			{"done", Receipt{ExportTaskID: "task-1", State: ReceiptDone, Manifest: "m1"}, ReceiptDone, "m1"},
 			{"expired after it was done", Receipt{ExportTaskID: "task-1", State: ReceiptExpired}, ReceiptDone, "m1"},
@@ -154,6 +155,10 @@ func TestOneIntentIsWritten(t *testing.T) {
 		mustSync(t, a, Receipt{Settled: []string{"first", "late"}, State: ReceiptFailed})
 		if r := mustRead(t, a); r.State != ReceiptIntent {
 			t.Errorf("others came to nothing, and it says %+v", r)
+		}
+		mustSync(t, a, Receipt{Settled: []string{"next"}, State: ReceiptUnsent})
+		if r := mustRead(t, a); r.State != ReceiptUnsent || r.Closed != nil || r.Intent != "next" {
+			t.Errorf("it was not taken, and says %+v", r)
 		}
 		mustSync(t, a, Receipt{Settled: []string{"next", "later"}, State: ReceiptFailed})
 		if r := mustRead(t, a); r.State != ReceiptFailed || r.Closed == nil || r.ExportTaskID != "" {

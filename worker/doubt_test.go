@@ -187,6 +187,37 @@ func TestARefusedRequestLeavesNoDoubt(t *testing.T) {
 	}
 }
 
+// A refusal that passes leaves a receipt of which nobody makes a doubt either: recover has
+// the export wait in line again.
+func TestARefusalThatPassesLeavesNoDoubt(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []provider.Kind{provider.OutOfUnits, provider.Forbidden, provider.RateLimited, provider.NotSent} {
+		t.Run(string(kind), func(t *testing.T) {
+			r := newRig(t)
+			r.options.InDoubt = export.Hold
+			r.provider.submit = func(int, json.RawMessage) error { return refusal(kind, fault.Retry, "not now") }
+			stop := r.work()
+			r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
+			r.await("a", "put back", func(rec *export.Record) bool { return rec.State == export.Queued && rec.Round > 0 })
+			r.awaitReceipt("a", storage.ReceiptUnsent)
+			stop()
+			must(t, r.rdb.FlushAll(context.Background()).Err())
+			_, err := r.recovery.Recover(t.Context(), r.archive, nil)
+			must(t, err)
+			if rec := r.awaitState("a", export.Queued); rec.Doubts != 0 || !rec.Problem.None() {
+				t.Errorf("%d doubts, %+v", rec.Doubts, rec.Problem)
+			}
+			r.provider.mu.Lock()
+			r.provider.submit = nil
+			r.provider.mu.Unlock()
+			r.work()
+			if rec := r.awaitState("a", export.Archived); rec.Doubts != 0 {
+				t.Errorf("%d doubts", rec.Doubts)
+			}
+		})
+	}
+}
+
 // lostUpdate is a Redis that fails so often to store a record that holds the text.
 type lostUpdate struct {
 	redis.Hook
@@ -253,11 +284,11 @@ func TestAnIntentThatWasNotSentIsNoDoubtThoughRedisFails(t *testing.T) {
 // Redis is lost while a request is refused: the receipt that is left names no doubt.
 func TestARefusalClosesTheReceiptOfALostRecord(t *testing.T) {
 	t.Parallel()
-	for name, refused := range map[string]error{
-		"rejected": refusal(provider.Rejected, fault.Terminal, "no such project"),
-		"put back": refusal(provider.NotSent, fault.Retry, "no connection"),
+	for says, refused := range map[storage.ReceiptState]error{
+		storage.ReceiptFailed: refusal(provider.Rejected, fault.Terminal, "no such project"),
+		storage.ReceiptUnsent: refusal(provider.NotSent, fault.Retry, "no connection"),
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(string(says), func(t *testing.T) {
 			r := newRig(t)
 			r.options.InDoubt = export.Hold
 			r.provider.submit = func(int, json.RawMessage) error {
@@ -266,17 +297,8 @@ func TestARefusalClosesTheReceiptOfALostRecord(t *testing.T) {
 			}
 			stop := r.work()
 			r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
-			closed := func() bool {
-				receipt, found, err := r.archive.Receipt(context.Background(), "a")
-				return err == nil && found && receipt.State == storage.ReceiptFailed
-			}
-			for end := time.Now().Add(10 * time.Second); !closed() && time.Now().Before(end); {
-				time.Sleep(20 * time.Millisecond)
-			}
+			r.awaitReceipt("a", says)
 			stop()
-			if got := r.receipt("a"); got.State != storage.ReceiptFailed {
-				t.Errorf("the receipt says %s", got.State)
-			}
 		})
 	}
 }

@@ -213,6 +213,19 @@ func (r *rig) receipt(id string) storage.Receipt {
 	return receipt
 }
 
+// awaitReceipt waits until the export's receipt says so.
+func (r *rig) awaitReceipt(id string, says storage.ReceiptState) {
+	r.t.Helper()
+	var got storage.Receipt
+	for end := time.Now().Add(cmp.Or(r.patience, 15*time.Second)); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		var err error
+		if got, _, err = r.archive.Receipt(context.Background(), id); err == nil && got.State == says {
+			return
+		}
+	}
+	r.t.Fatalf("the receipt of %s says %s, not %s", id, got.State, says)
+}
+
 // archived asserts that the clip's object is the file, byte for byte.
 func (r *rig) archived(c *export.Clip, want []byte) {
 	r.t.Helper()

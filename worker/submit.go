@@ -132,6 +132,8 @@ type attempt struct {
 	tried bool // to write the intent to S3 …
 	wrote bool // … and so it did
 	found recovery.Finding
+	// endTurn gives its turn back, if it has one.
+	endTurn func()
 	// refusedAt is when it was refused for no reason of its own, see export.Record.
 	refusedAt time.Time
 }
@@ -281,7 +283,7 @@ func (w *Worker) putBack(ctx context.Context, r *export.Record, a *attempt, wait
 		unserved = r.Unserved
 	}
 	round := r.Round
-	return w.concludeAttempt(ctx, r, a, func(r *export.Record) error {
+	return w.concludeAttempt(ctx, r, a, storage.ReceiptUnsent, func(r *export.Record) error {
 		if a.tried {
 			r.Unsent(a.token, a.wrote)
 		}
@@ -297,21 +299,43 @@ func (w *Worker) putBack(ctx context.Context, r *export.Record, a *attempt, wait
 	})
 }
 
-// concludeAttempt ends an attempt whose request was not sent, or not taken. Where Redis
-// has lost the record, its receipt says so: it would be taken for a doubt later.
-func (w *Worker) concludeAttempt(ctx context.Context, r *export.Record, a *attempt, change func(*export.Record) error) error {
+// concludeAttempt ends an attempt whose request was not sent, or not taken: in the
+// ledger, then for the account, whose turn waits for no S3, and in the receipt, which
+// would be taken for a doubt after a loss of Redis. The next attempt is scheduled last:
+// a PUT that comes late must not meet its intent.
+func (w *Worker) concludeAttempt(ctx context.Context, r *export.Record, a *attempt, says storage.ReceiptState, change func(*export.Record) error) error {
+	settle := func(written bool) {
+		if a.endTurn != nil {
+			a.endTurn()
+		}
+		if written {
+			w.settleReceipt(ctx, r, a, says)
+		}
+	}
 	return w.concludeBy(ctx, r.ID, func() (*export.Record, error) {
 		changed, err := w.update(ctx, r.ID, change)
-		if !errors.Is(err, ledger.ErrUnknown) || !a.tried {
-			return changed, err
-		}
-		closed := w.receiptOf(r)
-		closed.State, closed.Settled = storage.ReceiptFailed, []string{a.token}
-		if inS3 := w.o.Archive.SyncReceipt(ctx, closed); inS3 != nil {
-			w.log.Error("the receipt of a lost export still says that a request may have been sent", logkey.Export, r.ID, logkey.Error, fault.SentenceOf(inS3))
+		if errors.Is(err, ledger.ErrUnknown) {
+			settle(a.tried)
 		}
 		return changed, err
-	})
+	}, func(*export.Record) { settle(a.wrote) })
+}
+
+// settleTimeout is how long an attempt's end waits for S3 at most.
+const settleTimeout = 10 * time.Second
+
+// settleReceipt notes in the receipt that the attempt's intent came to nothing.
+func (w *Worker) settleReceipt(ctx context.Context, r *export.Record, a *attempt, says storage.ReceiptState) {
+	if w.o.Archive.Health().Open {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	settled := w.receiptOf(r)
+	settled.State, settled.Settled = says, []string{a.token}
+	if err := w.o.Archive.SyncReceipt(ctx, settled); err != nil {
+		w.log.Error("a receipt still says that a request may have been sent, which was not, or not taken", logkey.Export, r.ID, logkey.Error, fault.SentenceOf(err))
+	}
 }
 
 // send records the intent in the ledger, sends the paid request, and records what

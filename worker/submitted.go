@@ -26,7 +26,8 @@ import (
 func (w *Worker) notAccepted(ctx context.Context, r *export.Record, turn *budget.Turn, a *attempt, err error) error {
 	w.watch.Faulted(ctx, export.StepSubmit, err)
 	why, outcome := providerProblem(err), budget.OutcomeOf(err)
-	defer w.endTurn(ctx, turn, outcome) // the ledger first
+	a.endTurn = func() { w.endTurn(ctx, turn, outcome) }
+	defer a.endTurn() // the ledger first
 	switch kindOf(err) {
 	case provider.InDoubt:
 		return w.lose(ctx, r, w.o.InDoubt, why)
@@ -69,7 +70,7 @@ func (w *Worker) rejected(ctx context.Context, r *export.Record, turn *budget.Tu
 		why.Reason = export.ReasonRequestRejected
 	}
 	w.log.Error("the provider rejects an export", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.Why, why.Detail, logkey.TraceID, why.TraceID)
-	return w.concludeAttempt(ctx, r, a, func(r *export.Record) error { return r.Reject(w.now(), a.token, why) })
+	return w.concludeAttempt(ctx, r, a, storage.ReceiptFailed, func(r *export.Record) error { return r.Reject(w.now(), a.token, why) })
 }
 
 // wordsOf is the same for all refusals in the same words: numbers and ids apart.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/recovery"
+	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -30,6 +31,7 @@ const (
 	lose     place = "lose"     // submit: the answer did not come
 	putBack  place = "put back" // submit: it was refused
 	reject   place = "reject"   // submit: it never will be taken
+	settle   place = "settle"   // submit: the receipt says that the request came to nothing
 	load     place = "load"     // poll, mirror, seal: is the step due?
 	read     place = "read"     // poll: the request
 	merge    place = "merge"    // poll: its answer is recorded
@@ -188,6 +190,14 @@ func (w *world) afterwards(p *proc) {
 			}
 			return r.PutBack(noon, p.token, noon, export.Problem{Reason: export.ReasonProviderUnavailable, Detail: "refused"})
 		}, loadAll)
+		if p.at == ensure && p.token != "" {
+			p.at = settle
+		}
+	case settle:
+		settled := receiptOf(p.snap.Record, string(storage.ReceiptUnsent))
+		settled.ExportTaskID, settled.Settled = "", []string{p.token}
+		w.sync(settled)
+		p.at = ensure
 	case reject:
 		by := p.token
 		w.record(p, func(r *export.Record) error {

@@ -57,6 +57,8 @@ var scenarios = []struct {
 	{name: "Redis lost, and enqueued again", left: faults{flush: 1, rescue: 1, again: 1}, deep: true},
 	{name: "a crash, Redis lost, and enqueued again", left: faults{crash: 1, flush: 1, again: 1}, only: export.Hold},
 	{name: "a stop, Redis lost, and enqueued again", left: faults{stop: 1, flush: 1, again: 1}, only: export.Hold, deep: true},
+	{name: "a refusal, Redis lost, and enqueued again", left: faults{refused: 1, flush: 1, again: 1}, only: export.Hold},
+	{name: "a refusal, Redis lost, and recovered", left: faults{refused: 1, flush: 1, rescue: 1}},
 	{name: "Redis lost and a crash", left: faults{flush: 1, crash: 1}},
 }
 

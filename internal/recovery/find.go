@@ -174,7 +174,7 @@ func settled(r *export.Record, receipt storage.Receipt, token string) bool {
 	switch {
 	case receipt.ExportTaskID != "":
 		return slices.Contains(r.Previous, receipt.ExportTaskID)
-	case receipt.Ended():
+	case receipt.Ended(), receipt.State == storage.ReceiptUnsent:
 		return true
 	default:
 		return receipt.Intent != "" && (receipt.Intent == token || slices.Contains(r.Settled, receipt.Intent))

@@ -68,6 +68,7 @@ func TestWhatFollowsFromAReceipt(t *testing.T) {
 		{"nothing", none, storage.Receipt{}, recovery.Nothing, send, send, settle},
 		{"an intent that was not sent", settled, intent, recovery.Settled, send, send, settle},
 		{"an intent that came to nothing", none, storage.Receipt{Intent: "x", State: storage.ReceiptFailed}, recovery.Settled, send, send, settle},
+		{"an intent that was not taken", none, storage.Receipt{Intent: "x", State: storage.ReceiptUnsent}, recovery.Settled, send, send, settle},
 		{"a task that was given up", given, task(storage.ReceiptFailed), recovery.Settled, send, send, settle},
 		{"an intent", none, intent, recovery.InDoubt, recall, recall, settle},
 		{"an intent that was accepted as nobody knows what", none, storage.Receipt{Intent: "token", State: storage.ReceiptIntent, Answer: "{}"}, recovery.Accepted, recall, recall, hold},

@@ -85,7 +85,8 @@ var inDoubt = export.Problem{Reason: export.ReasonAnswerLost, Detail: "and Redis
 
 // Rebuilt returns the record of an export that was paid for: archived if its
 // manifest stands, else as it was right after the provider accepted it, or as it
-// ended. One that may have been paid for is held: only a person can find out.
+// ended. One that may have been paid for is held: only a person can find out. One that
+// was refused for a reason that passes is back in line.
 func Rebuilt(ctx context.Context, from Manifests, receipt storage.Receipt, now time.Time) (*export.Record, error) {
 	e, err := RequestIn(receipt)
 	if err != nil {
@@ -105,6 +106,8 @@ func Rebuilt(ctx context.Context, from Manifests, receipt storage.Receipt, now t
 	}
 	switch {
 	case receipt.ExportTaskID == "" && receipt.Ended():
+	case receipt.State == storage.ReceiptUnsent:
+		inherit(r, receipt)
 	case receipt.ExportTaskID == "":
 		return r, recall(r, now, receipt, export.Hold)
 	default:
