@@ -97,6 +97,33 @@ func ExampleClient_EnqueueAll() {
 	// [a b] <nil>
 }
 
+// A batch is enqueued under a name, and one event says that all of it is over. After a crash
+// the same call goes on where it stopped.
+func ExampleClient_EnqueueBatch() {
+	address, stop := startRedis()
+	defer stop()
+	client, err := tasks.NewClient(address)
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+
+	batch := tasks.Batch{Name: "season-1", Notify: &tasks.Notify{TaskType: "season:archived", Queue: "videos"}}
+	episodes := []tasks.Export{
+		{ProjectID: "proj_1", JobID: "season-1.episode-1", Labels: tasks.Labels{"show": "42"}},
+		{ProjectID: "proj_2", JobID: "season-1.episode-2", Labels: tasks.Labels{"show": "42"}},
+	}
+	fmt.Println(client.EnqueueBatch(context.Background(), batch, episodes))
+	fmt.Println(client.EnqueueBatch(context.Background(), batch, episodes)) // enqueues nothing
+
+	_, err = client.EnqueueBatch(context.Background(), batch, episodes[:1])
+	fmt.Println(errors.Is(err, tasks.ErrDifferentBatch))
+	// Output:
+	// [season-1.episode-1 season-1.episode-2] <nil>
+	// [season-1.episode-1 season-1.episode-2] <nil>
+	// true
+}
+
 // Queued finds an export that no worker has taken up yet.
 func ExampleClient_Queued() {
 	address, stop := startRedis()

@@ -312,7 +312,9 @@ func TestBatchesOfOthersAreUnknown(t *testing.T) {
 		}
 	}
 	f.takeUp(ids["web"][0])
-	f.change(ids["web"][0], func(r *export.Record, now time.Time) error { return r.Fail(now, export.Problem{Reason: export.ReasonStepGivenUp}) })
+	f.change(ids["web"][0], func(r *export.Record, now time.Time) error {
+		return r.Fail(now, export.Problem{Reason: export.ReasonStepGivenUp})
+	})
 	seen := &commands{}
 	f.rdb.AddHook(seen)
 	keys := map[string]string{"web": webSecret, "batch": "another-secret-of-length", "": adminSecret}
