@@ -236,15 +236,18 @@ func (c *Client) digestsInQueues(ctx context.Context, items []item, of []int) (m
 	}
 	found := map[int]string{}
 	for n, i := range of {
-		if !slices.ContainsFunc(there[n], func(c *redis.IntCmd) bool { return c.Val() > 0 }) {
-			continue
-		}
-		digest, is, err := c.digestInQueue(ctx, items[i].named())
-		if err != nil {
-			return nil, err
-		}
-		if is {
-			found[i] = digest
+		for q, exists := range there[n] {
+			if exists.Val() == 0 {
+				continue
+			}
+			digest, is, err := digestOf(c.queuedIn(ctx, names[q], items[i].id))
+			if err != nil {
+				return nil, err
+			}
+			if is {
+				found[i] = digest
+				break
+			}
 		}
 	}
 	return found, nil

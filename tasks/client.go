@@ -234,12 +234,16 @@ func ignoreNil(err error) error {
 // digestInQueue returns the digest of the request that waits under the JobID,
 // empty where it is malformed.
 func (c *Client) digestInQueue(ctx context.Context, wanted Export) (string, bool, error) {
-	e, ok, err := c.Queued(ctx, wanted.JobID)
+	return digestOf(c.Queued(ctx, wanted.JobID))
+}
+
+// digestOf is the digest of a request that was looked up.
+func digestOf(e Export, found bool, err error) (string, bool, error) {
 	var malformed Faults
 	if errors.As(err, &malformed) {
 		return "", true, nil
 	}
-	if err != nil || !ok {
+	if err != nil || !found {
 		return "", false, err
 	}
 	return e.Digest(), true, nil
@@ -254,21 +258,28 @@ func (c *Client) Queued(ctx context.Context, id string) (Export, bool, error) {
 		return Export{}, false, fmt.Errorf("list the queues: %w", err)
 	}
 	for _, queue := range submitQueues(there) {
-		if err := ctx.Err(); err != nil { // the inspector takes no context
-			return Export{}, false, err
+		if e, found, err := c.queuedIn(ctx, queue, id); found || err != nil {
+			return e, found, err
 		}
-		info, err := c.inspector.GetTaskInfo(queue, SubmitTaskID(id))
-		if err != nil && !gone(err) {
-			return Export{}, false, fmt.Errorf("look up export %s in %s: %w", id, queue, err)
-		}
-		if err != nil || over(info.State) {
-			continue
-		}
-		e, err := ParseExport(info.Payload)
-		if err != nil {
-			return Export{}, false, fmt.Errorf("the task of export %s in %s is malformed: %w", id, queue, err)
-		}
-		return e, true, nil
 	}
 	return Export{}, false, nil
+}
+
+// queuedIn is Queued of one queue.
+func (c *Client) queuedIn(ctx context.Context, queue, id string) (Export, bool, error) {
+	if err := ctx.Err(); err != nil { // the inspector takes no context
+		return Export{}, false, err
+	}
+	info, err := c.inspector.GetTaskInfo(queue, SubmitTaskID(id))
+	if err != nil && !gone(err) {
+		return Export{}, false, fmt.Errorf("look up export %s in %s: %w", id, queue, err)
+	}
+	if err != nil || over(info.State) {
+		return Export{}, false, nil
+	}
+	e, err := ParseExport(info.Payload)
+	if err != nil {
+		return Export{}, false, fmt.Errorf("the task of export %s in %s is malformed: %w", id, queue, err)
+	}
+	return e, true, nil
 }
