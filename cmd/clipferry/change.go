@@ -97,6 +97,7 @@ func (c *console) change(ctx context.Context, ids []string, f func(*admin.Servic
 
 func (c *console) changeAll(ctx context.Context, conn *connection, ids []string, f func(*admin.Service, context.Context, string) (*export.Record, error)) error {
 	var failed error
+	find := newFinder(c, conn)
 	for _, id := range ids {
 		r, err := f(conn.exports, ctx, id)
 		switch {
@@ -104,7 +105,7 @@ func (c *console) changeAll(ctx context.Context, conn *connection, ids []string,
 			return ctx.Err()
 		case errors.Is(err, admin.ErrUnknown):
 			failed = errReported
-			_ = c.msg.Printf("%s: unknown: %s\n", id, newUnknown(id).Error)
+			_ = c.msg.Printf("%s: %s\n", id, find.whyUnknown(ctx, id))
 		case errors.Is(err, export.ErrPaid):
 			failed = errReported
 			_ = c.msg.Printf("%s: %s; use --pay-again for a new paid export\n", id, err)

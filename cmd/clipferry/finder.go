@@ -21,6 +21,25 @@ type finder struct {
 	forgotten map[string]*export.Record // what only S3 knows, asked for once; nil for what it does not
 }
 
+func newFinder(c *console, conn *connection) *finder {
+	return &finder{c: c, conn: conn, forgotten: map[string]*export.Record{}}
+}
+
+// whyUnknown says of an export that Redis does not know what S3 knows of it.
+func (f *finder) whyUnknown(ctx context.Context, id string) string {
+	if !tasks.ValidID(id) {
+		return "unknown: " + newUnknown(id).Error
+	}
+	switch r, err := f.inS3(ctx, id); {
+	case err != nil:
+		return "unknown: " + newUnknown(id).Error
+	case r.State == export.Archived:
+		return "it is archived in S3, and Redis has forgotten it: there is nothing to change"
+	default:
+		return view.Sentence(r, view.CLI)
+	}
+}
+
 // all loads the exports; an id that nobody knows is missing from the result.
 func (f *finder) all(ctx context.Context, ids []string) (map[string]*export.Record, error) {
 	records := make(map[string]*export.Record, len(ids))

@@ -25,10 +25,24 @@ func TestStatusOfWhatRedisHasForgotten(t *testing.T) {
 	if out, msg := b.clipferry(cli.Failed, "status", "nobody"); out != "" || !strings.Contains(msg, "nobody: unknown: ") {
 		t.Errorf("nobody: %s%s", out, msg)
 	}
+	for _, command := range []string{"cancel", "retry"} {
+		_, msg := b.clipferry(cli.Failed, command, "over", "open", "nobody")
+		for _, want := range []string{
+			"over: it is archived in S3, and Redis has forgotten it: there is nothing to change\n",
+			"open: Redis has lost this export, which was paid for; `clipferry recover` ", "nobody: unknown: ",
+		} {
+			if !strings.Contains(msg, want) {
+				t.Errorf("%s: no %q in %s", command, want, msg)
+			}
+		}
+	}
 	out, _ := b.clipferry(cli.Done, "status", "--links", "over", "open")
 	fields := strings.Fields(out)
 	if len(fields) != 3 || fields[0] != "over" || fields[1] != "0" {
 		t.Fatalf("links: %s", out)
+	}
+	if strings.Contains(fields[2], "response-content-disposition") {
+		t.Errorf("the link takes the file's own name away: %s", fields[2])
 	}
 	resp, err := http.Get(fields[2])
 	if err != nil {

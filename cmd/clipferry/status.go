@@ -82,7 +82,7 @@ func (s *statusFlags) run(ctx context.Context, c *console, ids []string) error {
 	if err != nil {
 		return err
 	}
-	find := &finder{c: c, conn: conn, forgotten: map[string]*export.Record{}}
+	find := newFinder(c, conn)
 	if s.links {
 		return find.links(ctx, ids)
 	}
