@@ -13,7 +13,7 @@ import (
 
 // Preflight says what exports would come to; *preflight.Service is one.
 type Preflight interface {
-	Check(ctx context.Context, exports []tasks.Export) (preflight.Report, error)
+	Check(ctx context.Context, exports []tasks.Export, hidden map[string]bool) (preflight.Report, error)
 }
 
 // maxPreflight is how many exports one request may ask about.
@@ -36,14 +36,9 @@ func (a *API) preflight(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	report, err := a.o.Preflight.Check(r.Context(), exports)
+	report, err := a.o.Preflight.Check(r.Context(), exports, hidden)
 	if err != nil {
 		return err
-	}
-	for i := range report.Exports {
-		if hidden[report.Exports[i].ProjectID] {
-			report.Hide(i)
-		}
 	}
 	return writeData(w, report)
 }

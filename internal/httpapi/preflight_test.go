@@ -11,10 +11,13 @@ import (
 )
 
 // oracle answers as if every project had one clip.
-type oracle struct{ asked []tasks.Export }
+type oracle struct {
+	asked  []tasks.Export
+	hidden map[string]bool
+}
 
-func (o *oracle) Check(_ context.Context, exports []tasks.Export) (preflight.Report, error) {
-	o.asked = exports
+func (o *oracle) Check(_ context.Context, exports []tasks.Export, hidden map[string]bool) (preflight.Report, error) {
+	o.asked, o.hidden = exports, hidden
 	yes, now := true, time.Date(2026, 4, 7, 12, 0, 0, 0, time.UTC)
 	report := preflight.Report{Total: preflight.Total{Exports: len(exports), Days: []preflight.Day{{Account: "default", Spent: 1}}}}
 	for _, e := range exports {
@@ -53,18 +56,21 @@ func TestPreflightTakesOneRequestOrSeveral(t *testing.T) {
 	}
 }
 
-// A project that another tenant has made here is as if there were none.
+// A project that another tenant has made here is as if there were none; an admin sees all.
 func TestPreflightHidesOthersProjects(t *testing.T) {
+	o := &oracle{}
 	f := newFixture(t, func(opts *Options) {
-		opts.Preflight = &oracle{}
+		opts.Preflight = o
 		opts.ProjectTenant = func(_ context.Context, project string) (string, error) {
 			return map[string]string{"theirs": "batch", "mine": "web"}[project], nil
 		}
 	})
-	got := f.call("POST", "/api/v2/clips/exports/preflight", `{"exports":[{"project_id":"theirs"},{"project_id":"mine"},{"project_id":"else"}]}`)
-	var report preflight.Report
-	got.data(t, &report)
-	if *report.Exports[0].Exists || len(report.Exports[0].Clips) != 0 || strings.Count(got.body, "secret title") != 2 || report.Total.Impossible != 1 {
-		t.Errorf("%s", got.body)
+	for key, want := range map[string][3]bool{webSecret: {true, false, false}, "another-secret-of-length": {false, true, false}, adminSecret: {}} {
+		var report preflight.Report
+		f.call("POST", "/api/v2/clips/exports/preflight", `{"exports":[{"project_id":"theirs"},{"project_id":"mine"},{"project_id":"else"}]}`,
+			"Authorization", "Bearer "+key).data(t, &report)
+		if got := [3]bool{o.hidden["theirs"], o.hidden["mine"], o.hidden["else"]}; got != want {
+			t.Errorf("%s: hidden are %v, want %v", key, got, want)
+		}
 	}
 }

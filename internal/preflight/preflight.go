@@ -159,10 +159,11 @@ type Day struct {
 func (r Report) Impossible() bool { return r.Total.Impossible > 0 }
 
 // Check says what the exports would come to, as if they were enqueued in this order
-// now. Its error is one of Redis.
-func (s *Service) Check(ctx context.Context, exports []tasks.Export) (Report, error) {
+// now. The hidden projects are to it as if the provider knew none of them, after the same
+// work: whoever asks may not know of them. Its error is one of Redis.
+func (s *Service) Check(ctx context.Context, exports []tasks.Export, hidden map[string]bool) (Report, error) {
 	report := Report{Exports: make([]Export, 0, len(exports)), Total: Total{Days: []Day{}}}
-	read := reader{s: s, left: s.o.MaxReads, seen: map[string]project{}}
+	read := reader{s: s, hidden: hidden, left: s.o.MaxReads, seen: map[string]project{}}
 	if s.o.Within > 0 {
 		read.until = time.Now().Add(s.o.Within)
 	}
@@ -199,15 +200,6 @@ func (s *Service) Check(ctx context.Context, exports []tasks.Export) (Report, er
 	slices.SortFunc(report.Total.Days, func(a, b Day) int { return cmp.Compare(a.Account, b.Account) })
 	report.sum()
 	return report, nil
-}
-
-// Hide makes the export's project look as if there were none, for somebody who may not
-// know of it.
-func (r *Report) Hide(i int) {
-	x := &r.Exports[i]
-	*x = Export{ProjectID: x.ProjectID, Account: x.Account, Resolution: x.Resolution, Clips: []Clip{}, ReadAt: x.ReadAt}
-	x.judge(tasks.Export{}, project{}, time.Time{})
-	r.sum()
 }
 
 // judge takes over what is known of the project, and says what keeps the export from

@@ -87,7 +87,7 @@ func (r *rig) make(call, body string) string {
 
 func (r *rig) check(exports ...tasks.Export) Report {
 	r.t.Helper()
-	report, err := r.Check(r.t.Context(), exports)
+	report, err := r.Check(r.t.Context(), exports, nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -170,6 +170,47 @@ func TestWhatIsImpossibleIsSaid(t *testing.T) {
 	}
 	if report.Total.Impossible != 3 || report.Total.Unread != 1 || !report.Impossible() {
 		t.Errorf("%+v", report.Total)
+	}
+}
+
+// TestAHiddenProjectIsAsNone: what is said of it, and of what comes after it, for as many
+// reads, remembered no longer.
+func TestAHiddenProjectIsAsNone(t *testing.T) {
+	r := newRig(t, budget.Options{MaxActive: 2})
+	now := time.Now()
+	r.now = func() time.Time { return now }
+	hidden := r.make("clips", `{"video_url":"https://x/v.mp4","project_name":"talk~clips=2"}`)
+	other := r.make("clips", `{"video_url":"https://x/v.mp4","project_name":"talk~clips=2"}`)
+	r.check(tasks.Export{ProjectID: hidden}, tasks.Export{ProjectID: other}) // its owner has asked
+	if err := r.meter.Learn(t.Context(), "t", "SD_480", now, 100, 100); err != nil {
+		t.Fatal(err)
+	}
+	of := func(id string) (string, int) {
+		before := r.reads()
+		e := tasks.Export{ProjectID: id, TargetLang: "klingon"}
+		report, err := r.Check(t.Context(), []tasks.Export{e, {ProjectID: other}}, map[string]bool{hidden: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(report)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.ReplaceAll(string(text), id, "ID"), r.reads() - before
+	}
+	none := strings.Repeat("x", len(hidden))
+	for range 2 { // read, and remembered
+		got, reads := of(hidden)
+		want, unknown := of(none)
+		if got != want || reads != unknown {
+			t.Errorf("%d reads: %s\nof none, %d reads: %s", reads, got, unknown, want)
+		}
+	}
+	lives := func(id string) time.Duration {
+		return r.rdb.PTTL(t.Context(), keyOf("default", id)).Val().Round(10 * time.Second)
+	}
+	if a, b := lives("hidden\x00"+hidden), lives(none); a != b {
+		t.Errorf("remembered for %s, and none for %s", a, b)
 	}
 }
 

@@ -39,15 +39,19 @@ var kinds = []string{"clips", "moments"}
 
 // reader reads the projects of one check.
 type reader struct {
-	s     *Service
-	left  int       // reads
-	until time.Time // zero for no end
-	seen  map[string]project
+	s      *Service
+	hidden map[string]bool
+	left   int       // reads
+	until  time.Time // zero for no end
+	seen   map[string]project
 }
 
 // project returns what is known of a project, which is read if nothing is.
 func (r *reader) project(ctx context.Context, account Account, id string) (project, error) {
 	key := keyOf(account.Name, id)
+	if r.hidden[id] { // remembered apart, and no longer than what the provider doesn't know
+		key = keyOf(account.Name, "hidden\x00"+id)
+	}
 	if p, seen := r.seen[key]; seen {
 		return p, nil
 	}
@@ -83,6 +87,7 @@ func (r *reader) read(ctx context.Context, account Account, id string) (project,
 		}
 		task, err := s.request(ctx, account, kind, id, latest)
 		switch {
+		case err == nil && r.hidden[id]:
 		case err == nil:
 			return s.projectOf(kind, task), nil
 		case ctx.Err() != nil:
