@@ -41,8 +41,9 @@ var sides = map[string]string{
 }
 
 const (
-	reads  = "reads"
-	writes = "writes"
+	reads     = "reads"
+	writes    = "writes"
+	transfers = "transfers" // of clips, each as a whole
 )
 
 // Health is how S3 has answered this process of late.
@@ -54,6 +55,9 @@ type Health struct {
 	Since, Next time.Time
 	// Sentence says what is wrong, for an operator.
 	Sentence string
+	// WantsClip says that S3 is asked next by the transfer of a clip, and that nobody
+	// does so yet.
+	WantsClip bool
 }
 
 // prober asks S3 for as much as proves that it can read or write.
@@ -63,7 +67,8 @@ type prober interface {
 }
 
 // breaker keeps requests away from an S3 that fails all of them in this process,
-// whoever else may reach it. It has a circuit for reads and one for writes.
+// whoever else may reach it. It has a circuit for reads, one for writes and one for
+// transfers of clips.
 type breaker struct {
 	next     sender
 	probe    prober // nil for a [Kept]: the next request is the probe
@@ -83,11 +88,14 @@ type circuit struct {
 	*gobreaker.CircuitBreaker[struct{}]
 
 	what string // that fails, as in "writes under exports/_catalog/"
-	wait time.Duration
+	wait time.Duration // that an open one lets nothing through; doubles up to
+	most time.Duration
 
 	mu          sync.Mutex
 	since, next time.Time
+	tries       int          // that it has failed since it opened
 	last        *fault.Fault // what failed last
+	refused     string       // of transfers: the key of the clip that S3 refused last
 }
 
 func newBreaker(next sender, probe prober, log *slog.Logger) *breaker {
@@ -95,6 +103,7 @@ func newBreaker(next sender, probe prober, log *slog.Logger) *breaker {
 	for _, name := range []string{reads, writes} {
 		b.add(name, &circuit{what: name + " of this process", wait: breakerWait}, breakerThreshold)
 	}
+	b.add(transfers, &circuit{what: "transfers of clips of this process", wait: breakerWait, most: longestTransferWait}, transfersThreshold)
 	return b
 }
 
@@ -124,14 +133,15 @@ func (c *circuit) changed(log *slog.Logger, from, to gobreaker.State) {
 	defer c.mu.Unlock()
 	switch {
 	case to == gobreaker.StateClosed:
-		c.since, c.next = time.Time{}, time.Time{}
+		c.since, c.next, c.tries, c.refused = time.Time{}, time.Time{}, 0, ""
 		log.Info("S3 answers again; " + c.what + " go on")
 	case to == gobreaker.StateOpen && from == gobreaker.StateClosed:
 		c.since = time.Now()
 		log.Error("S3 fails all "+c.what+"; they are tried now and then until one succeeds", logkey.Error, c.last)
 		fallthrough
 	case to == gobreaker.StateOpen:
-		c.next = time.Now().Add(c.wait)
+		c.next = time.Now().Add(min(c.wait<<min(c.tries, 10), max(c.wait, c.most)))
+		c.tries++
 	}
 }
 
@@ -148,6 +158,9 @@ func (a abandoned) Unwrap() error { return a.error }
 type probeFailure struct{ error }
 
 func (p probeFailure) Unwrap() error { return p.error }
+
+// errNotDue is the failure of a probe that was not sent.
+var errNotDue = probeFailure{errors.New("the next probe is not due yet")}
 
 // failsAll says that err is about the server, the bucket or the credentials, so
 // that anything else would fail as well.
@@ -191,7 +204,7 @@ func (c *circuit) run(ctx context.Context, what string, send func() error) error
 		switch {
 		case err != nil && ctx.Err() != nil:
 			err = abandoned{err}
-		case failsAll(err):
+		case failsAll(err) && !errors.Is(err, errNotDue): // what failed before is still the reason
 			c.failed(ctx, what, err)
 		}
 		return struct{}{}, err
@@ -254,7 +267,7 @@ func (b *breaker) write(ctx context.Context, failing bool) error {
 	b.mu.Unlock()
 	if time.Since(probed) < probeWriteEvery {
 		if err == nil && failing {
-			err = probeFailure{errors.New("the next probe is not due yet")}
+			err = errNotDue
 		}
 		return err
 	}
@@ -278,6 +291,10 @@ func (b *breaker) check(ctx context.Context) error {
 		if err := b.settle(ctx, b.circuits[name]); err != nil {
 			return err
 		}
+	}
+	b.forget()
+	if c := b.circuits[transfers]; c.State() != gobreaker.StateClosed {
+		return c.refusal()
 	}
 	if err := b.read(ctx); err != nil {
 		return err
@@ -307,12 +324,12 @@ func (c *circuit) refusal() error {
 	return f
 }
 
-// health is the state of the circuit that has been open for longer.
+// health is the state of the circuit that has been open for longest.
 func (b *breaker) health() Health {
 	var h Health
-	for _, name := range []string{writes, reads} {
+	for _, name := range []string{writes, reads, transfers} {
 		c := b.circuits[name]
-		if c.State() == gobreaker.StateClosed {
+		if c == nil || c.State() == gobreaker.StateClosed {
 			continue
 		}
 		sentence := fault.SentenceOf(c.refusal())
@@ -322,5 +339,6 @@ func (b *breaker) health() Health {
 		}
 		c.mu.Unlock()
 	}
+	h.WantsClip = h.Open && b.circuits[transfers] != nil && b.wants()
 	return h
 }

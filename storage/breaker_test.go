@@ -175,6 +175,88 @@ func TestCheckWritesSeldom(t *testing.T) {
 	})
 }
 
+// An S3 that takes small documents and refuses clips stops all, and shows by a clip alone
+// that it takes them again.
+func TestBreakerOnRefusedClips(t *testing.T) {
+	withBreaker(t, func(t *testing.T, f *fakeS3, b *breaker) {
+		tries := 0
+		carry := func(key string, err error) error {
+			_, err = b.transfer(t.Context(), key, func() (Result, error) { tries++; return Result{}, err })
+			_ = b.do(t.Context(), request{name: "PutObject"}) // receipts are taken all the while
+			return err
+		}
+		full := s3Fault(t.Context(), "archiving b.mp4", status(http.StatusInsufficientStorage))
+		for range 3 { // one clip, however often, may be refused for what it is
+			_ = carry("a.mp4", status(http.StatusForbidden))
+		}
+		_ = carry("b.mp4", fault.New(fault.Retry, "the link is cut", nil)) // nor does a link say anything of S3
+		if b.health().Open {
+			t.Fatalf("%+v", b.health())
+		}
+		began := time.Now()
+		_ = carry("b.mp4", full)
+		h := b.health()
+		if !h.Open || !h.Since.Equal(began) || h.WantsClip || !strings.Contains(h.Sentence, "clips") || !strings.Contains(h.Sentence, "archiving b.mp4 failed") {
+			t.Errorf("%+v", h)
+		}
+		tries = 0
+		for time.Since(began) < 10*time.Minute {
+			time.Sleep(time.Second)
+			if err := b.check(t.Context()); !errors.Is(err, ErrUnavailable) {
+				t.Fatal(err)
+			}
+			if asked := tries; b.health().WantsClip {
+				if err := carry("b.mp4", full); errors.Is(err, errOpen) || tries != asked+1 || b.health().WantsClip {
+					t.Fatalf("%v, %d tries: %+v", err, tries, b.health())
+				}
+			} else if err := carry("b.mp4", full); !errors.Is(err, errOpen) {
+				t.Fatal(err)
+			}
+		}
+		if tries < 10 || tries > 14 {
+			t.Errorf("%d transfers in ten minutes", tries)
+		}
+		time.Sleep(longestTransferWait)
+		if err := carry("b.mp4", nil); err != nil || b.health().Open || b.check(t.Context()) != nil {
+			t.Errorf("%v: %+v", err, b.health())
+		}
+	})
+}
+
+// With no clip left that could show it, S3 is believed to take them again.
+func TestBreakerOnRefusedClipsThatAreGone(t *testing.T) {
+	withBreaker(t, func(t *testing.T, _ *fakeS3, b *breaker) {
+		for _, key := range []string{"a.mp4", "b.mp4"} {
+			_, _ = b.transfer(t.Context(), key, func() (Result, error) { return Result{}, status(http.StatusForbidden) })
+		}
+		time.Sleep(transfersForgotten)
+		if err := b.check(t.Context()); !errors.Is(err, ErrUnavailable) {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		if err := b.check(t.Context()); err != nil || b.health().Open {
+			t.Errorf("%v: %+v", err, b.health())
+		}
+	})
+}
+
+// Why writes fail is still said when the next probe is not due yet.
+func TestTheCauseOfRefusedWritesIsKept(t *testing.T) {
+	withBreaker(t, func(t *testing.T, f *fakeS3, b *breaker) {
+		f.writeErr = s3Fault(t.Context(), "writing exports/_probe", status(http.StatusForbidden))
+		for range breakerThreshold {
+			_ = b.do(t.Context(), request{name: "PutObject"})
+		}
+		for range 3 * 60 {
+			time.Sleep(time.Second)
+			_ = b.check(t.Context())
+			if s := b.health().Sentence; !strings.Contains(s, "writing exports/_probe failed") {
+				t.Fatal(s)
+			}
+		}
+	})
+}
+
 // The same with an Archive: a policy that lets a worker read only.
 func TestCheckNoticesRefusedWrites(t *testing.T) {
 	t.Parallel()

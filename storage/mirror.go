@@ -66,6 +66,13 @@ type Result struct {
 // on), Terminal (somebody must act) or Retry; of these last, the ones that wrap
 // ErrContent mean that the link gave the wrong bytes.
 func (a *Archive) Mirror(ctx context.Context, job Job) (Result, error) {
+	if job.Kind == Image {
+		return a.mirror(ctx, job)
+	}
+	return a.breaker.transfer(ctx, job.Key, func() (Result, error) { return a.mirror(ctx, job) })
+}
+
+func (a *Archive) mirror(ctx context.Context, job Job) (Result, error) {
 	if !job.Deadline.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadlineCause(ctx, job.Deadline, errors.New("the deadline has passed"))

@@ -66,6 +66,8 @@ func repeatable(r request, err error) bool {
 	switch status := httpStatus(err); {
 	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status == http.StatusExpectationFailed:
 		return true
+	case status == http.StatusInsufficientStorage: // nobody makes room in a moment
+		return false
 	case status >= http.StatusInternalServerError:
 		return !isUnsupported(err)
 	}

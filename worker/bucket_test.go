@@ -2,7 +2,9 @@ package worker_test
 
 import (
 	"context"
+	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -161,5 +163,42 @@ func TestNothingIsOrderedWithoutAReceipt(t *testing.T) {
 	r.work()
 	if rec = r.awaitState(id, export.Archived); rec.Doubts != 0 || r.provider.submits() != 1 {
 		t.Errorf("%d doubts, paid %d times", rec.Doubts, r.provider.submits())
+	}
+}
+
+// An S3 that takes receipts and refuses clips: what is ordered by then stays paid for and
+// waits, and nothing more is.
+func TestNothingIsOrderedThatS3WouldRefuse(t *testing.T) {
+	r := newRig(t)
+	r.waitsForNothing()
+	var refuses atomic.Bool
+	refuses.Store(true)
+	endpoint := refusing(t, r.s3.Endpoint, func(req *http.Request) bool {
+		return refuses.Load() && strings.HasSuffix(req.URL.Path, ".mp4") && (req.Method == http.MethodPut || req.Method == http.MethodPost)
+	})
+	archive := newArchive(t, r.s3.ClientAt(endpoint), r.ledger)
+	r.options.Archive = archive
+	r.work()
+	ids := make([]string, 30)
+	for i := range 4 {
+		ids[i] = r.enqueue(tasks.Export{ProjectID: "proj"})
+	}
+	for end := time.Now().Add(20 * time.Second); !archive.Health().Open && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	paid := r.provider.submits()
+	for i := range ids[4:] {
+		ids[4+i] = r.enqueue(tasks.Export{ProjectID: "proj"})
+	}
+	never(t, 8*time.Second, "ordered though no clip is taken", func() bool { return r.provider.submits() > paid })
+	if h := archive.Health(); !h.Open || !strings.Contains(h.Sentence, "AccessDenied") {
+		t.Errorf("%+v", h)
+	}
+	refuses.Store(false)
+	for _, id := range ids {
+		r.awaitState(id, export.Archived)
+	}
+	if r.provider.submits() != len(ids) {
+		t.Errorf("paid %d times", r.provider.submits())
 	}
 }

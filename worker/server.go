@@ -188,7 +188,15 @@ func (w *Worker) restsFor(name string) bool {
 	if queue.IsOrders(name) && w.waiting.full(name) {
 		return true
 	}
-	return name != queue.Poll && name != queue.Notify && name != queue.Passed && w.o.Archive.Health().Open
+	h := w.o.Archive.Health()
+	switch name {
+	case queue.Poll, queue.Notify, queue.Passed:
+		return false
+	case queue.Mirror, queue.Urgent, queue.Bulk: // S3 may refuse just these, and is probed by one then
+		return h.Open && !h.WantsClip
+	default:
+		return h.Open
+	}
 }
 
 // handsBack reports whether a failure leaves the step to a worker that reaches S3.

@@ -251,6 +251,9 @@ func (w *Worker) waitForUnits(ctx context.Context, account Account, r *export.Re
 // writeAhead writes the intent to S3: whatever becomes of Redis and of this worker,
 // the request that follows is known of.
 func (w *Worker) writeAhead(ctx context.Context, account Account, r *export.Record, a *attempt) error {
+	if h := w.o.Archive.Health(); h.Open { // for whatever reason: it would not be archived
+		return fmt.Errorf("%w: %s", errNoWriteAhead, h.Sentence)
+	}
 	pinned := *r
 	account.pin(&pinned)
 	intent := w.receiptOf(&pinned)
@@ -326,9 +329,6 @@ const settleTimeout = 10 * time.Second
 
 // settleReceipt notes in the receipt that the attempt's intent came to nothing.
 func (w *Worker) settleReceipt(ctx context.Context, r *export.Record, a *attempt, says storage.ReceiptState) {
-	if w.o.Archive.Health().Open {
-		return
-	}
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	settled := w.receiptOf(r)
@@ -351,6 +351,9 @@ func (w *Worker) send(ctx context.Context, r *export.Record, lease *ledger.Lease
 	renewed, round := w.now(), r.Round
 	err := lease.Renew(ctx)
 	var sending *export.Record
+	if h := w.o.Archive.Health(); err == nil && h.Open { // while it waited for its request
+		err = errors.New(h.Sentence)
+	}
 	if err == nil {
 		sending, err = w.o.Ledger.Update(ctx, r.ID, func(r *export.Record) error {
 			if r.Round != round {

@@ -347,7 +347,7 @@ func TestABucketThatIsDownIsWhatAllWaitFor(t *testing.T) {
 	down := func(worker string) status.Snapshot {
 		t.Helper()
 		must(t, ledger.New(ledger.Options{Redis: w.rdb}).ReportOutage(t.Context(), ledger.Outage{
-			Worker: worker, Since: time.Now(), Next: time.Now().Add(time.Minute), Sentence: "S3 fails", SaidAt: time.Now(),
+			Worker: worker, Since: time.Now(), Next: time.Now().Add(time.Minute), Sentence: "S3 fails all writes of this process since noon: AccessDenied", SaidAt: time.Now(),
 		}))
 		out, err := w.reader.Read(t.Context(), records)
 		must(t, err)
@@ -358,7 +358,7 @@ func TestABucketThatIsDownIsWhatAllWaitFor(t *testing.T) {
 	}
 	out := down(queue.WorkerName(host, os.Getpid()))
 	for id, waits := range map[string]bool{"a": true, "mirroring": true, "rendering": false, "submitting": false} {
-		if strings.HasPrefix(out.WaitingFor[id].Text, "S3, which fails whatever it is asked since ") != waits {
+		if strings.HasPrefix(out.WaitingFor[id].Text, "S3, which fails all writes since noon: AccessDenied") != waits {
 			t.Errorf("%s waits for %s", id, out.WaitingFor[id].Text)
 		}
 	}

@@ -145,7 +145,10 @@ func halted(st budget.Status) Waiting {
 
 // storageFor says that S3 is waited for, in words that follow "waits for".
 func storageFor(o ledger.Outage, now time.Time) Waiting {
-	text := "S3, which fails whatever it is asked since " + o.Since.UTC().Format("15:04 MST")
+	text := "S3, which fails since " + o.Since.UTC().Format("15:04 MST")
+	if what, says := strings.CutPrefix(o.Sentence, "S3 fails "); says { // what, since when and why
+		text = "S3, which fails " + strings.Replace(what, " of this process", "", 1)
+	}
 	if left := o.Next.Sub(now); left > 0 {
 		text += "; next try in " + roughly(left)
 	}

@@ -191,7 +191,7 @@ var (
 	descUnitsToday = desc("budget_units_today", "Units charged for exports that the provider accepted on this UTC day.", "account")
 	descUnitsCap   = desc("budget_units_cap", "Units that may be spent on a UTC day; 0 is no cap.", "account")
 	descUnitsHeld  = desc("budget_units_held", "Whether the day's cap holds submits back at the moment.", "account")
-	descBucket     = desc("archive_halted", "Whether this process leaves the bucket alone but for probes, because it fails whatever it is asked.")
+	descBucket     = desc("archive_halted", "Whether this process leaves the bucket alone but for probes, because it fails all reads, all writes or all clips.")
 	descCatalog    = desc("catalog_failing", "Whether S3 fails what this worker writes of the catalog: clips are archived, and not found.")
 	descCrashed    = desc("budget_crashed_total", "Requests whose holder died before it said how they ended.", "account")
 )
