@@ -144,6 +144,13 @@ func costText(cost preflight.Cost) string {
 
 func totalLines(t preflight.Total) []cli.Styled {
 	what := fmt.Sprintf("in all: %d exports, %.0f s", t.Exports, t.Seconds)
+	switch read := t.Exports - t.Unread; {
+	case t.Unread == 0:
+	case read == 0:
+		what = fmt.Sprintf("in all: %d exports, none of them read", t.Exports)
+	default:
+		what += fmt.Sprintf(" in the %d that were read; %d not", read, t.Unread)
+	}
 	switch {
 	case t.Expected.Known:
 		what += fmt.Sprintf(", about %.4g units (%.4g to %.4g)", t.Expected.Median, t.Expected.Low, t.Expected.High)
@@ -152,9 +159,6 @@ func totalLines(t preflight.Total) []cli.Styled {
 	}
 	if t.Impossible > 0 {
 		what += fmt.Sprintf(", %d impossible", t.Impossible)
-	}
-	if t.Unread > 0 {
-		what += fmt.Sprintf(", %d not read", t.Unread)
 	}
 	if t.EndsAt != nil {
 		what += ", done in about " + briefly(time.Until(*t.EndsAt))

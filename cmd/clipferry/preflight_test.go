@@ -95,3 +95,19 @@ func madeElsewhere(t *testing.T, api, body string) string {
 	}
 	return answer.Data.ID
 }
+
+// TestATotalSaysWhatItIsOf: of a long file not all projects are read at once.
+func TestATotalSaysWhatItIsOf(t *testing.T) {
+	for want, total := range map[string]preflight.Total{
+		"in all: 3 exports, 90 s":                                      {Exports: 3, Seconds: 90},
+		"in all: 500 exports, 600 s in the 20 that were read; 480 not": {Exports: 500, Unread: 480, Seconds: 600},
+		"in all: 2 exports, none of them read":                         {Exports: 2, Unread: 2},
+		"in all: 30 exports, 600 s in the 20 that were read; 10 not, about 12 units for those of which it is known, 1 impossible": {
+			Exports: 30, Unread: 10, Seconds: 600, Impossible: 1, Expected: preflight.Cost{Median: 12},
+		},
+	} {
+		if got := string(totalLines(total)[0]); got != want {
+			t.Errorf("%q, not %q", got, want)
+		}
+	}
+}
