@@ -22,6 +22,9 @@ func (a *API) resultsOf(r *http.Request, answer passthrough.Answer) []byte {
 		return answer.Body
 	}
 	record, err := a.exports(r.Context()).OfTask(r.Context(), a.o.AccountName(""), answer.TaskID)
+	if errors.Is(err, admin.ErrUnknown) && answer.Export != "" { // Redis may have lost it, and S3 not
+		record, err = a.exports(r.Context()).Get(r.Context(), answer.Export)
+	}
 	if errors.Is(err, admin.ErrUnknown) {
 		return answer.Body
 	}
@@ -55,7 +58,7 @@ func (a *API) results(record *export.Record, answer passthrough.Answer, base str
 	case answer.Export == "":
 	case len(record.LastAnswer) > 0:
 		body, _ = json.Marshal(map[string]json.RawMessage{"data": record.LastAnswer}) // it is JSON
-	case record.Polls > 0:
+	case record.Polls > 0, record.State == export.Archived:
 		t := clippingTask{ID: answer.TaskID, task: a.taskOf(record, base)}
 		return json.Marshal(map[string]any{"data": t})
 	}

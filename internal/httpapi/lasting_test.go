@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -83,5 +84,45 @@ func TestResultsHaveLastingLinksForWhatIsArchived(t *testing.T) {
 	defer resp.Body.Close()
 	if resp.StatusCode != 200 {
 		t.Errorf("the link answers %d", resp.StatusCode)
+	}
+}
+
+// fromS3 knows an export that Redis has lost, by its receipt and manifest.
+type fromS3 struct {
+	Exports
+	record *export.Record
+}
+
+func (e fromS3) Get(ctx context.Context, id string) (*export.Record, error) {
+	if id == e.record.ID {
+		return e.record, nil
+	}
+	return e.Exports.Get(ctx, id)
+}
+
+// TestResultsOutliveRedis: a task whose export is archived is answered from its manifest,
+// and one whose export ended without an archive by the provider.
+func TestResultsOutliveRedis(t *testing.T) {
+	c := &carrier{answer: passthrough.Answer{
+		Status: 200, Header: asJSON, Body: []byte(`{"data":{"id":"clips_1","status":"CREATED"}}`), Again: true, Call: "clips", TaskID: "clips_1", Export: "web.import-clips_1",
+	}}
+	lost := export.NewImport("web.import-clips_1", export.TaskClips, "clips_1", nil, "d", "clips_1", time.Now())
+	clip := export.Clip{Idx: 0, Title: "a", Object: export.Object{Key: "exports/clips_1/clips_1/clip-000-a.mp4", Size: 1}}
+	if err := lost.Restore(time.Now(), "clips_1", "exports/clips_1/clips_1/manifest.json", []export.Clip{clip}); err != nil {
+		t.Fatal(err)
+	}
+	f := newFixture(t, func(o *Options) {
+		o.Passthrough = c
+		inRedis := o.Exports
+		o.Exports = func(tenant string) Exports { return fromS3{inRedis(tenant), lost} }
+	})
+	got := f.call("GET", "/api/v2/clips/results/clips_1", "")
+	if !strings.Contains(got.body, `"id":"clips_1"`) || !strings.Contains(got.body, `"status":"SUCCEEDED"`) || strings.Count(got.body, f.URL+"/clips/") != 1 {
+		t.Errorf("%s", got.body)
+	}
+	c.answer.Export = "web.import-gone"
+	f.call("GET", "/api/v2/clips/results/clips_2", "")
+	if last := c.asked[len(c.asked)-1]; len(c.asked) != 3 || !last.Unread {
+		t.Errorf("asked %d times, last %+v", len(c.asked), last)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/passthrough"
 )
 
@@ -74,8 +75,8 @@ const readLate = 150 * time.Second
 // provider's SUCCEEDED it reads on for late clips alone, at its own pace.
 func (a *API) readBy(ctx context.Context, answer passthrough.Answer) (age time.Duration, unread bool) {
 	record, err := a.exports(ctx).Get(ctx, answer.Export)
-	if err != nil {
-		return answer.Age, false
+	if err != nil { // an export that ended without an archive, and that Redis has lost, reads nothing
+		return answer.Age, errors.Is(err, admin.ErrUnknown)
 	}
 	last := record.ReadAt
 	if last.Before(record.CreatedAt) {
