@@ -214,6 +214,9 @@ func (t *trial) tryChecksum(ctx context.Context) (err error) {
 func (t *trial) tryParts(ctx context.Context) error {
 	a := t.a
 	upload, err := a.createUpload(ctx, t.key, attributes{contentType: "application/octet-stream"})
+	if errors.As(err, new(optionsFault)) {
+		return err // as would be every clip, after it was paid for
+	}
 	if err != nil {
 		_, err = refused(err, isClientError)
 		return err

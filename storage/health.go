@@ -14,10 +14,16 @@ import (
 // probeName is the object that probes write, under the prefix.
 const probeName = "_probe"
 
-// Check says whether S3 reads and writes, for a readiness probe, and lets an
-// archive whose breaker is open try again. It writes one small object, at most
-// once a minute, and only while nothing else is written.
-func (a *Archive) Check(ctx context.Context) error { return a.breaker.check(ctx) }
+// Check says whether S3 reads and writes, and takes clips as they are written, for
+// a readiness probe, and lets an archive whose breaker is open try again. It writes one
+// small object, at most once a minute, and only while nothing else is written.
+func (a *Archive) Check(ctx context.Context) error {
+	if err := a.breaker.check(ctx); err != nil {
+		return err
+	}
+	_, err := a.features(ctx)
+	return err
+}
 
 // Health is how S3 has answered this process of late. It asks nobody.
 func (a *Archive) Health() Health { return a.breaker.health() }

@@ -34,7 +34,7 @@ func (a *Archive) createUpload(ctx context.Context, key string, at attributes) (
 	}
 	out, err := a.s3.CreateMultipartUpload(ctx, in)
 	if err != nil {
-		return "", s3Fault(ctx, "beginning the upload of "+key, err)
+		return "", s3Fault(ctx, "beginning the upload of "+key, refusedFor(err, o))
 	}
 	if aws.ToString(out.UploadId) == "" {
 		// parts of no upload are objects, to some servers

@@ -187,7 +187,12 @@ func (a *Archive) put(ctx context.Context, in *s3.PutObjectInput, body []byte, s
 	}
 	sent := payload{body: body}
 	defer sent.end()
-	return a.s3.PutObject(ctx, in, sent.option)
+	out, err := a.s3.PutObject(ctx, in, sent.option)
+	asked := ObjectOptions{SSE: a.opts.Object.SSE, StorageClass: string(in.StorageClass), LockMode: string(in.ObjectLockMode), ACL: string(in.ACL)}
+	if in.Tagging != nil {
+		asked.Tags = a.opts.Object.Tags
+	}
+	return out, refusedFor(err, asked)
 }
 
 // delete removes an object, whatever it is.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -199,5 +200,47 @@ func TestAChecksumThatIsTakenOnTrust(t *testing.T) {
 				t.Errorf("%s: optional %v, %v", name, r.Optional, r.Err)
 			}
 		}
+	}
+}
+
+// Nothing is ordered where no clip could be archived: what clips are written with
+// alone is tried before the first receipt, and the refusal names the variables.
+func TestOptionsThatTheServerRefuses(t *testing.T) {
+	srv := s3test.Start(t)
+	for name, c := range map[string]struct {
+		status  int
+		code    string
+		options ObjectOptions
+		header  string
+		hint    string
+	}{
+		"class": {http.StatusBadRequest, "InvalidArgument", ObjectOptions{StorageClass: "STANDARD_IA"}, "X-Amz-Storage-Class", "lacks what CLIPFERRY_S3_STORAGE_CLASS asks for"},
+		"tags":  {http.StatusNotImplemented, "NotImplemented", ObjectOptions{Tags: map[string]string{"a": "b"}, ACL: "public-read"}, "X-Amz-Tagging", "lacks what CLIPFERRY_S3_TAGS, CLIPFERRY_S3_ACL asks for"},
+		"lock":  {http.StatusBadRequest, "InvalidRequest", ObjectOptions{LockMode: "GOVERNANCE", LockFor: time.Hour}, "X-Amz-Object-Lock-Mode", "lacks what CLIPFERRY_S3_LOCK_MODE asks for"},
+		"key":   {http.StatusInternalServerError, "InternalError", ObjectOptions{SSE: "AES256"}, "X-Amz-Server-Side-Encryption", "lacks what CLIPFERRY_S3_SSE asks for"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			proxied := newS3Proxy(t, srv, func(_ string, _ int, w http.ResponseWriter, r *http.Request, _ func(http.ResponseWriter)) bool {
+				if r.Header.Get(c.header) == "" {
+					return false
+				}
+				s3Error(w, c.status, c.code)
+				return true
+			})
+			a := untested(newArchive(t, srv, func(o *Options) { o.Client, o.Object, o.Prefix = srv.ClientAt(proxied), c.options, name }))
+			if was, err := a.WriteReceipt(t.Context(), Receipt{ID: "e", State: ReceiptIntent}, Receipt{}); err == nil || was || !strings.Contains(fault.SentenceOf(err), c.hint) {
+				t.Errorf("the receipt: %v, %v", was, fault.SentenceOf(err))
+			}
+			if err := a.Check(t.Context()); err == nil || !strings.Contains(fault.SentenceOf(err), c.hint) {
+				t.Errorf("ready: %s", fault.SentenceOf(err))
+			}
+			found := false
+			for _, r := range a.SelfTest(t.Context()) {
+				found = found || !r.Optional && strings.Contains(fault.SentenceOf(r.Err), c.hint)
+			}
+			if !found {
+				t.Error("the self-test finds nothing")
+			}
+		})
 	}
 }

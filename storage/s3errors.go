@@ -29,8 +29,8 @@ var s3Hints = map[string]string{
 	"PermanentRedirect":     "set AWS_REGION to the bucket's region",
 	"TemporaryRedirect":     "set AWS_REGION to the bucket's region; a bucket that is new there may take a while",
 	"MalformedXML":          "a server that refuses checksums needs CLIPFERRY_S3_CHECKSUM=md5",
-	"NotImplemented":        "this server lacks something that the S3 options ask for (encryption, storage class, lock, tags, ACL)",
-	"InvalidRequest":        "check the S3 options; a server that refuses checksums needs CLIPFERRY_S3_CHECKSUM=md5",
+	"NotImplemented":        "this server lacks something that is asked of it",
+	"InvalidRequest":        "a server that refuses checksums needs CLIPFERRY_S3_CHECKSUM=md5",
 }
 
 // ErrUnavailable marks the failure of an S3 server that does not answer, or
@@ -74,6 +74,10 @@ func s3Fault(ctx context.Context, doing string, err error) error {
 	if code := errorCode(err); code != "" {
 		f.Message = fmt.Sprintf("%s failed in S3 with %s", doing, code)
 		f.Hint = s3Hints[code]
+	}
+	var asked optionsFault
+	if errors.As(err, &asked) {
+		f.Hint = asked.hint(errorCode(err), f.Hint)
 	}
 	if isUnknownHost(err) {
 		f.Hint = "check AWS_ENDPOINT_URL_S3; a server that has the bucket in the path needs CLIPFERRY_S3_PATH_STYLE=true"

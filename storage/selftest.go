@@ -36,13 +36,11 @@ const selfTestFolder = "_selftest"
 
 // selfTest is one run of SelfTest, with the object that it tries things on.
 type selfTest struct {
-	a    *Archive
-	key  string
-	body []byte
-	// featuresErr is why the server's features are not known; listErr what came of
-	// listing the parts of the test upload.
-	features             features
-	featuresErr, listErr error
+	a        *Archive
+	key      string
+	body     []byte
+	features features
+	listErr  error // what came of listing the parts of the test upload
 }
 
 // SelfTest tries on small objects of its own, below the prefix, everything that
@@ -88,9 +86,13 @@ func (a *Archive) SelfTest(ctx context.Context) []CheckResult {
 		results = append(results, r)
 		if s.name == "put" {
 			if r.Err != nil {
-				break // nothing below can work, and there is nothing to remove
+				return results // nothing below can work, and there is nothing to remove
 			}
-			t.features, t.featuresErr = a.features(ctx)
+			var err error
+			if t.features, err = a.features(ctx); err != nil {
+				_ = t.remove(ctx)
+				return append(results, CheckResult{Name: "trial", Err: err}) // a worker goes no further, either
+			}
 		}
 	}
 	return results
@@ -105,10 +107,10 @@ const (
 // feature is the check of a feature that has been tried.
 func (t *selfTest) feature(there func(features) bool, lack string) func(context.Context) error {
 	return func(context.Context) error {
-		if t.featuresErr == nil && !there(t.features) {
+		if !there(t.features) {
 			return fault.New(fault.Retry, lack, nil)
 		}
-		return t.featuresErr
+		return nil
 	}
 }
 

@@ -10,9 +10,12 @@ import (
 	"net/http"
 	"os"
 	"testing"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/s3test"
 )
 
@@ -63,6 +66,7 @@ func TestForeignServer(t *testing.T) {
 			}
 			foreignResume(t, a, store)
 			foreignReceipt(t, a)
+			foreignOptions(t, a)
 			if n, err := a.AbortOrphans(t.Context(), 0); err != nil {
 				t.Logf("unfinished uploads: %d, %v", n, err)
 			}
@@ -110,6 +114,46 @@ func foreignResume(t *testing.T, a *Archive, store *memory) {
 		t.Errorf("resumed: %+v, %v", obj, err)
 	}
 	t.Logf("resumed with %d of %d bytes in S3", obj.Resumed, obj.Size)
+}
+
+// foreignOptions asks for what servers differ in, in a bucket with versions and
+// object lock where there is such a thing. What is refused is logged; what is taken is
+// to be the clip.
+func foreignOptions(t *testing.T, a *Archive) {
+	t.Helper()
+	locked := a.opts.Bucket + "-locked"
+	_, lockErr := a.opts.Client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &locked, ObjectLockEnabledForBucket: aws.Bool(true)})
+	for name, o := range map[string]ObjectOptions{
+		"AES256": {SSE: "AES256"}, "KMS": {SSE: "aws:kms", KMSKeyID: "clips"}, "storage class": {StorageClass: "STANDARD_IA"},
+		"tags": {Tags: map[string]string{"team": "news"}}, "ACL": {ACL: "bucket-owner-full-control"}, "lock": {LockMode: "GOVERNANCE", LockFor: time.Minute},
+	} {
+		b := untested(newArchive(t, &s3test.Server{}, func(opts *Options) {
+			*opts = a.opts
+			opts.Object = o
+			if name == "lock" {
+				opts.Bucket = locked
+			}
+		}))
+		for _, size := range []int{5000, minPartSize + 5} {
+			clip := clipOf(size, 4)
+			obj, err := b.Mirror(t.Context(), Job{Export: "e", Key: fmt.Sprintf("%sclip-%d.mp4", b.Folder("p", name), size), Link: serveFile(t, clip)})
+			if err != nil {
+				t.Logf("%s, %d bytes: %s", name, size, fault.SentenceOf(err))
+				continue
+			}
+			if !bytes.Equal(stored(t, b, obj.Key), clip) {
+				t.Errorf("%s, %d bytes: stored otherwise", name, size)
+			}
+			head, err := b.opts.Client.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &b.opts.Bucket, Key: &obj.Key})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%s, %d bytes: %v; encryption %q, class %q, lock %q", name, size, obj.Proofs, head.ServerSideEncryption, head.StorageClass, head.ObjectLockMode)
+		}
+		if name == "lock" && lockErr == nil {
+			foreignReceipt(t, b)
+		}
+	}
 }
 
 // foreignReceipt changes a receipt.
