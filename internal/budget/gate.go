@@ -146,8 +146,8 @@ type Options struct {
 	// share one budget.
 	Account string
 	// RequestsPerMinute and MaxActive are the provider's limits; 0 is none.
-	// Without either, nothing is shared and Redis isn't used: what is learned,
-	// and a halt because the key is refused, is then each process's own.
+	// Without either, nothing is shared but an operator's word, see [Gate.Resume]: what
+	// is learned, and a halt because the key is refused, is then each process's own.
 	RequestsPerMinute int
 	MaxActive         int
 	Logger            *slog.Logger
@@ -163,6 +163,7 @@ type Gate struct {
 	log    *slog.Logger
 	limits pace.Limits
 	store  store
+	word   *word // of an account without limits, else nil
 	rand   func() float64
 	id     string // of this worker, in the shared state
 	linger time.Duration
@@ -212,7 +213,7 @@ func New(o Options) (*Gate, error) {
 	if g.store == nil {
 		g.store = newRedisStore(o.Redis, o.Account)
 		if o.RequestsPerMinute == 0 && o.MaxActive == 0 {
-			g.store = newMemory()
+			g.store, g.word = newMemory(), newWord(o.Redis, o.Account)
 		}
 	}
 	return g, nil
@@ -345,10 +346,22 @@ func (g *Gate) Release(ctx context.Context, export string) error {
 }
 
 // Resume lets one request through now, whatever halts them: an operator's word. It
-// ends the halt if it is answered well.
+// ends the halt if it is answered well. Of an account without limits, each process that
+// waits for the word lets one through.
 func (g *Gate) Resume(ctx context.Context) error {
+	if g.word != nil {
+		return g.word.give(ctx)
+	}
+	return g.resume(ctx)
+}
+
+func (g *Gate) resume(ctx context.Context) error {
 	return g.do(ctx, &op{apply: func(now pace.Instant, s *pace.State) { s.Resume(now) }})
 }
+
+// Alone reports whether the account has no limits, so that what this gate knows of it is
+// this process's alone.
+func (g *Gate) Alone() bool { return g.word != nil }
 
 // Rename gives the slot of one name to another, with what is known of its render.
 func (g *Gate) Rename(ctx context.Context, from, to string) error {

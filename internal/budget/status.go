@@ -134,7 +134,8 @@ type Health struct {
 }
 
 // Health returns what this worker knows of it, without a round trip while
-// somebody waits here.
+// somebody waits here. While orders wait for an operator's word, an account without
+// limits listens for it then.
 func (g *Gate) Health(ctx context.Context) (h Health, err error) {
 	err = g.look(ctx, func(now pace.Instant, s *pace.State) {
 		local := func(at pace.Instant) time.Time {
@@ -146,6 +147,17 @@ func (g *Gate) Health(ctx context.Context) (h Health, err error) {
 		signs := s.Gate.Signs
 		h = Health{Halted: s.Gate.Halt.Why, Orders: s.Gate.Halt.Orders, Probe: s.ReadsProbe(), Accepted: local(signs.Accepted), Read: local(signs.Read)}
 	})
+	switch {
+	case err != nil, g.word == nil:
+		return h, err
+	case h.Halted != pace.HaltAnswers || !h.Orders:
+		g.word.stopListening()
+		return h, nil
+	}
+	heard, err := g.word.heard(ctx)
+	if err == nil && heard {
+		err = g.resume(ctx)
+	}
 	return h, err
 }
 
