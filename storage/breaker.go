@@ -87,7 +87,7 @@ type breaker struct {
 type circuit struct {
 	*gobreaker.CircuitBreaker[struct{}]
 
-	what string // that fails, as in "writes under exports/_catalog/"
+	what string        // that fails, as in "writes under exports/_catalog/"
 	wait time.Duration // that an open one lets nothing through; doubles up to
 	most time.Duration
 

@@ -280,6 +280,29 @@ func TestAFailedRenderFails(t *testing.T) {
 	r.awaitState(id, export.Archived)
 }
 
+// The clips that the provider finished before it gave up were paid for: they are archived
+// before the export ends, and named; its folder is not complete and gets no manifest.
+func TestAFailedRenderLeavesTheClipsThatWereFinished(t *testing.T) {
+	r := newRig(t)
+	r.provider.readsFor, r.provider.clips = 1, 3
+	r.provider.read = func(_ int, task *provider.Task) error {
+		task.Status, task.ErrorMessage = provider.StatusFailed, "the third one is broken"
+		task.Clips[2].ExportLink = ""
+		return nil
+	}
+	r.work()
+	rec := r.awaitState(r.enqueue(tasks.Export{ProjectID: "proj"}), export.Failed)
+	for idx, want := range []export.ClipState{export.ClipArchived, export.ClipArchived, export.ClipFailed} {
+		if c := rec.Clips[idx]; c.State != want || (c.Object.Key != "") != (want == export.ClipArchived) {
+			t.Errorf("clip %d is %s at %q", idx, c.State, c.Object.Key)
+		}
+	}
+	says := view.Sentence(rec, view.CLI)
+	if rec.Manifest != "" || !strings.Contains(says, "the third one is broken") || !strings.Contains(says, "2 of 3 clips are archived") {
+		t.Errorf("manifest %q: %s", rec.Manifest, says)
+	}
+}
+
 func TestWhatIsNotTheClipIsNeverArchived(t *testing.T) {
 	t.Parallel()
 	for name, serve := range map[string]func(w http.ResponseWriter, file []byte){

@@ -80,12 +80,17 @@ func consistent(r *Record) string {
 			return "rendering, without a task or after its end"
 		}
 	case Mirroring:
-		if !r.accepted() || r.Outcome != RenderSucceeded {
+		if !r.accepted() || r.Outcome == "" {
 			return "mirroring what was not rendered"
 		}
 	case Archived:
 		if r.Manifest == "" || r.ArchivedCount != r.ClipCount {
 			return "archived without a manifest or without all clips"
+		}
+	}
+	for _, c := range r.Clips {
+		if r.State == Failed && r.Problem.Reason == ReasonRenderFailed && c.State != ClipArchived && c.State != ClipFailed {
+			return fmt.Sprintf("clip %d is %s and its export failed to render", c.Idx, c.State)
 		}
 	}
 	if !r.State.Final() && len(due) == 0 {

@@ -239,9 +239,20 @@ func (r *Record) mayRound(e Event, idx, n int) (*Clip, error) {
 }
 
 // settle ends the mirroring as failed once every clip is through and one of
-// them failed, or can't be told apart. All archived means that the seal is due, see [Due].
+// them failed, or can't be told apart, or they are not all that was to be rendered. All
+// archived means that the seal is due, see [Due].
 func (r *Record) settle() {
-	if r.State != Mirroring || r.Read != ReadNone || r.FailedCount+r.Nameless == 0 || r.ArchivedCount+r.FailedCount < r.ClipCount {
+	if r.State != Mirroring || r.Read != ReadNone || r.ArchivedCount+r.FailedCount < r.ClipCount {
+		return
+	}
+	switch {
+	case r.Outcome == RenderFailed:
+		r.State = Failed
+		if r.Problem.Reason != ReasonRenderFailed {
+			r.Problem.note(r.UpdatedAt, Problem{Reason: ReasonRenderFailed})
+		}
+		return
+	case r.FailedCount+r.Nameless == 0:
 		return
 	}
 	if r.PastDeadline(r.UpdatedAt) {
@@ -259,7 +270,7 @@ func (r *Record) settle() {
 
 // Sealable reports whether all is archived and only the manifest is missing.
 func (r *Record) Sealable() bool {
-	return r.State == Mirroring && r.over() && r.Read == ReadNone && r.ClipCount > 0 && r.ArchivedCount == r.ClipCount && r.Nameless == 0
+	return r.State == Mirroring && r.over() && r.Outcome != RenderFailed && r.Read == ReadNone && r.ClipCount > 0 && r.ArchivedCount == r.ClipCount && r.Nameless == 0
 }
 
 // Seal records that the manifest stands under key.

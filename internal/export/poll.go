@@ -113,10 +113,19 @@ func (r *Record) drain(nextPoll time.Time) {
 	r.wantRead(ReadDrain, nextPoll)
 }
 
+// failRender ends an export that the provider could not render. Clips that it has a link
+// for were paid for and come first; those that it has none for never will have one.
 func (r *Record) failRender(now time.Time, message string) {
-	r.State = Failed
+	r.State = Mirroring
 	r.Read = ReadNone
-	r.Problem.note(now, Problem{Reason: ReasonRenderFailed, Detail: message})
+	why := Problem{Reason: ReasonRenderFailed, Detail: message}
+	r.Problem.note(now, why)
+	for _, c := range r.Clips {
+		if c.State == ClipStale || c.State == ClipWaiting {
+			r.failClip(now, c, why)
+		}
+	}
+	r.settle()
 }
 
 // merge takes over what the reading says of each clip and returns how many
@@ -219,7 +228,7 @@ func (r *Record) finish(now time.Time, stale int, quiet time.Duration, nextPoll 
 			r.failClip(now, c, Problem{Reason: c.Problem.Reason, Detail: c.Problem.Detail})
 		}
 	}
-	if r.ClipCount == 0 {
+	if r.ClipCount == 0 && r.Outcome != RenderFailed {
 		r.State = Failed
 		r.Problem.note(now, Problem{Reason: ReasonNoClips, Count: r.Misses})
 		return
@@ -325,7 +334,7 @@ func (r *Record) goesOnByLinks(now time.Time) bool {
 // to try. What is archived is sealed if that is all that was asked for.
 func (r *Record) giveUp(now time.Time) error {
 	missing := r.missing()
-	known := r.Outcome == RenderSucceeded || len(r.Wanted) > 0
+	known := r.Outcome == RenderSucceeded || len(r.Wanted) > 0 && r.Outcome != RenderFailed
 	switch {
 	case r.State == Canceled:
 		r.FinishedAt, r.Read = now, ReadNone

@@ -156,6 +156,47 @@ func TestRenderFails(t *testing.T) {
 	}
 }
 
+// What the provider finished before it gave up was paid for: it is archived first.
+func TestRenderFailsWithClips(t *testing.T) {
+	a := failed(48)
+	a.Clips = []Clip{{Idx: 1, Link: "b"}, {Idx: 2}}
+	r := at(t, Rendering)
+	must(t, r.Answer(noon, r.ExportTaskID, 1, ongoing("a"), noon))
+	must(t, r.ClipDone(noon, r.ExportTaskID, 0, 1, Object{Key: "a"}, nil, ""))
+	must(t, r.Answer(noon, r.ExportTaskID, 2, a, noon))
+	if r.State != Mirroring || r.Read != ReadNone || r.HoldsSlot() || r.Clips[1].State != ClipReady || r.Clips[2].State != ClipFailed || len(Due(r)) != 1 {
+		t.Fatalf("%s, read %q, due %v", r.State, r.Read, Due(r))
+	}
+	must(t, r.ClipDone(noon, r.ExportTaskID, 1, 1, Object{Key: "b"}, nil, ""))
+	if r.State != Failed || r.Problem.Reason != ReasonRenderFailed || r.Problem.Detail != "no such clip" || r.ArchivedCount != 2 || len(Due(r)) != 0 {
+		t.Errorf("%s: %+v", r.State, r.Problem)
+	}
+	if err := r.Retry(noon, RetryOptions{}); !errors.Is(err, ErrPaid) {
+		t.Errorf("taken up again: %v", err)
+	}
+
+	a.Clips = []Clip{{Idx: 0, Link: "a"}} // all that there is: it is no complete archive all the same
+	r = at(t, Rendering)
+	must(t, r.Answer(noon, r.ExportTaskID, 1, a, noon))
+	must(t, r.ClipDone(noon, r.ExportTaskID, 0, 1, Object{Key: "a"}, nil, ""))
+	if r.State != Failed || r.Sealable() {
+		t.Errorf("%s", r.State)
+	}
+
+	r = at(t, Rendering) // a link that is refused is asked about, and there is no other
+	must(t, r.Answer(noon, r.ExportTaskID, 1, a, noon))
+	for range 2 {
+		must(t, r.ClipRefused(noon, 0, r.Clips[0].Round, "a", Problem{Reason: ReasonLinkRefused}))
+	}
+	if r.State != Mirroring || r.Read == ReadNone {
+		t.Fatalf("%s, read %q", r.State, r.Read)
+	}
+	must(t, r.Answer(noon, r.ExportTaskID, r.Step, failed(48), noon))
+	if r.State != Failed || r.Clips[0].State != ClipFailed || r.Read != ReadNone {
+		t.Errorf("%s, read %q", r.State, r.Read)
+	}
+}
+
 func TestDrain(t *testing.T) {
 	r := at(t, Rendering)
 	must(t, r.Cancel(noon))

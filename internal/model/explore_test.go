@@ -198,6 +198,11 @@ func (w *world) broken() string {
 		if !r.State.Final() && len(export.Due(r.Record)) == 0 {
 			return "nothing is due for an open export"
 		}
+		for _, c := range r.Clips {
+			if r.State == export.Failed && r.Problem.Reason == export.ReasonRenderFailed && c.State == export.ClipReady {
+				return "the link of a paid clip was not followed"
+			}
+		}
 		if r.ArchivedCount > 0 && w.objects[r.ExportTaskID] == nil {
 			return "clips are called archived that are not in S3"
 		}

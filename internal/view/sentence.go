@@ -32,6 +32,9 @@ func Sentence(r *export.Record, to Reader) string {
 	if ofClip[p.Reason] {
 		text = fmt.Sprintf("clip %d: %s", p.Clip, text)
 	}
+	if p.Reason == export.ReasonRenderFailed && r.ArchivedCount > 0 {
+		text += fmt.Sprintf("; it had finished some before: %d of %d clips are archived, without a manifest", r.ArchivedCount, r.ClipCount)
+	}
 	if hint := hintOf(r, p).to(to); hint != "" {
 		text += "; " + fill(hint, r, p)
 	}

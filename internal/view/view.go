@@ -103,6 +103,12 @@ func clipOf(r *export.Record, c *export.Clip) Clip {
 		Size: c.Object.Size, SHA256: c.Object.SHA256,
 		Reason: c.Problem.Reason, Error: sentence(r, c.Problem), Since: moment(c.Problem.Since),
 	}
+	if r.State.Final() && c.State != export.ClipArchived { // nothing more is done for it
+		v.State = string(export.ClipFailed)
+		if r.State == export.Canceled {
+			v.State = string(export.Canceled)
+		}
+	}
 	if !c.Problem.None() {
 		v.NextTry, v.Tries = moment(clipNext(r, c)), c.Faults
 	}

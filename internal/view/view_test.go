@@ -90,6 +90,12 @@ func TestSentences(t *testing.T) {
 			answer(t, r, "FAILED", 48)
 			return r
 		}, export.ReasonRenderFailed, []string{"charged 48 units", "--pay-again"}, []string{"charged 48 units", `{"pay_again": true}`}},
+		"a render that failed after one clip": {func(t *testing.T) *export.Record {
+			r := rendering(t)
+			answer(t, r, "FAILED", 48, "a", "")
+			must(t, r.ClipDone(noon, "task1", 0, 1, export.Object{}, nil, ""))
+			return r
+		}, export.ReasonRenderFailed, []string{"no such clip; ", "1 of 2 clips are archived", "charged 48 units", "--pay-again"}, nil},
 		"a render of an unknown charge": {func(t *testing.T) *export.Record {
 			r := rendering(t)
 			answer(t, r, "FAILED", -1)
@@ -262,4 +268,17 @@ func at(got *time.Time, want time.Time) bool { return got != nil && got.Equal(wa
 func shown(v any) string {
 	text, _ := json.Marshal(v)
 	return string(text)
+}
+
+// No clip of an export that has ended is shown as if something were still done for it.
+func TestClipsOfAnEndedExportHaveEnded(t *testing.T) {
+	for state, want := range map[export.State]string{export.Failed: "failed", export.Expired: "failed", export.Canceled: "canceled", export.Rendering: "mirroring"} {
+		r := rendering(t)
+		answer(t, r, "ONGOING", 48, "a", "b")
+		must(t, r.ClipDone(noon, "task1", 0, 1, export.Object{}, nil, ""))
+		r.State = state
+		if v := view.Of(r, view.CLI); v.Clips[0].State != "archived" || v.Clips[1].State != want {
+			t.Errorf("%s: %+v", state, v.Clips)
+		}
+	}
 }
