@@ -56,10 +56,6 @@ func TestRedisGoneForGood(t *testing.T) {
 func TestRecoverHasWhatWaitsInLineGoOnWithWhatWasPaidFor(t *testing.T) {
 	r := newRig(t)
 	r.provider.readsFor = 1000
-	spent := units.New(r.rdb, worker.DefaultAccount, 48)
-	a := r.options.Accounts[worker.DefaultAccount]
-	a.Units = spent
-	r.options.Accounts[worker.DefaultAccount] = a
 	stop := r.work()
 	var jobs []tasks.Export
 	for i := range 4 { // more than wait for their turn in one worker
@@ -69,6 +65,10 @@ func TestRecoverHasWhatWaitsInLineGoOnWithWhatWasPaidFor(t *testing.T) {
 	}
 	stop()
 	must(t, r.rdb.FlushAll(context.Background()).Err())
+	spent := units.New(r.rdb, worker.DefaultAccount, 48)
+	a := r.options.Accounts[worker.DefaultAccount]
+	a.Units = spent
+	r.options.Accounts[worker.DefaultAccount] = a
 	must(t, spent.Add(t.Context(), "another", time.Now(), 48)) // the account has nothing left
 	r.provider.rendersIn(1)
 	r.work()
