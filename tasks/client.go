@@ -271,11 +271,11 @@ func (c *Client) queuedIn(ctx context.Context, queue, id string) (Export, bool, 
 		return Export{}, false, err
 	}
 	info, err := c.inspector.GetTaskInfo(queue, SubmitTaskID(id))
-	if err != nil && !gone(err) {
-		return Export{}, false, fmt.Errorf("look up export %s in %s: %w", id, queue, err)
-	}
-	if err != nil || over(info.State) {
+	switch {
+	case gone(err), err == nil && over(info.State):
 		return Export{}, false, nil
+	case err != nil:
+		return Export{}, false, fmt.Errorf("look up export %s in %s: %w", id, queue, err)
 	}
 	e, err := ParseExport(info.Payload)
 	if err != nil {
