@@ -225,6 +225,36 @@ func TestReadsThatNobodyUnderstandsPauseTheAccount(t *testing.T) {
 	}
 }
 
+// A status that nobody knows ends nothing: what it lists is archived, its exports say
+// what is wrong, and after the second nothing more is ordered until one is understood.
+func TestResultsOfAnUnknownFormPauseOrders(t *testing.T) {
+	r := newRig(t)
+	var odd atomic.Bool
+	odd.Store(true)
+	r.provider.read = func(_ int, task *provider.Task) error {
+		if odd.Load() && task.Status.Ended() {
+			task.Status, task.Odd = "COMPLETED", `its status is "COMPLETED", which is none that is known`
+		}
+		return nil
+	}
+	r.work()
+	ids := []string{r.enqueue(tasks.Export{ProjectID: "a"}), r.enqueue(tasks.Export{ProjectID: "b"})}
+	for _, id := range ids {
+		rec := r.await(id, "fetched", func(rec *export.Record) bool { return rec.ArchivedCount == 2 })
+		if rec.State != export.Rendering || rec.Problem.Reason != export.ReasonNotUnderstood || !strings.Contains(view.Sentence(rec, view.CLI), "COMPLETED") {
+			t.Errorf("%s: %s", rec.State, view.Sentence(rec, view.CLI))
+		}
+	}
+	r.awaitHalt(pace.HaltResults)
+	ids = append(ids, r.enqueue(tasks.Export{ProjectID: "c"}))
+	never(t, 3*time.Second, "ordered on", func() bool { return r.provider.submits() > 2 })
+	odd.Store(false)
+	r.patience = 2 * time.Minute
+	for _, id := range ids {
+		r.awaitState(id, export.Archived)
+	}
+}
+
 // A refusal that names nothing of the request ends an export only the second time,
 // and only once the account was seen to accept another.
 func TestAnExportThatIsRefusedForNoReasonIsAskedOnceMore(t *testing.T) {

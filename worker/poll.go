@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -140,6 +141,9 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 	}
 	next := w.nextRead(ctx, account.Gate, r, task)
 	reading := w.readingOf(task)
+	if task.Odd != "" && r.Problem.Reason != export.ReasonNotUnderstood {
+		w.log.Error("an answer of the provider has a form that is not understood; it is read on, and nothing is given up", logkey.Export, r.ID, logkey.Why, task.Odd)
+	}
 	for _, warning := range task.Warnings {
 		w.log.Warn("the provider's answer is odd", logkey.Export, r.ID, logkey.Warning, warning)
 	}
@@ -159,13 +163,20 @@ func (w *Worker) nextRead(ctx context.Context, gate Gate, r *export.Record, task
 	if r.Inline() && task.Status == provider.StatusSucceeded && r.Misses+r.StaleReads == 0 {
 		return w.now().Add(w.settleInterval(task))
 	}
-	if task.Status.Ended() || r.State == export.Mirroring {
+	if task.Odd == "" && (task.Status.Ended() || r.State == export.Mirroring) {
 		return w.now().Add(retry.Backoff(r.Misses+r.StaleReads, 4*time.Second, 15*time.Minute))
 	}
 	at, err := gate.NextRead(ctx, r.ID)
 	if err != nil {
 		w.log.Warn("the budget does not say when to read next", logkey.Export, r.ID, logkey.Error, err)
-		return w.now().Add(30 * time.Second)
+		at = w.now().Add(30 * time.Second)
+	}
+	if task.Odd == "" {
+		return at
+	}
+	odd := w.now().Add(retry.Backoff(r.ReadFaults, 4*time.Second, 5*time.Minute))
+	if task.Status.Ended() || odd.After(at) {
+		return odd
 	}
 	return at
 }
@@ -307,7 +318,10 @@ func (w *Worker) releaseSlot(ctx context.Context, r *export.Record) {
 func progress(task provider.Task) budget.Outcome {
 	o := budget.Outcome{
 		Result: budget.Answered, Ended: task.Status.Ended(), Succeeded: task.Status == provider.StatusSucceeded,
-		Clips: len(task.Clips),
+		Clips: len(task.Clips), Odd: task.Odd != "",
+	}
+	if !task.Status.Known() {
+		o.Status = strings.ToValidUTF8(string(task.Status[:min(len(task.Status), 64)]), "")
 	}
 	for _, c := range task.Clips {
 		seconds := max(0, float64(c.EndMS-c.BeginMS)/1000)
@@ -324,7 +338,7 @@ func (w *Worker) readingOf(task provider.Task) export.Reading {
 	reading := export.Reading{
 		Name: task.Name, Status: string(task.Status), Succeeded: task.Status == provider.StatusSucceeded,
 		Failed: task.Status == provider.StatusFailed, Message: task.ErrorMessage,
-		ExpireAt: task.ExpireAt, CostUsage: task.CostUsage, Free: task.Free, Raw: task.Raw,
+		ExpireAt: task.ExpireAt, CostUsage: task.CostUsage, Free: task.Free, Odd: task.Odd, Raw: task.Raw,
 		Clips: make([]export.Clip, 0, len(task.Clips)), Nameless: task.Nameless, Quiet: w.o.ImportQuiet,
 	}
 	for _, c := range task.Clips {

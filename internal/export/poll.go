@@ -28,6 +28,7 @@ type Reading struct {
 	Free      bool   // it says in so many words that the export cost nothing
 	Clips     []Clip // Idx, Title … Link, Thumbnail; the rest is ignored
 	Nameless  int    // further clips, of which nobody can say which they are
+	Odd       string // what of it has a form that nobody knows: nothing that it lacks is missing for good
 	Raw       json.RawMessage
 	Quiet     time.Duration // how long nothing may come before a task made elsewhere counts as complete
 }
@@ -48,12 +49,12 @@ func (r *Record) Answer(now time.Time, task string, n int, a Reading, nextPoll t
 	r.UpdatedAt = now
 	r.Polls++
 	r.ReadAt = now
-	r.ReadFaults, r.Unknown = 0, 0
+	r.Unknown = 0
 	r.ProviderStatus = a.Status
 	if r.Name == "" {
 		r.Name = a.Name
 	}
-	r.Problem.clear()
+	r.noteOdd(now, a.Odd)
 	r.LastAnswer = a.Raw
 	if !a.ExpireAt.IsZero() {
 		r.ExpireAt = a.ExpireAt
@@ -81,11 +82,15 @@ func (r *Record) Answer(now time.Time, task string, n int, a Reading, nextPoll t
 		return nil
 	}
 	stale := r.merge(now, a.Clips)
+	if a.Succeeded {
+		r.State = Mirroring
+	}
 	switch {
 	case a.Failed:
 		r.failRender(now, a.Message)
+	case a.Odd != "" && r.State == Mirroring && !r.PastDeadline(now):
+		r.wantRead(ReadMissing, nextPoll)
 	case a.Succeeded:
-		r.State = Mirroring
 		r.finish(now, stale, a.Quiet, nextPoll)
 	case r.State == Mirroring: // it was over once; only a refresh brought us here
 		r.finish(now, stale, a.Quiet, nextPoll)
@@ -93,6 +98,18 @@ func (r *Record) Answer(now time.Time, task string, n int, a Reading, nextPoll t
 		r.wantRead(ReadRender, nextPoll)
 	}
 	return nil
+}
+
+// noteOdd notes what of an answer has a form that nobody knows. If it is all known,
+// nothing is wrong any more.
+func (r *Record) noteOdd(now time.Time, odd string) {
+	if odd == "" {
+		r.ReadFaults = 0
+		r.Problem.clear()
+		return
+	}
+	r.ReadFaults++
+	r.Problem.note(now, Problem{Reason: ReasonNotUnderstood, Detail: odd})
 }
 
 func (r *Record) mayStep(e Event, n int) error {

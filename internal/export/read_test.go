@@ -81,6 +81,43 @@ func TestMissingLinks(t *testing.T) {
 	}
 }
 
+// An answer whose form has changed gives nothing up: what it lists is archived, what it
+// lacks is asked for until the deadline, and its export goes on when it is understood.
+func TestOddAnswers(t *testing.T) {
+	r := at(t, Rendering)
+	odd := succeeded("a", "")
+	odd.Odd = "a clip has no export_link"
+	must(t, r.Answer(noon, r.ExportTaskID, r.Step, odd, noon))
+	must(t, r.ClipDone(noon, r.ExportTaskID, 0, 1, Object{}, nil, ""))
+	later := noon.Add(time.Hour)
+	for range 2 * MaxMisses {
+		must(t, r.Answer(later, r.ExportTaskID, r.Step, odd, later))
+	}
+	if r.State != Mirroring || r.Read != ReadMissing || r.Sealable() || r.Clips[0].State != ClipArchived || r.ReadFaults != 2*MaxMisses+1 ||
+		r.Problem != (Problem{Reason: ReasonNotUnderstood, Detail: odd.Odd, Since: noon}) {
+		t.Fatalf("%s, read %q: %+v", r.State, r.Read, r.Problem)
+	}
+	past := *r
+	for range MaxMisses + 1 {
+		must(t, past.Answer(later.Add(96*time.Hour), past.ExportTaskID, past.Step, odd, later))
+	}
+	if !past.State.Final() || past.Read != ReadNone {
+		t.Errorf("past its deadline: %s, read %q", past.State, past.Read)
+	}
+
+	unknown := ongoing("a", "b")
+	unknown.Status, unknown.Odd = "COMPLETED", "its status is COMPLETED"
+	s := at(t, Rendering)
+	must(t, s.Answer(noon, s.ExportTaskID, s.Step, unknown, noon))
+	if s.State != Rendering || s.Read != ReadRender || s.Clips[1].State != ClipReady || s.Problem.Reason != ReasonNotUnderstood {
+		t.Errorf("%s, read %q: %+v", s.State, s.Read, s.Problem)
+	}
+	must(t, s.Answer(noon, s.ExportTaskID, s.Step, succeeded("a", "b"), noon))
+	if s.State != Mirroring || !s.Problem.None() || s.ReadFaults != 0 {
+		t.Errorf("understood again: %s, %+v", s.State, s.Problem)
+	}
+}
+
 // A clip that nobody can tell apart from the others keeps an export from being
 // called archived: what was paid for would be missing without a word.
 func TestNamelessClips(t *testing.T) {

@@ -100,7 +100,7 @@ type Record struct {
 	PollAt     time.Time  `json:"poll_at,omitzero"`
 	Polls      int        `json:"polls,omitempty"`       // reads that were answered
 	ReadAt     time.Time  `json:"read_at,omitzero"`      // when the last of these was
-	ReadFaults int        `json:"read_faults,omitempty"` // reads that failed since the last answer
+	ReadFaults int        `json:"read_faults,omitempty"` // reads that failed since the last answer that was understood
 	Unknown    int        `json:"unknown,omitempty"`     // answers in a row that did not know the task
 	Nameless   int        `json:"nameless,omitempty"`    // clips of the last answer at SUCCEEDED that nobody can tell apart
 	Misses     int        `json:"misses,omitempty"`      // reads at SUCCEEDED with links still missing

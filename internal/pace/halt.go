@@ -27,10 +27,11 @@ const (
 	HaltRefusals  = "orders_refused"         // submits: all refused in the same words
 	HaltDoubts    = "orders_in_doubt"        // submits: the outcome of one after the other is unknown
 	HaltAnswers   = "answers_not_understood" // of submits, which are paid for likewise; or of reads, then nothing is spent
+	HaltResults   = "results_not_understood" // submits: those that are read end in a form that nobody knows
 )
 
 // HaltReasons are all of them.
-var HaltReasons = [...]string{HaltForbidden, HaltDown, HaltUnits, HaltRefusals, HaltDoubts, HaltAnswers}
+var HaltReasons = [...]string{HaltForbidden, HaltDown, HaltUnits, HaltRefusals, HaltDoubts, HaltAnswers, HaltResults}
 
 // probes says after how long the first probe goes, and the longest time between two.
 type probes struct{ first, longest time.Duration }
@@ -47,6 +48,8 @@ func probing(why string, orders bool) probes {
 		return probes{30 * time.Second, time.Hour}
 	case why == HaltAnswers && orders:
 		return probes{}
+	case why == HaltResults: // put off with each of them
+		return probes{oddLife, oddLife}
 	default:
 		return probes{15 * time.Second, 2 * time.Minute}
 	}
@@ -79,6 +82,11 @@ type Signs struct {
 	// weren't understood.
 	OddSubmit string `json:"os,omitempty"`
 	OddRead   string `json:"or,omitempty"`
+	// OddResults are the exports whose last result has a form that nobody knows, since
+	// one ended well, the latest last. Passing is a status of theirs that was seen to
+	// pass.
+	OddResults []oddResult `json:"ox,omitempty"`
+	Passing    string      `json:"ps,omitempty"`
 	// Refusals are those in the same words that may be the account's fault, since a
 	// submit was accepted, one for each project, the latest last.
 	Refusals []refused `json:"u,omitempty"`
@@ -188,7 +196,10 @@ func (s *State) answered(t Turn, o Outcome, now Instant, dice float64) (v Verdic
 	case !g.Halt.Orders:
 		g.Halt, g.Kept = g.Kept, Halt{}
 	}
-	if t.Kind == Submit && o.Unspecific != (Refusal{}) {
+	switch {
+	case t.Kind != Submit:
+		s.result(t, o, now, dice)
+	case o.Unspecific != (Refusal{}):
 		return s.refusedAlike(t, o.Unspecific, now, dice)
 	}
 	return v

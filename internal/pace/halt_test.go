@@ -51,6 +51,10 @@ func TestWhatHalts(t *testing.T) {
 	submit := func(project string, r Result) answer { return answer{submitOf(project), Outcome{Result: r}} }
 	read := func(export string, r Result) answer { return answer{readOf(export), Outcome{Result: r}} }
 	accept := answer{submitOf("good"), accepted}
+	odd := func(export, status string) answer {
+		return answer{readOf(export), Outcome{Odd: true, Status: status, Ended: status == ""}}
+	}
+	ended := func(export string) answer { return answer{readOf(export), Outcome{Ended: true, Succeeded: true}} }
 	ofUnits := func(project string, refused Instant) answer { // 1: it was refused before
 		w := submitOf(project)
 		w.Refused = refused
@@ -97,6 +101,14 @@ func TestWhatHalts(t *testing.T) {
 		"… with another understood between":         {[]answer{read("r", NotUnderstood), read("q", Answered), read("s", NotUnderstood)}, "", false},
 		"… and one understood after":                {[]answer{read("r", NotUnderstood), read("s", NotUnderstood), read("r", Answered)}, "", false},
 		"a read and a submit, each once":            {[]answer{read("r", NotUnderstood), submit("a", NotUnderstood)}, "", false},
+		"one export's result odd":                   {[]answer{odd("r", "DONE"), odd("r", "DONE")}, "", false},
+		"two exports' results odd":                  {[]answer{odd("r", "DONE"), odd("s", "")}, HaltResults, true},
+		"… and a third in progress":                 {[]answer{odd("r", "DONE"), odd("s", "DONE"), read("q", Answered)}, HaltResults, true},
+		"… and one of them understood":              {[]answer{odd("r", "DONE"), odd("s", "DONE"), read("s", Answered)}, "", false},
+		"… and another ended":                       {[]answer{odd("r", "DONE"), odd("s", "DONE"), ended("q")}, "", false},
+		"… with another ended between":              {[]answer{odd("r", "DONE"), ended("q"), odd("s", "DONE")}, "", false},
+		"a new status that was seen to pass":        {[]answer{odd("r", "NEW"), ended("r"), odd("s", "NEW"), odd("q", "NEW")}, "", false},
+		"a form that was mended once, and changes":  {[]answer{odd("r", ""), ended("r"), odd("s", ""), odd("q", "")}, HaltResults, true},
 		"three projects refused alike":              {[]answer{alike("a", "no"), alike("b", "no"), alike("c", "no")}, HaltRefusals, true},
 		"two projects":                              {[]answer{alike("a", "no"), alike("b", "no"), alike("a", "no"), alike("b", "no")}, "", false},
 		"three in other words":                      {[]answer{alike("a", "no"), alike("b", "nay"), alike("c", "no")}, "", false},
@@ -396,5 +408,27 @@ func TestLostAnswersHaltOrdersForLessThanAMinute(t *testing.T) {
 	}
 	if last := s.Gate.Halt.Probe; last < Instant(0).Add(45*time.Minute) {
 		t.Errorf("the 20th probe comes after %v", time.Duration(last))
+	}
+}
+
+// Orders that wait for results to be understood again wait for as long as those are
+// read; if nobody reads them any more, one goes.
+func TestOddResultsAreReadOrForgotten(t *testing.T) {
+	a := newAccount()
+	odd := Outcome{Odd: true, Status: "DONE"}
+	a.send(readOf("r"), odd)
+	a.send(readOf("s"), odd)
+	a.Join("order", submitOf("p"), a.now)
+	for range 50 {
+		a.now = a.now.Add(5 * time.Minute)
+		a.send(readOf("r"), odd)
+		a.send(readOf("s"), odd)
+		if c := a.Next(a.now); c.Waiter != "" {
+			t.Fatalf("%+v", c)
+		}
+	}
+	a.now = a.now.Add(2 * oddLife)
+	if c := a.Next(a.now); c.Waiter != "order" {
+		t.Errorf("%+v", c)
 	}
 }

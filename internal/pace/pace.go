@@ -159,6 +159,10 @@ type Outcome struct {
 	Unspecific Refusal
 	// Ended, of a read: the render is over, the slot is free. Succeeded says how.
 	Ended, Succeeded bool
+	// Odd, of a read: its answer has a form that nobody knows, and would have for
+	// every further export. Status is the status, where it is that.
+	Odd    bool
+	Status string
 	// Clips and ClipsReady count the clips of an answer, Seconds and
 	// SecondsReady their lengths in seconds of video; zero where unknown.
 	Clips, ClipsReady     int

@@ -225,7 +225,7 @@ func (c *Client) Read(ctx context.Context, kind, taskID string) (Task, error) {
 	if e != nil {
 		return Task{}, faultOf(e)
 	}
-	task, e := c.read(ans, taskID)
+	task, e := c.read(ans, taskID, results == exportPath)
 	if e != nil {
 		return Task{}, faultOf(e)
 	}

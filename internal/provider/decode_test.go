@@ -247,7 +247,7 @@ func FuzzAnswer(f *testing.F) {
 			}
 			checkTask(t, task)
 		}
-		if task, e = c.read(ans, "t1"); e == nil {
+		if task, e = c.read(ans, "t1", true); e == nil {
 			if task.ExportTaskID != "t1" || task.Status == "" {
 				t.Errorf("read %q with status %q", task.ExportTaskID, task.Status)
 			}

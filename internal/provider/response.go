@@ -78,8 +78,9 @@ func salvaged(id string) Task {
 	}
 }
 
-// read understands the answer to a read of the task taskID.
-func (c *Client) read(ans *response, taskID string) (Task, *Error) {
+// read understands the answer to a read of the task taskID, whose clips all have links
+// once it has succeeded if links says so.
+func (c *Client) read(ans *response, taskID string, links bool) (Task, *Error) {
 	malformed := func(message string) (Task, *Error) {
 		return Task{}, c.notUnderstood(opRead, ans, message)
 	}
@@ -117,6 +118,7 @@ func (c *Client) read(ans *response, taskID string) (Task, *Error) {
 		// Another export's clips must never be archived as this one's.
 		return malformed("it is about another task")
 	}
+	task.Odd = c.cleanTo(oddity(task, links), maxOddity)
 	return c.redactTask(task), nil
 }
 

@@ -53,6 +53,9 @@ type Task struct {
 	// Warnings say what in the answer was unusable and therefore left out, one
 	// short sentence each; there are never many.
 	Warnings []string
+	// Odd says what of the answer has a form that nobody here knows, such as its
+	// status; empty if nothing has.
+	Odd string
 	// Raw is the "data" object exactly as it was answered.
 	Raw json.RawMessage
 }

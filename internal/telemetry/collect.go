@@ -185,7 +185,7 @@ var (
 	descSlotsDoubt = desc("budget_slots_in_doubt", "Slots kept for exports whose submit's answer was lost.", "account")
 	descWaiting    = desc("budget_waiting", "Handlers of the fleet that wait for a turn.", "account", "kind")
 	descInFlight   = desc("budget_in_flight", "Requests of the fleet that are in flight.", "account", "kind")
-	descHalted     = desc("budget_halted", "Whether spending is halted, and why: key_refused; provider_unavailable, it doesn't answer; of orders alone: out_of_units; orders_refused, all in the same words; orders_in_doubt, their outcomes are unknown; answers_not_understood.", "account", "reason")
+	descHalted     = desc("budget_halted", "Whether spending is halted, and why: key_refused; provider_unavailable, it doesn't answer; of orders alone: out_of_units; orders_refused, all in the same words; orders_in_doubt, their outcomes are unknown; answers_not_understood; results_not_understood, those that are read have a form that is not known.", "account", "reason")
 	descLag        = desc("budget_detection_lag_seconds", "Mean estimated time from a render's end to the read that saw it, over recent exports of the fleet.", "account")
 	descRender     = desc("budget_render_seconds", "Mean render duration over recent exports of the fleet, real and as it was predicted.", "account", "which")
 	descUnitsToday = desc("budget_units_today", "Units charged for exports that the provider accepted on this UTC day.", "account")

@@ -1,0 +1,54 @@
+package pace
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	// oddExports is how many exports whose results have a form that nobody knows halt
+	// orders: one may be odd by itself. No more than oddKept are remembered.
+	oddExports, oddKept = 2, 8
+	// oddLife is for how long a result counts that is not read again: its export is
+	// canceled, or forgotten.
+	oddLife = 30 * time.Minute
+)
+
+// oddResult is an export whose result has a form that nobody knows.
+type oddResult struct {
+	Export string  `json:"x"`
+	Status string  `json:"s,omitempty"` // where that is what nobody knows
+	At     Instant `json:"t"`
+}
+
+// result takes in whether a result has a form that is known. Orders whose results
+// would have another are paid for and lead to nothing, so they are halted until an
+// export is read in a known form again. A new status may be one of those on the way:
+// it counts no more once an export that had it has ended well.
+func (s *State) result(t Turn, o Outcome, now Instant, dice float64) {
+	g := &s.Gate
+	var was oddResult
+	kept := slices.DeleteFunc(slices.Clone(g.Signs.OddResults), func(x oddResult) bool {
+		if x.Export == t.Export {
+			was = x
+		}
+		return x.Export == t.Export || now >= x.At.Add(oddLife)
+	})
+	switch {
+	case o.Odd && (o.Status == "" || o.Status != g.Signs.Passing):
+		kept = append(kept, oddResult{t.Export, o.Status, now})
+		kept = kept[max(0, len(kept)-oddKept):]
+	case !o.Odd && o.Ended:
+		kept = nil
+		if was.Status != "" {
+			g.Signs.Passing = was.Status
+		}
+	}
+	g.Signs.OddResults = kept
+	switch h := g.Halt; {
+	case len(kept) >= oddExports && (h.Why == "" || h.Why == HaltResults):
+		s.halt(HaltResults, true, now, dice)
+	case len(kept) < oddExports && h.Why == HaltResults:
+		g.Halt = Halt{}
+	}
+}
