@@ -163,6 +163,10 @@ func (b *bucket) PutObjectTagging(ctx context.Context, in *s3.PutObjectTaggingIn
 	return ask(ctx, b, request{name: "PutObjectTagging"}, b.client.PutObjectTagging, in, opts)
 }
 
+func (b *bucket) PutObjectRetention(ctx context.Context, in *s3.PutObjectRetentionInput, opts ...func(*s3.Options)) (*s3.PutObjectRetentionOutput, error) {
+	return ask(ctx, b, request{name: "PutObjectRetention"}, b.client.PutObjectRetention, in, opts)
+}
+
 func (b *bucket) GetObjectTagging(ctx context.Context, in *s3.GetObjectTaggingInput, opts ...func(*s3.Options)) (*s3.GetObjectTaggingOutput, error) {
 	return ask(ctx, b, request{name: "GetObjectTagging"}, b.client.GetObjectTagging, in, opts)
 }

@@ -69,6 +69,7 @@ func (m *mirror) confirm(ctx context.Context, key string, v verdict, w written) 
 		v.proofs = append(v.proofs, ProofS3Object)
 	}
 	v.proofs = append(v.proofs, ProofHead)
+	a.retain(ctx, key, st)
 	obj := m.object(key, st, v)
 	obj.Found = w.found
 	return obj, nil

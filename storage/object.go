@@ -41,6 +41,7 @@ type stat struct {
 	export      string
 	sha256      string // from the metadata
 	modified    time.Time
+	locked      bool // as far as S3 shows it
 }
 
 // head asks S3 about a key; false when there is none.
@@ -56,6 +57,7 @@ func (a *Archive) head(ctx context.Context, key string) (stat, bool, error) {
 		size: aws.ToInt64(out.ContentLength), etag: strongETag(out.ETag),
 		contentType: aws.ToString(out.ContentType), modified: aws.ToTime(out.LastModified),
 		export: out.Metadata[metaExport], sha256: out.Metadata[metaSHA256],
+		locked: out.ObjectLockMode != "",
 	}
 	if f := a.tested.known.Load(); out.ChecksumType != types.ChecksumTypeComposite && (f == nil || !f.echoes) {
 		st.crc, st.hasCRC = decodeCRC(aws.ToString(out.ChecksumCRC32))
@@ -122,6 +124,23 @@ func (a *Archive) lockUntil() *time.Time {
 		return nil
 	}
 	return aws.Time(a.now().Add(a.opts.Object.LockFor).UTC())
+}
+
+// retain asks again for the retention of an object that shows none: Ceph takes that
+// of an upload and forgets it. Where only the right to see it is lacking it is
+// prolonged by a moment.
+func (a *Archive) retain(ctx context.Context, key string, st stat) {
+	until := a.lockUntil()
+	if until == nil || st.locked {
+		return
+	}
+	_, err := a.s3.PutObjectRetention(ctx, &s3.PutObjectRetentionInput{
+		Bucket: &a.opts.Bucket, Key: &key,
+		Retention: &types.ObjectLockRetention{Mode: types.ObjectLockRetentionMode(a.opts.Object.LockMode), RetainUntilDate: until},
+	})
+	if err != nil {
+		a.log.WarnContext(ctx, "an object shows no retention, and S3 refuses to set it", logkey.Key, key, logkey.Error, s3Fault(ctx, "retaining "+key, err))
+	}
 }
 
 func optional(s string) *string {

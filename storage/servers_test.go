@@ -19,12 +19,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/s3test"
@@ -68,6 +70,50 @@ func TestObjectLock(t *testing.T) {
 	for _, r := range a.SelfTest(ctx) {
 		if r.Err != nil && !r.Optional {
 			t.Errorf("%s: %v", r.Name, r.Err)
+		}
+	}
+}
+
+// Ceph takes the retention of an upload and forgets it: it is asked for again where
+// the object shows none.
+func TestALockThatAnUploadForgets(t *testing.T) {
+	srv := s3test.Start(t)
+	ctx := t.Context()
+	bucket := aws.String("forgetful")
+	if _, err := srv.Client().CreateBucket(ctx, &s3.CreateBucketInput{Bucket: bucket, ObjectLockEnabledForBucket: aws.Bool(true)}); err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int32
+	forget := middleware.InitializeMiddlewareFunc("forget", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+		switch p := in.Parameters.(type) {
+		case *s3.CreateMultipartUploadInput:
+			without := *p
+			without.ObjectLockMode, without.ObjectLockRetainUntilDate = "", nil
+			in.Parameters = &without
+		case *s3.PutObjectRetentionInput:
+			asked.Add(1)
+		}
+		return next.HandleInitialize(ctx, in)
+	})
+	a := newArchive(t, srv, func(o *Options) {
+		o.Bucket = *bucket
+		o.Object.LockMode, o.Object.LockFor = "GOVERNANCE", time.Hour
+		o.Client = s3.New(srv.Client().Options(), func(so *s3.Options) {
+			so.APIOptions = append(so.APIOptions, func(s *middleware.Stack) error { return s.Initialize.Add(forget, middleware.Before) })
+		})
+	})
+	for size, times := range map[int]int32{50_000: 0, minPartSize + 5: 1} {
+		asked.Store(0)
+		obj, err := a.Mirror(ctx, Job{Export: "e", Key: a.Folder("p", "t") + fmt.Sprintf("clip-%d.mp4", size), Link: serveFile(t, clipOf(size, 65))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept, err := srv.Client().GetObjectRetention(ctx, &s3.GetObjectRetentionInput{Bucket: bucket, Key: &obj.Key})
+		if err != nil || kept.Retention.Mode != types.ObjectLockRetentionModeGovernance || time.Until(aws.ToTime(kept.Retention.RetainUntilDate)) < 50*time.Minute {
+			t.Errorf("%d bytes: %+v, %v", size, kept, err)
+		}
+		if asked.Load() != times {
+			t.Errorf("%d bytes: asked for again %d times, want %d", size, asked.Load(), times)
 		}
 	}
 }
