@@ -19,6 +19,7 @@ import (
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/redisfault"
+	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/storage"
 )
 
@@ -101,6 +102,8 @@ func reach(ctx context.Context, rdb redis.UniversalClient, timeout time.Duration
 		return nil
 	case one && c.Options().Addr == failoverAddr && (fault.Code == "WRONGPASS" || fault.Code == "NOAUTH") && !strings.Contains(fault.Text, "sentinels"):
 		return fmt.Errorf("refuses: behind the sentinels %s; its own are ?username=…&password=… in CLIPFERRY_REDIS_URL, what is before the @ is the sentinels'", fault.Text)
+	case fault.Reason == passes:
+		return fmt.Errorf("does not answer yet: %s; %s", fault.Text, fault.Hint)
 	case fault.Code != "":
 		return fmt.Errorf("refuses: %s; %s", fault.Text, cmp.Or(fault.Hint, redisHint))
 	case one && c.Options().TLSConfig == nil && speaksTLS(ctx, c.Options()):
@@ -123,8 +126,17 @@ const reachTimeout = 10 * time.Second
 func pingWithin(ctx context.Context, rdb redis.UniversalClient, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return rdb.Ping(ctx).Err()
+	for {
+		err := rdb.Ping(ctx).Err()
+		if err == nil || redisfault.Of(err).Reason != passes || retry.Wait(ctx, 200*time.Millisecond) != nil {
+			return err
+		}
+	}
 }
+
+// passes is the reason of refusals that are waited for, such as those of a Redis that
+// was started a moment ago and reads its data.
+const passes = "loading"
 
 // redisHint is what to do about a failure of Redis of which nothing special is known.
 const redisHint = "see CLIPFERRY_REDIS_URL and Redis's log"

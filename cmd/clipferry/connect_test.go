@@ -37,6 +37,14 @@ func TestARedisThatCannotSaveIsReached(t *testing.T) {
 			t.Errorf("%s: %s", c.says, got)
 		}
 	}
+	m.SetError("LOADING Redis is loading the dataset in memory")
+	if got := fmt.Sprint(reach(t.Context(), rdb, time.Second)); !strings.HasPrefix(got, "does not answer yet: LOADING") {
+		t.Error(got)
+	}
+	time.AfterFunc(300*time.Millisecond, func() { m.SetError("") })
+	if err := reach(t.Context(), rdb, reachTimeout); err != nil {
+		t.Errorf("a Redis that reads its data is not waited for: %v", err)
+	}
 	m.Close()
 	if got := fmt.Sprint(reach(t.Context(), rdb, reachTimeout)); !strings.HasPrefix(got, "does not answer: ") || !strings.HasSuffix(got, "see CLIPFERRY_REDIS_URL") {
 		t.Error(got)
