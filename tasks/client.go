@@ -272,10 +272,12 @@ func (c *Client) queuedIn(ctx context.Context, queue, id string) (Export, bool, 
 	}
 	info, err := c.inspector.GetTaskInfo(queue, SubmitTaskID(id))
 	switch {
-	case gone(err), err == nil && over(info.State):
+	case gone(err):
 		return Export{}, false, nil
 	case err != nil:
 		return Export{}, false, fmt.Errorf("look up export %s in %s: %w", id, queue, err)
+	case over(info.State):
+		return Export{}, false, nil
 	}
 	e, err := ParseExport(info.Payload)
 	if err != nil {
