@@ -12,6 +12,7 @@ import (
 	"hash/crc32"
 	"hash/crc64"
 	"slices"
+	"strings"
 
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/link"
@@ -214,7 +215,15 @@ type servedOnce struct{ sha256 string }
 
 func (servedOnce) Error() string { return "read once" }
 
-func notWhole(err error) error { return contentFault("the file is not a whole video", err) }
+// notWhole is the fault of a file that is no whole video; its message, which is all
+// that most people see, says what is wrong with it.
+func notWhole(err error) error {
+	message := "the file is not a whole video"
+	if _, what, found := strings.Cut(err.Error(), isobmff.ErrNotVideo.Error()+": "); found {
+		message += ": " + what
+	}
+	return contentFault(message, err)
+}
 
 func (p *proof) finishDigests(v *verdict) error {
 	for _, d := range p.digests {

@@ -305,14 +305,17 @@ func TestAFailedRenderLeavesTheClipsThatWereFinished(t *testing.T) {
 
 func TestWhatIsNotTheClipIsNeverArchived(t *testing.T) {
 	t.Parallel()
-	for name, serve := range map[string]func(w http.ResponseWriter, file []byte){
-		"error page": func(w http.ResponseWriter, _ []byte) { _, _ = w.Write([]byte("<html>sorry</html>")) },
-		"cut short without a length": func(w http.ResponseWriter, file []byte) {
+	for says, serve := range map[string]func(w http.ResponseWriter, file []byte){
+		"<html": func(w http.ResponseWriter, _ []byte) { _, _ = w.Write([]byte("<html>sorry</html>")) },
+		"as WebM and Matroska do": func(w http.ResponseWriter, _ []byte) {
+			_, _ = w.Write([]byte("\x1a\x45\xdf\xa3 this is the beginning of a WebM file"))
+		},
+		"bytes short of its last box": func(w http.ResponseWriter, file []byte) { // without a length
 			w.Header().Set("Transfer-Encoding", "chunked")
 			_, _ = w.Write(file[:len(file)/2])
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(says, func(t *testing.T) {
 			r := newRig(t)
 			r.provider.clips, r.provider.readsFor = 1, 1
 			bad := true
@@ -331,6 +334,9 @@ func TestWhatIsNotTheClipIsNeverArchived(t *testing.T) {
 			})
 			if rec.ArchivedCount != 0 || rec.Clips[0].Problem.None() {
 				t.Errorf("clip: %+v", rec.Clips[0])
+			}
+			if text := view.Sentence(rec, view.CLI); !strings.Contains(text, says) { // what is wrong with the file
+				t.Errorf("error: %s", text)
 			}
 			r.provider.mu.Lock()
 			bad = false
