@@ -90,7 +90,7 @@ func newClient(c *s3.Client, headers func(*s3.Options)) *s3.Client {
 	return s3.New(c.Options(), headers, func(o *s3.Options) {
 		o.Retryer = aws.NopRetryer{}
 		o.HTTPClient = &proxyGuard{HTTPClient: o.HTTPClient}
-		o.APIOptions = append(slices.Clip(o.APIOptions), unsignedEncoding)
+		o.APIOptions = append(slices.Clip(o.APIOptions), unsigned)
 	})
 }
 

@@ -58,13 +58,19 @@ func isPage(resp *http.Response) bool {
 	return resp.ContentLength != 0 || !ofS3
 }
 
-// unsignedEncoding keeps Accept-Encoding out of the signature.
-func unsignedEncoding(stack *middleware.Stack) error {
-	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("clipferry/unsignedEncoding",
+// rewritten are headers that what lies between may rewrite or drop. The SDK would sign
+// them, and S3 needs none of them.
+var rewritten = []string{"Accept-Encoding", "Amz-Sdk-Invocation-Id", "Amz-Sdk-Request"}
+
+// unsigned keeps those headers out of the signature.
+func unsigned(stack *middleware.Stack) error {
+	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("clipferry/unsigned",
 		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
 			if req, ok := in.Request.(*smithyhttp.Request); ok {
-				req.Header.Del("Accept-Encoding")
+				for _, name := range rewritten {
+					req.Header.Del(name)
+				}
 			}
 			return next.HandleFinalize(ctx, in)
-		}), "DisableAcceptEncodingGzip", middleware.After)
+		}), "Signing", middleware.Before)
 }

@@ -27,20 +27,20 @@ import (
 
 // quirks are what servers, and what stands before them, do otherwise than S3.
 type quirks struct {
-	bareMatch       bool   // If-Match is compared with the bare tag (Ceph)
-	ignoreMatch     string // operations that ignore conditions: "put", "complete", "delete"
-	neverCreates    bool   // If-None-Match is refused where nothing is there, too
-	noConditions    bool   // conditional requests are not implemented (Swift)
-	trusting        bool   // wrong checksums are accepted
-	echoing         bool   // and shown as the object's
-	noChecksums     bool   // no checksum is ever shown
-	noXMLChecksums  bool   // Complete with checksums is malformed (Swift)
-	htmlBodies      bool   // PUT answers an empty text/html body (Swift)
-	noListParts     int    // the status of ListParts, with the code NoSuchKey where it is 404
-	weakTags        bool   // entity tags are weakened on the way
-	noTags          bool   // entity tags are dropped on the way
-	noExpect        bool   // Expect: 100-continue is answered with 417
-	rewriteEncoding bool   // Accept-Encoding is rewritten, so that it must not be signed
+	bareMatch      bool   // If-Match is compared with the bare tag (Ceph)
+	ignoreMatch    string // operations that ignore conditions: "put", "complete", "delete"
+	neverCreates   bool   // If-None-Match is refused where nothing is there, too
+	noConditions   bool   // conditional requests are not implemented (Swift)
+	trusting       bool   // wrong checksums are accepted
+	echoing        bool   // and shown as the object's
+	noChecksums    bool   // no checksum is ever shown
+	noXMLChecksums bool   // Complete with checksums is malformed (Swift)
+	htmlBodies     bool   // PUT answers an empty text/html body (Swift)
+	noListParts    int    // the status of ListParts, with the code NoSuchKey where it is 404
+	weakTags       bool   // entity tags are weakened on the way
+	noTags         bool   // entity tags are dropped on the way
+	noExpect       bool   // Expect: 100-continue is answered with 417
+	rewriteHeaders bool   // Accept-Encoding and the SDK's own headers are rewritten, so that they must not be signed
 }
 
 // quirkyS3 is an S3 in memory with quirks. It checks no signatures.
@@ -82,7 +82,7 @@ func (s *quirkyS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusExpectationFailed)
 		return
 	}
-	if s.rewriteEncoding && strings.Contains(r.Header.Get("Authorization"), "accept-encoding") {
+	if signed := r.Header.Get("Authorization"); s.rewriteHeaders && (strings.Contains(signed, "accept-encoding") || strings.Contains(signed, "SignedHeaders=amz-sdk-") || strings.Contains(signed, ";amz-sdk-")) {
 		s3Error(w, http.StatusForbidden, "SignatureDoesNotMatch")
 		return
 	}
@@ -327,7 +327,7 @@ func TestQuirks(t *testing.T) {
 		"a proxy that weakens tags":          {quirks{weakTags: true}, full},
 		"a proxy that drops tags":            {quirks{noTags: true}, with(func(f *features) { f.replace, f.remove = noMatch, false })},
 		"a proxy that knows no expectations": {quirks{noExpect: true}, full},
-		"a proxy that rewrites encodings":    {quirks{rewriteEncoding: true}, full},
+		"a proxy that rewrites headers":      {quirks{rewriteHeaders: true}, full},
 		"a server that believes":             {quirks{trusting: true, echoing: true}, with(func(f *features) { f.verifiesPut, f.verifiesPart, f.echoes = false, false, true })},
 	} {
 		t.Run(name, func(t *testing.T) {
