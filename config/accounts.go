@@ -67,7 +67,10 @@ func (c *Config) account(name string, key secret.String) Account {
 	return a
 }
 
-var errAccountName = errors.New("must be 1–32 of the characters a–z 0–9 -")
+var (
+	errAccountName = errors.New("must be 1–32 of the characters a–z 0–9 -")
+	errTenantName  = fmt.Errorf("%w, the first not -", errAccountName)
+)
 
 // AccountKeys is a comma-separated list of name:key. Neither comes twice.
 type AccountKeys []NamedSecret
@@ -152,7 +155,7 @@ func (s *Shares) Decode(value string) error {
 		_, twice := shares[name]
 		switch {
 		case !tasks.ValidTenant(name):
-			return fmt.Errorf("the name in %q %w", short(item), errAccountName)
+			return fmt.Errorf("the name in %q %w", short(item), errTenantName)
 		case err != nil || share < 1 || share > maxShare:
 			return fmt.Errorf("%q is not name:share, a whole number from 1 to %d", short(item), maxShare)
 		case twice:

@@ -226,8 +226,10 @@ func TestFaults(t *testing.T) {
 		"CLIPFERRY_HTTP_ADDR=8080":                                                "CLIPFERRY_HTTP_ADDR: must be host:port or :port, or empty for off",
 		"CLIPFERRY_HTTP_ADDR=:http2":                                              "CLIPFERRY_HTTP_ADDR: must end in a port from 0 to 65535",
 		"CLIPFERRY_HTTP_API_KEYS=hunter2":                                         "CLIPFERRY_HTTP_API_KEYS: item 1 is not name:secret",
-		"CLIPFERRY_HTTP_API_KEYS=a b:hunter2":                                     "CLIPFERRY_HTTP_API_KEYS: the name of item 1 must be 1–32 of the characters a–z 0–9 -",
-		"CLIPFERRY_TENANTS=News:3":                                                "CLIPFERRY_TENANTS: the name in \"News:3\" must be 1–32 of the characters a–z 0–9 -",
+		"CLIPFERRY_HTTP_API_KEYS=a b:hunter2":                                     "CLIPFERRY_HTTP_API_KEYS: the name of item 1 must be 1–32 of the characters a–z 0–9 -, the first not -",
+		"CLIPFERRY_HTTP_API_KEYS=-a:hunter2hunter2hunter2":                        "CLIPFERRY_HTTP_API_KEYS: the name of item 1 must be 1–32 of the characters a–z 0–9 -, the first not -",
+		"CLIPFERRY_TENANTS=-a:1":                                                  "CLIPFERRY_TENANTS: the name in \"-a:1\" must be 1–32 of the characters a–z 0–9 -, the first not -",
+		"CLIPFERRY_TENANTS=News:3":                                                "CLIPFERRY_TENANTS: the name in \"News:3\" must be 1–32 of the characters a–z 0–9 -, the first not -",
 		"CLIPFERRY_TENANTS=news":                                                  "CLIPFERRY_TENANTS: \"news\" is not name:share, a whole number from 1 to 1000",
 		"CLIPFERRY_TENANTS=news:0":                                                "CLIPFERRY_TENANTS: \"news:0\" is not name:share, a whole number from 1 to 1000",
 		"CLIPFERRY_TENANTS=news:1,news:2":                                         "CLIPFERRY_TENANTS: the tenant news is given twice",
@@ -283,6 +285,19 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	}
 	if !slices.Equal(names, want) {
 		t.Errorf("faults of %v, want %v", names, want)
+	}
+}
+
+// Who may see Asynqmon without credentials is on the same machine.
+func TestMonitorOpenNeedsALoopbackAddress(t *testing.T) {
+	for addr, ok := range map[string]bool{
+		"": true, "127.0.0.1:8080": true, "[::1]:0": true, "localhost:8080": true,
+		":8080": false, "0.0.0.0:8080": false, "10.1.2.3:8080": false, "clipferry.example:8080": false,
+	} {
+		_, err := Load([]string{"CLIPFERRY_API_KEY=k", "CLIPFERRY_S3_BUCKET=b", "CLIPFERRY_MONITOR_OPEN=true", "CLIPFERRY_HTTP_ADDR=" + addr}, everything)
+		if ok != (err == nil) || err != nil && !strings.Contains(err.Error(), "CLIPFERRY_MONITOR_OPEN: must not be set where CLIPFERRY_HTTP_ADDR") {
+			t.Errorf("%q: %v", addr, err)
+		}
 	}
 }
 

@@ -74,7 +74,7 @@ func (n *NamedSecrets) Decode(list string) error {
 		case !ok:
 			return fmt.Errorf("item %d is not name:secret", place)
 		case !tasks.ValidTenant(name):
-			return fmt.Errorf("the name of item %d must be 1–32 of the characters a–z 0–9 -", place)
+			return fmt.Errorf("the name of item %d %w", place, errTenantName)
 		case problem != "":
 			return fmt.Errorf("the secret of item %d %s", place, problem)
 		case seen[value]:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -204,6 +205,9 @@ func (c *Config) validateRest(faults *Faults) {
 	if c.MonitorOpen && (keys || c.HTTPPublicURL != "") {
 		faults.add("CLIPFERRY_MONITOR_OPEN", "must not be set together with CLIPFERRY_HTTP_API_KEYS or CLIPFERRY_HTTP_PUBLIC_URL; set CLIPFERRY_MONITOR_AUTH")
 	}
+	if c.MonitorOpen && !loopback(c.HTTPAddr) {
+		faults.add("CLIPFERRY_MONITOR_OPEN", "must not be set where CLIPFERRY_HTTP_ADDR is no loopback address, such as 127.0.0.1:8080; set CLIPFERRY_MONITOR_AUTH")
+	}
 	if c.MonitorWritable && c.MonitorAuth.User == "" {
 		faults.add("CLIPFERRY_MONITOR_WRITABLE", "needs CLIPFERRY_MONITOR_AUTH")
 	}
@@ -231,6 +235,13 @@ func checkAddr(addr string) error {
 		return errors.New("must end in a port from 0 to 65535")
 	}
 	return nil
+}
+
+// loopback reports whether nobody but this machine reaches a server at the address.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	ip, notIP := netip.ParseAddr(host)
+	return addr == "" || err == nil && (host == "localhost" || notIP == nil && ip.IsLoopback())
 }
 
 func between(faults *Faults, variable string, n, least, most int) {

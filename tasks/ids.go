@@ -50,8 +50,9 @@ func ValidID(id string) bool {
 // maxName is the length of the longest name of an account or tenant, in bytes.
 const maxName = 32
 
-// ValidTenant reports whether name may name a tenant: 1–32 of [a-z0-9-].
-func ValidTenant(name string) bool { return ValidAccount(name) }
+// ValidTenant reports whether name may name a tenant: 1–32 of [a-z0-9-], the first not
+// -, since ids of its exports begin with it.
+func ValidTenant(name string) bool { return ValidAccount(name) && name[0] != '-' }
 
 // maxBatchName is the length of the longest name of a batch, in bytes.
 const maxBatchName = 64

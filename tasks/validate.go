@@ -37,7 +37,7 @@ func (e *Export) check(faults *Faults) {
 		faults.add("account", "must be 1–32 of the characters a–z 0–9 -")
 	}
 	if e.Tenant != "" && !ValidTenant(e.Tenant) {
-		faults.add("tenant", "must be 1–32 of the characters a–z 0–9 -")
+		faults.add("tenant", "must be 1–32 of the characters a–z 0–9 -, the first not -")
 	}
 	for i := range fields {
 		f := &fields[i]

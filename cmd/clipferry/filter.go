@@ -42,7 +42,7 @@ func (f *filterFlags) filter(now time.Time) (ledger.Filter, error) {
 	case f.state != "" && !out.State.Known():
 		return out, cli.Usagef("--state must be one of %s, not %q", strings.Join(stateNames(), ", "), f.state)
 	case f.tenant != "" && !tasks.ValidTenant(f.tenant):
-		return out, cli.Usagef("--tenant must be 1–32 of the characters a–z 0–9 -, not %q", f.tenant)
+		return out, cli.Usagef("--tenant must be 1–32 of the characters a–z 0–9 -, the first not -, not %q", f.tenant)
 	case f.batch != "" && !tasks.ValidBatch(f.batch):
 		return out, cli.Usagef("--batch must be %s, not %q", tasks.BatchRule, f.batch)
 	}

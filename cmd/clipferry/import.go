@@ -135,7 +135,7 @@ func (f *importFlags) read(ctx context.Context, c *console, ids []string) ([]ten
 		if err == nil {
 			faults := i.Check()
 			if i.tenant != "" && !tasks.ValidTenant(i.tenant) {
-				faults = append(faults, tasks.Fault{Field: "tenant", Message: "must be 1–32 of the characters a–z 0–9 -"})
+				faults = append(faults, tasks.Fault{Field: "tenant", Message: "must be 1–32 of the characters a–z 0–9 -, the first not -"})
 			}
 			if len(faults) > 0 {
 				err = faults

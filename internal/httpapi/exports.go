@@ -248,7 +248,7 @@ func parseFilter(query string) (ledger.Filter, error) {
 		case name == "project_id":
 			f.Project = value
 		case name == "tenant" && !tasks.ValidTenant(value):
-			bad(name, "must be 1–32 of the characters a–z 0–9 -")
+			bad(name, "must be 1–32 of the characters a–z 0–9 -, the first not -")
 		case name == "tenant":
 			f.Tenant = value
 		case name == "batch" && !tasks.ValidBatch(value):

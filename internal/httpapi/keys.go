@@ -67,7 +67,7 @@ func newKeyring(keys []Key) (keyring, error) {
 		hash := sha256.Sum256([]byte(k.Secret))
 		switch {
 		case !tasks.ValidTenant(k.Name):
-			errs = append(errs, fmt.Errorf("key %d: its name must be 1–32 of a–z 0–9 -", i+1))
+			errs = append(errs, fmt.Errorf("key %d: its name must be 1–32 of a–z 0–9 -, the first not -", i+1))
 		case len(k.Secret) < minSecret:
 			errs = append(errs, fmt.Errorf("key %d (%s): its secret must have at least %d characters", i+1, k.Name, minSecret))
 		case strings.ContainsFunc(k.Secret, func(r rune) bool { return r <= ' ' || r > '~' }):
