@@ -149,3 +149,30 @@ func TestWhatItsProducerAskedForIsRecovered(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
+
+// passed notes which receipts it is given.
+type passed struct{ ids []string }
+
+func (p *passed) Restore(_ context.Context, r storage.Receipt) (bool, error) {
+	p.ids = append(p.ids, r.ID)
+	return len(p.ids) == 1, nil
+}
+
+// TestWhatWasPassedThroughIsNoExport: its receipts are restored by whoever wrote them, and
+// left alone where that is not known.
+func TestWhatWasPassedThroughIsNoExport(t *testing.T) {
+	d := newRig(t)
+	open := storage.Receipt{ID: "pass/default/task:1", ExportTaskID: "clips_1", State: storage.ReceiptOpen, Passed: json.RawMessage(`{}`)}
+	over := open
+	over.ID, over.State = "pass/default/task:2", storage.ReceiptEnded
+	for range 2 {
+		if got, err := d.Recover(t.Context(), receipts{open, over}, nil); err != nil || !reflect.DeepEqual(got, recovery.Recovered{}) {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	p := &passed{}
+	d.Passed = p
+	if got, err := d.Recover(t.Context(), receipts{open, over}, nil); err != nil || !reflect.DeepEqual(got, recovery.Recovered{Passed: 1}) || len(p.ids) != 2 {
+		t.Errorf("%+v, %v, given %v", got, err, p.ids)
+	}
+}
