@@ -145,9 +145,11 @@ func TestStatuses(t *testing.T) {
 		{403, Forbidden, Forbidden},
 		{404, Rejected, NotFound},
 		{408, InDoubt, Unavailable},
+		{409, InDoubt, Rejected},
 		{410, Rejected, NotFound},
 		{413, Rejected, Rejected},
 		{422, Rejected, Rejected},
+		{423, InDoubt, Rejected},
 		{425, InDoubt, Unavailable},
 		{429, RateLimited, RateLimited},
 		{499, InDoubt, Unavailable},
@@ -206,7 +208,7 @@ func TestAnswersOfOthers(t *testing.T) {
 		{429, ``, RateLimited, RateLimited},
 		{500, page, InDoubt, Unavailable},
 		{503, ``, InDoubt, Unavailable},
-		{200, page, InDoubt, Unavailable},
+		{200, page, AcceptedUnknown, Unavailable}, // nobody knows what the page was served in place of
 	} {
 		c := serve(t, answering(tc.status, tc.body))
 		_, err := c.Submit(t.Context(), json.RawMessage(`{}`))
@@ -242,6 +244,7 @@ func TestOutOfUnits(t *testing.T) {
 		{200, `{"code":"1001","message":"no units left","data":null}`, OutOfUnits, false},
 		{200, `{"code":402,"message":"no"}`, OutOfUnits, false},
 		{400, `{"message":"API unit balance exhausted","trace_id":"abc"}`, OutOfUnits, false},
+		{400, `{"message":"Duplicate request, already processing"}`, InDoubt, false},
 		// the request's own
 		{400, `{"message":"Project has no plan","trace_id":"abc"}`, Rejected, true},
 		{400, `{"message":"resolution UHD_4K is not in your plan","trace_id":"abc"}`, Rejected, true},
@@ -356,7 +359,26 @@ func TestEnvelopeOfASubmit(t *testing.T) {
 		{"id with a code", `{"code":"0","data":{"id":"t1"}}`, ""},
 		{"code of success", `{"code":200,"message":"OK","data":{"id":"t1"}}`, ""},
 		{"word of success", `{"code":"SUCCESS","data":{}}`, AcceptedUnknown},
-		{"an id of who knows what", `{"id":"t1"}`, AcceptedUnknown},
+		{"an id alone", `{"id":"t1"}`, ""}, // what else is an acceptance with one id about?
+		{"a result", `{"result":` + task + `}`, ""},
+		{"a list of one", `{"data":[` + task + `]}`, ""},
+		{"a text", `{"data":"t1"}`, ""},
+		{"a result that is a text", `{"code":"0","result":"t1"}`, ""},
+		{"two ids", `{"id":"t1","data":"t2"}`, AcceptedUnknown},
+		{"a list of two", `{"data":[` + task + `,` + task + `]}`, AcceptedUnknown},
+		{"a word as data", `{"data":"queued"}`, AcceptedUnknown},
+		{"the id of an error", `{"id":"t1","error":"oops"}`, AcceptedUnknown},
+		{"the id of a failure", `{"id":"t1","success":false,"message":"no"}`, AcceptedUnknown},
+		{"the id of a trace", `{"id":"t1","message":"oops","trace_id":"x"}`, AcceptedUnknown},
+		{"the project's id", `{"id":"p1"}`, AcceptedUnknown},
+		{"a code that is a word of failure", `{"code":"INTERNAL_ERROR","message":"internal error"}`, InDoubt},
+		{"a code that is any word", `{"code":"E_QUEUE"}`, InDoubt},
+		{"a code with a message of failure", `{"code":"1001","message":"The system is busy"}`, InDoubt},
+		{"… in Chinese", `{"code":"10001","message":"系统繁忙，请稍后再试"}`, InDoubt},
+		{"a code of a timeout", `{"code":"TIMEOUT"}`, InDoubt},
+		{"a code of a conflict", `{"code":409,"message":"x"}`, InDoubt},
+		{"a code of what is wrong", `{"code":"INVALID_RATIO"}`, Rejected},
+		{"a code that is a number", `{"code":"10023","message":"您的积分不足"}`, Rejected},
 		{"broken off after id", `{"data":{"id":"t1","na`, ""},
 		{"another shape", `{"result":{"task":"t1"}}`, AcceptedUnknown},
 		{"nothing", `{}`, AcceptedUnknown},
@@ -377,7 +399,7 @@ func TestEnvelopeOfASubmit(t *testing.T) {
 		{"data null", `{"data":null}`, AcceptedUnknown},
 		{"data a list", `{"data":[]}`, AcceptedUnknown},
 		{"empty", ``, AcceptedUnknown},
-		{"error page", `<!doctype html><h1>Oops</h1>`, InDoubt},
+		{"a page", `<!doctype html><h1>Oops</h1>`, AcceptedUnknown}, // with a status of success: it is paid for, as far as anybody knows
 		{"broken after the id", `{"data":{"name":"x","export_task_id":"t1","sta`, ""},
 		{"broken inside the id", `{"data":{"name":"x","export_task_id":"t1`, AcceptedUnknown},
 		{"broken, somebody else's id", `{"data":{"of":{"export_task_id":"t1"},"sta`, AcceptedUnknown},
@@ -385,7 +407,7 @@ func TestEnvelopeOfASubmit(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := serve(t, answering(200, tc.body))
-			got, err := c.Submit(t.Context(), json.RawMessage(`{}`))
+			got, err := c.Submit(t.Context(), json.RawMessage(`{"project_id":"p1"}`))
 			switch {
 			case tc.want == InDoubt+"?": // a number is an id as good as any
 				if err != nil || got.ExportTaskID != "1" {
@@ -456,7 +478,7 @@ func TestOddIDs(t *testing.T) {
 
 // Whoever is told to enqueue an export again that is paid for pays again.
 func TestARefusedReadAsksForNoSecondExport(t *testing.T) {
-	c := serve(t, answering(409, `{"status":409,"message":"busy"}`))
+	c := serve(t, answering(422, `{"status":422,"message":"busy"}`))
 	_, err := c.Read(t.Context(), "", "t1")
 	if said := fault.SentenceOf(err); !strings.Contains(said, "read again") || strings.Contains(said, "enqueue") {
 		t.Errorf("a refused read says: %s", said)

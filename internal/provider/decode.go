@@ -26,6 +26,8 @@ const (
 // alone. Fields that aren't named cost no memory.
 type rawEnvelope struct {
 	Data json.RawMessage `json:"data"`
+	// Result is what others call it.
+	Result json.RawMessage `json:"result"`
 	// Some answers of the API have no envelope.
 	ExportTaskID json.RawMessage `json:"export_task_id"`
 	ID           json.RawMessage `json:"id"`
@@ -74,11 +76,23 @@ func decodeEnvelope(body []byte) (envelope, error) {
 	if err := json.Unmarshal(body, &raw); err != nil || len(body) > 0 && bytes.TrimSpace(body)[0] != '{' {
 		return envelope{}, errors.New("it is not a JSON object")
 	}
-	env := envelope{words: wordsOf(body), data: raw.Data}
+	env := envelope{words: wordsOf(body), data: only(raw.Data)}
+	if absent(env.data) && strings.HasPrefix(string(only(raw.Result)), "{") {
+		env.data = only(raw.Result)
+	}
 	if absent(env.data) && (!absent(raw.ExportTaskID) || !absent(raw.ID) && !absent(raw.Status)) {
 		env.data = bytes.Clone(body)
 	}
 	return env, nil
+}
+
+// only returns the entry of a list that has just one object, and anything else as it is.
+func only(raw json.RawMessage) json.RawMessage {
+	var list []json.RawMessage
+	if !isList(raw) || json.Unmarshal(raw, &list) != nil || len(list) != 1 || !strings.HasPrefix(string(list[0]), "{") {
+		return raw
+	}
+	return list[0]
 }
 
 // warnings collects what was left out, up to a bound.

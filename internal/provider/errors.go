@@ -30,7 +30,9 @@ import (
 // An answer is the API's own if it has one of the API's shapes, see isOwn. To a
 // submit, anything else but a 429 is [InDoubt], whatever its status: a gateway's
 // error says that the answer behind it was lost, not that nothing happened, and a
-// 5xx of the API's own may follow the charge.
+// 5xx of the API's own may follow the charge, as may a 409, a 423, or a code in an
+// answer with a good status that does not clearly refuse. A whole answer with a status
+// of 2xx that can't be read, a page or nothing included, is [AcceptedUnknown].
 type Kind string
 
 const (

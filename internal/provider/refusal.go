@@ -80,12 +80,16 @@ func (c *Client) refused(op string, kind Kind, w words, sent json.RawMessage) *E
 		return e
 	}
 	e.Specific = kind == Rejected && named
+	if op == opSubmit && kind == Rejected && !named && slices.Contains(said, "duplicate") { // of which one, that was sent before?
+		e.Kind = InDoubt
+	}
 	return e
 }
 
 // refusedByCode is the failure of an answer with a good status and an envelope
-// that says otherwise. A code that is an HTTP status means what that means. What
-// else there may be is unknown: a submit is refused, a read may work later.
+// that says otherwise. A code that is an HTTP status means what that means. Of other
+// codes a read may work later; a submit is refused if they clearly say so, see
+// [saysRefused], and else it is in doubt.
 func (c *Client) refusedByCode(op string, status int, w words, sent json.RawMessage) *Error {
 	kind := Rejected
 	n, err := strconv.Atoi(w.code)
@@ -95,8 +99,12 @@ func (c *Client) refusedByCode(op string, status int, w words, sent json.RawMess
 	}
 	e := c.refused(op, kind, w, sent)
 	e.Status = status
-	if e.Kind == Rejected && op == opRead && !known {
+	switch {
+	case e.Kind != Rejected || known:
+	case op == opRead:
 		e.Kind = Unavailable
+	case !e.Specific && !saysRefused(w):
+		e.Kind = InDoubt
 	}
 	if e.Message == "" {
 		e.Message = "code " + e.Code
@@ -142,12 +150,49 @@ func kindOfStatus(op string, status int) Kind {
 		}
 	}
 	switch {
-	case status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooEarly && status != 499:
+	case status >= 400 && status < 500 && !slices.Contains(unclear, status) && (op == opRead || !slices.Contains(conflicts, status)):
 		return Rejected
 	case op == opSubmit:
 		return InDoubt
 	}
 	return Unavailable
+}
+
+// Statuses below 500 that are no clear refusal. What conflicts with a submit may be the
+// same one, sent on twice by what lies between.
+var (
+	unclear   = []int{http.StatusRequestTimeout, http.StatusTooEarly, 499}
+	conflicts = []int{http.StatusConflict, http.StatusLocked}
+)
+
+// The terms of codes that refuse a request, and those of failures behind which
+// anything may have happened.
+var (
+	refusing = []string{
+		"invalid", "illegal", "bad", "malformed", "missing", "not", "no", "required", "unsupported", "expired", "forbidden", "denied",
+		"unauthorized", "limit", "limited", "exceeded", "exceeds", "too", "empty", "wrong", "insufficient", "rejected", "refused",
+		"param", "params", "parameter", "parameters", "argument", "validation", "format",
+	}
+	failing = []string{
+		"internal", "server", "system", "timeout", "timed", "unavailable", "busy", "unknown", "unexpected", "duplicate", "processing", "exception",
+		"系统", "内部", "服务器", "超时", "繁忙", "重复", "处理中",
+	}
+)
+
+// saysRefused reports whether a code that is no HTTP status, in an answer with a good
+// one, clearly says that a submit is refused: a number, as the API page has it, or a
+// word that means that, and nothing that speaks of a failure.
+func saysRefused(w words) bool {
+	said := terms(w.code + " " + w.message)
+	if slices.ContainsFunc(said, func(term string) bool {
+		return slices.ContainsFunc(failing, func(word string) bool {
+			return term == word || word[0] > unicode.MaxASCII && strings.Contains(term, word)
+		})
+	}) {
+		return false
+	}
+	_, err := strconv.ParseFloat(w.code, 64)
+	return err == nil || slices.ContainsFunc(terms(w.code), func(term string) bool { return slices.Contains(refusing, term) })
 }
 
 // failureCode is an envelope's code, empty for those that mean success.

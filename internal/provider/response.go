@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"strings"
 )
 
 // submitted understands the answer to a submit. From a status of 2xx on, the
@@ -25,16 +26,47 @@ func (c *Client) submitted(ans *response, sent json.RawMessage) (Task, *Error) {
 	case failed:
 		return Task{}, c.refusedByCode(opSubmit, ans.status, env.words, sent)
 	}
+	if id := bareID(ans.body, sent); id != "" {
+		return c.redactTask(Task{ExportTaskID: id, Status: StatusCreated, Raw: rawOf(id), Warnings: []string{"the answer to the submit gives an id and nothing else that is known"}}), nil
+	}
 	return Task{}, c.acceptedUnknown(ans, "it has no usable export_task_id")
 }
 
+// bareID returns the only thing in an acceptance that can be the task's id: "id" at its
+// top, or data or a result that is a text with a digit in it. Not the id of an error,
+// nor what the request has itself, such as the project's.
+func bareID(body []byte, sent json.RawMessage) string {
+	fields := fieldsOf(trimMark(body))
+	if w := wordsOf(body); w.traceID != "" || !absent(fields["error"]) || string(fields["success"]) == "false" {
+		return ""
+	}
+	var found []string
+	if id, _ := label(fields["id"]); usableID(id) {
+		found = append(found, id)
+	}
+	for _, name := range []string{"data", "result"} {
+		if id, _ := text(fields[name]); usableID(id) && strings.ContainsAny(id, "0123456789") && !strings.ContainsAny(id, " \t") {
+			found = append(found, id)
+		}
+	}
+	if len(found) != 1 {
+		return ""
+	}
+	for _, raw := range fieldsOf(sent) {
+		if value, _ := label(raw); value == found[0] {
+			return ""
+		}
+	}
+	return found[0]
+}
+
 // unreadable is what an answer to a submit means that is no JSON object. One that
-// broke off may still hold the id; a page of HTML is a gateway's.
+// broke off may still hold the id.
 func (c *Client) unreadable(ans *response, err error) (Task, *Error) {
 	if id := salvageID(ans.body); id != "" {
 		return salvaged(id), nil
 	}
-	if ans.lost == nil && !isPage(ans.body) {
+	if ans.lost == nil { // a page as well: whoever serves it, the request may be behind it
 		return Task{}, c.acceptedUnknown(ans, c.whatItIs(ans, err))
 	}
 	e := &Error{Kind: InDoubt, Op: opSubmit, Status: ans.status, Message: "the answer can't be read: " + c.whatItIs(ans, err)}
@@ -68,14 +100,19 @@ func (c *Client) notUnderstood(op string, ans *response, message string) *Error 
 
 // salvaged is the task of a submit whose answer broke off after the id.
 func salvaged(id string) Task {
-	raw, err := json.Marshal(map[string]string{"export_task_id": id})
-	if err != nil {
-		raw = nil // a string always marshals
-	}
 	return Task{
-		ExportTaskID: id, Status: StatusCreated, Raw: raw,
+		ExportTaskID: id, Status: StatusCreated, Raw: rawOf(id),
 		Warnings: []string{"the answer to the submit broke off; its id was still readable"},
 	}
+}
+
+// rawOf is the answer that would have said no more than the id.
+func rawOf(id string) json.RawMessage {
+	raw, err := json.Marshal(map[string]string{"export_task_id": id})
+	if err != nil {
+		return nil // a string always marshals
+	}
+	return raw
 }
 
 // read understands the answer to a read of the task taskID, whose clips all have links
