@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/passthrough"
 	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -358,6 +359,27 @@ func TestBatchesOfOthersAreUnknown(t *testing.T) {
 			t.Errorf("%s: %d %s", name, got.status, got.body)
 		}
 	}
+}
+
+// TestWhatIsPassedThroughIsTheKeysTenants: whatever a request says besides, it is passed on
+// as its key's tenant, and only an admin's as one that may see all.
+func TestWhatIsPassedThroughIsTheKeysTenants(t *testing.T) {
+	c := &carrier{answer: passthrough.Answer{Status: 200, Header: asJSON, Body: []byte(`{}`)}}
+	f := newFixture(t, func(o *Options) { o.Passthrough = c })
+	keys := map[string]string{"web": webSecret, "batch": "another-secret-of-length", "ops": adminSecret}
+	rapid.Check(t, func(t *rapid.T) {
+		tenant := rapid.SampledFrom(slices.Sorted(maps.Keys(keys))).Draw(t, "tenant")
+		other := rapid.SampledFrom([]string{"web", "batch", "default", "ops"}).Draw(t, "other")
+		root := rapid.SampledFrom([]string{"/api/v2/", "/open/v2/", "//api/v2/"}).Draw(t, "root")
+		path := rapid.SampledFrom([]string{"clips", "clips/results/x", "summaries/results/" + other, "clips/find-moments"}).Draw(t, "path")
+		method := rapid.SampledFrom([]string{"GET", "POST"}).Draw(t, "method")
+		c.asked = nil
+		f.call(method, root+path+"?tenant="+other+"&all=true", `{"tenant":"`+other+`"}`, "Authorization", "Bearer "+keys[tenant],
+			"Idempotency-Key", other, "X-Tenant", other, "X-Forwarded-User", other)
+		if len(c.asked) != 1 || c.asked[0].Tenant != tenant || c.asked[0].All != (tenant == "ops") {
+			t.Fatalf("%s %s%s of %s: %+v", method, root, path, tenant, c.asked)
+		}
+	})
 }
 
 // TestTasksOfOthersCantBeImported: the provider's id of another tenant's task gives
