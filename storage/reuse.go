@@ -41,6 +41,7 @@ func (m *mirror) reuseObject(ctx context.Context, key string, st stat, rec *reco
 // found is the Result of one that was there already.
 func (m *mirror) found(ctx context.Context, key string, st stat, v verdict) Result {
 	m.a.dropRecord(ctx, m.job.Key)
+	m.a.retain(ctx, key, st) // whoever wrote it may have been killed before
 	obj := m.object(key, st, v)
 	obj.Found = true
 	return obj

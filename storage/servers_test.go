@@ -102,18 +102,29 @@ func TestALockThatAnUploadForgets(t *testing.T) {
 			so.APIOptions = append(so.APIOptions, func(s *middleware.Stack) error { return s.Initialize.Add(forget, middleware.Before) })
 		})
 	})
-	for size, times := range map[int]int32{50_000: 0, minPartSize + 5: 1} {
+	unlocked := newArchive(t, srv, func(o *Options) { o.Bucket = *bucket })
+	for _, c := range []struct {
+		size  int
+		found bool // as by a worker that was killed before it could lock it
+		times int32
+	}{{50_000, false, 0}, {minPartSize + 5, false, 1}, {60_000, true, 1}, {minPartSize + 6, true, 1}} {
+		job := Job{Export: "e", Key: a.Folder("p", "t") + fmt.Sprintf("clip-%d.mp4", c.size), Link: serveFile(t, clipOf(c.size, 65))}
+		if c.found {
+			if _, err := unlocked.Mirror(ctx, job); err != nil {
+				t.Fatal(err)
+			}
+		}
 		asked.Store(0)
-		obj, err := a.Mirror(ctx, Job{Export: "e", Key: a.Folder("p", "t") + fmt.Sprintf("clip-%d.mp4", size), Link: serveFile(t, clipOf(size, 65))})
-		if err != nil {
-			t.Fatal(err)
+		obj, err := a.Mirror(ctx, job)
+		if err != nil || obj.Found != c.found {
+			t.Fatalf("%+v, %v", obj, err)
 		}
 		kept, err := srv.Client().GetObjectRetention(ctx, &s3.GetObjectRetentionInput{Bucket: bucket, Key: &obj.Key})
 		if err != nil || kept.Retention.Mode != types.ObjectLockRetentionModeGovernance || time.Until(aws.ToTime(kept.Retention.RetainUntilDate)) < 50*time.Minute {
-			t.Errorf("%d bytes: %+v, %v", size, kept, err)
+			t.Errorf("%d bytes: %+v, %v", c.size, kept, err)
 		}
-		if asked.Load() != times {
-			t.Errorf("%d bytes: asked for again %d times, want %d", size, asked.Load(), times)
+		if asked.Load() != c.times {
+			t.Errorf("%d bytes: asked for again %d times, want %d", c.size, asked.Load(), c.times)
 		}
 	}
 }
