@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -49,7 +50,7 @@ func (i item) named() Export {
 
 // EnqueueEach is [Client.EnqueueAll] for more exports than should be held in memory: it
 // goes through them three times, and calls taken with each id, in order, once its export
-// is in the queue. An error of taken ends it.
+// is in the queue. An error of taken ends it, once it has been called for all that are.
 func (c *Client) EnqueueEach(ctx context.Context, exports iter.Seq[Export], taken func(id string) error) error {
 	return c.enqueueEach(ctx, exports, func(_ int, e Export) item { return itemOf(e) }, nil, taken)
 }
@@ -92,10 +93,12 @@ func (c *Client) enqueueEach(ctx context.Context, exports iter.Seq[Export], of f
 	}
 	for first, chunk := range chunks(items) {
 		done, err := c.enqueueChunk(ctx, chunk)
+		var refused error
 		for _, one := range chunk[:done] {
-			if err := taken(one.id); err != nil {
-				return err
-			}
+			refused = cmp.Or(refused, taken(one.id))
+		}
+		if refused != nil {
+			return refused
 		}
 		if err != nil {
 			return fmt.Errorf("export %d of %d: %w", first+done+1, total, err)

@@ -96,6 +96,7 @@ func (c *console) change(ctx context.Context, ids []string, f func(*admin.Servic
 }
 
 func (c *console) changeAll(ctx context.Context, conn *connection, ids []string, f func(*admin.Service, context.Context, string) (*export.Record, error)) error {
+	outliveReaders()
 	var failed error
 	find := newFinder(c, conn)
 	for _, id := range ids {
@@ -106,6 +107,9 @@ func (c *console) changeAll(ctx context.Context, conn *connection, ids []string,
 		case errors.Is(err, admin.ErrUnknown):
 			failed = errReported
 			_ = c.msg.Printf("%s: %s\n", id, find.whyUnknown(ctx, id))
+		case errors.Is(err, export.ErrMayBePaid):
+			failed = errReported
+			_ = c.msg.Printf("%s: %s; use --submitted-as TASK_ID if the provider's site shows its task, else --pay-again for a new paid export\n", id, err)
 		case errors.Is(err, export.ErrPaid):
 			failed = errReported
 			_ = c.msg.Printf("%s: %s; use --pay-again for a new paid export\n", id, err)

@@ -161,6 +161,7 @@ func (e *enqueue) run(ctx context.Context, c *console) error {
 	}
 	defer flush()
 	client := tasks.NewClientFromRedis(conn.rdb, tasks.WithTraceHeaders(traceOfEach(tracing)))
+	outliveReaders()
 	taken, ids := 0, []string{}
 	show := func(id string) error {
 		taken++
@@ -287,7 +288,7 @@ func (b *batch) explain(c *console, taken int, name string, err error) error {
 	case name != "":
 		_ = c.msg.Printf("%d of %d exports are in the queue; give the same command again to go on\n", taken, b.count())
 	case taken > 0:
-		_ = c.msg.Printf("%d of %d exports are in the queue, as printed; those without job_id must not be enqueued again\n", taken, b.count())
+		_ = c.msg.Printf("%d of %d exports are in the queue, in the file's order; to go on give the others alone, since those without job_id would be paid for again\n", taken, b.count())
 	}
 	return err
 }

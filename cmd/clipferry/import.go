@@ -79,6 +79,7 @@ func (f *importFlags) run(ctx context.Context, c *console, ids []string) error {
 		return err
 	}
 	defer conn.close()
+	outliveReaders()
 	var exports []string
 	for _, i := range imports {
 		i.AccountName = conn.cfg.Account(i.Account).Name

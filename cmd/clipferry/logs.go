@@ -35,7 +35,8 @@ func (c *console) loggerTo(w io.Writer, cfg *config.Config) *slog.Logger {
 
 // outliveReaders lets the process go on when whoever reads its stdout or stderr
 // goes away: by default a write would end it, in the middle of a paid request
-// perhaps. It is for what runs for long; `clipferry list | head` ends as usual.
+// perhaps, or of a file. It is for what runs for long or changes something; `clipferry
+// list | head` ends as usual.
 func outliveReaders() { signal.Ignore(syscall.SIGPIPE) }
 
 // logTimeout is how long one line may keep a worker from its work.

@@ -8,7 +8,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -144,6 +146,34 @@ func TestALostReaderCostsLogLinesOnly(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil || len(asked) > 0 {
 		t.Errorf("it ended with %v, after %d more orders", err, len(asked))
+	}
+}
+
+// Whoever reads the ids goes away: it is said how many exports are in the queue, which
+// would be paid for again if the file were given again.
+func TestALostReaderOfIDsIsToldHowManyWereTaken(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	file := filepath.Join(t.TempDir(), "exports.jsonl")
+	if err := os.WriteFile(file, []byte(strings.Repeat(`{"project_id":"p"}`+"\n", 1200)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"enqueue", "--file", file}, {"enqueue", "--project-id", "p"}} {
+		reader, stdout, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd, stderr := b.command(args...), &bytes.Buffer{}
+		cmd.Stdout, cmd.Stderr = stdout, stderr
+		_ = reader.Close()
+		_ = cmd.Run()
+		_ = stdout.Close()
+		if code := cmd.ProcessState.ExitCode(); code != cli.Failed || !strings.Contains(stderr.String(), "exports are in the queue") {
+			t.Errorf("%v: %d, %s", args, code, stderr)
+		}
+		if len(args) == 3 && args[1] == "--file" && !strings.Contains(stderr.String(), "500 of 1200 exports") {
+			t.Errorf("%s", stderr)
+		}
 	}
 }
 

@@ -117,6 +117,10 @@ type RetryOptions struct {
 // the operator has not said so.
 var ErrPaid = errors.New("it would be paid for again")
 
+// ErrMayBePaid is an ErrPaid of an export whose paid request may have been accepted, as a
+// task that nobody knows here.
+var ErrMayBePaid = fmt.Errorf("so it may have been accepted: %w", ErrPaid)
+
 // Retry takes a final export up again where it stopped.
 func (r *Record) Retry(now time.Time, o RetryOptions) error {
 	if err := r.may(EvRetry); err != nil {
@@ -126,8 +130,10 @@ func (r *Record) Retry(now time.Time, o RetryOptions) error {
 	switch {
 	case o.SubmittedAs != "" && o.SubmittedAs != r.ExportTaskID:
 		err = r.submittedAs(now, o.SubmittedAs)
+	case r.Suspect() && !o.PayAgain && r.Problem.Reason == ReasonNotUnderstood:
+		err = fmt.Errorf("a request was sent and its answer could not be understood, %w", ErrMayBePaid)
 	case r.Suspect() && !o.PayAgain:
-		err = fmt.Errorf("a request was sent and its answer was lost, so it may have been accepted: %w", ErrPaid)
+		err = fmt.Errorf("a request was sent and its answer was lost, %w", ErrMayBePaid)
 	case !r.accepted():
 		err = r.resubmit(now)
 	case r.complete(), !r.lost(now):
