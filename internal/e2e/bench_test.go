@@ -91,14 +91,15 @@ func ended(b *testing.B, wait func() error, state **os.ProcessState) *os.Process
 	return *state
 }
 
-var peak = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
-
 // peakMemory is the most that a process has had in memory, in MiB.
-func peakMemory(b *testing.B, pid int) float64 {
+func peakMemory(b *testing.B, pid int) float64 { return memory(b, pid, "VmHWM") }
+
+// memory is what the kernel says of a process's memory, in MiB.
+func memory(b *testing.B, pid int, field string) float64 {
 	b.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	must(b, err)
-	kib, err := strconv.ParseFloat(string(peak.FindSubmatch(status)[1]), 64)
+	kib, err := strconv.ParseFloat(string(regexp.MustCompile(field+`:\s+(\d+) kB`).FindSubmatch(status)[1]), 64)
 	must(b, err)
 	return kib / 1024
 }
@@ -117,5 +118,21 @@ func BenchmarkShortLinks(b *testing.B) {
 		s := h.awaitAll([]string{"a"}, "archived", 4*time.Minute)[0]
 		b.ReportMetric(time.Since(began).Seconds(), "s")
 		b.ReportMetric(float64(s.Polls), "reads")
+	}
+}
+
+// BenchmarkMemory reports the memory of a worker that has had nothing to do for ten
+// seconds, and at its peak with eight transfers of large clips at once.
+//
+//	go test -run '^$' -bench Memory -benchtime 1x ./internal/e2e
+func BenchmarkMemory(b *testing.B) {
+	h := newHouseOn(b, redistest.Start(b).URL(), "--requests-per-minute", "0")
+	for b.Loop() {
+		pid := h.worker().Process.Pid
+		time.Sleep(10 * time.Second)
+		b.ReportMetric(memory(b, pid, "VmRSS"), "MiB-rest")
+		h.clipferry("", "enqueue", "--project-id", "large~clips=16~size=128MB~render=1s", "--job-id", "a")
+		h.awaitAll([]string{"a"}, "archived", 4*time.Minute)
+		b.ReportMetric(peakMemory(b, pid), "MiB-transfers")
 	}
 }
