@@ -16,8 +16,9 @@ import (
 
 const (
 	// probeEvery is how often it is seen to that a probe waits for its turn while
-	// an account is halted: in less time than the gate leaves between two. probeTimeout is for how long a probe waits.
-	probeEvery   = time.Second
+	// an account is halted: in less than the four seconds that the gate leaves before the
+	// first one at least, or an order would be it. probeTimeout is for how long a probe waits.
+	probeEvery   = 2 * time.Second
 	probeTimeout = 2 * time.Minute
 	// anyTask is read where no task of the account is known: that the provider does
 	// not know it is a good answer.
