@@ -69,7 +69,9 @@ func (p *bufferPool) drop() {
 	if p.files > 0 {
 		return
 	}
-	p.free = nil
+	for _, b := range p.free {
+		discard(b)
+	}
 }
 
 // setWidth changes how many buffers the file may hold from now on.
@@ -138,5 +140,5 @@ func (p *bufferPool) take() []byte {
 		p.free = p.free[:n-1]
 		return b
 	}
-	return make([]byte, p.size)
+	return allocate(p.size)
 }

@@ -108,17 +108,18 @@ func TestIdleBuffersAreGivenBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		b[0] = 1
 		s.release(b)
 		s.leave()
 		time.Sleep(idleBuffers - time.Second)
 		synctest.Wait()
-		if p.mu.Lock(); len(p.free) != 1 {
+		if p.mu.Lock(); b[0] != 1 {
 			t.Error("given back at once")
 		}
 		p.mu.Unlock()
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if p.mu.Lock(); len(p.free) != 0 {
+		if p.mu.Lock(); b[0] != 0 {
 			t.Error("an idle worker keeps its memory")
 		}
 		p.mu.Unlock()

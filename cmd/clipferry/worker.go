@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -45,7 +47,14 @@ func variableList() string {
 	return b.String()
 }
 
+// gcOfWorkers is how much garbage the collector lets pile up, in percent of what is
+// live: that is little, since the buffers of transfers are elsewhere.
+const gcOfWorkers = 250
+
 func (c *console) work(ctx context.Context) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcOfWorkers)
+	}
 	f, err := c.openFront(ctx, config.NeedsAPI|config.NeedsS3)
 	if err != nil {
 		return err
