@@ -99,7 +99,7 @@ func memory(b *testing.B, pid int, field string) float64 {
 	b.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	must(b, err)
-	kib, err := strconv.ParseFloat(string(regexp.MustCompile(field+`:\s+(\d+) kB`).FindSubmatch(status)[1]), 64)
+	kib, err := strconv.ParseFloat(string(regexp.MustCompile(field + `:\s+(\d+) kB`).FindSubmatch(status)[1]), 64)
 	must(b, err)
 	return kib / 1024
 }
@@ -134,5 +134,36 @@ func BenchmarkMemory(b *testing.B) {
 		h.clipferry("", "enqueue", "--project-id", "large~clips=16~size=128MB~render=1s", "--job-id", "a")
 		h.awaitAll([]string{"a"}, "archived", 4*time.Minute)
 		b.ReportMetric(peakMemory(b, pid), "MiB-transfers")
+	}
+}
+
+// BenchmarkIdle reports how many commands a second a worker that has nothing to do
+// sends to Redis, those inside scripts included.
+//
+//	go test -run '^$' -bench Idle -benchtime 1x ./internal/e2e
+func BenchmarkIdle(b *testing.B) {
+	for name, extra := range map[string][]string{"plain": nil, "four-tenants": {"CLIPFERRY_TENANTS=a:1,b:1,c:1,d:1"}} {
+		b.Run(name, func(b *testing.B) {
+			server := redistest.Start(b)
+			h := newHouseOn(b, server.URL())
+			rdb := server.Client()
+			commands := func() (n int) {
+				stats, err := rdb.Info(b.Context(), "commandstats").Result()
+				must(b, err)
+				for _, calls := range regexp.MustCompile(`calls=(\d+)`).FindAllStringSubmatch(stats, -1) {
+					one, err := strconv.Atoi(calls[1])
+					must(b, err)
+					n += one
+				}
+				return n
+			}
+			for b.Loop() {
+				h.worker(extra...)
+				time.Sleep(5 * time.Second)
+				before := commands()
+				time.Sleep(20 * time.Second)
+				b.ReportMetric(float64(commands()-before-1)/20, "commands/s")
+			}
+		})
 	}
 }
