@@ -61,8 +61,10 @@ func details(c *console, r *export.Record, waitingFor string, notified *notify.N
 	if v.ExpireAt != nil {
 		add("expires", "%s (%s)", v.ExpireAt.Format(time.DateTime+" MST"), untilText(*v.ExpireAt))
 	}
-	add("created", "%s", v.CreatedAt.Format(time.DateTime+" MST"))
-	add("updated", "%s", v.UpdatedAt.Format(time.DateTime+" MST"))
+	if !v.CreatedAt.IsZero() { // of a record that can't be read nobody knows
+		add("created", "%s", v.CreatedAt.Format(time.DateTime+" MST"))
+		add("updated", "%s", v.UpdatedAt.Format(time.DateTime+" MST"))
+	}
 	if len(v.Clips) > 0 {
 		add("clips", "%d of %d archived", r.ArchivedCount, r.ClipCount)
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
+	"github.com/clipferry/clipferry/internal/ledger"
 )
 
 // running is the program while it runs.
@@ -173,6 +174,21 @@ func TestALostReaderOfIDsIsToldHowManyWereTaken(t *testing.T) {
 		}
 		if len(args) == 3 && args[1] == "--file" && !strings.Contains(stderr.String(), "500 of 1200 exports") {
 			t.Errorf("%s", stderr)
+		}
+	}
+}
+
+// What is under an export's id is no record: its state is unknown, and that is a failure.
+func TestStatusOfWhatIsNoRecord(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	if err := b.redis.Client().Set(t.Context(), ledger.Key("a"), "x", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"status", "--json", "a"}, {"status", "a"}} {
+		out, _ := b.clipferry(cli.Failed, args...)
+		if !strings.Contains(out, "unknown") || !strings.Contains(out, "is no record") || strings.Contains(out, "0001-") || strings.Contains(out, "script") {
+			t.Errorf("%v: %s", args, out)
 		}
 	}
 }

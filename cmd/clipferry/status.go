@@ -200,11 +200,12 @@ func allFinal(ids []string, records map[string]*export.Record) bool {
 func anyUnknown(c *console, ids []string, records map[string]*export.Record, reported bool) error {
 	var failed error
 	for _, id := range ids {
-		if records[id] != nil {
+		r := records[id]
+		if r != nil && r.State != export.Unreadable {
 			continue
 		}
 		failed = errReported
-		if !reported {
+		if r == nil && !reported {
 			_ = c.msg.Printf("%s: unknown: %s\n", id, newUnknown(id).Error)
 		}
 	}

@@ -158,7 +158,7 @@ func (l *Ledger) load(ctx context.Context, id string) (*export.Record, snapshot,
 // loadFault says why a record could not be loaded.
 func loadFault(id string, err error) error {
 	if wrongType(err) {
-		return fmt.Errorf("load export %s: %w: %w", id, ErrUnreadable, err)
+		return fmt.Errorf("load export %s: %w: its key is not a hash", id, ErrUnreadable)
 	}
 	return fmt.Errorf("load export %s: %w", id, err)
 }
@@ -169,7 +169,7 @@ func loadFault(id string, err error) error {
 func (l *Ledger) LoadAnswered(ctx context.Context, id string) (*export.Record, error) {
 	values, err := loadScript.Run(ctx, l.rdb, []string{Key(id)}, fieldClip, fieldAnswer).Slice()
 	if err != nil {
-		return nil, fmt.Errorf("load export %s: %w", id, err)
+		return nil, loadFault(id, err)
 	}
 	last := len(values) - 1
 	r, _, err := decode(id, values[:last])

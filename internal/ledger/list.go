@@ -302,6 +302,8 @@ func (l *Ledger) someHeads(ctx context.Context, ids []string) (records []*export
 		case errors.Is(err, ErrUnknown):
 			missing = append(missing, id)
 			continue
+		case wrongType(err):
+			r = export.NewUnreadable(id, loadFault(id, err).Error())
 		case err != nil: // one that is broken must not hide the others
 			r = export.NewUnreadable(id, err.Error())
 		}

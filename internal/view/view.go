@@ -28,8 +28,8 @@ type Export struct {
 	Error          string        `json:"error"`
 	ExpireAt       *time.Time    `json:"expire_at"`
 	CostUsage      float64       `json:"cost_usage"`
-	CreatedAt      time.Time     `json:"created_at"`
-	UpdatedAt      time.Time     `json:"updated_at"`
+	CreatedAt      time.Time     `json:"created_at,omitzero"`
+	UpdatedAt      time.Time     `json:"updated_at,omitzero"`
 	Polls          int           `json:"polls"`
 	Clips          []Clip        `json:"clips"`
 	Manifest       string        `json:"manifest"`
