@@ -189,6 +189,40 @@ func TestAcceptancesThatNobodyCanReadPauseTheAccount(t *testing.T) {
 	}
 }
 
+// A flush while no worker runs forgets the halt, and the receipts bring it back before
+// more is paid for.
+func TestReceiptsBringBackTheHaltOfAnswers(t *testing.T) {
+	r := newRig(t)
+	asked, _ := r.provider.failing(fault.New(fault.Terminal, "accepted", &provider.Error{
+		Kind: provider.AcceptedUnknown, Op: "submit", Status: 200, Answer: `{"result":"x1"}`,
+	}))
+	stop := r.work()
+	exports := []tasks.Export{{JobID: "a", ProjectID: "a"}, {JobID: "b", ProjectID: "b"}}
+	for _, e := range exports {
+		r.awaitState(r.enqueue(e), export.Held)
+	}
+	r.awaitHalt(pace.HaltAnswers)
+	stop()
+	gate, err := budget.New(budget.Options{Redis: r.rdb, Account: worker.DefaultAccount, MaxActive: 5, Logger: quiet()}) // another process's, which knows nothing
+	must(t, err)
+	t.Cleanup(gate.Close)
+	account := r.options.Accounts[worker.DefaultAccount]
+	account.Gate.(soonGate).Close()
+	account.Gate = soonGate{gate}
+	r.options.Accounts[worker.DefaultAccount] = account
+	must(t, r.rdb.FlushAll(t.Context()).Err())
+	for _, e := range exports {
+		r.enqueue(e)
+	}
+	r.work()
+	r.awaitHalt(pace.HaltAnswers)
+	r.enqueue(tasks.Export{ProjectID: "c"})
+	never(t, 3*time.Second, "paid for more", func() bool { return asked.Load() > 2 })
+	for _, e := range exports {
+		r.awaitState(e.JobID, export.Held)
+	}
+}
+
 // Reads whose form has changed give nothing up, and no order goes until they are
 // understood again.
 func TestReadsThatNobodyUnderstandsPauseTheAccount(t *testing.T) {

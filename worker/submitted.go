@@ -185,6 +185,11 @@ func (w *Worker) resolve(ctx context.Context, r *export.Record, f recovery.Findi
 		logkey.ExportTaskID, f.Receipt.ExportTaskID, logkey.SentAt, f.Receipt.Submitted)
 	ctx, cancel := w.detached(ctx)
 	defer cancel()
+	if account, err := w.account(r); err == nil && f.Says == recovery.Accepted { // Redis may have lost the halt as well
+		if err := account.Gate.RecallOdd(ctx, r.ID, f.Receipt.Submitted); err != nil {
+			return err
+		}
+	}
 	err := w.conclude(ctx, r.ID, func(r *export.Record) error {
 		if err := f.Apply(r, w.now(), w.o.InDoubt); err != nil || f.Action == recovery.Refuse {
 			return err

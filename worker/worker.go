@@ -48,6 +48,7 @@ type Gate interface {
 	NextRead(ctx context.Context, export string) (time.Time, error)
 	Slots(ctx context.Context) ([]string, error)
 	Health(ctx context.Context) (budget.Health, error)
+	RecallOdd(ctx context.Context, export string, sent time.Time) error
 }
 
 // Archive is where clips, receipts and manifests go, see package storage.

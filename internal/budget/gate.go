@@ -359,6 +359,12 @@ func (g *Gate) resume(ctx context.Context) error {
 	return g.do(ctx, &op{apply: func(now pace.Instant, s *pace.State) { s.Resume(now) }})
 }
 
+// RecallOdd says that a submit of the export, sent at the time, was accepted in a form
+// that nobody understood, as its receipt has it: the halt that it led to may be lost.
+func (g *Gate) RecallOdd(ctx context.Context, export string, sent time.Time) error {
+	return g.do(ctx, &op{apply: func(now pace.Instant, s *pace.State) { s.RecallOdd(export, pace.At(sent), now) }})
+}
+
 // Alone reports whether the account has no limits, so that what this gate knows of it is
 // this process's alone.
 func (g *Gate) Alone() bool { return g.word != nil }

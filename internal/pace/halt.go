@@ -278,9 +278,21 @@ func (s *State) failed(t Turn, o Outcome, now Instant, dice float64) {
 // odd takes in an answer that wasn't understood. The second in a row halts what it
 // is the answer to: of reads that of another export, since one alone may be odd.
 func (s *State) odd(t Turn, now Instant, dice float64) {
-	g := &s.Gate
-	g.Spent.Failed[t.Kind]++
+	s.Gate.Spent.Failed[t.Kind]++
 	s.touch(fieldSpent, "")
+	s.countOdd(t, now, dice)
+}
+
+// RecallOdd takes in what the state has lost: that a submit, sent when it says, was
+// accepted in a form that wasn't understood. If another was accepted since, that is over.
+func (s *State) RecallOdd(export string, sent, now Instant) {
+	if s.Gate.Signs.Accepted <= sent {
+		s.countOdd(Turn{Export: export, Kind: Submit}, now, 0)
+	}
+}
+
+func (s *State) countOdd(t Turn, now Instant, dice float64) {
+	g := &s.Gate
 	last := &g.Signs.OddRead
 	if t.Kind == Submit {
 		last = &g.Signs.OddSubmit
