@@ -25,6 +25,9 @@ func parseLink(link string) (*url.URL, error) {
 		// the parser's error quotes the link
 		return nil, badLink("is not a URL", nil)
 	}
+	if u.Scheme == "" && u.Host != "" { // //host/path, as pages have it
+		u.Scheme = "https"
+	}
 	if err := checkURL(u); err != nil {
 		return nil, err
 	}

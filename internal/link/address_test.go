@@ -65,7 +65,7 @@ func TestHostileLinks(t *testing.T) {
 		"http://[::ffff:127.0.0.1]/", "http://[::ffff:169.254.169.254]/", "http://[64:ff9b::7f00:1]/", "http://[2002:7f00:1::]/",
 		"http://[2001::1]/", "http://[fc00::1]/", "http://[fe80::1%25lo]/", "http://[fd00:ec2::254]/", "http://[ff02::1]/",
 		"http://1.1.1.1:8080/", "https://1.1.1.1:22/", "http://1.1.1.1:6379/",
-		"ftp://1.1.1.1/", "file:///etc/passwd", "http://user@1.1.1.1/", "http:///x", "", "::", "//1.1.1.1/x", "javascript:1", "http://[::1",
+		"ftp://1.1.1.1/", "file:///etc/passwd", "http://user@1.1.1.1/", "http:///x", "", "::", "//", "//127.0.0.1/x", "javascript:1", "http://[::1",
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		_, err := c.Open(ctx, link, whole)
@@ -199,5 +199,16 @@ func TestErrorsKeepSecrets(t *testing.T) {
 		if err == nil || strings.Contains(err.Error(), "SECRET") || strings.Contains(fault.SentenceOf(err), "SECRET") {
 			t.Errorf("%s: %v", l, err)
 		}
+	}
+}
+
+// A link without a scheme is one of the page that it is on, which comes over TLS.
+func TestALinkWithoutASchemeIsHTTPS(t *testing.T) {
+	u, err := parseLink("//cdn.example/a.mp4?s=1")
+	if err != nil || u.String() != "https://cdn.example/a.mp4?s=1" {
+		t.Errorf("%v, %v", u, err)
+	}
+	if u, err := parseLink("cdn.example/a.mp4"); err == nil {
+		t.Errorf("%v", u)
 	}
 }
