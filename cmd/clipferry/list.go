@@ -100,7 +100,7 @@ func (conn *connection) printViews(ctx context.Context, c *console, records []*e
 				r = whole
 			}
 		}
-		if err := c.out.JSON(waitingView{Export: view.Of(r, view.CLI), WaitingFor: waiting[r.ID].Text, WaitingReason: waiting[r.ID].Reason}); err != nil {
+		if err := c.out.JSON(waitingView{Export: view.Of(r, view.CLI).At(time.Now()), WaitingFor: waiting[r.ID].Text, WaitingReason: waiting[r.ID].Reason}); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -178,7 +179,7 @@ func (s *statusFlags) render(ctx context.Context, v *shown, id string, r *export
 	case s.json && r == nil:
 		return cli.JSONLine(newUnknown(id))
 	case s.json:
-		return cli.JSONLine(waitingView{view.Of(r, view.CLI), waiting.Text, waiting.Reason, v.snapshots.notification(ctx, r)})
+		return cli.JSONLine(waitingView{view.Of(r, view.CLI).At(time.Now()), waiting.Text, waiting.Reason, v.snapshots.notification(ctx, r)})
 	case r == nil:
 		return "", nil // said once, at the end, on stderr
 	case s.watch:

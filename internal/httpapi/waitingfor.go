@@ -55,7 +55,7 @@ func (a *API) waitingFor(ctx context.Context, records ...*export.Record) map[str
 // writeExport answers with one export.
 func (a *API) writeExport(w http.ResponseWriter, r *http.Request, record *export.Record) error {
 	waiting := a.waitingFor(r.Context(), record)[record.ID]
-	return writeData(w, viewed{view.Of(record, view.HTTP), waiting.Text, waiting.Reason, a.notification(r.Context(), record)})
+	return writeData(w, viewed{view.Of(record, view.HTTP).At(time.Now()), waiting.Text, waiting.Reason, a.notification(r.Context(), record)})
 }
 
 // notification is a help as [API.waitingFor] is.

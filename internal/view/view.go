@@ -86,6 +86,20 @@ func Of(r *export.Record, to Reader) Export {
 	return v
 }
 
+// At is the export as it is shown at the time: a next try that is past waits for something
+// else, such as an account that is halted, and says nothing.
+func (e Export) At(now time.Time) Export {
+	if e.NextTry != nil && e.NextTry.Before(now) {
+		e.NextTry = nil
+	}
+	for i := range e.Clips {
+		if next := e.Clips[i].NextTry; next != nil && next.Before(now) {
+			e.Clips[i].NextTry = nil
+		}
+	}
+	return e
+}
+
 func warningsOf(r *export.Record) []string {
 	if len(r.Late) > 0 {
 		return []string{fmt.Sprintf("clips %v appeared after the archive was sealed and are taken up as %s", r.Late, export.NextPart(r.ID))}

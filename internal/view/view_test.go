@@ -282,3 +282,17 @@ func TestClipsOfAnEndedExportHaveEnded(t *testing.T) {
 		}
 	}
 }
+
+// A try that was due waits for something else: no time in the past is shown as the next.
+func TestTheNextTryIsNeverPast(t *testing.T) {
+	r := rendering(t)
+	answer(t, r, "ONGOING", 48, "a", "b")
+	must(t, r.ClipRetry(noon, 0, 1, export.Problem{Reason: export.ReasonTransferFailed}, false, noon.Add(time.Minute)))
+	must(t, r.ReadFault(noon, r.Step, export.Problem{Reason: export.ReasonProviderUnavailable}, noon.Add(time.Minute)))
+	if v := view.Of(r, view.CLI).At(noon); v.NextTry == nil || v.Clips[0].NextTry == nil {
+		t.Errorf("%+v", v)
+	}
+	if v := view.Of(r, view.CLI).At(noon.Add(time.Hour)); v.NextTry != nil || v.Clips[0].NextTry != nil {
+		t.Errorf("%+v", v)
+	}
+}
