@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -40,8 +41,9 @@ func callOf(method, path string) (call, error) {
 			c.root, c.name = root, rest
 		}
 	}
+	nothing := &Refusal{Status: http.StatusNotFound, Reason: "not_found", Message: "there is nothing at this path"}
 	if c.name == "" || len(path) > maxPath || odd(path) {
-		return c, &Refusal{Status: http.StatusNotFound, Reason: "not_found", Message: "there is nothing at this path"}
+		return c, nothing
 	}
 	switch method {
 	case http.MethodGet, http.MethodHead:
@@ -56,6 +58,9 @@ func callOf(method, path string) (call, error) {
 	default:
 		return c, &Refusal{Status: http.StatusMethodNotAllowed, Reason: "method_not_allowed", Message: "this method is not passed on"}
 	}
+	if respelled(c.name) {
+		return c, nothing
+	}
 	return c, nil
 }
 
@@ -69,6 +74,28 @@ func odd(path string) bool {
 	plain, err := url.PathUnescape(path)
 	return err != nil || strings.Contains(plain, ";") || strings.Count(plain, "/") != strings.Count(path, "/") || slices.ContainsFunc(strings.Split(plain, "/"), func(s string) bool { return s == "." || s == ".." }) ||
 		strings.ContainsFunc(plain, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' })
+}
+
+// respelled says whether a path escapes what needs no escape. To the provider that is
+// the path without it, and so another call than the one that was read here.
+func respelled(path string) bool {
+	for {
+		_, after, found := strings.Cut(path, "%")
+		if !found {
+			return false
+		}
+		path = after
+		c, err := strconv.ParseUint(after[:2], 16, 8) // odd has seen that it can be read
+		if err != nil || unreserved(byte(c)) {
+			return true
+		}
+	}
+}
+
+// unreserved says whether RFC 3986 has the character mean the same with and without an
+// escape.
+func unreserved(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~", c) >= 0
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {
