@@ -192,6 +192,28 @@ func TestAcceptancesThatNobodyCanReadPauseTheAccount(t *testing.T) {
 // A flush while no worker runs forgets the halt, and the receipts bring it back before
 // more is paid for.
 func TestReceiptsBringBackTheHaltOfAnswers(t *testing.T) {
+	for name, again := range map[string]func(*rig, []tasks.Export){
+		"enqueued again": func(r *rig, exports []tasks.Export) {
+			for _, e := range exports {
+				r.enqueue(e)
+			}
+		},
+		"recovered, twice": func(r *rig, _ []tasks.Export) {
+			r.recovery.Recall = func(ctx context.Context, _, export string, sent time.Time) error {
+				return r.options.Accounts[worker.DefaultAccount].Gate.RecallOdd(ctx, export, sent)
+			}
+			for range 2 {
+				_, err := r.recovery.Recover(r.t.Context(), r.archive, nil)
+				must(r.t, err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) { receiptsBringBackTheHalt(t, again) })
+	}
+}
+
+func receiptsBringBackTheHalt(t *testing.T, again func(*rig, []tasks.Export)) {
+	t.Helper()
 	r := newRig(t)
 	asked, _ := r.provider.failing(fault.New(fault.Terminal, "accepted", &provider.Error{
 		Kind: provider.AcceptedUnknown, Op: "submit", Status: 200, Answer: `{"result":"x1"}`,
@@ -211,9 +233,7 @@ func TestReceiptsBringBackTheHaltOfAnswers(t *testing.T) {
 	account.Gate = soonGate{gate}
 	r.options.Accounts[worker.DefaultAccount] = account
 	must(t, r.rdb.FlushAll(t.Context()).Err())
-	for _, e := range exports {
-		r.enqueue(e)
-	}
+	again(r, exports)
 	r.work()
 	r.awaitHalt(pace.HaltAnswers)
 	r.enqueue(tasks.Export{ProjectID: "c"})

@@ -41,6 +41,7 @@ func (c *console) recover(ctx context.Context) error {
 	}
 	lost := recovery.New(conn.rdb, conn.ledger, queue.New(conn.rdb), time.Now)
 	lost.Passed = wiring.RestorePassed(conn.cfg, conn.rdb, conn.ledger, conn.archive)
+	lost.Recall = conn.recall
 	done, err := lost.Recover(ctx, conn.archive, to)
 	_ = c.out.Printf("rebuilt %d exports; %d are known already, %d are over\n", done.Rebuilt, done.Known, done.Closed)
 	for _, b := range done.Batches {
@@ -56,4 +57,14 @@ func (c *console) recover(ctx context.Context) error {
 		_ = c.out.Printf("repaired %d whose record was older than its receipt\n", done.Repaired)
 	}
 	return err
+}
+
+// recall tells the account's budget of an order whose answer nobody can read.
+func (c *connection) recall(ctx context.Context, account, export string, sent time.Time) error {
+	gate, err := wiring.Gate(c.cfg.Account(account), c.rdb, c.log)
+	if err != nil {
+		return err
+	}
+	defer gate.Close()
+	return gate.RecallOdd(ctx, export, sent)
 }

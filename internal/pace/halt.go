@@ -284,9 +284,10 @@ func (s *State) odd(t Turn, now Instant, dice float64) {
 }
 
 // RecallOdd takes in what the state has lost: that a submit, sent when it says, was
-// accepted in a form that wasn't understood. If another was accepted since, that is over.
+// accepted in a form that wasn't understood. If another was accepted since, that is over;
+// one that is known already does not count again.
 func (s *State) RecallOdd(export string, sent, now Instant) {
-	if s.Gate.Signs.Accepted <= sent {
+	if s.Gate.Signs.Accepted <= sent && s.Gate.Signs.OddSubmit != export {
 		s.countOdd(Turn{Export: export, Kind: Submit}, now, 0)
 	}
 }

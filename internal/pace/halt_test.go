@@ -358,3 +358,27 @@ func TestOddResultsAreReadOrForgotten(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// TestARecalledAnswerCountsOnce, however often it is recalled, and not after an order
+// that was accepted since.
+func TestARecalledAnswerCountsOnce(t *testing.T) {
+	a := newAccount()
+	a.RecallOdd("a", a.now, a.now)
+	a.RecallOdd("a", a.now, a.now)
+	if a.Gate.Halt.Why != "" {
+		t.Fatalf("one answer halts: %+v", a.Gate.Halt)
+	}
+	before := a.now
+	a.now = a.now.Add(time.Minute)
+	a.send(submitOf("good"), accepted)
+	a.RecallOdd("b", before, a.now)
+	a.RecallOdd("c", before, a.now)
+	if a.Gate.Halt.Why != "" {
+		t.Fatalf("answers from before an acceptance halt: %+v", a.Gate.Halt)
+	}
+	a.RecallOdd("b", a.now, a.now)
+	a.RecallOdd("c", a.now, a.now)
+	if a.Gate.Halt.Why != HaltAnswers {
+		t.Errorf("halted by %q", a.Gate.Halt.Why)
+	}
+}

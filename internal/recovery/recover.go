@@ -55,6 +55,7 @@ func (s *Service) Recover(ctx context.Context, archive Archive, to Recipients) (
 	if err != nil {
 		faults = append(faults, err)
 	}
+	answers := answers{accepted: map[string]time.Time{}}
 	since := s.now().Add(-max(openFor, s.ledger.Retention()))
 	for receipt, err := range archive.Receipts(ctx, since) {
 		if err != nil {
@@ -71,6 +72,7 @@ func (s *Service) Recover(ctx context.Context, archive Archive, to Recipients) (
 			}
 			continue
 		}
+		answers.note(receipt)
 		repaired, err := s.repair(ctx, archive, receipt)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("recover export %s: %w", receipt.ID, err))
@@ -106,6 +108,9 @@ func (s *Service) Recover(ctx context.Context, archive Archive, to Recipients) (
 			done.Known++
 		}
 	}
+	if err := s.recall(ctx, answers); err != nil {
+		faults = append(faults, err)
+	}
 	for _, b := range batches { // last, so that one whose recovery is cut off is taken up again
 		recovered, err := s.rebuildBatch(ctx, b, to)
 		if err != nil {
@@ -116,6 +121,37 @@ func (s *Service) Recover(ctx context.Context, archive Archive, to Recipients) (
 		}
 	}
 	return done, errors.Join(faults...)
+}
+
+// answers is what receipts say of how accounts accept orders.
+type answers struct {
+	accepted map[string]time.Time // by account: when the last one was sent that was understood
+	odd      []storage.Receipt    // of those that were not
+}
+
+func (a *answers) note(r storage.Receipt) {
+	switch {
+	case r.Kind != "": // a task that was made elsewhere
+	case r.ExportTaskID != "" && r.Submitted.After(a.accepted[r.Account]):
+		a.accepted[r.Account] = r.Submitted
+	case r.ExportTaskID == "" && r.Answer != "" && !r.Ended():
+		a.odd = append(a.odd, r)
+	}
+}
+
+// recall tells accounts of orders since the last that was understood: they have to halt
+// again before more is paid for likewise.
+func (s *Service) recall(ctx context.Context, a answers) error {
+	if s.Recall == nil {
+		return nil
+	}
+	var faults []error
+	for _, r := range a.odd {
+		if r.Submitted.After(a.accepted[r.Account]) {
+			faults = append(faults, s.Recall(ctx, r.Account, r.ID, r.Submitted))
+		}
+	}
+	return errors.Join(faults...)
 }
 
 func (s *Service) restorePassed(ctx context.Context, receipt storage.Receipt) (bool, error) {

@@ -26,6 +26,10 @@ type Service struct {
 	// Passed restores what receipts say of requests that were passed through; nil leaves
 	// those alone.
 	Passed Passed
+
+	// Recall tells an account that an order of an export, sent then, was accepted in a form
+	// that nobody can read, since it may have forgotten what halted it; nil tells nobody.
+	Recall func(ctx context.Context, account, export string, sent time.Time) error
 }
 
 // Passed is a passthrough.Restorer.
