@@ -188,9 +188,16 @@ func (o *ordered) outcome(r provider.Reply) budget.Outcome {
 }
 
 // lost says whether what came is no answer of the service to the order: something
-// between says that it got none. A 500 of its own is one, and passed on.
+// between says that it got none. Its own are passed on: a 500 of its own, and whatever
+// it says below that, such as a conflict.
 func lost(r provider.Reply) bool {
-	return r.Failure != nil && r.Failure.Kind == provider.InDoubt && (r.Status != http.StatusInternalServerError || r.Failure.TraceID == "")
+	switch {
+	case r.Failure == nil || r.Failure.Kind != provider.InDoubt:
+		return false
+	case r.Failure.Foreign || r.Status > http.StatusInternalServerError:
+		return true
+	}
+	return r.Status == http.StatusInternalServerError && r.Failure.TraceID == ""
 }
 
 // unanswered is an order whose answer did not come.

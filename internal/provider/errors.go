@@ -90,6 +90,8 @@ type Error struct {
 	// Unsure is set where one word alone says that the account is out of units, which
 	// may be about the request as well.
 	Unsure bool
+	// Foreign is set where something answers that is not the API.
+	Foreign bool
 	// Answer is what an answer that is not understood says: one line of a few KB,
 	// without our key; empty for the other kinds.
 	Answer string

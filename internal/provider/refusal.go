@@ -117,7 +117,7 @@ func (c *Client) refusedByCode(op string, status int, w words, sent json.RawMess
 // says nothing of the account; but what a submit did behind it, nobody knows.
 func (c *Client) foreignAnswer(op string, resp *http.Response) *Error {
 	e := &Error{
-		Kind: Unavailable, Op: op, Status: resp.StatusCode, RetryAfter: retry.After(resp.Header, time.Now(), maxRetryAfter),
+		Kind: Unavailable, Op: op, Foreign: true, Status: resp.StatusCode, RetryAfter: retry.After(resp.Header, time.Now(), maxRetryAfter),
 		Message: fmt.Sprintf("something that is not the API answers %d; if it lasts, check CLIPFERRY_API_BASE_URL and what lies between", resp.StatusCode),
 	}
 	if op == opSubmit {
