@@ -160,7 +160,11 @@ func s3Failure(what string, err error, bucket, endpoint string) finding {
 	case errors.As(err, &dial):
 		text += fmt.Sprintf(" (%v)", dial)
 	}
-	if strings.HasPrefix(endpoint, "http://") && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || strings.Contains(err.Error(), "HTTP request to an HTTPS server")) {
+	// A server that speaks TLS resets the connection, closes it, or answers 400, which to a
+	// HEAD has no text.
+	refusesPlain := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || errors.As(err, &api) && api.ErrorCode() == "BadRequest" ||
+		strings.Contains(err.Error(), "HTTP request to an HTTPS server")
+	if refusesPlain && strings.HasPrefix(endpoint, "http://") {
 		hint = "if it speaks TLS, let AWS_ENDPOINT_URL_S3 begin with https://"
 	}
 	return finding{bad, what + ": " + text, hint}
