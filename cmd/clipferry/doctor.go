@@ -17,6 +17,7 @@ import (
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/secret"
+	"github.com/clipferry/clipferry/internal/status"
 )
 
 func doctorCommand(c *console) *cobra.Command {
@@ -90,6 +91,27 @@ func (d *doctor) redis(ctx context.Context, conn *connection) {
 		d.report("Redis", f)
 	}
 	d.fleet(ctx, conn.rdb)
+	for _, a := range conn.cfg.Accounts() {
+		d.account(ctx, conn, a)
+	}
+}
+
+// account reports what stops an account's orders.
+func (d *doctor) account(ctx context.Context, conn *connection, a config.Account) {
+	gate, err := wiring.Gate(a, conn.rdb, conn.log)
+	if err != nil {
+		d.report("fleet", refused("the account "+a.Name, err))
+		return
+	}
+	defer gate.Close()
+	st, err := gate.Status(ctx)
+	if err != nil {
+		d.report("fleet", refused("the account "+a.Name, err))
+		return
+	}
+	if why := status.Halted(st); why != "" {
+		d.report("fleet", finding{warn, "account " + a.Name + " is halted (" + st.Halted + "): it waits for " + why, "docs/operations.md, ClipferryOrdersHalted, has what to do"})
+	}
 }
 
 // fleet reports whether anybody works, and which queues an operator has stopped.

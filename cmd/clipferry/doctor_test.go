@@ -4,16 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
+	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/redistest"
 )
 
@@ -54,6 +57,30 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("%d requests to the provider, want 1", *reads)
 	}
 	b.clipferry(cli.Usage, "doctor", "please")
+}
+
+// TestDoctorNamesAHaltedAccount which has stopped ordering though its key is accepted.
+func TestDoctorNamesAHaltedAccount(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	address, _ := fakeProvider(t, http.StatusNotFound)
+	b.env = append(b.env, "CLIPFERRY_API_BASE_URL="+address)
+	rdb := redis.NewClient(&redis.Options{Addr: b.redis.Addr()})
+	t.Cleanup(func() { _ = rdb.Close() })
+	gate, err := budget.New(budget.Options{Redis: rdb, Account: "default", RequestsPerMinute: 15, MaxActive: 5, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gate.Close()
+	for _, export := range []string{"a", "b"} {
+		if err := gate.RecallOdd(t.Context(), export, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, _ := b.clipferry(cli.Done, "doctor")
+	if want := "warn fleet: account default is halted (answers_not_understood): it waits for "; !strings.Contains(out, want) {
+		t.Errorf("no line begins with %q:\n%s", want, out)
+	}
 }
 
 func TestDoctorFindsFaults(t *testing.T) {

@@ -37,8 +37,8 @@ func (s AccountStatus) Summary(now time.Time) string {
 	if s.Today.Reached() {
 		text += "; no further exports for " + roughly(s.Today.Ends.Sub(now))
 	}
-	if st.Halted != "" {
-		text += "; HALTED: it waits for " + halted(st).Text
+	if why := Halted(st); why != "" {
+		text += "; HALTED: it waits for " + why
 	}
 	return text
 }

@@ -132,6 +132,15 @@ var haltedFor = map[string]string{
 	pace.HaltResults:   "results of the provider that can be understood: those of several exports have a form that is not known",
 }
 
+// Halted says for people what an account that halts waits for, in words that follow
+// "waits for"; empty where none is halted.
+func Halted(st budget.Status) string {
+	if st.Halted == "" {
+		return ""
+	}
+	return halted(st).Text
+}
+
 // halted says why nothing is spent.
 func halted(st budget.Status) Waiting {
 	text := haltedFor[st.Halted]
