@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/clipferry/clipferry/tasks"
@@ -79,6 +80,11 @@ func newKeyring(keys []Key) (keyring, error) {
 		ring = append(ring, hashedKey{caller{k.Name, k.Admin}, hash})
 	}
 	return ring, errors.Join(errs...)
+}
+
+// alone says whether all keys are one tenant's.
+func (ring keyring) alone() bool {
+	return !slices.ContainsFunc(ring, func(k hashedKey) bool { return k.caller != ring[0].caller })
 }
 
 // find returns whose key has the secret. It looks at all of them.

@@ -24,7 +24,7 @@ type Passthrough interface {
 func (a *API) passed(w http.ResponseWriter, r *http.Request) error {
 	by := callerOf(r.Context())
 	request := passthrough.Request{
-		Tenant: by.name, All: by.admin, Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
+		Tenant: by.name, All: by.admin, Alone: a.keys.alone(), Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
 		Header: r.Header, Body: r.Body, Length: r.ContentLength,
 	}
 	if r.Method == http.MethodHead {

@@ -108,7 +108,12 @@ func TestAnAdminReadsTheTasksOfAll(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.Passthrough = c })
 	f.call("GET", "/api/v2/summaries/results/x", "", "Authorization", "Bearer the-secret-of-an-admin")
 	f.call("GET", "/api/v2/summaries/results/x", "")
-	if a, b := c.asked[0], c.asked[1]; !a.All || a.Tenant != "ops" || b.All || b.Tenant != "web" {
+	if a, b := c.asked[0], c.asked[1]; !a.All || a.Tenant != "ops" || b.All || b.Tenant != "web" || a.Alone || b.Alone {
 		t.Errorf("%+v, %+v", a, b)
+	}
+	f = newFixture(t, func(o *Options) { o.Passthrough, o.Keys = c, o.Keys[:1] })
+	f.call("GET", "/api/v2/summaries/results/x", "")
+	if a := c.asked[2]; a.All || !a.Alone {
+		t.Errorf("the only tenant: %+v", a)
 	}
 }

@@ -32,6 +32,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -111,6 +112,9 @@ type Service struct {
 
 	restore Restorer
 
+	receiptWait time.Duration // see the constant
+	silentUntil atomic.Int64  // nanoseconds: S3 is not asked for whose a task is before
+
 	places  chan struct{}   // of those that wait for their turn
 	sending sync.RWMutex    // read-locked by each order until its answer is recorded
 	stopped context.Context // ends when nothing new is sent
@@ -141,7 +145,7 @@ func New(o Options) (*Service, error) {
 	s := &Service{
 		o: o, log: o.Logger, now: o.Now, store: newStore(o.Redis, o.Account), queue: queue.New(o.Redis),
 		restore: Restorer{o.Redis, o.Receipts, o.TakeUp, o.Now},
-		places:  make(chan struct{}, maxWaiting),
+		places:  make(chan struct{}, maxWaiting), receiptWait: receiptWait,
 	}
 	s.stopped, s.stop = context.WithCancel(context.Background())
 	return s, nil
@@ -162,9 +166,10 @@ func (s *Service) Wait() time.Duration { return s.o.Wait }
 // Request is one of a client.
 type Request struct {
 	// Tenant is whose the tasks are that it makes. A client with All may read those
-	// of all tenants.
+	// of all tenants; that of the only tenant is Alone, and hides its tasks from nobody.
 	Tenant string
 	All    bool
+	Alone  bool
 	Method string
 	// Path is escaped and begins with the API's root; Query follows the question mark.
 	Path, Query string

@@ -93,6 +93,16 @@ func (r Restorer) task(ctx context.Context, s store, t *task, receipt storage.Re
 	return added, addStep(ctx, queue.New(r.Redis), t, r.Now())
 }
 
+const (
+	// receiptWait is how long S3 may take to say whose a task is. One that is silent is
+	// not asked again for receiptPause.
+	receiptWait  = 2 * time.Second
+	receiptPause = 10 * time.Second
+)
+
+// errNoReceipts means that S3 does not say whose a task is.
+var errNoReceipts = errors.New("S3 does not say whose the task is")
+
 // lookup returns what is known of a task, in Redis or else in S3.
 func (s *Service) lookup(ctx context.Context, call, id string, into *task) (bool, error) {
 	key := taskKey(call, id)
@@ -100,14 +110,23 @@ func (s *Service) lookup(ctx context.Context, call, id string, into *task) (bool
 	if known || err != nil {
 		return known, err
 	}
-	receipt, found, err := s.o.Receipts.Receipt(ctx, receiptID(s.o.Account, key))
+	now := s.now().UnixNano()
+	if now < s.silentUntil.Load() {
+		return false, errNoReceipts
+	}
+	within, cancel := context.WithTimeout(ctx, s.receiptWait)
+	defer cancel()
+	receipt, found, err := s.o.Receipts.Receipt(within, receiptID(s.o.Account, key))
 	switch {
+	case err != nil && within.Err() != nil && ctx.Err() == nil:
+		s.silentUntil.Store(now + int64(receiptPause))
+		fallthrough
 	case err != nil:
-		return false, err
+		return false, fmt.Errorf("%w: %w", errNoReceipts, err)
 	case !found: // made elsewhere; S3 is not asked again for a while
 		_, err = s.store.add(ctx, key, into, keepUnknown)
 	default:
-		_, err = s.restore.Restore(ctx, receipt)
+		_, err = s.restore.Restore(within, receipt)
 	}
 	if err != nil {
 		return false, err

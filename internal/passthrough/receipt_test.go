@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -144,6 +145,41 @@ func TestNothingIsSentThatS3TakesNoReceiptOf(t *testing.T) {
 	r.must("web", "POST", "clips", talk, "one")
 }
 
+// TestReadsWithoutS3: whose a task is that Redis does not know, S3 alone may say. Without it
+// an admin and the only tenant read all the same, and nothing is remembered of that; others
+// are refused, and nobody waits long for an S3 that is silent.
+func TestReadsWithoutS3(t *testing.T) {
+	r := newRig(t)
+	_, made := r.must("web", "POST", "clips", talk)
+	r.forget()
+	r.receiptWait = 10 * time.Millisecond
+	read := Request{Tenant: "ops", Method: "GET", Path: "/api/v2/clips/results/" + made.Data.ID, Header: versionHeader()}
+	mute := &silent{}
+	for name, without := range map[string]Receipts{"down": down{}, "silent": mute} {
+		r.o.Receipts = without
+		for range 3 {
+			if f := r.refused("batch", "GET", "clips/results/"+made.Data.ID, ""); f.Status != 503 {
+				t.Errorf("%s: %+v", name, f)
+			}
+		}
+		all, alone := read, read
+		all.All, alone.Alone = true, true
+		for _, q := range []Request{all, alone} {
+			if a, err := r.Do(t.Context(), q); err != nil || a.Status != 200 || a.TaskID != made.Data.ID {
+				t.Errorf("%s: %d %s, %v", name, a.Status, a.Body, err)
+			}
+		}
+	}
+	if n := mute.asked.Load(); n != 1 {
+		t.Errorf("the silent one was asked %d times", n)
+	}
+	r.o.Receipts = r.archive
+	r.pass(receiptPause)
+	if f := r.refused("batch", "GET", "clips/results/"+made.Data.ID, ""); f.Status != 404 {
+		t.Errorf("%+v", f)
+	}
+}
+
 // TestAReceiptIsWrittenLate: S3 is down when the task is made.
 func TestAReceiptIsWrittenLate(t *testing.T) {
 	r := newRig(t)
@@ -186,8 +222,13 @@ func TestAnExportThatLeftNoReceiptIsTakenUpAgain(t *testing.T) {
 
 // down is an S3 that takes and gives nothing; lateReceipts takes the intent, and the
 // rest only once it is up.
+// silent is one that takes requests and does not answer.
 type (
-	down         struct{}
+	down   struct{}
+	silent struct {
+		down
+		asked atomic.Int32
+	}
 	lateReceipts struct {
 		Receipts
 		up bool
@@ -198,6 +239,12 @@ var errDown = fault.New(fault.Retry, "S3 is down", errors.New("connection refuse
 
 func (down) Receipt(context.Context, string) (storage.Receipt, bool, error) {
 	return storage.Receipt{}, false, errDown
+}
+
+func (s *silent) Receipt(ctx context.Context, _ string) (storage.Receipt, bool, error) {
+	s.asked.Add(1)
+	<-ctx.Done()
+	return storage.Receipt{}, false, ctx.Err()
 }
 func (down) SyncReceipt(context.Context, storage.Receipt) error { return errDown }
 func (down) WriteReceipt(context.Context, storage.Receipt, storage.Receipt) (bool, error) {
