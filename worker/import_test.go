@@ -363,3 +363,26 @@ func makeClips(t *testing.T, api string) string {
 	}
 	return answer.Data.ID
 }
+
+// What was made elsewhere may be in a status that no order of ours leads to, such as one
+// for tasks that a person has stopped, and there may be any number of them.
+func TestImportsOfAnUnknownFormHaltNoOrders(t *testing.T) {
+	r := newRig(t)
+	r.provider.read = func(_ int, task *provider.Task) error {
+		if strings.HasPrefix(task.ExportTaskID, "elsewhere") {
+			task.Status, task.Odd = "PAUSED", `its status is "PAUSED", which is none that is known`
+		}
+		return nil
+	}
+	r.work()
+	for _, task := range []string{"elsewhere-1", "elsewhere-2"} {
+		rec := r.await(r.imports(export.TaskExport, task), "read", func(rec *export.Record) bool { return rec.Polls > 1 })
+		if rec.Problem.Reason != export.ReasonNotUnderstood {
+			t.Errorf("%s: %+v", rec.State, rec.Problem)
+		}
+	}
+	if why := r.halted(); why != "" {
+		t.Errorf("halted: %q", why)
+	}
+	r.awaitState(r.enqueue(tasks.Export{ProjectID: "c"}), export.Archived)
+}

@@ -133,7 +133,7 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 		w.endTurn(ctx, turn, budget.OutcomeOf(err))
 		return w.readRefused(ctx, r, n, err)
 	}
-	w.endTurn(ctx, turn, progress(task))
+	w.endTurn(ctx, turn, progress(task, r.Imported()))
 	if !r.Imported() {
 		w.lastRead.Store(account.Name, r.ExportTaskID)
 	} else if !r.HoldsSlot() && !task.Status.Ended() { // it renders: one of the key's slots is taken
@@ -315,10 +315,10 @@ func (w *Worker) releaseSlot(ctx context.Context, r *export.Record) {
 }
 
 // progress is what a read showed, for the budget.
-func progress(task provider.Task) budget.Outcome {
+func progress(task provider.Task, imported bool) budget.Outcome {
 	o := budget.Outcome{
 		Result: budget.Answered, Ended: task.Status.Ended(), Succeeded: task.Status == provider.StatusSucceeded,
-		Clips: len(task.Clips), Odd: task.Odd != "",
+		Clips: len(task.Clips), Odd: task.Odd != "", Imported: imported,
 	}
 	if !task.Status.Known() {
 		o.Status = strings.ToValidUTF8(string(task.Status[:min(len(task.Status), 64)]), "")

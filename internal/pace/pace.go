@@ -163,6 +163,9 @@ type Outcome struct {
 	// every further export. Status is the status, where it is that.
 	Odd    bool
 	Status string
+	// Imported, of a read: the task was made elsewhere, so its form says nothing of what
+	// orders lead to.
+	Imported bool
 	// Clips and ClipsReady count the clips of an answer, Seconds and
 	// SecondsReady their lengths in seconds of video; zero where unknown.
 	Clips, ClipsReady     int

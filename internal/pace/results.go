@@ -25,7 +25,8 @@ type oddResult struct {
 // would have another are paid for and lead to nothing, so they are halted until an
 // export is read in a known form again. A new status may be one of those on the way:
 // it counts no more once an export that had it has ended well. A render that failed says
-// nothing of the form of clips, nor does what a client reads for itself.
+// nothing of the form of clips, nor does what a client reads for itself or what was made
+// elsewhere.
 func (s *State) result(t Turn, o Outcome, now Instant, dice float64) {
 	g := &s.Gate
 	var was oddResult
@@ -36,7 +37,7 @@ func (s *State) result(t Turn, o Outcome, now Instant, dice float64) {
 		return x.Export == t.Export || now >= x.At.Add(oddLife)
 	})
 	switch {
-	case Passed(t.Export):
+	case Passed(t.Export), o.Imported:
 	case o.Odd && (o.Status == "" || o.Status != g.Signs.Passing):
 		kept = append(kept, oddResult{t.Export, o.Status, now})
 		kept = kept[max(0, len(kept)-oddKept):]

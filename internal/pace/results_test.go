@@ -40,3 +40,21 @@ func TestOnlyResultsEndTheHaltOfResults(t *testing.T) {
 		}
 	}
 }
+
+// Nothing that was ordered here leads to what was made elsewhere, in whatever form that is.
+func TestImportsSayNothingOfResults(t *testing.T) {
+	imported := Outcome{Imported: true, Odd: true, Status: "PAUSED"}
+	a := newAccount()
+	for range 3 {
+		a.send(readOf("r"), imported)
+		a.send(readOf("s"), imported)
+	}
+	if h := a.Gate.Halt; h.Why != "" {
+		t.Errorf("halted: %+v", h)
+	}
+	a = oddAccount(t)
+	a.send(readOf("q"), Outcome{Imported: true, Ended: true, Succeeded: true})
+	if h := a.Gate.Halt; h.Why != HaltResults {
+		t.Errorf("ended: %+v", h)
+	}
+}
