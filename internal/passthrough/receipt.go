@@ -126,7 +126,7 @@ func (s *Service) lookup(ctx context.Context, call, id string, into *task) (bool
 	case !found: // made elsewhere; S3 is not asked again for a while
 		_, err = s.store.add(ctx, key, into, keepUnknown)
 	default:
-		_, err = s.restore.Restore(within, receipt)
+		_, err = s.restore.Restore(ctx, receipt) // S3 answers
 	}
 	if err != nil {
 		return false, err

@@ -173,7 +173,7 @@ func TestReadsWithoutS3(t *testing.T) {
 	if n := mute.asked.Load(); n != 1 {
 		t.Errorf("the silent one was asked %d times", n)
 	}
-	r.o.Receipts = r.archive
+	r.o.Receipts, r.receiptWait = r.archive, receiptWait
 	r.pass(receiptPause)
 	if f := r.refused("batch", "GET", "clips/results/"+made.Data.ID, ""); f.Status != 404 {
 		t.Errorf("%+v", f)
