@@ -81,10 +81,12 @@ func (w *Worker) completeBatch(ctx context.Context, name string) error {
 		}
 	}
 	w.log.Info("all members of a batch are final", logkey.Batch, name, logkey.Count, b.Count)
-	if err := index.CloseBatch(ctx, w.o.Redis, b, w.o.Ledger.Retention()); err != nil || !b.Kept {
+	if err := index.CloseBatch(ctx, w.o.Redis, b, w.o.Ledger.Retention()); err != nil {
 		return err
 	}
-	if err := w.o.Archive.ForgetBatch(ctx, name); err != nil { // after a loss of Redis it would be completed once more
+	// Whatever b.Kept says: a record that was rebuilt does not know what S3 has, and after the
+	// next loss of Redis the batch would be completed once more.
+	if err := w.o.Archive.ForgetBatch(ctx, name); err != nil {
 		w.log.Warn("a batch that is complete could not be removed from S3", logkey.Batch, name, logkey.Error, fault.SentenceOf(err))
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/index"
 	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/recovery"
@@ -226,6 +227,36 @@ func TestABatchOutlivesALossOfRedis(t *testing.T) {
 	}
 	if n := r.provider.submits(); n != 6 {
 		t.Errorf("%d orders were accepted, for 6 members that the provider takes", n)
+	}
+	for b, err := range r.archive.Batches(t.Context()) {
+		t.Errorf("S3 keeps a batch that is complete: %+v, %v", b, err)
+	}
+}
+
+// A batch whose members had all ended when Redis was lost is completed by the first sweep
+// after its recovery, and S3 forgets it then: the next loss must not complete it again.
+func TestARebuiltBatchIsForgotten(t *testing.T) {
+	r := newRig(t)
+	n, err := notify.New(notify.Options{Redis: r.rdb, Ledger: r.ledger, Logger: r.options.Logger})
+	must(t, err)
+	r.options.Notifier = n
+	stop := r.work()
+	ids, err := r.client.EnqueueBatch(t.Context(), tasks.Batch{Name: "season-1"}, []tasks.Export{{ProjectID: "p"}})
+	must(t, err)
+	r.await(ids[0], "its receipt done", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptDone })
+	stop()
+	must(t, recovery.KeepBatch(context.Background(), r.rdb, r.archive, "season-1", n.ForReceipt))
+	must(t, r.rdb.FlushAll(context.Background()).Err())
+	done, err := r.recovery.Recover(t.Context(), r.archive, n)
+	must(t, err)
+	if len(done.Batches) != 1 {
+		t.Fatalf("recovered %+v", done)
+	}
+	sweeper, err := worker.New(r.options)
+	must(t, err)
+	must(t, sweeper.Sweep(t.Context()))
+	if open, err := index.OpenBatches(t.Context(), r.rdb); err != nil || len(open) != 0 {
+		t.Fatalf("open: %v, %v", open, err)
 	}
 	for b, err := range r.archive.Batches(t.Context()) {
 		t.Errorf("S3 keeps a batch that is complete: %+v, %v", b, err)
