@@ -39,12 +39,17 @@ func main() {
 // event is the part of a notification that most receivers need.
 type event struct {
 	ID   string `json:"id"`
-	Type string `json:"type"` // export.archived, export.failed, …
+	Type string `json:"type"` // export.archived, export.failed, batch.completed, …
 	Data struct {
+		// Of an export:
 		ID       string `json:"id"`
 		State    string `json:"state"`
 		Manifest string `json:"manifest"` // its key in S3
 		Error    string `json:"error"`
+		// Of a batch:
+		Batch   string         `json:"batch"`
+		Members int            `json:"members"`
+		States  map[string]int `json:"states"` // how many members ended in which
 	} `json:"data"`
 }
 
@@ -81,7 +86,12 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	// Put it into your database or queue here, under the unique key e.ID: the same
 	// event may come more than once. Do the work afterwards.
-	fmt.Fprintln(r.out, e.Type, e.Data.ID, e.Data.State, e.Data.Manifest, e.Data.Error)
+	switch d := e.Data; {
+	case d.Batch != "":
+		fmt.Fprintln(r.out, e.Type, d.Batch, d.Members, d.States)
+	default:
+		fmt.Fprintln(r.out, e.Type, d.ID, d.State, d.Manifest, d.Error)
+	}
 	w.WriteHeader(http.StatusNoContent)
 }
 

@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -51,6 +54,31 @@ func TestReceiver(t *testing.T) {
 				t.Errorf("answers %d %s, and prints %q", w.Code, w.Body, out)
 			}
 		})
+	}
+}
+
+// The events are those of docs/notifications.md.
+func TestReceiverPrintsWhatEnded(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"type":"export.archived","data":{"id":"exp_1","state":"archived","manifest":"p/t/manifest.json"}}`:        "export.archived exp_1 archived p/t/manifest.json \n",
+		`{"type":"batch.completed","data":{"batch":"season-1","members":300,"states":{"failed":3,"archived":297}}}`: "batch.completed season-1 300 map[archived:297 failed:3]\n",
+	} {
+		out := &bytes.Buffer{}
+		r, err := newReceiver(secret, out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.now = func() time.Time { return time.Unix(1614265330, 0) }
+		mac := hmac.New(sha256.New, r.key)
+		mac.Write([]byte(id + "." + timestamp + "." + body))
+		req := httptest.NewRequest("POST", "/", strings.NewReader(body))
+		req.Header.Set("webhook-id", id)
+		req.Header.Set("webhook-timestamp", timestamp)
+		req.Header.Set("webhook-signature", "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+		r.ServeHTTP(httptest.NewRecorder(), req)
+		if got := out.String(); got != want {
+			t.Errorf("%s: printed %q, want %q", body, got, want)
+		}
 	}
 }
 
