@@ -58,6 +58,8 @@ type Health struct {
 	// WantsClip says that S3 is asked next by the transfer of a clip, and that nobody
 	// does so yet.
 	WantsClip bool
+	// WantsOrder says that one export may be ordered all the same, see [Archive.MayOrder].
+	WantsOrder bool
 }
 
 // prober asks S3 for as much as proves that it can read or write.
@@ -75,7 +77,8 @@ type breaker struct {
 	log      *slog.Logger
 	circuits map[string]*circuit
 
-	probing sync.Mutex // held over a write of a probe
+	probing  sync.Mutex // held over a write of a probe
+	ordering sync.Mutex // held while it is decided whether an export is ordered
 
 	mu       sync.Mutex
 	wrote    time.Time // when S3 took a write last
@@ -95,7 +98,14 @@ type circuit struct {
 	since, next time.Time
 	tries       int          // that it has failed since it opened
 	last        *fault.Fault // what failed last
-	refused     string       // of transfers: the key of the clip that S3 refused last
+
+	// Of transfers: the folders of exports of which S3 has refused a clip, and has taken
+	// none since, and when the last one joined them or was ordered to see; which it was;
+	// and how many were since it opened.
+	refused map[string]struct{}
+	news    time.Time
+	trial   string
+	trials  int
 }
 
 func newBreaker(next sender, probe prober, log *slog.Logger) *breaker {
@@ -117,10 +127,12 @@ func newKeptBreaker(next sender, folder string, log *slog.Logger) *breaker {
 }
 
 func (b *breaker) add(name string, c *circuit, threshold uint32) {
+	c.refused = map[string]struct{}{}
 	c.CircuitBreaker = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Name: name, Timeout: c.wait,
-		ReadyToTrip:   func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= threshold },
-		IsSuccessful:  func(err error) bool { return !failsAll(err) },
+		ReadyToTrip: func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= threshold },
+		// A transfer shows that S3 takes clips by one that is archived, and by nothing else.
+		IsSuccessful:  func(err error) bool { return err == nil || name != transfers && !failsAll(err) },
 		IsExcluded:    func(err error) bool { return errors.As(err, new(abandoned)) },
 		OnStateChange: func(_ string, from, to gobreaker.State) { c.changed(b.log, from, to) },
 	})
@@ -133,7 +145,7 @@ func (c *circuit) changed(log *slog.Logger, from, to gobreaker.State) {
 	defer c.mu.Unlock()
 	switch {
 	case to == gobreaker.StateClosed:
-		c.since, c.next, c.tries, c.refused = time.Time{}, time.Time{}, 0, ""
+		c.since, c.next, c.tries, c.trial, c.trials = time.Time{}, time.Time{}, 0, "", 0
 		log.Info("S3 answers again; " + c.what + " go on")
 	case to == gobreaker.StateOpen && from == gobreaker.StateClosed:
 		c.since = time.Now()
@@ -339,6 +351,8 @@ func (b *breaker) health() Health {
 		}
 		c.mu.Unlock()
 	}
-	h.WantsClip = h.Open && b.circuits[transfers] != nil && b.wants()
+	if h.Open && b.circuits[transfers] != nil {
+		h.WantsClip, h.WantsOrder = b.wants(), b.wantsOrder()
+	}
 	return h
 }

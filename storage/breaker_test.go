@@ -185,18 +185,19 @@ func TestBreakerOnRefusedClips(t *testing.T) {
 			_ = b.do(t.Context(), request{name: "PutObject"}) // receipts are taken all the while
 			return err
 		}
-		full := s3Fault(t.Context(), "archiving b.mp4", status(http.StatusInsufficientStorage))
-		for range 3 { // one clip, however often, may be refused for what it is
-			_ = carry("a.mp4", status(http.StatusForbidden))
+		full := s3Fault(t.Context(), "archiving b/0.mp4", status(http.StatusInsufficientStorage))
+		for range 3 { // one export, however often, may be refused for what it is
+			_ = carry("a/0.mp4", status(http.StatusForbidden))
+			_ = carry("a/1.mp4", status(http.StatusGatewayTimeout))
 		}
-		_ = carry("b.mp4", fault.New(fault.Retry, "the link is cut", nil)) // nor does a link say anything of S3
+		_ = carry("b/0.mp4", fault.New(fault.Retry, "the link is cut", nil)) // nor does a link say anything of S3
 		if b.health().Open {
 			t.Fatalf("%+v", b.health())
 		}
 		began := time.Now()
-		_ = carry("b.mp4", full)
+		_ = carry("b/0.mp4", full)
 		h := b.health()
-		if !h.Open || !h.Since.Equal(began) || h.WantsClip || !strings.Contains(h.Sentence, "clips") || !strings.Contains(h.Sentence, "archiving b.mp4 failed") {
+		if !h.Open || !h.Since.Equal(began) || h.WantsClip || !strings.Contains(h.Sentence, "clips") || !strings.Contains(h.Sentence, "archiving b/0.mp4 failed") {
 			t.Errorf("%+v", h)
 		}
 		tries = 0
@@ -206,10 +207,10 @@ func TestBreakerOnRefusedClips(t *testing.T) {
 				t.Fatal(err)
 			}
 			if asked := tries; b.health().WantsClip {
-				if err := carry("b.mp4", full); errors.Is(err, errOpen) || tries != asked+1 || b.health().WantsClip {
+				if err := carry("b/0.mp4", full); errors.Is(err, errOpen) || tries != asked+1 || b.health().WantsClip {
 					t.Fatalf("%v, %d tries: %+v", err, tries, b.health())
 				}
-			} else if err := carry("b.mp4", full); !errors.Is(err, errOpen) {
+			} else if err := carry("b/0.mp4", full); !errors.Is(err, errOpen) {
 				t.Fatal(err)
 			}
 		}
@@ -217,7 +218,7 @@ func TestBreakerOnRefusedClips(t *testing.T) {
 			t.Errorf("%d transfers in ten minutes", tries)
 		}
 		time.Sleep(longestTransferWait)
-		if err := carry("b.mp4", nil); err != nil || b.health().Open || b.check(t.Context()) != nil {
+		if err := carry("b/0.mp4", nil); err != nil || b.health().Open || b.check(t.Context()) != nil {
 			t.Errorf("%v: %+v", err, b.health())
 		}
 	})
@@ -226,7 +227,7 @@ func TestBreakerOnRefusedClips(t *testing.T) {
 // With no clip left that could show it, S3 is believed to take them again.
 func TestBreakerOnRefusedClipsThatAreGone(t *testing.T) {
 	withBreaker(t, func(t *testing.T, _ *fakeS3, b *breaker) {
-		for _, key := range []string{"a.mp4", "b.mp4"} {
+		for _, key := range []string{"a/0.mp4", "b/0.mp4"} {
 			_, _ = b.transfer(t.Context(), key, func() (Result, error) { return Result{}, status(http.StatusForbidden) })
 		}
 		time.Sleep(transfersForgotten)
@@ -236,6 +237,86 @@ func TestBreakerOnRefusedClipsThatAreGone(t *testing.T) {
 		time.Sleep(time.Minute)
 		if err := b.check(t.Context()); err != nil || b.health().Open {
 			t.Errorf("%v: %+v", err, b.health())
+		}
+	})
+}
+
+// Whatever S3 refuses clips with, it takes none, and a probe that is refused otherwise
+// does not show the contrary.
+func TestBreakerOnClipsRefusedInAnyWay(t *testing.T) {
+	for _, code := range []int{http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusForbidden} {
+		withBreaker(t, func(t *testing.T, _ *fakeS3, b *breaker) {
+			refuse := func(key string, code int) {
+				_, _ = b.transfer(t.Context(), key, func() (Result, error) { return Result{}, status(code) })
+			}
+			refuse("a/0.mp4", code)
+			refuse("b/0.mp4", code)
+			if !b.health().Open {
+				t.Fatalf("%d: closed", code)
+			}
+			time.Sleep(longestTransferWait)
+			refuse("b/0.mp4", http.StatusRequestEntityTooLarge)
+			if !b.health().Open {
+				t.Errorf("%d: closed by a probe that was refused", code)
+			}
+		})
+	}
+}
+
+// Where nothing shows whether S3 refuses all clips or just those of some exports, one
+// export is ordered after an hour, to see.
+func TestBreakerOnExportsThatAreRefusedForThemselves(t *testing.T) {
+	withBreaker(t, func(t *testing.T, f *fakeS3, b *breaker) {
+		carry := func(key string, err error) {
+			_, _ = b.transfer(t.Context(), key, func() (Result, error) { return Result{}, err })
+		}
+		bad := func(length time.Duration) {
+			for began := time.Now(); time.Since(began) < length; time.Sleep(time.Minute) {
+				carry("a/0.mp4", status(http.StatusForbidden))
+				carry("b/0.mp4", status(http.StatusForbidden))
+			}
+		}
+		bad(time.Hour - time.Minute)
+		if b.health().WantsOrder || b.mayOrder("c") == nil {
+			t.Fatal("ordered within the hour")
+		}
+		bad(2 * time.Minute)
+		if !b.health().WantsOrder || b.mayOrder("c") != nil || b.mayOrder("c") != nil {
+			t.Fatalf("nothing is ordered after an hour: %+v", b.health())
+		}
+		if b.health().WantsOrder || b.mayOrder("d") == nil {
+			t.Error("more than one is ordered")
+		}
+		bad(30 * time.Minute)
+		carry("c/0.mp4", status(http.StatusForbidden)) // S3 refuses all
+		bad(time.Hour)
+		if b.health().WantsOrder {
+			t.Error("the next is ordered as soon as the first was")
+		}
+		bad(time.Hour)
+		f.writeErr = status(http.StatusForbidden)
+		for range breakerThreshold {
+			_ = b.do(t.Context(), request{name: "PutObject"})
+		}
+		if b.health().WantsOrder || b.mayOrder("d") == nil {
+			t.Error("ordered though S3 takes no receipts")
+		}
+		f.writeErr = nil
+		bad(2 * time.Minute)
+		if err := b.check(t.Context()); b.mayOrder("d") != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(longestTransferWait)
+		carry("d/0.mp4", nil) // S3 takes clips
+		bad(time.Hour)
+		if b.health().Open {
+			t.Error("the same exports stop all again")
+		}
+		carry("a/0.mp4", nil)
+		carry("b/0.mp4", nil)
+		bad(time.Minute)
+		if !b.health().Open || b.mayOrder("e") == nil {
+			t.Error("exports that were refused once count for nothing ever after")
 		}
 	})
 }

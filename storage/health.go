@@ -28,6 +28,11 @@ func (a *Archive) Check(ctx context.Context) error {
 // Health is how S3 has answered this process of late. It asks nobody.
 func (a *Archive) Health() Health { return a.breaker.health() }
 
+// MayOrder returns nil if the export's clips would be archived, as far as this process
+// knows, else why not. Where S3 has refused clips for long, and those of the same exports
+// only, one export is let through now and then, however often it is asked for.
+func (a *Archive) MayOrder(export string) error { return a.breaker.mayOrder(export) }
+
 // probeRead looks at the bucket and at the object that probes write.
 func (a *Archive) probeRead(ctx context.Context) error {
 	_, err := a.s3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &a.opts.Bucket})

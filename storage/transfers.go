@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"path"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+
+	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 )
 
 const (
-	// transfersThreshold is how many clips in a row S3 has to refuse, with nothing
-	// archived in between.
+	// transfersThreshold is of how many exports in a row S3 has to refuse a clip, with
+	// nothing archived in between.
 	transfersThreshold = 2
 	// longestTransferWait is how long an S3 that refuses clips is left alone at most. The
 	// next one is tried in full, which costs a read of its link.
@@ -19,6 +22,13 @@ const (
 	// transfersForgotten is how long the refusal is believed with no clip to try: more
 	// than a clip waits for its next try.
 	transfersForgotten = 15 * time.Minute
+	// trialWait is how long S3 has to refuse the same exports' clips, and no other's, until
+	// one more export is ordered to see whether it is about them alone. It doubles with
+	// each, up to longestTrialWait.
+	trialWait        = time.Hour
+	longestTrialWait = 24 * time.Hour
+	// maxRefused bounds the exports that are remembered as refused.
+	maxRefused = 100
 )
 
 // transfer runs a transfer of the clip under key. An S3 that takes small documents may
@@ -33,14 +43,14 @@ func (b *breaker) transfer(ctx context.Context, key string, carry func() (Result
 		result, err = carry()
 		switch {
 		case err == nil && !result.Found:
-			c.refuses("")
+			c.takes(path.Dir(key))
 			return struct{}{}, nil
 		case err == nil, ctx.Err() != nil, !refusesTransfer(err):
 			return struct{}{}, abandoned{err}
 		}
 		c.failed(ctx, "archiving "+key, err)
-		if again := c.refuses(key) == key; again && c.State() == gobreaker.StateClosed {
-			return struct{}{}, abandoned{err} // it may be about this one alone
+		if again := c.refuses(path.Dir(key)); again && c.State() == gobreaker.StateClosed {
+			return struct{}{}, abandoned{err} // it may be about this export alone
 		}
 		return struct{}{}, err
 	})
@@ -50,13 +60,69 @@ func (b *breaker) transfer(ctx context.Context, key string, carry func() (Result
 	return result, err
 }
 
-// refuses notes which clip was refused last, and returns which one it was before.
-func (c *circuit) refuses(key string) string {
+// refuses notes that a clip of the export in folder was refused, and returns whether one
+// was before, with none archived since.
+func (c *circuit) refuses(folder string) (again bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	before := c.refused
-	c.refused = key
-	return before
+	if _, again = c.refused[folder]; again {
+		return true
+	}
+	for other := range c.refused {
+		if len(c.refused) >= maxRefused {
+			delete(c.refused, other)
+		}
+	}
+	c.refused[folder] = struct{}{}
+	c.news = time.Now()
+	return false
+}
+
+// takes notes that a clip of the export in folder was archived.
+func (c *circuit) takes(folder string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.refused, folder)
+}
+
+// wantsOrder reports whether one export may be ordered though S3 refuses clips.
+func (b *breaker) wantsOrder() bool {
+	c := b.circuits[transfers]
+	if !b.refusesClipsAlone() {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Since(c.news) >= min(trialWait<<min(c.trials, 10), longestTrialWait)
+}
+
+// refusesClipsAlone reports whether S3 refuses clips, and nothing else.
+func (b *breaker) refusesClipsAlone() bool {
+	return b.circuits[transfers].State() != gobreaker.StateClosed &&
+		b.circuits[reads].State() == gobreaker.StateClosed && b.circuits[writes].State() == gobreaker.StateClosed
+}
+
+// mayOrder returns nil if the export may be ordered: S3 takes clips, or this is the one
+// that is to show whether it does.
+func (b *breaker) mayOrder(export string) error {
+	h := b.health()
+	if !h.Open {
+		return nil
+	}
+	b.ordering.Lock()
+	defer b.ordering.Unlock()
+	c, due, alone := b.circuits[transfers], b.wantsOrder(), b.refusesClipsAlone()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case due:
+		c.trial, c.news = export, time.Now()
+		c.trials++
+		b.log.Warn("an export is ordered to see whether S3 refuses all clips or just those of some exports", logkey.Export, export)
+	case !alone || c.trial != export:
+		return errors.New(h.Sentence)
+	}
+	return nil
 }
 
 // due reports whether an open circuit lets the next one try.
@@ -69,8 +135,7 @@ func (c *circuit) due() bool {
 // wants reports whether a transfer is what S3 is to be probed by now.
 func (b *breaker) wants() bool {
 	c := b.circuits[transfers]
-	return c.State() == gobreaker.StateHalfOpen && c.Counts().Requests == c.Counts().TotalExclusions && c.due() &&
-		b.circuits[reads].State() == gobreaker.StateClosed && b.circuits[writes].State() == gobreaker.StateClosed
+	return b.refusesClipsAlone() && c.State() == gobreaker.StateHalfOpen && c.Counts().Requests == c.Counts().TotalExclusions && c.due()
 }
 
 // forget closes the circuit of transfers where nobody has one that could.

@@ -202,3 +202,33 @@ func TestNothingIsOrderedThatS3WouldRefuse(t *testing.T) {
 		t.Errorf("paid %d times", r.provider.submits())
 	}
 }
+
+// refusesClips is an S3 that has refused clips for long, and lets one order through.
+type refusesClips struct{ worker.Archive }
+
+func (refusesClips) Health() storage.Health {
+	return storage.Health{Open: true, WantsOrder: true}
+}
+
+func (refusesClips) MayOrder(id string) error {
+	if id != "first" {
+		return errDenied
+	}
+	return nil
+}
+
+// One export is ordered though S3 refuses clips, and S3 knows of it as of any other.
+func TestAnExportIsOrderedToSeeWhetherS3TakesIt(t *testing.T) {
+	r := newRig(t)
+	r.provider.readsFor = 1000
+	r.options.Archive = refusesClips{r.archive}
+	r.work()
+	for _, id := range []string{"first", "second"} {
+		r.enqueue(tasks.Export{ProjectID: "proj", JobID: id})
+	}
+	r.await("first", "known to S3", func(rec *export.Record) bool { return rec.Receipt == export.ReceiptOpen })
+	rec := r.await("second", "put back", func(rec *export.Record) bool { return rec.Round > 1 })
+	if rec.Problem.Reason != export.ReasonStorageUnavailable || r.provider.submits() != 1 {
+		t.Errorf("%+v, paid %d times", rec.Problem, r.provider.submits())
+	}
+}

@@ -250,8 +250,8 @@ func (w *Worker) waitForUnits(ctx context.Context, account Account, r *export.Re
 // writeAhead writes the intent to S3: whatever becomes of Redis and of this worker,
 // the request that follows is known of.
 func (w *Worker) writeAhead(ctx context.Context, account Account, r *export.Record, a *attempt) error {
-	if h := w.o.Archive.Health(); h.Open { // for whatever reason: it would not be archived
-		return fmt.Errorf("%w: %s", errNoWriteAhead, h.Sentence)
+	if err := w.o.Archive.MayOrder(r.ID); err != nil {
+		return fmt.Errorf("%w: %w", errNoWriteAhead, err)
 	}
 	pinned := *r
 	account.pin(&pinned)
@@ -288,8 +288,8 @@ func (w *Worker) send(ctx context.Context, r *export.Record, lease *ledger.Lease
 	renewed, round := w.now(), r.Round
 	err := lease.Renew(ctx)
 	var sending *export.Record
-	if h := w.o.Archive.Health(); err == nil && h.Open { // while it waited for its request
-		err = errors.New(h.Sentence)
+	if err == nil {
+		err = w.o.Archive.MayOrder(r.ID) // no more, perhaps, since it waited for its request
 	}
 	if err == nil {
 		sending, err = w.o.Ledger.Update(ctx, r.ID, func(r *export.Record) error {

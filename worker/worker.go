@@ -64,6 +64,8 @@ type Archive interface {
 	// Health is how S3 has answered this process of late; Check asks it.
 	Health() storage.Health
 	Check(ctx context.Context) error
+	// MayOrder returns nil if the export's clips would be archived.
+	MayOrder(export string) error
 }
 
 // Catalog is the list of all archived clips, see package catalog.

@@ -117,6 +117,8 @@ func (a *archive) ForgetBatch(context.Context, string) error { return nil }
 
 func (a *archive) Health() storage.Health { return storage.Health{} }
 
+func (a *archive) MayOrder(string) error { return nil }
+
 func (a *archive) Receipt(_ context.Context, id string) (storage.Receipt, bool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
