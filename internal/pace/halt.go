@@ -19,7 +19,7 @@ type Halt struct {
 }
 
 // Why spending is halted: stable codes for programs. Of a halt that is for submits
-// alone reads go on, and only an accepted submit ends it.
+// alone reads go on, and only an accepted submit ends it, or a result that of results.
 const (
 	HaltForbidden = "key_refused"            // the provider refuses the key
 	HaltDown      = "provider_unavailable"   // the provider doesn't answer
@@ -48,8 +48,8 @@ func probing(why string, orders bool) probes {
 		return probes{30 * time.Second, time.Hour}
 	case why == HaltAnswers && orders:
 		return probes{}
-	case why == HaltResults: // put off with each of them
-		return probes{oddLife, oddLife}
+	case why == HaltResults: // its result comes long after it
+		return probes{oddProbe, oddProbe}
 	default:
 		return probes{15 * time.Second, 2 * time.Minute}
 	}
@@ -82,8 +82,8 @@ type Signs struct {
 	// weren't understood.
 	OddSubmit string `json:"os,omitempty"`
 	OddRead   string `json:"or,omitempty"`
-	// OddResults are the exports whose last result has a form that nobody knows, since
-	// one ended well, the latest last. Passing is a status of theirs that was seen to
+	// OddResults are the exports whose last result has a form that nobody knows, the
+	// latest last. Passing is a status of theirs that was seen to
 	// pass.
 	OddResults []oddResult `json:"ox,omitempty"`
 	Passing    string      `json:"ps,omitempty"`
@@ -191,6 +191,8 @@ func (s *State) answered(t Turn, o Outcome, now Instant, dice float64) (v Verdic
 		signs.Accepted, signs.OddSubmit, signs.Doubts, signs.Refusals = max(signs.Accepted, t.Began), "", 0, nil
 	}
 	switch {
+	case o.Accepted && g.Halt.Why == HaltResults && s.resultsOdd(now): // it says nothing of its result
+		s.halt(HaltResults, true, now, dice)
 	case o.Accepted:
 		g.Halt, g.Kept = Halt{}, Halt{}
 	case !g.Halt.Orders:

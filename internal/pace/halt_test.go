@@ -337,28 +337,6 @@ func TestLostAnswersHaltOrdersForLessThanAMinute(t *testing.T) {
 	}
 }
 
-// Orders that wait for results to be understood again wait for as long as those are
-// read; if nobody reads them any more, one goes.
-func TestOddResultsAreReadOrForgotten(t *testing.T) {
-	a := newAccount()
-	odd := Outcome{Odd: true, Status: "DONE"}
-	a.send(readOf("r"), odd)
-	a.send(readOf("s"), odd)
-	a.Join("order", submitOf("p"), a.now)
-	for range 50 {
-		a.now = a.now.Add(5 * time.Minute)
-		a.send(readOf("r"), odd)
-		a.send(readOf("s"), odd)
-		if c := a.Next(a.now); c.Waiter != "" {
-			t.Fatalf("%+v", c)
-		}
-	}
-	a.now = a.now.Add(2 * oddLife)
-	if c := a.Next(a.now); c.Waiter != "order" {
-		t.Errorf("%+v", c)
-	}
-}
-
 // TestARecalledAnswerCountsOnce, however often it is recalled, and not after an order
 // that was accepted since.
 func TestARecalledAnswerCountsOnce(t *testing.T) {

@@ -129,7 +129,7 @@ var haltedFor = map[string]string{
 	pace.HaltRefusals:  "the provider to accept orders again: it refuses those of several projects in the same words",
 	pace.HaltDoubts:    "the provider to answer orders: the outcome of the last ones is unknown",
 	pace.HaltAnswers:   "answers of the provider that can be understood: the last ones could not be",
-	pace.HaltResults:   "results of the provider that can be understood: those of several exports have a form that is not known",
+	pace.HaltResults:   "results of the provider that can be understood: those of several exports have a form that is not known; orders go on with one that is understood",
 }
 
 // Halted says for people what an account that halts waits for, in words that follow
@@ -145,8 +145,6 @@ func Halted(st budget.Status) string {
 func halted(st budget.Status) Waiting {
 	text := haltedFor[st.Halted]
 	switch left := st.Probe.Sub(st.At); {
-	case st.Halted == pace.HaltResults: // the probe is put off with each of them
-		text += "; they are read on, and orders go on with one that is understood"
 	case left > 0:
 		text += "; next try in " + roughly(left)
 	case st.Halted == pace.HaltAnswers && st.HaltedOrders: // each was paid for
