@@ -72,6 +72,9 @@ func (r Receipt) Over(was Receipt) (Receipt, bool) {
 	}
 	next := was
 	next.State, next.Manifest, next.Closed = r.State, r.Manifest, nil
+	if len(r.Passed) > 0 {
+		next.Passed = r.Passed
+	}
 	return next, true
 }
 

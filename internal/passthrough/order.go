@@ -20,6 +20,7 @@ import (
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
+	"github.com/clipferry/clipferry/storage"
 )
 
 // maxOrder bounds the body of an order, in bytes.
@@ -101,11 +102,11 @@ func (o *ordered) once(ctx context.Context) (Answer, error) {
 	case !known:
 		return o.send(ctx)
 	}
-	return o.again(before)
+	return o.again(ctx, before)
 }
 
 // again answers with what became of the order before.
-func (o *ordered) again(before attempt) (Answer, error) {
+func (o *ordered) again(ctx context.Context, before attempt) (Answer, error) {
 	switch {
 	case before.Digest != o.digest:
 		return Answer{}, &Refusal{
@@ -119,9 +120,35 @@ func (o *ordered) again(before attempt) (Answer, error) {
 				"it may have been accepted and charged. Look for it on the provider's site; a new Idempotency-Key orders, and pays for, it once more",
 		}
 	}
+	o.mend(ctx, before)
 	return Answer{
 		Status: before.Status, Header: before.Header, Body: before.Body, Age: max(0, o.s.now().Sub(before.Sent)), Again: true,
 	}, nil
+}
+
+// mend follows the task of the order before where nobody does: Redis was away when it
+// was made, or whoever made it died.
+func (o *ordered) mend(ctx context.Context, before attempt) {
+	if before.Task == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), syncTime)
+	defer cancel()
+	var now task
+	known, err := o.s.store.get(ctx, taskKey(before.Task.Call, before.Task.ID), &now)
+	if known && now.Tenant != "" {
+		return
+	}
+	var r storage.Receipt
+	if err == nil {
+		r, _, err = o.s.restore.follow(ctx, o.s.o.Account, before.made(o.body))
+	}
+	if err == nil {
+		_, err = o.s.restore.Restore(ctx, r)
+	}
+	if err != nil {
+		o.s.log.ErrorContext(ctx, "a task that was passed through has no record, and could get none", logkey.ExportTaskID, before.Task.ID, logkey.Error, err)
+	}
 }
 
 func (o *ordered) send(ctx context.Context) (Answer, error) {
@@ -232,27 +259,33 @@ func (o *ordered) answered(ctx context.Context, reply provider.Reply) (Answer, e
 		o.takeBack(ctx)
 		return answer, err
 	}
+	kept := attempt{Digest: o.digest, Sent: o.s.now(), Status: reply.Status, Header: reply.Header, Body: reply.Body}
+	if id := reply.Task.ExportTaskID; reply.Failure == nil && id != "" {
+		kept.Task = &task{
+			ID: id, Call: o.call.name, Path: o.call.resultsPath(id), Tenant: o.request.Tenant,
+			Made: kept.Sent, Inline: inline(o.body), Slot: o.slot,
+		}
+	}
 	var both sync.WaitGroup
 	if err == nil {
-		both.Go(func() { o.remember(ctx, answer, reply) })
+		both.Go(func() { o.remember(ctx, kept, reply.Failure) })
 	}
-	if reply.Failure == nil && reply.Task.ExportTaskID != "" {
-		o.follow(ctx, reply)
+	if t := kept.made(o.body); t != nil {
+		o.s.follow(ctx, t)
 	}
 	both.Wait()
 	return answer, err
 }
 
 // remember keeps the answer for those who repeat the order.
-func (o *ordered) remember(ctx context.Context, answer Answer, reply provider.Reply) {
+func (o *ordered) remember(ctx context.Context, kept attempt, refused *provider.Error) {
 	s := o.s
-	kept := attempt{Digest: o.digest, Sent: s.now(), Status: answer.Status, Header: answer.Header, Body: answer.Body}
 	s.insist(ctx, "the answer to a paid request could not be kept", func() error { return s.store.set(ctx, o.key, kept, keepKey) })
 	s.insist(ctx, "the receipt of a paid request could not be written: without Redis it counts as one whose answer was lost", func() error {
 		switch {
-		case reply.Failure == nil && reply.Task.ExportTaskID != "":
-			return o.accepted(ctx, kept, reply.Task.ExportTaskID)
-		case reply.Failure != nil && reply.Failure.Kind != provider.InDoubt:
+		case kept.Task != nil:
+			return o.accepted(ctx, kept)
+		case refused != nil && refused.Kind != provider.InDoubt:
 			return o.settle(ctx)
 		}
 		return nil // it may have been charged for
@@ -260,37 +293,36 @@ func (o *ordered) remember(ctx context.Context, answer Answer, reply provider.Re
 }
 
 // follow records the task that was made, and has it read to its end.
-func (o *ordered) follow(ctx context.Context, reply provider.Reply) {
-	s, now := o.s, o.s.now()
-	t := &task{
-		ID: reply.Task.ExportTaskID, Call: o.call.name, Path: o.call.resultsPath(reply.Task.ExportTaskID), Tenant: o.request.Tenant,
-		Made: now, Inline: inline(o.body), Slot: o.slot,
-		At: now, Status: reply.Status, Header: reply.Header, Body: reply.Body,
+func (s *Service) follow(ctx context.Context, t *task) {
+	if s.o.TakeUp != nil {
+		t.Due = t.accepted(s.o.Account)
 	}
-	if t.Inline { // and so its body is JSON
-		t.request = o.body
-	}
-	t.Export = s.takeUp(ctx, t)
-	if t.Export != "" {
-		if err := s.o.Gate.Rename(ctx, o.slot, t.Export); err != nil {
-			s.log.WarnContext(ctx, "a slot is held twice, until its lease ends", logkey.Export, t.Export, logkey.Error, err)
-		}
-		t.Slot = ""
-	}
-	s.insist(ctx, "a task that was passed through could not be recorded", func() error { return s.record(ctx, t) })
+	s.insist(ctx, "a task that was passed through could not be recorded", func() error {
+		s.takeUp(ctx, t)
+		return s.record(ctx, t)
+	})
 	s.log.InfoContext(ctx, "task passed through", logkey.Client, t.Tenant, logkey.Route, t.Call, logkey.ExportTaskID, t.ID, logkey.Export, t.Export)
 }
 
-// takeUp returns the export that archives the task's clips, empty without one.
-func (s *Service) takeUp(ctx context.Context, t *task) string {
-	if s.o.TakeUp == nil {
-		return ""
+// takeUp has the task's clips archived by an export, if that is due and wanted. What
+// fails stays due.
+func (s *Service) takeUp(ctx context.Context, t *task) {
+	if t.Due == nil || s.o.TakeUp == nil {
+		return
 	}
-	id, err := s.o.TakeUp(ctx, t.accepted(s.o.Account))
+	id, err := s.o.TakeUp(ctx, *t.Due)
 	if err != nil {
-		s.log.ErrorContext(ctx, "the clips of a task that was passed through are not archived", logkey.ExportTaskID, t.ID, logkey.Error, err)
+		s.log.ErrorContext(ctx, "the clips of a task that was passed through are not archived yet; it is tried again", logkey.ExportTaskID, t.ID, logkey.Error, err)
+		return
 	}
-	return id
+	t.Due, t.Export = nil, id
+	if id == "" || t.Slot == "" {
+		return
+	}
+	if err := s.o.Gate.Rename(ctx, t.Slot, id); err != nil {
+		s.log.WarnContext(ctx, "a slot is held twice, until its lease ends", logkey.Export, id, logkey.Error, err)
+	}
+	t.Slot = ""
 }
 
 // insist tries a few times what must not be lost.

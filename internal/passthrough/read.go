@@ -160,6 +160,9 @@ func (s *Service) read(ctx context.Context, t *task, c call, r Request) (*task, 
 	if known, err := s.store.get(kept, key, &now); err != nil || known && now.At.After(t.At) {
 		return &now, err // somebody has just read it
 	}
+	if s.takeUp(kept, &now); now.Export != "" && t.Export == "" {
+		return &now, s.record(kept, &now)
+	}
 	request := budget.Request{Export: now.Slot, Kind: budget.Read, Since: now.Made, Resolution: class(now.Call)}
 	if now.Slot == "" {
 		request = budget.Request{Export: budget.PassedPrefix + key, Kind: budget.Other, Tenant: r.Tenant}
@@ -190,15 +193,13 @@ func (s *Service) record(ctx context.Context, t *task) error {
 	if t.Tenant == "" && t.Status != http.StatusOK {
 		keep = keepUnknown
 	}
-	if err := s.store.set(ctx, taskKey(t.Call, t.ID), t, keep); err != nil {
-		return err
-	}
+	stored := s.store.set(ctx, taskKey(t.Call, t.ID), t, keep)
 	if err := s.saveTask(ctx, t); err != nil {
 		s.log.ErrorContext(ctx, "the receipt of a task that was passed through could not be written; it is tried again with its next answer",
 			logkey.ExportTaskID, t.ID, logkey.Error, err)
 	}
-	if t.Slot == "" {
-		return nil
+	if stored != nil || t.Slot == "" {
+		return stored
 	}
 	return s.schedule(ctx, t)
 }

@@ -22,15 +22,15 @@ type Receipts interface {
 	SyncReceipt(ctx context.Context, r storage.Receipt) error
 }
 
-// receipt is what is said in S3 of the document under a key of the store: the document
+// receiptOf is what is said in S3 of the document under a key of the store: the document
 // itself, for a Redis that has lost it.
-func (s *Service) receipt(key string, d document) (storage.Receipt, error) {
+func receiptOf(account, key string, d document) (storage.Receipt, error) {
 	d.Key = key
 	text, err := json.Marshal(d)
 	if err != nil {
 		return storage.Receipt{}, fmt.Errorf("encode what was passed through: %w", err)
 	}
-	return storage.Receipt{ID: receiptID(s.o.Account, key), Account: s.o.Account, Passed: text}, nil
+	return storage.Receipt{ID: receiptID(account, key), Account: account, Passed: text}, nil
 }
 
 // receiptID is the id of the receipt, which none of an export can be.
@@ -63,13 +63,41 @@ func (r Restorer) Restore(ctx context.Context, receipt storage.Receipt) (bool, e
 	s := newStore(r.Redis, receipt.Account)
 	switch {
 	case d.Attempt != nil && receipt.State != storage.ReceiptFailed: // that was not taken
-		if keep := keepKey - r.Now().Sub(d.Attempt.Sent); keep > 0 {
-			return s.add(ctx, d.Key, d.Attempt, keep)
-		}
+		return r.attempt(ctx, s, d, receipt)
 	case d.Task != nil:
 		return r.task(ctx, s, d.Task, receipt)
 	}
 	return false, nil
+}
+
+func (r Restorer) attempt(ctx context.Context, s store, d document, receipt storage.Receipt) (added bool, err error) {
+	if keep := keepKey - r.Now().Sub(d.Attempt.Sent); keep > 0 {
+		added, err = s.add(ctx, d.Key, d.Attempt, keep)
+	}
+	t := d.Attempt.made(receipt.Request)
+	if err != nil || t == nil {
+		return added, err
+	}
+	of, written, err := r.follow(ctx, receipt.Account, t)
+	if err != nil || !written { // what was there is restored by itself
+		return added, err
+	}
+	made, err := r.Restore(ctx, of)
+	return added || made, err
+}
+
+// follow returns the receipt of a task that an attempt names. It writes one if there is
+// none, as whoever made the task did not come to it.
+func (r Restorer) follow(ctx context.Context, account string, t *task) (of storage.Receipt, written bool, err error) {
+	of, found, err := r.Receipts.Receipt(ctx, receiptID(account, taskKey(t.Call, t.ID)))
+	if found || err != nil {
+		return of, false, err
+	}
+	t.Due = t.accepted(account)
+	if of, err = t.receipt(account); err == nil {
+		err = r.Receipts.SyncReceipt(ctx, of)
+	}
+	return of, true, err
 }
 
 func (r Restorer) task(ctx context.Context, s store, t *task, receipt storage.Receipt) (bool, error) {
@@ -79,18 +107,57 @@ func (r Restorer) task(ctx context.Context, s store, t *task, receipt storage.Re
 	}
 	if t.Export != "" && r.TakeUp != nil {
 		_, began, err := r.Receipts.Receipt(ctx, t.Export)
-		if err == nil && !began {
-			_, err = r.TakeUp(ctx, t.accepted(receipt.Account))
+		if err != nil {
+			return false, err
+		}
+		if !began {
+			t.Due = t.accepted(receipt.Account)
+		}
+	}
+	if t.Due != nil && r.TakeUp != nil {
+		id, err := r.TakeUp(ctx, *t.Due)
+		if err != nil {
+			return false, err
+		}
+		t.Due, t.Export = nil, id
+		if id != "" {
+			t.Slot = "" // held under the export's name
+			err = r.save(ctx, t, receipt.Account)
 		}
 		if err != nil {
 			return false, err
 		}
 	}
-	added, err := s.add(ctx, taskKey(t.Call, t.ID), t, keepTask)
+	added, err := r.own(ctx, s, t)
 	if err != nil || t.Slot == "" {
 		return added, err
 	}
 	return added, addStep(ctx, queue.New(r.Redis), t, r.Now())
+}
+
+// save says in S3 that the task was taken up, lest that counts as due after the next loss.
+func (r Restorer) save(ctx context.Context, t *task, account string) error {
+	of, err := t.receipt(account)
+	if err != nil {
+		return err
+	}
+	t.Receipt = of.State
+	return r.Receipts.SyncReceipt(ctx, of)
+}
+
+// own records the task where it is not known, or taken for one that was made elsewhere.
+func (r Restorer) own(ctx context.Context, s store, t *task) (bool, error) {
+	key := taskKey(t.Call, t.ID)
+	added, err := s.add(ctx, key, t, keepTask)
+	if added || err != nil {
+		return added, err
+	}
+	var now task
+	known, err := s.get(ctx, key, &now)
+	if err != nil || known && now.Tenant != "" {
+		return false, err
+	}
+	return true, s.set(ctx, key, t, keepTask)
 }
 
 const (
@@ -148,7 +215,7 @@ func (o *ordered) writeAhead(ctx context.Context) error {
 	}
 	s, now := o.s, o.s.now()
 	about := attempt{Digest: o.digest, Sent: now}
-	r, err := s.receipt(o.key, document{Attempt: &about})
+	r, err := receiptOf(s.o.Account, o.key, document{Attempt: &about})
 	if err != nil {
 		return err
 	}
@@ -185,19 +252,22 @@ func (o *ordered) restored(ctx context.Context) (Answer, error) {
 	if err != nil || !known {
 		return Answer{}, notNow(cmp.Or(err, errSentBefore))
 	}
-	return o.again(before)
+	return o.again(ctx, before)
 }
 
 // accepted says in S3 what the provider has answered to the order.
-func (o *ordered) accepted(ctx context.Context, kept attempt, task string) error {
+func (o *ordered) accepted(ctx context.Context, kept attempt) error {
 	if len(kept.Body) > maxKept {
 		kept.Body = nil
 	}
-	r, err := o.s.receipt(o.key, document{Attempt: &kept})
+	r, err := receiptOf(o.s.o.Account, o.key, document{Attempt: &kept})
 	if err != nil {
 		return err
 	}
-	r.Tenant, r.ExportTaskID, r.Submitted, r.State = o.request.Tenant, task, kept.Sent, storage.ReceiptEnded
+	r.Tenant, r.ExportTaskID, r.Submitted, r.State = o.request.Tenant, kept.Task.ID, kept.Sent, storage.ReceiptEnded
+	if kept.Task.Inline {
+		r.Request = o.body
+	}
 	return o.s.sync(ctx, r)
 }
 
@@ -223,26 +293,35 @@ const maxKept = 64 << 10
 // saveTask says in S3 whose the task is, and whether it is over, where that is not said
 // yet: it is tried again with each answer.
 func (s *Service) saveTask(ctx context.Context, t *task) error {
-	state := storage.ReceiptOpen
-	if t.Slot == "" {
-		state = storage.ReceiptEnded
-	}
-	if t.Tenant == "" || t.Receipt == state {
+	if t.Tenant == "" || t.Receipt == t.state() {
 		return nil
 	}
+	r, err := t.receipt(s.o.Account)
+	if err != nil {
+		return err
+	}
+	if err := s.sync(ctx, r); err != nil {
+		return err
+	}
+	t.Receipt = r.State
+	return s.store.set(ctx, taskKey(t.Call, t.ID), t, keepTask)
+}
+
+// state is what the task's receipt is to say.
+func (t *task) state() storage.ReceiptState {
+	if t.Slot == "" {
+		return storage.ReceiptEnded
+	}
+	return storage.ReceiptOpen
+}
+
+func (t *task) receipt(account string) (storage.Receipt, error) {
 	kept := *t
 	kept.Receipt = ""
 	if len(kept.Body) > maxKept {
 		kept.Body = nil
 	}
-	r, err := s.receipt(taskKey(t.Call, t.ID), document{Task: &kept})
-	if err != nil {
-		return err
-	}
-	r.Tenant, r.ExportTaskID, r.State, r.Submitted, r.Request = t.Tenant, t.ID, state, t.Made, t.request
-	if err := s.sync(ctx, r); err != nil {
-		return err
-	}
-	t.Receipt = state
-	return s.store.set(ctx, taskKey(t.Call, t.ID), t, keepTask)
+	r, err := receiptOf(account, taskKey(t.Call, t.ID), document{Task: &kept})
+	r.Tenant, r.ExportTaskID, r.State, r.Submitted, r.Request = t.Tenant, t.ID, t.state(), t.Made, t.request
+	return r, err
 }

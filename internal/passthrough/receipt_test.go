@@ -11,6 +11,7 @@ import (
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/emulator"
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/storage"
 )
 
@@ -23,6 +24,15 @@ func (r *rig) forget() {
 	must(r.t, err)
 	r.t.Cleanup(gate.Close)
 	r.gate, r.o.Gate = gate, gate
+}
+
+// back starts Redis again, with what it knew.
+func (r *rig) back() {
+	r.t.Helper()
+	r.redis.Restart()
+	for r.rdb.Ping(r.t.Context()).Err() != nil { // the client gives a server that was away a moment
+		must(r.t, retry.Wait(r.t.Context(), 20*time.Millisecond))
+	}
 }
 
 // recovered is what `recover` does of all receipts.
@@ -218,6 +228,99 @@ func TestAnExportThatLeftNoReceiptIsTakenUpAgain(t *testing.T) {
 	if a, _ := r.must("web", "GET", "clips/results/"+made.Data.ID, ""); a.Export == "" || len(taken) != 2 {
 		t.Errorf("%+v, taken up %d times", a, len(taken))
 	}
+}
+
+// TestATaskIsFollowedThatNobodyCouldRecord: Redis was away when it was made, or whoever
+// made it died after its answer. It is its tenant's and taken up all the same, by
+// whatever comes first.
+func TestATaskIsFollowedThatNobodyCouldRecord(t *testing.T) {
+	archived := strings.TrimSuffix(talk, "}") + `,"enable_export":true}`
+	for name, c := range map[string]struct {
+		away     bool
+		comeBack func(r *rig, task string)
+	}{
+		"away, then a read":   {true, func(r *rig, task string) { r.must("web", "GET", "clips/results/"+task, "") }},
+		"away, then recover":  {true, func(r *rig, _ string) { r.recovered() }},
+		"died, then a repeat": {false, func(r *rig, _ string) { r.must("web", "POST", "clips", archived, "order 1") }},
+		"died, then recover":  {false, func(r *rig, _ string) { r.recovered() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var taken []Accepted
+			up := c.away
+			r := newRig(t, func(o *Options) {
+				rdb := o.Redis
+				o.TakeUp = func(ctx context.Context, a Accepted) (string, error) {
+					if !up {
+						return "", errDown
+					}
+					if err := rdb.Ping(ctx).Err(); err != nil {
+						return "", err
+					}
+					taken = append(taken, a)
+					return "import-" + a.TaskID, nil
+				}
+			})
+			if c.away {
+				r.answered = r.redis.Kill
+			} else {
+				r.o.Receipts = noTasks{r.archive}
+			}
+			_, made := r.must("web", "POST", "clips", archived, "order 1")
+			if len(taken) != 0 {
+				t.Errorf("taken up too early: %+v", taken)
+			}
+			up, r.answered, r.o.Receipts = true, nil, r.archive
+			if c.away {
+				r.back()
+			} else {
+				r.forget()
+			}
+			c.comeBack(r, made.Data.ID)
+			if len(taken) != 1 || taken[0].TaskID != made.Data.ID || taken[0].Tenant != "web" || !taken[0].Inline || !strings.Contains(string(taken[0].Request), "enable_export") {
+				t.Fatalf("%+v", taken)
+			}
+			if f := r.refused("batch", "GET", "clips/results/"+made.Data.ID, ""); f.Status != 404 {
+				t.Errorf("%+v", f)
+			}
+			if a, _ := r.must("web", "GET", "clips/results/"+made.Data.ID, ""); a.Export != "import-"+made.Data.ID {
+				t.Errorf("%+v", a)
+			}
+		})
+	}
+}
+
+// TestWhatCouldNotBeTakenUpIsTriedAgain, with the next read.
+func TestWhatCouldNotBeTakenUpIsTriedAgain(t *testing.T) {
+	busy := true
+	r := newRig(t, func(o *Options) {
+		o.TakeUp = func(_ context.Context, a Accepted) (string, error) {
+			if busy {
+				return "", errDown
+			}
+			return "import-" + a.TaskID, nil
+		}
+	})
+	_, made := r.must("web", "POST", "clips", talk)
+	busy = false
+	r.pass(30 * time.Second)
+	r.steps()
+	held, err := r.gate.Slots(t.Context())
+	if id := "import-" + made.Data.ID; err != nil || len(held) != 1 || held[0] != id || r.sent(emulator.RouteResults) != 0 {
+		t.Errorf("%v hold slots, %v", held, err)
+	}
+	if n := r.steps(); n != 0 {
+		t.Errorf("%d steps", n)
+	}
+}
+
+// noTasks is an S3 that takes no receipt of a task.
+type noTasks struct{ Receipts }
+
+func (n noTasks) SyncReceipt(ctx context.Context, r storage.Receipt) error {
+	if strings.Contains(r.ID, "/task:") {
+		return errDown
+	}
+	return n.Receipts.SyncReceipt(ctx, r)
 }
 
 // down is an S3 that takes and gives nothing; lateReceipts takes the intent, and the

@@ -38,6 +38,7 @@ const ourKey = "our-own-key-at-the-provider"
 type rig struct {
 	*Service
 	t        *testing.T
+	redis    *redistest.Server
 	rdb      *redis.Client
 	gate     *budget.Gate
 	archive  *storage.Archive
@@ -47,6 +48,7 @@ type rig struct {
 	mu       sync.Mutex
 	at       time.Time
 	saw      http.Header // of the last request at the provider
+	answered func()      // is called once the provider has made a task, before its answer leaves
 	accepted []Accepted
 }
 
@@ -65,18 +67,22 @@ func (r *rig) pass(d time.Duration) {
 func newRig(t *testing.T, change ...func(*Options)) *rig {
 	t.Helper()
 	t.Parallel()
-	r := &rig{t: t, rdb: redistest.Start(t).Client(), log: &bytes.Buffer{}, at: time.Date(2026, 4, 7, 12, 0, 0, 0, time.UTC)}
+	server := redistest.Start(t)
+	r := &rig{t: t, redis: server, rdb: server.Client(), log: &bytes.Buffer{}, at: time.Date(2026, 4, 7, 12, 0, 0, 0, time.UTC)}
 	var err error
 	r.emulator, err = emulator.New(emulator.Options{Keys: []string{ourKey}, Now: r.time, Render: emulator.Render{Fixed: 100 * time.Second}})
 	must(t, err)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.mu.Lock()
 		r.saw = q.Header.Clone()
 		r.mu.Unlock()
 		r.emulator.ServeHTTP(w, q)
+		if r.answered != nil && q.Method == http.MethodPost {
+			r.answered()
+		}
 	}))
-	t.Cleanup(server.Close)
-	client, err := provider.New(provider.Options{BaseURL: server.URL, Key: secret.String(ourKey)})
+	t.Cleanup(api.Close)
+	client, err := provider.New(provider.Options{BaseURL: api.URL, Key: secret.String(ourKey)})
 	must(t, err)
 	t.Cleanup(client.Close)
 	links, err := link.New(link.Options{MaxSize: 1 << 20})

@@ -40,6 +40,8 @@ type task struct {
 	Slot string `json:"slot,omitempty"`
 	// Export is the export that has taken it up, and reads it; empty if none has.
 	Export string `json:"export,omitempty"`
+	// Due is what it is still to be taken up as: nobody could be asked yet.
+	Due *Accepted `json:"due,omitempty"`
 	// Receipt is what its receipt says, empty while there is none.
 	Receipt storage.ReceiptState `json:"receipt,omitempty"`
 	// Faults counts the reads in a row that failed.
@@ -60,8 +62,8 @@ type task struct {
 	request json.RawMessage // the order's, for the export that takes it up
 }
 
-func (t *task) accepted(account string) Accepted {
-	return Accepted{Account: account, Tenant: t.Tenant, Call: t.Call, TaskID: t.ID, Request: t.request, Inline: t.Inline, At: t.Made}
+func (t *task) accepted(account string) *Accepted {
+	return &Accepted{Account: account, Tenant: t.Tenant, Call: t.Call, TaskID: t.ID, Request: t.request, Inline: t.Inline, At: t.Made}
 }
 
 // attempt is what became of an order. It has no
@@ -72,6 +74,22 @@ type attempt struct {
 	Status int         `json:"status,omitempty"`
 	Header http.Header `json:"header,omitempty"`
 	Body   []byte      `json:"body,omitempty"`
+	// Task is what it made, without an answer: who finds no record of it makes one.
+	Task *task `json:"task,omitempty"`
+}
+
+// made is the task that the order made, with its answer as the last one; nil if it
+// made none.
+func (a attempt) made(order json.RawMessage) *task {
+	if a.Task == nil {
+		return nil
+	}
+	t := *a.Task
+	t.At, t.Status, t.Header, t.Body = a.Sent, a.Status, a.Header, a.Body
+	if t.Inline { // and so the order is JSON
+		t.request = order
+	}
+	return &t
 }
 
 // store keeps both.
