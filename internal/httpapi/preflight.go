@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/clipferry/clipferry/internal/preflight"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -75,19 +77,30 @@ func parsePreflight(body []byte) ([]tasks.Export, error) {
 	return exports, nil
 }
 
+// lookups is how many projects of a request are looked up at a time: S3 may be slow.
+const lookups = 32
+
 // othersProjects are the projects that another tenant has made here.
 func (a *API) othersProjects(ctx context.Context, exports []tasks.Export) (map[string]bool, error) {
 	own := callerOf(ctx).tenant()
 	if a.o.ProjectTenant == nil || own == "" {
 		return nil, nil
 	}
+	tenants := make([]string, len(exports))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(lookups)
+	for n, e := range exports {
+		group.Go(func() (err error) {
+			tenants[n], err = a.o.ProjectTenant(ctx, e.ProjectID)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
 	hidden := map[string]bool{}
-	for _, e := range exports {
-		tenant, err := a.o.ProjectTenant(ctx, e.ProjectID)
-		if err != nil {
-			return nil, err
-		}
-		hidden[e.ProjectID] = tenant != "" && tenant != own
+	for n, e := range exports {
+		hidden[e.ProjectID] = tenants[n] != "" && tenants[n] != own
 	}
 	return hidden, nil
 }

@@ -2,8 +2,10 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/preflight"
@@ -54,6 +56,27 @@ func TestPreflightTakesOneRequestOrSeveral(t *testing.T) {
 	if got := newFixture(t).call("POST", "/api/v2/clips/exports/preflight", `{"project_id":"p"}`); got.status != 404 {
 		t.Errorf("without a key of the provider's: %d %s", got.status, got.body)
 	}
+}
+
+// TestProjectsAreLookedUpTogether: where S3 alone knows whose they are, and is slow, many
+// projects take little longer than one.
+func TestProjectsAreLookedUpTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &API{o: Options{ProjectTenant: func(_ context.Context, project string) (string, error) {
+			time.Sleep(time.Second)
+			return project, nil
+		}}}
+		exports := make([]tasks.Export, 500)
+		for n := range exports {
+			exports[n].ProjectID = fmt.Sprint("of-", n)
+		}
+		exports[0].ProjectID = "web"
+		began := time.Now()
+		hidden, err := a.othersProjects(context.WithValue(t.Context(), callerKey{}, caller{name: "web"}), exports)
+		if took := time.Since(began); err != nil || len(hidden) != 500 || hidden["web"] || !hidden["of-499"] || took > 20*time.Second {
+			t.Errorf("%d projects, %v, after %s", len(hidden), err, took)
+		}
+	})
 }
 
 // A project that another tenant has made here is as if there were none; an admin sees all.
