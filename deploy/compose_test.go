@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,10 @@ func checkVariables(t *testing.T, where string, names []string) {
 	}
 }
 
+// notInCompose are variables that mean nothing in its container: a file that it does not
+// have, a drain longer than its grace, and pages for a loopback address.
+var notInCompose = []string{"CLIPFERRY_API_KEY_FILE", "CLIPFERRY_SHUTDOWN_TIMEOUT", "CLIPFERRY_MONITOR_OPEN"}
+
 var pinned = regexp.MustCompile(`^[a-z0-9./-]+:v?\d+\.\d+\.\d+[a-z0-9.-]*$`)
 
 func TestCompose(t *testing.T) {
@@ -96,6 +101,11 @@ func TestCompose(t *testing.T) {
 		names = append(names, name)
 	}
 	checkVariables(t, "compose.yaml", names)
+	for name := range variables() {
+		if _, passed := w.Environment[name]; !passed && !slices.Contains(notInCompose, name) {
+			t.Errorf("compose.yaml does not pass on %s", name)
+		}
+	}
 	if grace, err := time.ParseDuration(w.Grace); err != nil || grace < drain(t)+10*time.Second {
 		t.Errorf("stop_grace_period %q is too short for a drain of %s", w.Grace, drain(t))
 	}
