@@ -239,6 +239,21 @@ func TestTheIngressLetsOnlyTheAPIIn(t *testing.T) {
 	}
 }
 
+// Links of a server behind an ingress that terminates TLS would start with http:// by themselves.
+func TestLinksBehindTheIngressAreHTTPS(t *testing.T) {
+	for set, want := range map[string]any{
+		"ingress.enabled=true,ingress.host=clips.example.com,ingress.tlsSecret=tls":                                                          "https://clips.example.com",
+		"ingress.enabled=true,ingress.host=clips.example.com":                                                                                nil,
+		"ingress.host=clips.example.com,ingress.tlsSecret=tls":                                                                               nil,
+		"ingress.enabled=true,ingress.host=clips.example.com,ingress.tlsSecret=tls,config.CLIPFERRY_HTTP_PUBLIC_URL=https://cdn.example.com": "https://cdn.example.com",
+	} {
+		data, _ := objects(t, render(t, "--set", set))["ConfigMap/clipferry"]["data"].(map[string]any)
+		if got := data["CLIPFERRY_HTTP_PUBLIC_URL"]; got != want {
+			t.Errorf("%s: links start with %v, not %v", set, got, want)
+		}
+	}
+}
+
 func TestAChangeOfTheConfigRollsThePods(t *testing.T) {
 	sum := regexp.MustCompile(`checksum/config: (\S+)`)
 	before := sum.FindAllString(render(t, "--set", "config.CLIPFERRY_S3_BUCKET=a"), -1)
