@@ -31,6 +31,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -142,6 +143,9 @@ type Options struct {
 	// Webhooks says that webhooks can be signed and are delivered. Otherwise an
 	// export that asks for one is refused.
 	Webhooks bool
+	// WebhookAllowedCIDRs are the ranges that webhooks may lead to besides public
+	// addresses. Others are taken, with a warning.
+	WebhookAllowedCIDRs []netip.Prefix
 
 	// Checks make /readyz.
 	Checks []Check

@@ -351,6 +351,16 @@ func TestHead(t *testing.T) {
 	}
 }
 
+func TestAWebhookThatLeadsInsideIsWarnedOf(t *testing.T) {
+	f := newFixture(t)
+	for webhook, warned := range map[string]bool{"http://10.0.0.1/?token=hush": true, "https://hooks.example.com/": false} {
+		got := f.call("POST", "/api/v2/clips/export", `{"project_id":"p","notify":{"webhook":"`+webhook+`"}}`)
+		if got.status != 200 || strings.Contains(got.body, `"warnings":["notify: the webhook is not called: 10.0.0.1:80 is not`) != warned || strings.Contains(got.body, "hush") {
+			t.Errorf("%s: got %d %s", webhook, got.status, got.body)
+		}
+	}
+}
+
 func TestWhatIsOddIsSaidAndTaken(t *testing.T) {
 	f := newFixture(t)
 	got := f.call("POST", "/api/v2/clips/export", `{"project_id":"p","ratio":"RATIO_1_1"}`)

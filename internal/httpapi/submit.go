@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/tasks"
@@ -52,7 +53,19 @@ func (a *API) submit(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	a.log.InfoContext(r.Context(), "export taken in", logkey.Export, id, logkey.ProjectID, e.ProjectID, logkey.Client, clientOf(r.Context()))
-	return writeData(w, submitted{ExportTaskID: id, Name: nameOf(e.ProjectID), Status: statusCreated, Warnings: e.Lint().Texts()})
+	return writeData(w, submitted{ExportTaskID: id, Name: nameOf(e.ProjectID), Status: statusCreated, Warnings: a.warnings(e)})
+}
+
+// warnings is what is odd about an export that is taken.
+func (a *API) warnings(e tasks.Export) []string {
+	texts := e.Lint().Texts()
+	if e.Notify == nil {
+		return texts
+	}
+	if text := notify.Unreachable(e.Notify.Webhook, a.o.WebhookAllowedCIDRs); text != "" {
+		texts = append(texts, text)
+	}
+	return texts
 }
 
 // setTenant makes the export that of whoever asks. An admin may name another.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -128,8 +129,9 @@ func (f Front) api(cfg *config.Config, loopback bool, pages *archiveui.UI) (*htt
 		Queue:     tasks.NewClientFromRedis(f.Redis, tasks.WithTraceHeaders(f.Tracing.Headers)),
 		PublicURL: cfg.HTTPPublicURL, LinkTTL: cfg.HTTPLinkTTL, Retention: cfg.LedgerRetention,
 		Webhooks: len(cfg.WebhookSecrets) > 0, NotifyQueues: cfg.NotifyQueues,
-		HasAccount:  hasAccount(cfg, queue.New(f.Redis)),
-		AccountName: func(account string) string { return cfg.Account(account).Name },
+		WebhookAllowedCIDRs: []netip.Prefix(cfg.WebhookAllowedCIDRs),
+		HasAccount:          hasAccount(cfg, queue.New(f.Redis)),
+		AccountName:         func(account string) string { return cfg.Account(account).Name },
 		WaitingFor: func(ctx context.Context, open []*export.Record) (map[string]status.Waiting, error) {
 			out, err := look.Read(ctx, open)
 			return out.WaitingFor, err
