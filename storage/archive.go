@@ -176,6 +176,7 @@ type Archive struct {
 	backoff  backoff
 	timeouts *timeouts
 	breaker  *breaker
+	batches  Kept
 	links    *s3.PresignClient
 	once     *Archive // the same with requests that are sent once
 	tested   featureTest
@@ -197,6 +198,7 @@ func New(o Options) (*Archive, error) {
 	a.s3 = &bucket{client: client, timeouts: a.timeouts, sender: a.breaker}
 	a.once = &Archive{s3: &bucket{client: client, timeouts: a.timeouts, sender: a.breaker, once: true}, opts: o, log: o.Logger, now: o.Now}
 	a.buffers = newBufferPool(int(a.partSize(o.Source.MaxSize())), o.PartsInFlight)
+	a.batches = a.Kept("batches")
 	return a, nil
 }
 

@@ -17,8 +17,6 @@ type Batch struct {
 	Members     []string `json:"members"` // their ids
 }
 
-func (a *Archive) batches() Kept { return a.Kept("batches") }
-
 func batchName(name string) string { return safeID(name) + ".json" }
 
 // KeepBatch writes a batch, over what is there of it.
@@ -27,19 +25,19 @@ func (a *Archive) KeepBatch(ctx context.Context, b Batch) error {
 	if err != nil {
 		return fmt.Errorf("encoding batch %s: %w", b.Name, err)
 	}
-	return a.batches().Write(ctx, batchName(b.Name), "application/json", body)
+	return a.batches.Write(ctx, batchName(b.Name), "application/json", body)
 }
 
 // ForgetBatch removes a batch.
 func (a *Archive) ForgetBatch(ctx context.Context, name string) error {
-	return a.batches().Delete(ctx, batchName(name))
+	return a.batches.Delete(ctx, batchName(name))
 }
 
 // Batches yields the batches. One that cannot be read yields its fault and the next ones
 // still come; a listing that breaks off yields its fault last.
 func (a *Archive) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 	return func(yield func(Batch, error) bool) {
-		for o, err := range a.batches().List(ctx) {
+		for o, err := range a.batches.List(ctx) {
 			var b Batch
 			if err == nil {
 				if b, err = a.readBatch(ctx, o.Key); err == nil && b.Name == "" {
@@ -56,12 +54,12 @@ func (a *Archive) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 // readBatch returns a batch without a name where there is none.
 func (a *Archive) readBatch(ctx context.Context, name string) (Batch, error) {
 	var b Batch
-	text, there, err := a.batches().Read(ctx, name, maxDocument)
+	text, there, err := a.batches.Read(ctx, name, maxDocument)
 	if err != nil || !there {
 		return b, err
 	}
 	if err := json.Unmarshal(text, &b); err != nil || batchName(b.Name) != name {
-		return Batch{}, fault.New(fault.Terminal, a.batches().folder+name+" is not a batch", err)
+		return Batch{}, fault.New(fault.Terminal, a.batches.folder+name+" is not a batch", err)
 	}
 	return b, nil
 }

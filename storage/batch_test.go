@@ -29,7 +29,7 @@ func TestBatchesAreKept(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := a.batches().Write(t.Context(), "other.json", "application/json", []byte(`{"name":"season:1"}`)); err != nil {
+		if err := a.batches.Write(t.Context(), "other.json", "application/json", []byte(`{"name":"season:1"}`)); err != nil {
 			t.Fatal(err)
 		}
 		names, faults := found()

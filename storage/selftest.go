@@ -74,7 +74,8 @@ func (a *Archive) SelfTest(ctx context.Context) []CheckResult {
 		{"list parts", true, "a transfer that was interrupted begins anew", func(context.Context) error { return t.listErr }},
 		{"list unfinished uploads", true, "unfinished uploads must be removed by a lifecycle rule", t.listUploads},
 		{"tagging", true, "large objects carry no SHA-256; manifests do", t.tagging},
-		{"catalog", true, "clips are archived and nobody finds them, neither /archive/ nor clipferry find", t.catalog},
+		{"catalog", true, "clips are archived and nobody finds them, neither /archive/ nor clipferry find", t.kept("catalog")},
+		{"batches", true, "of a batch, a loss of Redis leaves only the exports that were ordered", t.kept("batches")},
 		{"delete", false, "", t.remove},
 		{"lifecycle rule", true, "set one that aborts incomplete multipart uploads after 7 days (docs/s3.md)", t.lifecycle},
 	}
@@ -146,14 +147,15 @@ func (t *selfTest) checksum(ctx context.Context) error {
 	return nil
 }
 
-// catalog writes beside the catalog's files, which a policy may forget.
-func (t *selfTest) catalog(ctx context.Context) error {
-	kept := t.a.Kept("catalog")
-	name := selfTestFolder + "-" + rand.Text()
-	if err := kept.Write(ctx, name, "application/octet-stream", t.body); err != nil {
-		return err
+// kept writes in a folder of the archive's own, which a policy may forget.
+func (t *selfTest) kept(folder string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		kept, name := t.a.Kept(folder), selfTestFolder+"-"+rand.Text()
+		if err := kept.Write(ctx, name, "application/octet-stream", t.body); err != nil {
+			return err
+		}
+		return kept.Delete(ctx, name)
 	}
-	return kept.Delete(ctx, name)
 }
 
 // multipart uploads an object of two parts in the archive's own way, and reads it.

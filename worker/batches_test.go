@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -230,6 +233,30 @@ func TestABatchOutlivesALossOfRedis(t *testing.T) {
 	}
 	for b, err := range r.archive.Batches(t.Context()) {
 		t.Errorf("S3 keeps a batch that is complete: %+v, %v", b, err)
+	}
+}
+
+// An S3 whose policy refuses to keep batches alone takes receipts: members are ordered.
+func TestABatchThatAPolicyRefusesToKeep(t *testing.T) {
+	r := newRig(t)
+	var refused atomic.Int64
+	r.archive = newArchive(t, r.s3.ClientAt(refusing(t, r.s3.Endpoint, func(req *http.Request) bool {
+		is := req.Method == http.MethodPut && strings.Contains(req.URL.Path, "/_batches/")
+		if is {
+			refused.Add(1)
+		}
+		return is
+	})), r.ledger)
+	r.options.Archive = r.archive
+	stop := r.work()
+	ids, err := r.client.EnqueueBatch(t.Context(), tasks.Batch{Name: "season-1"}, []tasks.Export{{ProjectID: "p"}, {ProjectID: "q"}})
+	must(t, err)
+	for _, id := range ids {
+		r.awaitState(id, export.Archived)
+	}
+	stop()
+	if n := refused.Load(); n != 1 {
+		t.Errorf("S3 was asked %d times", n)
 	}
 }
 

@@ -258,8 +258,9 @@ func (w *Worker) writeAhead(ctx context.Context, account Account, r *export.Reco
 	intent := w.receiptOf(&pinned)
 	intent.Intent, intent.Submitted = a.token, w.now().UTC()
 	if r.Batch != "" {
-		if err := w.keepBatch(ctx, r.Batch); err != nil {
-			return fmt.Errorf("%w: %w", errNoWriteAhead, err)
+		if err := w.keepBatch(ctx, r.Batch); err != nil { // the receipts name it too
+			w.log.Warn("a batch could not be kept in S3: after a loss of Redis only its exports that were ordered are known",
+				logkey.Batch, r.Batch, logkey.Error, fault.SentenceOf(err))
 		}
 	}
 	a.tried = true
