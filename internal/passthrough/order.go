@@ -102,6 +102,12 @@ func (o *ordered) once(ctx context.Context) (Answer, error) {
 	case !known:
 		return o.send(ctx)
 	}
+	if before.Status == 0 {
+		err = o.fromS3(ctx, &before)
+	}
+	if err != nil {
+		return Answer{}, notNow(err)
+	}
 	return o.again(ctx, before)
 }
 

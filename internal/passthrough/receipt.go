@@ -255,6 +255,23 @@ func (o *ordered) restored(ctx context.Context) (Answer, error) {
 	return o.again(ctx, before)
 }
 
+// fromS3 completes what became of an order whose answer Redis does not know: it may have
+// been away when the answer came, and S3 not.
+func (o *ordered) fromS3(ctx context.Context, before *attempt) error {
+	ctx, cancel := context.WithTimeout(ctx, syncTime)
+	defer cancel()
+	r, found, err := o.s.o.Receipts.Receipt(ctx, receiptID(o.s.o.Account, o.key))
+	if err != nil || !found {
+		return err
+	}
+	var d document
+	if json.Unmarshal(r.Passed, &d) != nil || d.Attempt == nil || d.Attempt.Status == 0 {
+		return nil
+	}
+	*before = *d.Attempt
+	return o.s.store.set(ctx, o.key, before, keepKey)
+}
+
 // accepted says in S3 what the provider has answered to the order.
 func (o *ordered) accepted(ctx context.Context, kept attempt) error {
 	if len(kept.Body) > maxKept {

@@ -289,6 +289,27 @@ func TestATaskIsFollowedThatNobodyCouldRecord(t *testing.T) {
 	}
 }
 
+// TestS3KnowsAnAnswerThatRedisDoesNot: Redis was away when the answer came, and is back
+// with what was written ahead.
+func TestS3KnowsAnAnswerThatRedisDoesNot(t *testing.T) {
+	r := newRig(t)
+	r.answered = r.redis.Kill
+	first, _ := r.must("web", "POST", "clips", talk, "one")
+	r.answered = nil
+	r.back()
+	r.o.Receipts = down{}
+	if f := r.refused("web", "POST", "clips", talk, "one"); f.Status != 503 {
+		t.Errorf("without S3 nobody knows: %+v", f)
+	}
+	r.o.Receipts = r.archive
+	again, _ := r.must("web", "POST", "clips", talk, "one")
+	if string(again.Body) != string(first.Body) || !again.Again || len(r.emulator.State().Submits) != 1 {
+		t.Errorf("%s, %d orders", again.Body, len(r.emulator.State().Submits))
+	}
+	r.o.Receipts = down{} // Redis knows it by now
+	r.must("web", "POST", "clips", talk, "one")
+}
+
 // TestWhatCouldNotBeTakenUpIsTriedAgain, with the next read.
 func TestWhatCouldNotBeTakenUpIsTriedAgain(t *testing.T) {
 	busy := true
