@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -37,7 +39,7 @@ find out whether it can go on.`,
 func (c *console) pause(ctx context.Context, queues []string) error {
 	return c.withQueues(ctx, queues, func(conn *connection) (err error) {
 		if len(queues) == 0 {
-			if queues, err = conn.exports.OrderQueues(ctx, wiring.AccountNames(conn.cfg)...); err != nil {
+			if queues, err = conn.exports.OrderQueues(ctx, wiring.AccountNames(conn.cfg), slices.Collect(maps.Keys(conn.cfg.Tenants))); err != nil {
 				return err
 			}
 		}

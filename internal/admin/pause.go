@@ -8,13 +8,20 @@ import (
 )
 
 // OrderQueues returns the queues that exports are ordered from: those of the
-// default account, of the named ones, and of all that a producer has ever named.
-func (s *Service) OrderQueues(ctx context.Context, accounts ...string) ([]string, error) {
+// default account, of the named accounts and their tenants, and of all that a producer
+// has ever named.
+func (s *Service) OrderQueues(ctx context.Context, accounts, tenants []string) ([]string, error) {
 	names, err := s.queue.Existing(ctx, queue.Orders())
 	if err != nil {
 		return nil, err
 	}
-	names = append(names, queue.Orders(append(accounts, "")...)...)
+	accounts = append(slices.Clone(accounts), "")
+	names = append(names, queue.Orders(accounts...)...)
+	for _, account := range accounts {
+		for _, tenant := range tenants {
+			names = append(names, queue.OfTenant(account, tenant)...)
+		}
+	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
 }

@@ -13,11 +13,13 @@ func TestOrderQueuesAreThoseOfAllAccounts(t *testing.T) {
 	d := newRig(t)
 	d.enqueue(t, tasks.Export{JobID: "a", ProjectID: "p", Account: "seen"})
 	must(t, tasks.PublishQueues(t.Context(), d.rdb, queue.Mirror, "default"))
-	queues, err := d.OrderQueues(t.Context(), "default", "named")
+	queues, err := d.OrderQueues(t.Context(), []string{"default", "named"}, []string{"news"})
 	must(t, err)
 	want := []string{
 		"clipferry-front", "clipferry-front.named", "clipferry-submit", "clipferry-submit-high", "clipferry-submit-high.named",
-		"clipferry-submit-low", "clipferry-submit-low.named", "clipferry-submit.named", "clipferry-submit.seen",
+		"clipferry-submit-high.named@news", "clipferry-submit-high@news", "clipferry-submit-low", "clipferry-submit-low.named",
+		"clipferry-submit-low.named@news", "clipferry-submit-low@news", "clipferry-submit.named", "clipferry-submit.named@news",
+		"clipferry-submit.seen", "clipferry-submit@news",
 	}
 	if !slices.Equal(queues, want) {
 		t.Errorf("got  %s\nwant %s", strings.Join(queues, " "), strings.Join(want, " "))
