@@ -63,6 +63,9 @@ func (b *bulk) cancel(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
+	if len(records) == 0 && !b.dryRun {
+		return c.msg.Printf("nothing is open that the filter lets through; nothing was canceled\n")
+	}
 	ids, ordered := make([]string, len(records)), 0
 	for i, r := range records {
 		if ids[i] = r.ID; r.ExportTaskID != "" {

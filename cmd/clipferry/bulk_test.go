@@ -9,11 +9,23 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/redistest"
+	"github.com/clipferry/clipferry/internal/view"
 	"github.com/clipferry/clipferry/tasks"
 )
+
+// A member that was canceled has no error to show.
+func TestABatchShowsWhatFailed(t *testing.T) {
+	var out bytes.Buffer
+	c := &console{out: cli.NewPrinter(&out)}
+	v := view.Batch{Batch: "season-1", Members: 2, Final: 2, Problems: []view.BatchProblem{{ID: "a", State: "canceled"}, {ID: "b", State: "failed", Error: "out of disk"}}}
+	if err := (&statusFlags{}).showBatch(c, v); err != nil || !strings.HasSuffix(out.String(), "  a canceled\n  b failed: out of disk\n") {
+		t.Errorf("%v: %s", err, &out)
+	}
+}
 
 // Nothing is canceled or paid for again that the dry run with the same filter did not name.
 func TestBulkChangesWhatTheDryRunNames(t *testing.T) {
@@ -75,6 +87,9 @@ func TestBulkChangesWhatTheDryRunNames(t *testing.T) {
 	}
 	if out, _ := command(0, "cancel", "--label", "show=1"); out != "waits canceled\n" || state("others") != export.Queued {
 		t.Errorf("cancel: %s", out)
+	}
+	if _, msg := command(0, "cancel", "--label", "show=1"); !strings.Contains(msg, "nothing was canceled") {
+		t.Errorf("cancel with nothing open: %q", msg)
 	}
 	_, msg := command(0, "retry", "--state", "failed", "--label", "show=1", "--dry-run")
 	_, token, _ := strings.Cut(strings.TrimSpace(msg), "--confirm ")

@@ -52,7 +52,11 @@ func (s *statusFlags) showBatch(c *console, v view.Batch) error {
 	}
 	out := []cli.Styled{cli.Sprintf("%s", barOf(v))}
 	for _, p := range v.Problems {
-		out = append(out, cli.Sprintf("  %s %s: %s", p.ID, p.State, p.Error))
+		line := cli.Sprintf("  %s %s", p.ID, p.State)
+		if p.Error != "" { // a member that was canceled has none
+			line += cli.Sprintf(": %s", p.Error)
+		}
+		out = append(out, line)
 	}
 	return c.out.Write(lines(out))
 }
