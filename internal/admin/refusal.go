@@ -3,6 +3,7 @@ package admin
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/ledger"
@@ -47,6 +48,9 @@ func CheckTask(task string) string {
 		if c <= ' ' || c > '~' {
 			return "must be the id of the provider's task, without spaces"
 		}
+	}
+	if strings.ContainsAny(task, "/?#") {
+		return "must be the id of the provider's task alone, not its address"
 	}
 	return ""
 }

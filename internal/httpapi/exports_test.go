@@ -112,6 +112,7 @@ func TestARetryThatIsNotMeantSoChangesNothing(t *testing.T) {
 		`{"Submitted_As":null}`:                               "submitted_as: must not be null",
 		`{"submitted_as":"t","submitted_as":null}`:            "submitted_as: must not be null",
 		`{"submitted_as":" task_9"}`:                          "submitted_as: must be the id",
+		`{"submitted_as":"https://wayin.ai/tasks/task_9"}`:    "submitted_as: must be the id of the provider's task alone",
 		`{"submitted_as":"` + strings.Repeat("x", 300) + `"}`: "submitted_as: must have at most",
 		`{"submitted_as":9}`:                                  "submitted_as: must be a string, not a number",
 		`{"submitted_as":"t","pay_again":true}`:               "submitted_as, pay_again: exclude each other",
