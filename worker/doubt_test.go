@@ -91,6 +91,21 @@ func TestATaskThatWasFoundByHandReplacesTheDoubt(t *testing.T) {
 	}
 }
 
+// Nobody but the provider knows which task it is: what it shows of the one that was
+// named has the export held again, and S3 never hears of it.
+func TestATaskThatWasNamedWrongIsHeldAgain(t *testing.T) {
+	r := holding(t)
+	r.work()
+	r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj", ClipIndices: []int{7}})
+	r.awaitState("a", export.Held)
+	_, err := r.admin.Retry(t.Context(), "a", export.RetryOptions{SubmittedAs: "task-1"}) // it has clips 0 and 1
+	must(t, err)
+	rec := r.await("a", "held as foreign", func(rec *export.Record) bool { return rec.Problem.Reason == export.ReasonTaskForeign })
+	if got := r.receipt("a"); rec.State != export.Held || rec.ExportTaskID != "" || got.State != storage.ReceiptIntent {
+		t.Errorf("%s as %q, the receipt says %s of %q", rec.State, rec.ExportTaskID, got.State, got.ExportTaskID)
+	}
+}
+
 // grantedGate calls granted when a submit gets its turn.
 type grantedGate struct {
 	worker.Gate

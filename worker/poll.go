@@ -38,7 +38,7 @@ func (w *Worker) poll(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return w.readFailed(ctx, r, p.N, export.Problem{Reason: export.ReasonAccountUnknown}, time.Minute)
 	}
-	if r.Polls == 0 {
+	if r.Polls == 0 || r.Named {
 		if taken, err := w.taskTaken(ctx, r); taken || err != nil {
 			return err
 		}
@@ -151,6 +151,9 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 	return w.conclude(ctx, r.ID, func(r *export.Record) error { return r.Answer(w.now(), of, n, reading, next) }, func(r *export.Record) {
 		w.charge(ctx, r)
 		w.learnCharge(ctx, account, r, task)
+		if r.State == export.Held { // the task was named wrong
+			w.releaseSlot(ctx, r)
+		}
 		w.takeUpLate(ctx, r)
 		w.log.Debug("export read", logkey.Export, r.ID, logkey.State, r.State, logkey.ProviderStatus, r.ProviderStatus,
 			logkey.Clips, r.ClipCount, logkey.Archived, r.ArchivedCount)

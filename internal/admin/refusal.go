@@ -24,7 +24,7 @@ func explain(r *export.Record, e export.Event, err error) error {
 	if errors.Is(err, ledger.ErrUnreadable) {
 		return &impossible{"what Redis holds under its id is no record of an export, so that it can't be changed", err}
 	}
-	if r == nil || !errors.Is(err, export.ErrNotNow) || export.Allowed(r.State, e) {
+	if r == nil || !errors.Is(err, export.ErrNotNow) || export.Allowed(r.State, e) && r.State != export.Rendering {
 		return err
 	}
 	what := "only what is under way can be canceled"

@@ -121,10 +121,14 @@ var ErrPaid = errors.New("it would be paid for again")
 // task that nobody knows here.
 var ErrMayBePaid = fmt.Errorf("so it may have been accepted: %w", ErrPaid)
 
-// Retry takes a final export up again where it stopped.
+// Retry takes a final export up again where it stopped. One that renders can only have
+// a task that a person named, and that no read has known, replaced by another.
 func (r *Record) Retry(now time.Time, o RetryOptions) error {
 	if err := r.may(EvRetry); err != nil {
 		return err
+	}
+	if r.State == Rendering && (!r.unseen() || o.SubmittedAs == "" || o.SubmittedAs == r.ExportTaskID) {
+		return fmt.Errorf("%s while %s: %w", EvRetry, r.State, ErrNotNow)
 	}
 	var err error
 	switch {
@@ -136,6 +140,10 @@ func (r *Record) Retry(now time.Time, o RetryOptions) error {
 		err = fmt.Errorf("a request was sent and its answer was lost, %w", ErrMayBePaid)
 	case !r.accepted():
 		err = r.resubmit(now)
+	case r.unseen() && o.PayAgain && len(r.Duplicates) == 0:
+		if err = r.resubmit(now); err == nil {
+			r.dropNamed()
+		}
 	case r.complete(), !r.lost(now):
 		r.resume(now)
 	case len(r.Duplicates) > 0: // paid for as well: better than paying again
@@ -195,18 +203,6 @@ func (r *Record) paid() error {
 	}
 }
 
-// submittedAs goes on with a task that a person found at the provider.
-func (r *Record) submittedAs(now time.Time, task string) error {
-	if r.accepted() {
-		return fmt.Errorf("%s was accepted as task %s, not %s: %w", r.ID, r.ExportTaskID, task, ErrNotNow)
-	}
-	if slices.Contains(r.Previous, task) {
-		return fmt.Errorf("task %s was given up for a new paid export: %w", task, ErrNotNow)
-	}
-	r.adopt(now, task)
-	return nil
-}
-
 func (r *Record) adopt(now time.Time, task string) {
 	r.State = Rendering
 	r.ExportTaskID, r.SubmittedAt, r.Receipt = task, now, ""
@@ -233,6 +229,7 @@ func (r *Record) forget() {
 	for _, c := range r.Clips {
 		r.RoundsBefore = max(r.RoundsBefore, c.Round)
 	}
+	r.Named = false
 	r.SealRound++ // a seal that was due is of the task given up
 	r.Previous = append(r.Previous, r.ExportTaskID)
 	r.ExportTaskID, r.Name, r.ProviderStatus, r.Outcome = "", "", "", ""

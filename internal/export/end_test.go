@@ -181,6 +181,17 @@ func TestRetry(t *testing.T) {
 		}
 		return r
 	}
+	named := func(t *testing.T) *Record {
+		r := at(t, Held)
+		must(t, r.Retry(noon, RetryOptions{SubmittedAs: "wrong"}))
+		return r
+	}
+	read := func(r *Record) {
+		must(t, r.Answer(noon, r.ExportTaskID, r.Step, Reading{Status: "ONGOING"}, noon))
+	}
+	canceled := func(from func(*testing.T) *Record) func(*testing.T) *Record {
+		return with(func(r *Record) { must(t, r.Cancel(noon)) }, from)
+	}
 	duplicate := func(r *Record) { r.Duplicates = []string{"dup1", "dup2"} }
 	for _, c := range []struct {
 		name string
@@ -210,6 +221,13 @@ func TestRetry(t *testing.T) {
 		{"too late, a duplicate was paid for", with(duplicate, failedClip), past, RetryOptions{PayAgain: true}, Rendering, "dup2", nil},
 		{"expired early", in(Expired), noon, RetryOptions{}, Rendering, "task1", nil},
 		{"expired", in(Expired), noon.Add(73 * time.Hour), RetryOptions{}, Expired, "task1", ErrPaid},
+		{"named wrong, another is named", named, noon, RetryOptions{SubmittedAs: "right"}, Rendering, "right", nil},
+		{"named wrong, nothing else is said", named, noon, RetryOptions{}, Rendering, "wrong", ErrNotNow},
+		{"named wrong, pay again while it is read", named, noon, RetryOptions{PayAgain: true}, Rendering, "wrong", ErrNotNow},
+		{"named wrong and canceled, another is named", canceled(named), noon, RetryOptions{SubmittedAs: "right"}, Rendering, "right", nil},
+		{"named wrong and canceled, pay again", canceled(named), noon, RetryOptions{PayAgain: true}, Queued, "", nil},
+		{"named and read, another is named", with(read, named), noon, RetryOptions{SubmittedAs: "other"}, Rendering, "wrong", ErrNotNow},
+		{"named, read and canceled, pay again is not needed", canceled(with(read, named)), noon, RetryOptions{PayAgain: true}, Rendering, "wrong", nil},
 		{"accepted as another", in(Expired), noon, RetryOptions{SubmittedAs: "other"}, Expired, "task1", ErrNotNow},
 		{"accepted as the same", in(Expired), noon, RetryOptions{SubmittedAs: "task1"}, Rendering, "task1", nil},
 		{

@@ -146,7 +146,7 @@ const maxUnknownImport = 2
 
 // maxUnknown is how many answers in a row may not know the export's task.
 func (r *Record) maxUnknown() int {
-	if r.Imported() && r.Polls == 0 {
+	if r.Imported() && r.Polls == 0 || r.unseen() {
 		return maxUnknownImport
 	}
 	return MaxUnknown

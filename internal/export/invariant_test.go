@@ -119,6 +119,9 @@ func (h *history) accepted(r *Record, a action) string {
 	if a.accepts != "" {
 		h.tasks[a.accepts] = true
 	}
+	if r.Named { // nobody but a person has said so yet
+		delete(h.tasks, r.ExportTaskID)
+	}
 	for task := range h.tasks {
 		if task != r.ExportTaskID && !slices.Contains(r.Duplicates, task) && !slices.Contains(r.Previous, task) {
 			return fmt.Sprintf("task %s was paid for and is nowhere in the record", task)
@@ -174,7 +177,7 @@ func moved(before, r *Record, a action) string {
 	}
 	given := before.ExportTaskID != "" && r.ExportTaskID != before.ExportTaskID
 	free := before.Outcome == RenderFailed && before.CostUsage == 0 && before.Free
-	if given && r.ExportTaskID == "" && !a.payAgain && !free {
+	if given && r.ExportTaskID == "" && !a.payAgain && !free && !before.Named {
 		return fmt.Sprintf("%s gave up the paid task %s unasked", a.name, before.ExportTaskID)
 	}
 	if !given && a.event != EvRestore { // the manifest says better what was archived

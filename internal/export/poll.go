@@ -46,6 +46,13 @@ func (r *Record) Answer(now time.Time, task string, n int, a Reading, nextPoll t
 		r.lookedAgain(a)
 		return nil
 	}
+	if r.foreign(a) {
+		r.disown(now, ReasonTaskForeign)
+		return nil
+	}
+	if r.Named && (a.Succeeded || a.Failed || slices.ContainsFunc(a.Clips, func(c Clip) bool { return c.Link != "" })) {
+		r.Named = false
+	}
 	r.UpdatedAt = now
 	r.Polls++
 	r.ReadAt = now

@@ -43,6 +43,7 @@ const (
 	ReasonReceiptUnreadable Reason = "receipt_unreadable" // nobody can tell whether it was paid for already
 	ReasonRecordUnreadable  Reason = "record_unreadable"  // Redis holds something else under its id
 	ReasonTaskNotFound      Reason = "task_not_found"     // the provider knows no such task as was to be taken up
+	ReasonTaskForeign       Reason = "task_foreign"       // the task that a person named has clips that were not ordered
 	ReasonRecordLost        Reason = "record_lost"        // Redis has lost an export that was paid for
 )
 
@@ -66,7 +67,7 @@ func Reasons() []Reason {
 		ReasonNotUnderstood, ReasonTaskUnknown, ReasonAccountUnknown, ReasonStorageUnavailable, ReasonManifestNotWritten, ReasonWorkerDied,
 		ReasonAnswerLost, ReasonRequestRejected, ReasonRenderFailed, ReasonNoClips, ReasonClipsUnidentified,
 		ReasonClipsFailed, ReasonDeadlinePassed, ReasonStepGivenUp, ReasonQueueDeadline, ReasonTaskMalformed,
-		ReasonJobIDTaken, ReasonJobIDAlike, ReasonTaskTaken, ReasonReceiptUnreadable, ReasonRecordUnreadable, ReasonRecordLost, ReasonTaskNotFound,
+		ReasonJobIDTaken, ReasonJobIDAlike, ReasonTaskTaken, ReasonReceiptUnreadable, ReasonRecordUnreadable, ReasonRecordLost, ReasonTaskNotFound, ReasonTaskForeign,
 		ReasonLinkRefused, ReasonLinkSame, ReasonLinkMissing, ReasonLinkUnusable, ReasonContentWrong,
 		ReasonTransferFailed, ReasonTaskForgotten, ReasonResultsUnread,
 	}

@@ -19,6 +19,9 @@ func (r *Record) ReceiptDue() (says string, due bool) {
 	if !r.accepted() && (len(r.Settled) == 0 || r.unsettled() || r.State != Failed && r.State != Canceled) {
 		return "", false
 	}
+	if r.Named { // S3 still says that the request is in doubt
+		return "", false
+	}
 	says = ReceiptOpen
 	switch r.State {
 	case Archived:

@@ -23,6 +23,7 @@ func (r *Record) Restore(now time.Time, taskID, manifest string, clips []Clip) e
 	r.Duplicates = without(r.Duplicates, taskID)
 	r.State, r.UpdatedAt = Archived, now
 	r.Problem.clear()
+	r.Named = false
 	r.ExportTaskID, r.Manifest, r.Receipt = taskID, manifest, ReceiptDone
 	r.Outcome, r.Read = RenderSucceeded, ReadNone
 	if !r.over() {

@@ -109,8 +109,8 @@ var next = map[State]map[Event][]State{
 	},
 	Rendering: {
 		EvAccept:      {Rendering},
-		EvAnswer:      {Rendering, Mirroring, Failed, Expired},
-		EvReadFault:   {Rendering, Mirroring},
+		EvAnswer:      {Rendering, Mirroring, Failed, Expired, Held},
+		EvReadFault:   {Rendering, Mirroring, Held},
 		EvClipDone:    {Rendering},
 		EvClipRetry:   {Rendering},
 		EvClipRefused: {Rendering, Expired},
@@ -122,6 +122,7 @@ var next = map[State]map[Event][]State{
 		EvExpire:      {Expired},
 		EvFail:        {Failed},
 		EvCancel:      {Canceled},
+		EvRetry:       {Rendering}, // as another task, see [Record.Retry]
 	},
 	Mirroring: {
 		EvAccept:      {Mirroring},

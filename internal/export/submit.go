@@ -44,6 +44,12 @@ func (r *Record) Accept(now time.Time, taskID, name, status string) error {
 		return fmt.Errorf("task %s was given up for a new paid export: %w", taskID, ErrStale)
 	}
 	r.UpdatedAt = now
+	switch {
+	case r.ExportTaskID == taskID:
+		r.Named = false
+	case r.unseen(): // the provider knows better
+		r.dropNamed()
+	}
 	if r.accepted() {
 		if r.ExportTaskID != taskID && !slices.Contains(r.Duplicates, taskID) {
 			r.Duplicates = append(r.Duplicates, taskID)

@@ -18,10 +18,18 @@ func (r *Record) DoesNotKnow(now time.Time, n int, nextPoll time.Time) error {
 	}
 	r.UpdatedAt = now
 	r.Unknown++
+	if r.unseen() && r.Unknown >= r.maxUnknown() && r.State != Canceled {
+		r.disown(now, ReasonTaskNotFound)
+		return nil
+	}
 	if r.Unknown >= r.maxUnknown() && !r.goesOnByLinks(now) {
 		return r.giveUp(now)
 	}
-	r.Problem.note(now, Problem{Reason: ReasonTaskUnknown})
+	why := Problem{Reason: ReasonTaskUnknown}
+	if r.unseen() { // the provider never said that it has it
+		why.Reason = ReasonTaskNotFound
+	}
+	r.Problem.note(now, why)
 	r.wantRead(r.Read, nextPoll)
 	return nil
 }

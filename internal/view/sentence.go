@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -72,6 +73,7 @@ var sentences = map[export.Reason]string{
 	export.ReasonReceiptUnreadable: "it is not known whether it was paid for already{(detail)}",
 	export.ReasonRecordUnreadable:  "what Redis holds under its id is no record{(detail)}",
 	export.ReasonTaskNotFound:      "the provider knows no task {task} of the kind {kind}",
+	export.ReasonTaskForeign:       "task {task}, which was named for it, has clips that were not ordered",
 	export.ReasonRecordLost:        "Redis has lost this export, which was paid for",
 
 	export.ReasonLinkRefused:    "its link is refused{(detail)}",
@@ -258,7 +260,7 @@ func fill(text string, r *export.Record, p export.Problem) string {
 		account = "default"
 	}
 	facts := []string{
-		"{(detail)}", detail, "{until}", until, "{account}", account, "{task}", r.ExportTaskID, "{id}", r.ID, "{kind}", string(r.Kind),
+		"{(detail)}", detail, "{until}", until, "{account}", account, "{task}", cmp.Or(r.ExportTaskID, p.Detail), "{id}", r.ID, "{kind}", cmp.Or(string(r.Kind), string(export.TaskExport)),
 		"{project}", strconv.Quote(r.ProjectID), "{submitted}", at(r.SubmittedAt), "{intent}", at(r.IntentAt),
 		"{count}", strconv.Itoa(p.Count), "{nameless}", strconv.Itoa(r.Nameless), "{saved}", strconv.Itoa(r.ArchivedCount),
 		"{missing}", missing(r), "{failed}", strconv.Itoa(r.FailedCount), "{clips}", strconv.Itoa(r.ClipCount),
