@@ -195,7 +195,7 @@ func (w *Worker) restsFor(name string) bool {
 	case queue.Mirror, queue.Urgent, queue.Bulk: // S3 may refuse just these, and is probed by one then
 		return h.Open && !h.WantsClip
 	default:
-		return h.Open && !(h.WantsOrder && queue.IsOrders(name))
+		return h.Open && (!h.WantsOrder || !queue.IsOrders(name))
 	}
 }
 
