@@ -156,11 +156,14 @@ func (s *Service) read(ctx context.Context, t *task, c call, r Request) (*task, 
 		stop()
 		_ = lease.Release(context.WithoutCancel(ctx)) // else it ends by itself
 	}()
-	now := task{ID: t.ID, Call: t.Call, Path: t.Path}
-	if known, err := s.store.get(kept, key, &now); err != nil || known && now.At.After(t.At) {
+	var now task
+	switch known, err := s.store.get(kept, key, &now); {
+	case err != nil, known && now.At.After(t.At):
 		return &now, err // somebody has just read it
+	case !known: // or Redis has lost it since, and with it whose it is
+		now = *t
 	}
-	if s.takeUp(kept, &now); now.Export != "" && t.Export == "" {
+	if s.takeUp(kept, &now); now.Export != "" && t.Export == "" && now.Status != 0 {
 		return &now, s.record(kept, &now)
 	}
 	request := budget.Request{Export: now.Slot, Kind: budget.Read, Since: now.Made, Resolution: class(now.Call)}

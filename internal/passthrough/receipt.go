@@ -335,8 +335,8 @@ func (t *task) state() storage.ReceiptState {
 func (t *task) receipt(account string) (storage.Receipt, error) {
 	kept := *t
 	kept.Receipt = ""
-	if len(kept.Body) > maxKept {
-		kept.Body = nil
+	if !kept.Changed.IsZero() { // it was read: results have links, which receipts never have
+		kept.At, kept.Status, kept.Header, kept.Body = time.Time{}, 0, nil, nil
 	}
 	r, err := receiptOf(account, taskKey(t.Call, t.ID), document{Task: &kept})
 	r.Tenant, r.ExportTaskID, r.State, r.Submitted, r.Request = t.Tenant, t.ID, t.state(), t.Made, t.request
