@@ -345,29 +345,11 @@ func (g *Gate) Release(ctx context.Context, export string) error {
 	return g.do(ctx, &op{apply: func(_ pace.Instant, s *pace.State) { s.Release(export) }})
 }
 
-// Resume lets one request through now, whatever halts them: an operator's word. It
-// ends the halt if it is answered well. Of an account without limits, each process that
-// waits for the word lets one through.
-func (g *Gate) Resume(ctx context.Context) error {
-	if g.word != nil {
-		return g.word.give(ctx)
-	}
-	return g.resume(ctx)
-}
-
-func (g *Gate) resume(ctx context.Context) error {
-	return g.do(ctx, &op{apply: func(now pace.Instant, s *pace.State) { s.Resume(now) }})
-}
-
 // RecallOdd says that a submit of the export, sent at the time, was accepted in a form
 // that nobody understood, as its receipt has it: the halt that it led to may be lost.
 func (g *Gate) RecallOdd(ctx context.Context, export string, sent time.Time) error {
 	return g.do(ctx, &op{apply: func(now pace.Instant, s *pace.State) { s.RecallOdd(export, pace.At(sent), now) }})
 }
-
-// Alone reports whether the account has no limits, so that what this gate knows of it is
-// this process's alone.
-func (g *Gate) Alone() bool { return g.word != nil }
 
 // Rename gives the slot of one name to another, with what is known of its render.
 func (g *Gate) Rename(ctx context.Context, from, to string) error {

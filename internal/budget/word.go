@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/clipferry/clipferry/internal/pace"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -53,3 +54,21 @@ func (w *word) stopListening() {
 	defer w.mu.Unlock()
 	w.listening = false
 }
+
+// Resume lets one request through now, whatever halts them: an operator's word. It
+// ends the halt if it is answered well. Of an account without limits, each process that
+// waits for the word lets one through.
+func (g *Gate) Resume(ctx context.Context) error {
+	if g.word != nil {
+		return g.word.give(ctx)
+	}
+	return g.resume(ctx)
+}
+
+func (g *Gate) resume(ctx context.Context) error {
+	return g.do(ctx, &op{apply: func(now pace.Instant, s *pace.State) { s.Resume(now) }})
+}
+
+// Alone reports whether the account has no limits, so that what this gate knows of it is
+// this process's alone.
+func (g *Gate) Alone() bool { return g.word != nil }
