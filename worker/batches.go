@@ -44,25 +44,18 @@ func (w *Worker) completeBatch(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	all := export.States()
-	names := make([]string, len(all))
-	for i, s := range all {
-		names[i] = string(s)
-	}
-	in, _, err := index.CountMembers(ctx, w.o.Redis, name, names)
+	in, _, err := index.CountMembers(ctx, w.o.Redis, name, export.States())
 	if err != nil {
 		return err
 	}
 	open, final, states := 0, 0, map[string]int{}
-	for i, s := range all {
-		switch {
-		case in[i] == 0:
-		case s.Final():
-			final += in[i]
-			states[names[i]] = in[i]
-		default:
-			open += in[i]
+	for s, n := range in {
+		if !s.Final() {
+			open += n
+			continue
 		}
+		final += n
+		states[string(s)] = n
 	}
 	forgotten := w.now().Sub(b.Created) > w.o.Ledger.Retention() // members that ended long ago may be
 	if open > 0 || final < b.Count && !forgotten {

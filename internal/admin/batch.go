@@ -23,25 +23,21 @@ func (s *Service) Batch(ctx context.Context, name string, to view.Reader) (view.
 		return view.Batch{}, err
 	}
 	v := view.Batch{Batch: name, Members: b.Count, CreatedAt: b.Created, States: map[string]int{}, Problems: []view.BatchProblem{}}
-	all := export.States()
-	names := make([]string, len(all))
-	for i, state := range all {
-		names[i] = string(state)
-	}
-	in, missing, err := index.CountMembers(ctx, s.rdb, name, names)
+	in, missing, err := index.CountMembers(ctx, s.rdb, name, export.States())
 	if err != nil {
 		return v, err
 	}
 	v.Missing = missing
-	for i, state := range all {
-		if in[i] == 0 {
+	for _, state := range export.States() {
+		n := in[state]
+		if n == 0 {
 			continue
 		}
-		v.States[names[i]] = in[i]
+		v.States[string(state)] = n
 		if !state.Final() {
 			continue
 		}
-		v.Final += in[i]
+		v.Final += n
 		if state == export.Archived {
 			continue
 		}

@@ -214,24 +214,29 @@ var (
 // countPage is how many members one script goes through: it holds up everybody else meanwhile.
 const countPage = 5000
 
-// CountMembers returns how many of a batch's members are in each of the states; those
-// that wait without a record count as the first. missing are in none: they are not
-// enqueued yet, or forgotten.
-func CountMembers(ctx context.Context, rdb redis.UniversalClient, batch string, states []string) (in []int, missing int, err error) {
+// CountMembers returns how many of a batch's members are in each of the states that has
+// any; those that wait without a record count as the first. missing are in none: they
+// are not enqueued yet, or forgotten.
+func CountMembers[S ~string](ctx context.Context, rdb redis.UniversalClient, batch string, states []S) (in map[S]int, missing int, err error) {
 	keys := []string{Members(batch), Waiting} // where most of a large batch are comes first
 	for _, s := range states {
-		keys = append(keys, State(s))
+		keys = append(keys, State(string(s)))
 	}
-	in = make([]int, len(states))
+	in = map[S]int{}
+	add := func(s S, n int64) {
+		if n > 0 {
+			in[s] += int(n)
+		}
+	}
 	for first := 0; ; first += countPage {
 		counts, err := countScript.Run(ctx, rdb, keys, first, countPage).Int64Slice()
 		if err != nil {
 			return nil, 0, fmt.Errorf("count the members of batch %s: %w", batch, err)
 		}
-		for i := range states {
-			in[i] += int(counts[i+1])
+		add(states[0], counts[0])
+		for i, s := range states {
+			add(s, counts[i+1])
 		}
-		in[0] += int(counts[0])
 		missing += int(counts[len(states)+1])
 		if total := counts[len(states)+2]; total < countPage {
 			return in, missing, nil

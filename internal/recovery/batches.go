@@ -101,11 +101,6 @@ func (s *Service) rebuildBatch(ctx context.Context, b storage.Batch, to Recipien
 	if err := index.SaveBatch(ctx, s.rdb, b.Batch); err != nil {
 		return RecoveredBatch{}, err
 	}
-	all := export.States()
-	names := make([]string, len(all))
-	for i, state := range all {
-		names[i] = string(state)
-	}
-	_, missing, err := index.CountMembers(ctx, s.rdb, b.Name, names)
+	_, missing, err := index.CountMembers(ctx, s.rdb, b.Name, export.States())
 	return RecoveredBatch{b.Name, missing}, errors.Join(untold, err)
 }
