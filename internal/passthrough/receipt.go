@@ -43,6 +43,15 @@ type document struct {
 	Task    *task    `json:"task,omitempty"`
 }
 
+// documentIn is what the receipt keeps.
+func documentIn(receipt storage.Receipt) (document, error) {
+	var d document
+	if err := json.Unmarshal(receipt.Passed, &d); err != nil || receipt.ID != receiptID(receipt.Account, d.Key) {
+		return d, errors.Join(fmt.Errorf("the receipt %s can't be read: somebody else, or a newer clipferry, wrote it", receipt.ID), err)
+	}
+	return d, nil
+}
+
 // Restorer gives back to a Redis that was lost what receipts say of requests that were
 // passed through.
 type Restorer struct {
@@ -56,9 +65,9 @@ type Restorer struct {
 // Restore gives back what the receipt says, and reports whether Redis did not know it.
 // A task that is not over is read to its end again, and with that its slot is held.
 func (r Restorer) Restore(ctx context.Context, receipt storage.Receipt) (bool, error) {
-	var d document
-	if err := json.Unmarshal(receipt.Passed, &d); err != nil || receipt.ID != receiptID(receipt.Account, d.Key) {
-		return false, errors.Join(fmt.Errorf("the receipt %s can't be read: somebody else, or a newer clipferry, wrote it", receipt.ID), err)
+	d, err := documentIn(receipt)
+	if err != nil {
+		return false, err
 	}
 	s := newStore(r.Redis, receipt.Account)
 	switch {
@@ -264,9 +273,9 @@ func (o *ordered) fromS3(ctx context.Context, before *attempt) error {
 	if err != nil || !found {
 		return err
 	}
-	var d document
-	if json.Unmarshal(r.Passed, &d) != nil || d.Attempt == nil || d.Attempt.Status == 0 {
-		return nil
+	d, err := documentIn(r)
+	if err != nil || d.Attempt == nil || d.Attempt.Status == 0 {
+		return nil //nolint:nilerr // what nobody can read says nothing of the answer
 	}
 	*before = *d.Attempt
 	return o.s.store.set(ctx, o.key, before, keepKey)
