@@ -213,8 +213,8 @@ func TestAnOrderIsSentOnce(t *testing.T) {
 // TestAStopWaitsForWhatWasSent, and sends away who waits.
 func TestAStopWaitsForWhatWasSent(t *testing.T) {
 	r := newRig(t)
-	_, err := r.emulator.Inject(emulator.Fault{Kind: emulator.FaultDelay, Route: emulator.RouteCreate, Delay: emulator.Duration(500 * time.Millisecond)})
-	must(t, err)
+	arrived, release := make(chan struct{}, 3), make(chan struct{})
+	r.answered = func() { arrived <- struct{}{}; <-release }
 	var all sync.WaitGroup
 	statuses := make([]int, 3)
 	for i := range statuses { // for two slots
@@ -227,11 +227,17 @@ func TestAStopWaitsForWhatWasSent(t *testing.T) {
 			statuses[i] = a.Status
 		})
 	}
-	time.Sleep(200 * time.Millisecond) // two are on their way
-	r.Stop()
-	if n := len(r.emulator.State().Submits); n != 2 {
-		t.Errorf("%d were sent", n)
+	<-arrived
+	<-arrived
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); r.Stop() }()
+	select {
+	case <-stopped:
+		t.Error("it did not wait")
+	case <-time.After(100 * time.Millisecond):
 	}
+	close(release)
+	<-stopped
 	all.Wait()
 	if n := statuses[0] + statuses[1] + statuses[2]; n != 200+200+503 {
 		t.Errorf("%v", statuses)
@@ -245,8 +251,8 @@ func TestAStopWaitsForWhatWasSent(t *testing.T) {
 // long that takes, is not told that the answer was lost.
 func TestAClientThatLeavesLosesNoAnswer(t *testing.T) {
 	r := newRig(t)
-	_, err := r.emulator.Inject(emulator.Fault{Kind: emulator.FaultDelay, Route: emulator.RouteCreate, Delay: emulator.Duration(keyLease + 3*time.Second), Count: 1})
-	must(t, err)
+	arrived, release := make(chan struct{}), make(chan struct{})
+	r.answered = sync.OnceFunc(func() { close(arrived); <-release })
 	ctx, leave := context.WithCancel(t.Context())
 	order := Request{
 		Tenant: "web", Method: "POST", Path: "/api/v2/clips", Body: strings.NewReader(talk), Length: int64(len(talk)), Key: "one",
@@ -257,8 +263,9 @@ func TestAClientThatLeavesLosesNoAnswer(t *testing.T) {
 		defer close(gone)
 		_, _ = r.Do(ctx, order)
 	}()
-	time.Sleep(300 * time.Millisecond) // it is on its way
+	<-arrived
 	leave()
+	time.AfterFunc(keyLease+3*time.Second, func() { close(release) })
 	time.Sleep(keyLease + time.Second)
 	again, made := r.must("web", "POST", "clips", talk, "one")
 	if again.Status != 200 || made.Data.ID == "" || len(r.emulator.State().Submits) != 1 {
