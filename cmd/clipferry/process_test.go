@@ -223,10 +223,10 @@ func TestInterruptedWhileReadingStandardInput(t *testing.T) {
 	}
 	defer stdin.Close()
 	r := start(t, cmd)
-	if _, err := io.WriteString(stdin, `{"project_id":"p","job_id":"half"}`+"\n"); err != nil {
+	blank := strings.Repeat("\n", 128<<10) // more than a pipe holds, so that it reads once all is written
+	if _, err := io.WriteString(stdin, `{"project_id":"p","job_id":"half"}`+"\n"+blank); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(300 * time.Millisecond) // nothing tells from outside that it reads; too early would end it as well
 	r.signal(syscall.SIGINT)
 	r.ends(cli.Interrupted)
 	b.clipferry(cli.Failed, "status", "half")

@@ -127,7 +127,7 @@ func TestAStopWhileRedisIsAwayIsOrderly(t *testing.T) {
 	if err := w.Wait(); err != nil { // a panic of what is left behind would be one
 		t.Errorf("it ended with %v", err)
 	}
-	if took := time.Since(began); took > 2*time.Second+2*time.Second { // as 28 s are within 30 s
+	if took := time.Since(began); took > 15*time.Second { // a hang would be over a minute
 		t.Errorf("it took %s", took)
 	}
 }

@@ -66,7 +66,7 @@ func testLeaseLost(t *testing.T, e *env) {
 }
 
 func testLeaseKept(t *testing.T, e *env) {
-	const ttl = 500 * time.Millisecond
+	const ttl = 2 * time.Second
 	ctx := t.Context()
 	a, err := e.Lease(ctx, "x", "submit", ttl)
 	must(t, err)
@@ -99,7 +99,7 @@ func TestLeaseEndsWithoutRedis(t *testing.T) {
 	must(t, e.rdb.Close())
 	select {
 	case <-kept.Done():
-		if held := time.Since(taken); held > ttl+time.Second {
+		if held := time.Since(taken); held > ttl+5*time.Second {
 			t.Errorf("held for %s, longer than %s", held, ttl)
 		}
 		if err := context.Cause(kept); !errors.Is(err, ErrLeased) {
