@@ -27,6 +27,7 @@ type throttled struct {
 
 	mu    sync.Mutex
 	waits map[string]time.Duration // by script, the last one
+	idle  map[string]bool          // by key: the last script found nothing to do there
 }
 
 // The waits double from the first to the longest for as long as Redis refuses.
@@ -39,7 +40,7 @@ const (
 // A queue for which rests says so looks empty to them; took hears of each task that is
 // taken out of one that orders come from. Both may be nil.
 func Throttled(rdb redis.UniversalClient, stopping <-chan struct{}, rests func(queue string) bool, took func(queue string)) redis.UniversalClient {
-	return &throttled{UniversalClient: rdb, stopping: stopping, rests: rests, took: took, waits: map[string]time.Duration{}}
+	return &throttled{UniversalClient: rdb, stopping: stopping, rests: rests, took: took, waits: map[string]time.Duration{}, idle: map[string]bool{}}
 }
 
 // EvalSha runs a script that Redis knows, which is what asynq tries first.
@@ -57,13 +58,16 @@ func (t *throttled) run(ctx context.Context, script string, keys []string, run f
 	if does == dequeues && t.rests != nil && t.rests(name) {
 		return redis.NewCmdResult(nil, redis.Nil)
 	}
-	if does != other && IsOrders(name) && t.nothing(ctx, keys[0], does) {
+	if does != other && t.nothing(ctx, keys[0], does) {
 		if does == dequeues {
 			return redis.NewCmdResult(nil, redis.Nil)
 		}
 		return redis.NewCmdResult(int64(0), nil)
 	}
 	cmd := run()
+	if does != other {
+		t.note(keys[0], does, cmd)
+	}
 	if does == dequeues && t.took != nil && IsOrders(name) && cmd.Err() == nil {
 		t.took(name)
 	}
@@ -103,10 +107,16 @@ func scriptOf(keys []string) (name string, does deed) {
 	return "", other
 }
 
-// nothing reports whether there is nothing for the script to do. The queues that orders
-// come from are many and mostly empty: to ask first costs one command of the two or
-// three of the script.
+// nothing reports whether there is nothing for the script to do. The queues are many and
+// mostly empty: to ask first costs one command of the two or three of the script. Where
+// the last script had something to do the next one is not asked for.
 func (t *throttled) nothing(ctx context.Context, key string, does deed) bool {
+	t.mu.Lock()
+	idle := t.idle[key]
+	t.mu.Unlock()
+	if !idle {
+		return false
+	}
 	var n int64
 	var err error
 	if does == dequeues {
@@ -115,6 +125,14 @@ func (t *throttled) nothing(ctx context.Context, key string, does deed) bool {
 		n, err = t.UniversalClient.ZCard(ctx, key).Result()
 	}
 	return err == nil && n == 0
+}
+
+// note keeps whether the script that begins with the key found nothing to do.
+func (t *throttled) note(key string, does deed, cmd *redis.Cmd) {
+	n, _ := cmd.Val().(int64) // a dequeue returns its task, the others how many they moved
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.idle[key] = errors.Is(cmd.Err(), redis.Nil) || does != dequeues && cmd.Err() == nil && n == 0
 }
 
 // delay waits if Redis has refused the script, and the longer the more often it

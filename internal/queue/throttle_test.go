@@ -136,3 +136,52 @@ func TestAQueueThatRestsLooksEmpty(t *testing.T) {
 	case <-time.After(200 * time.Millisecond):
 	}
 }
+
+// counting counts the scripts that reach Redis.
+type counting struct {
+	redis.UniversalClient
+	scripts int
+}
+
+func (c *counting) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	c.scripts++
+	return c.UniversalClient.EvalSha(ctx, sha, keys, args...)
+}
+
+// A script that found nothing to do is run again once there is something for it.
+func TestQueuesAtRestAreOnlyCounted(t *testing.T) {
+	for _, c := range []struct {
+		does, script string
+		keys         []string
+		put          func(redis.UniversalClient)
+	}{
+		{
+			"dequeue", "return redis.call('RPOP', KEYS[1])",
+			[]string{PendingKey("q"), PausedKey("q")},
+			func(rdb redis.UniversalClient) { rdb.LPush(t.Context(), PendingKey("q"), "task") },
+		},
+		{
+			"forward", "return redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1)",
+			[]string{"asynq:{q}:scheduled", PendingKey("q")},
+			func(rdb redis.UniversalClient) {
+				rdb.ZAdd(t.Context(), "asynq:{q}:scheduled", redis.Z{Score: 1, Member: "task"})
+			},
+		},
+	} {
+		t.Run(c.does, func(t *testing.T) {
+			rdb := &counting{UniversalClient: redistest.Start(t).Client()}
+			sha := rdb.ScriptLoad(t.Context(), c.script).Val()
+			throttled := Throttled(rdb, nil, nil, nil)
+			for i, step := range []struct{ puts, scripts int }{{0, 1}, {0, 1}, {1, 2}, {0, 3}, {0, 3}, {1, 4}, {1, 5}} {
+				if step.puts > 0 {
+					c.put(rdb.UniversalClient)
+				}
+				cmd := throttled.EvalSha(t.Context(), sha, c.keys)
+				found := cmd.Err() == nil && cmd.Val() != int64(0)
+				if found != (step.puts > 0) || rdb.scripts != step.scripts {
+					t.Fatalf("step %d: found %v (%v, %v) after %d scripts", i, found, cmd.Val(), cmd.Err(), rdb.scripts)
+				}
+			}
+		})
+	}
+}
