@@ -118,7 +118,7 @@ func (d *demo) open(ctx context.Context) (_ *services, err error) {
 	}
 	server, err := emulator.New(emulator.Options{
 		Limits: demoLimits, Speed: d.speed, Seed: 1,
-		Render: emulator.Render{Median: 150 * time.Second, Sigma: 0.2}, Project: sampleProject,
+		Render: emulator.Render{Median: 150 * time.Second, Sigma: 0.2}, Project: sampleProject, AnyProject: true,
 	})
 	if err != nil {
 		return nil, err

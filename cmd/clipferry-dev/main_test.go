@@ -146,6 +146,9 @@ func TestTheProviderAlone(t *testing.T) {
 	if status, body := get(t, url+"/_emulator/"); status != http.StatusOK || !strings.Contains(body, "<html") {
 		t.Errorf("its page: %d %s", status, body)
 	}
+	if status, body := get(t, url+"/api/v2/clips/results/my-project", "Authorization", "Bearer k", "x-wayinvideo-api-version", "v2"); status != http.StatusOK {
+		t.Errorf("a project: %d %s", status, body)
+	}
 	read := url + "/api/v2/clips/export/unknown"
 	if status, _ := get(t, read, "Authorization", "Bearer k", "x-wayinvideo-api-version", "v2"); status != http.StatusNotFound {
 		t.Errorf("a task that it does not know: %d", status)
@@ -263,7 +266,8 @@ func (p *program) tryTheBlock() {
 		env = append(env, v[1]+"="+v[2])
 	}
 	for _, c := range []struct{ args, want string }{
-		{"enqueue --project-id my-project~clips=8 --job-id eight --wait", "eight archived, 8 of 8 clips archived"},
+		{"preflight my-project", "project my-project  exists"},
+		{"enqueue --project-id my-project~clips=8 --job-id eight --preflight --wait", "eight archived, 8 of 8 clips archived"},
 		{"verify --all", "eight ok: "},
 		{"recover", "rebuilt 0 exports"},
 		{"doctor", "ok   provider: "},

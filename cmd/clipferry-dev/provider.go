@@ -20,7 +20,7 @@ import (
 
 // providerCommand runs the emulated provider alone until it is stopped.
 func providerCommand(c *console) *cobra.Command {
-	p := &provider{Options: emulator.Options{Limits: emulator.DocumentedLimits()}}
+	p := &provider{Options: emulator.Options{Limits: emulator.DocumentedLimits(), AnyProject: true}}
 	cmd := &cobra.Command{
 		Use: "provider [flags]", Short: "run the emulated provider alone",
 		Long: `It is the provider's Clips Export API and the calls around it (clips,

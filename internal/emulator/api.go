@@ -151,7 +151,7 @@ func (s *Server) read(c *call, w *recorder, r *http.Request) {
 	req := Request{Route: c.readRoute(), Task: r.PathValue("taskId"), Clip: -1, HTTP: r}
 	_, virtual := s.now()
 	s.mu.Lock()
-	if t := s.tasks[req.Task]; t != nil {
+	if t := s.task(req.Task); t != nil {
 		req.Project, req.Status = t.project, t.status(virtual)
 	}
 	s.mu.Unlock()
@@ -176,8 +176,8 @@ func (s *Server) look(c *call, x *exchange, id string) ([]byte, *no) {
 		return nil, refused
 	}
 	now, virtual := s.now()
-	t := s.tasks[id]
-	if t == nil || t.call != c || t.key != key || !now.Before(t.expires) {
+	t := s.task(id)
+	if t == nil || t.call != c || t.key != "" && t.key != key || !now.Before(t.expires) {
 		return nil, &no{status: http.StatusNotFound}
 	}
 	base := s.base(x.r)

@@ -56,7 +56,7 @@ func (s *Server) follow(w *recorder, r *http.Request, route, ending string) (x *
 	}
 	req := Request{Route: route, Task: r.PathValue("task"), Clip: idx, HTTP: r}
 	s.mu.Lock()
-	if t = s.tasks[req.Task]; t != nil {
+	if t = s.task(req.Task); t != nil {
 		req.Project, req.Status = t.project, t.status(virtual)
 		c, ok = t.clip(idx)
 	}

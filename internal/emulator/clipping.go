@@ -21,11 +21,11 @@ type call struct {
 }
 
 var (
-	exports = &call{kind: "export", prefix: "export_task_", submits: "/clips/export", reads: "/clips/export"}
-	moments = &call{kind: "moments", prefix: "moments_", submits: "/clips/find-moments", reads: "/clips/find-moments/results"}
-	calls   = []*call{
-		exports, moments,
-		{kind: "clips", prefix: "clips_", submits: "/clips", reads: "/clips/results"},
+	exports   = &call{kind: "export", prefix: "export_task_", submits: "/clips/export", reads: "/clips/export"}
+	moments   = &call{kind: "moments", prefix: "moments_", submits: "/clips/find-moments", reads: "/clips/find-moments/results"}
+	clippings = &call{kind: "clips", prefix: "clips_", submits: "/clips", reads: "/clips/results"}
+	calls     = []*call{
+		exports, moments, clippings,
 		{kind: "summary", prefix: "summary_", submits: "/summaries", reads: "/summaries/results", tell: tellSummary},
 		{kind: "transcript", prefix: "transcript_", submits: "/transcripts", reads: "/transcripts/results", tell: tellTranscript},
 	}
@@ -120,6 +120,32 @@ func (s *Server) project(id string) Project {
 		return *t.source
 	}
 	return s.opts.Project(id)
+}
+
+// task returns the task of an id: one that was accepted or, with Options.AnyProject, the
+// one that must have made the project of that id. The caller holds mu.
+func (s *Server) task(id string) *task {
+	if t := s.tasks[id]; t != nil || !s.opts.AnyProject {
+		return t
+	}
+	others := func(c *call) bool { return c != clippings && strings.HasPrefix(id, c.prefix) }
+	e := tasks.Export{ProjectID: id}
+	if slices.ContainsFunc(calls, others) || e.Validate() != nil {
+		return nil
+	}
+	project := s.opts.Project(id)
+	now, _ := s.now()
+	// It is made anew for each read, and must not change from one to the next.
+	made := now.Truncate(max(s.opts.Expiry/2, 1))
+	t := &task{
+		id: id, call: clippings, renders: true, project: id, name: project.Name, export: e.WithDefaults(),
+		accepted: made, expires: made.Add(s.opts.Expiry), source: &project,
+	}
+	for idx := range project.Clips {
+		t.clips = append(t.clips, rendered{Clip: project.Clip(idx), idx: idx, ready: s.start})
+	}
+	t.units = t.cost()
+	return t
 }
 
 // late moves the clips of a task with enable_export to where they are seen in use:

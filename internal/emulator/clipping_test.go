@@ -97,6 +97,39 @@ func TestTextsAreThereAtTheEnd(t *testing.T) {
 	}
 }
 
+// TestAnyProjectThatCanBeExportedCanBeRead where that is wanted, and no other task.
+func TestAnyProjectThatCanBeExportedCanBeRead(t *testing.T) {
+	strict := start(t, Options{})
+	if a := strict.must("GET", "/api/v2/clips/results/my-project", "", withKey...); a.status != 404 {
+		t.Errorf("strict: %d %s", a.status, a.body)
+	}
+	p := start(t, Options{AnyProject: true})
+	got := p.results("/clips", "my-project~clips=8")
+	if got.Status != statusSucceeded || len(got.Clips) != 8 || got.CostUsage == 0 {
+		t.Fatalf("%+v", got)
+	}
+	export := p.submitted(`{"project_id":"my-project~clips=8"}`)
+	p.clock.advance(100 * time.Second)
+	if of := p.looked(export); len(of.Clips) != 8 || of.Clips[7].Title != got.Clips[7].Title {
+		t.Errorf("its export: %+v", of)
+	}
+	if a := p.must("GET", got.Clips[7].ExportLink, ""); a.status != 200 || len(a.body) < 10_000 {
+		t.Errorf("the file: %d", a.status)
+	}
+	p.clock.advance(1000 * time.Hour)
+	if later := p.results("/clips", "my-project~clips=8"); !time.UnixMilli(later.ExpireAt).After(p.clock.Now().Add(35 * time.Hour)) {
+		t.Errorf("it expires at %s", time.UnixMilli(later.ExpireAt))
+	}
+	for _, path := range []string{"/clips/results/moments_1", "/clips/results/" + export, "/clips/export/my-project", "/clips/find-moments/results/my-project", "/clips/results/" + strings.Repeat("x", 5000)} {
+		if a := p.must("GET", "/api/v2"+path, "", withKey...); a.status != 404 {
+			t.Errorf("%s: %d %s", path, a.status, a.body)
+		}
+	}
+	if n := len(p.State().Submits); n != 1 {
+		t.Errorf("%d were charged", n)
+	}
+}
+
 // TestTheLimitsAreForAllCalls: they are the key's.
 func TestTheLimitsAreForAllCalls(t *testing.T) {
 	p := start(t, Options{Limits: Limits{RequestsPerMinute: 4, MaxActive: 2}})

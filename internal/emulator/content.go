@@ -184,7 +184,7 @@ func (s *Server) Content(taskID string, idx int) (*Content, error) {
 func (s *Server) find(taskID string, idx int) (*task, rendered, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := s.tasks[taskID]
+	t := s.task(taskID)
 	if t == nil {
 		return nil, rendered{}, fmt.Errorf("emulator: no task %q", taskID)
 	}

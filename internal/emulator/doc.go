@@ -30,7 +30,8 @@
 //   - Every project can be exported. It has 3 to 12 clips, unless its id says
 //     otherwise (see [SampleProject]); clip_indices may name any below 100,000.
 //     Only one that was made here, by POST /api/v2/clips, can be read, as a
-//     preflight does: of any other, a read answers 404.
+//     preflight does, unless Options.AnyProject is set: of any other, a read
+//     answers 404.
 //   - A field that the page doesn't have is refused of an export, and ignored by
 //     the other calls.
 //   - The limits are for tasks of all calls together. A task with enable_export

@@ -45,6 +45,9 @@ type Options struct {
 	// Project describes the project of an id; SampleProject if nil. It must be pure,
 	// and not call the Server.
 	Project func(id string) Project
+	// AnyProject has every project be there, clipped and rendered, as every one can be
+	// exported. Without it only those that were made here can be read, as a preflight does.
+	AnyProject bool
 	// ClipSize is the size of a clip in bytes when its project doesn't say, up to
 	// 50 GB; if zero, some tens of KB that differ from clip to clip.
 	ClipSize int64

@@ -23,7 +23,7 @@ const (
 // task is one accepted task: an export, or another of the calls. What happens to it and when is decided when it is
 // accepted; only what clients did with it changes afterwards.
 type task struct {
-	id, key string
+	id, key string // no key: anybody's
 	call    *call
 	// renders is set if its clips get files.
 	renders bool
@@ -101,7 +101,7 @@ func (s *Server) newTask(call *call, key string, o order, body []byte) *task {
 	if t.renders && call != exports {
 		t.late(virtual, c)
 	}
-	t.units = math.Round(t.seconds()/60*unitsPerMinute[t.export.Resolution]*100) / 100
+	t.units = t.cost()
 	return t
 }
 
@@ -123,6 +123,11 @@ func (t *task) seconds() (sum float64) {
 		sum += c.seconds()
 	}
 	return sum
+}
+
+// cost is what the clips cost, in units.
+func (t *task) cost() float64 {
+	return math.Round(t.seconds()/60*unitsPerMinute[t.export.Resolution]*100) / 100
 }
 
 // duration is how long the export takes in virtual time.
