@@ -136,24 +136,24 @@ func (w *Worker) servers(ctx context.Context) []server {
 	mux.HandleFunc(queue.TypePoll, w.poll)
 	mux.HandleFunc(queue.TypeMirror, w.mirror)
 	mux.HandleFunc(queue.TypeSeal, w.seal)
-	servers := []server{
+	var servers []server
+	if d, ok := w.o.Notifier.(Deliverer); ok && d.Signs() { // first: producers see by its queue whether webhooks are called
+		mux.HandleFunc(queue.TypeNotify, func(ctx context.Context, t *asynq.Task) error {
+			return d.Deliver(ctx, t.Payload(), t.Headers())
+		})
+		servers = append(servers, w.server(rdb, "notify", mux, queue.NotifyConcurrency, w.o.PollInterval, map[string]int{queue.Notify: 1}))
+	}
+	servers = append(servers,
 		w.server(rdb, "poll", mux, w.o.ReadConcurrency, w.o.PollInterval/4, map[string]int{queue.Poll: 1}),
 		w.server(rdb, "mirror", mux, w.o.MirrorConcurrency, w.o.PollInterval, map[string]int{
 			queue.Urgent: 32, queue.Seal: 16, queue.Mirror: 4, queue.Bulk: 1,
-		}),
-	}
+		}))
 	if w.o.Passed != nil {
 		servers = append(servers, passedServer(rdb, w.o.Passed, w.stopping, w.o.PollInterval, w.log))
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.o.Accounts)) {
 		queues := w.orderQueues(ctx, name)
 		servers = append(servers, w.server(rdb, "submit "+name, mux, w.o.SubmitConcurrency*lines(queues), w.o.PollInterval, queues))
-	}
-	if d, ok := w.o.Notifier.(Deliverer); ok {
-		mux.HandleFunc(queue.TypeNotify, func(ctx context.Context, t *asynq.Task) error {
-			return d.Deliver(ctx, t.Payload(), t.Headers())
-		})
-		servers = append(servers, w.server(rdb, "notify", mux, queue.NotifyConcurrency, w.o.PollInterval, map[string]int{queue.Notify: 1}))
 	}
 	return servers
 }

@@ -98,6 +98,8 @@ type Notifier interface {
 
 // Deliverer carries out what a Notifier has put into the queue.
 type Deliverer interface {
+	// Signs reports whether it can: a receiver believes no call without a signature.
+	Signs() bool
 	Deliver(ctx context.Context, payload []byte, headers map[string]string) error
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/preflight"
+	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/telemetry"
 	"github.com/clipferry/clipferry/tasks"
 )
@@ -65,7 +66,7 @@ type batch struct {
 	objects []object     // of the file
 
 	// What was noted of the exports when they were first parsed.
-	webhook     bool     // one asks for a webhook
+	webhooks    webhooks
 	issued      []string // the job_ids that look like one of our own ids …
 	issuedAt    []int    // … and whose they are
 	warnings    []string
@@ -107,7 +108,9 @@ const maxWarnings = 50
 // note keeps what is to be said of an export, the last of the objects.
 func (b *batch) note(e tasks.Export) {
 	i := max(0, len(b.objects)-1)
-	b.webhook = b.webhook || e.Notify != nil && e.Notify.Webhook != ""
+	if e.Notify != nil {
+		b.webhooks.note(b.where(i), e.Notify.Webhook)
+	}
 	if strings.HasPrefix(e.JobID, issued) {
 		b.issued, b.issuedAt = append(b.issued, e.JobID), append(b.issuedAt, i)
 	}
@@ -140,6 +143,12 @@ func (e *enqueue) run(ctx context.Context, c *console) error {
 	if err := b.checkIssued(ctx, conn.exports); err != nil {
 		return err
 	}
+	if n := e.batchNotify(); e.batch != "" && n != nil {
+		b.webhooks.note("", n.Webhook)
+	}
+	for _, text := range b.webhooks.warnings(ctx, queue.New(conn.rdb), conn.cfg) {
+		_ = c.msg.Printf("warning: %s\n", text)
+	}
 	if e.dryRun || e.preflight {
 		report, err := c.check(ctx, conn, slices.Collect(b.all))
 		switch {
@@ -152,9 +161,6 @@ func (e *enqueue) run(ctx context.Context, c *console) error {
 		}
 	}
 	b.warn(c)
-	if (b.webhook || e.set.Changed(notifyFlag("webhook"))) && len(conn.cfg.WebhookSecrets) == 0 {
-		_ = c.msg.Printf("no CLIPFERRY_WEBHOOK_SECRETS is set here: unless the workers have one, no webhook is called\n")
-	}
 	tracing, flush, err := startTracing(ctx, c.logger(conn.cfg))
 	if err != nil {
 		return err

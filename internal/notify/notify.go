@@ -177,7 +177,7 @@ func (n *Notifier) whom(ctx context.Context, notify json.RawMessage, log *slog.L
 		log.ErrorContext(ctx, "whom to notify of an end can't be read", logkey.Error, err)
 		return to, false
 	}
-	if to.Webhook != "" && len(n.secrets) == 0 {
+	if to.Webhook != "" && !n.Signs() {
 		log.ErrorContext(ctx, "a webhook is not sent: no signing secret is configured (CLIPFERRY_WEBHOOK_SECRETS)")
 		n.o.Observe(Unsigned)
 		return to, false

@@ -34,6 +34,9 @@ func NewEnvelope(secrets []string) (Envelope, error) {
 	return Envelope{parsed}, nil
 }
 
+// Signs reports whether there is a secret to sign webhooks with.
+func (e Envelope) Signs() bool { return len(e.secrets) > 0 }
+
 // kept is what a receipt holds of a [tasks.Notify].
 type kept struct {
 	Sealed   []byte `json:"webhook_sealed,omitempty"` // nonce, ciphertext and tag, bound to the export's id
@@ -50,7 +53,7 @@ func (e Envelope) ForReceipt(id string, notify json.RawMessage) json.RawMessage 
 	}
 	k := kept{TaskType: to.TaskType, Queue: to.Queue}
 	if to.Webhook != "" {
-		if len(e.secrets) == 0 {
+		if !e.Signs() {
 			return nil
 		}
 		box, err := e.secrets[0].box()
