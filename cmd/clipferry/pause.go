@@ -78,9 +78,7 @@ func (c *console) resumeAccounts(ctx context.Context, conn *connection) error {
 			return err
 		}
 		h, err := gate.Health(ctx)
-		if err == nil && gate.Alone() { // each of its workers knows for itself whether it halts
-			err = gate.Resume(ctx)
-		} else if err == nil && h.Halted != "" {
+		if err == nil && h.Halted != "" {
 			if err = gate.Resume(ctx); err == nil {
 				_ = c.out.Printf("account %s, halted by %s, tries one request\n", a.Name, h.Halted)
 			}

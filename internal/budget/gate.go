@@ -146,8 +146,8 @@ type Options struct {
 	// share one budget.
 	Account string
 	// RequestsPerMinute and MaxActive are the provider's limits; 0 is none.
-	// Without either, nothing is shared but an operator's word, see [Gate.Resume]: what
-	// is learned, and a halt because the key is refused, is then each process's own.
+	// Without either, nothing is shared but the halt of orders whose answers nobody
+	// understands: what is learned, and any other halt, is then each process's own.
 	RequestsPerMinute int
 	MaxActive         int
 	Logger            *slog.Logger
@@ -160,13 +160,13 @@ type Options struct {
 // Gate is one worker's door to an account's budget. It is safe for concurrent
 // use. Close it when nobody waits any more.
 type Gate struct {
-	log    *slog.Logger
-	limits pace.Limits
-	store  store
-	word   *word // of an account without limits, else nil
-	rand   func() float64
-	id     string // of this worker, in the shared state
-	linger time.Duration
+	log       *slog.Logger
+	limits    pace.Limits
+	store     store
+	unlimited *unlimited // nil for an account with limits
+	rand      func() float64
+	id        string // of this worker, in the shared state
+	linger    time.Duration
 
 	ops chan *op
 
@@ -213,7 +213,7 @@ func New(o Options) (*Gate, error) {
 	if g.store == nil {
 		g.store = newRedisStore(o.Redis, o.Account)
 		if o.RequestsPerMinute == 0 && o.MaxActive == 0 {
-			g.store, g.word = newMemory(), newWord(o.Redis, o.Account)
+			g.store, g.unlimited = newMemory(), newUnlimited(o.Redis, o.Account)
 		}
 	}
 	return g, nil
@@ -224,6 +224,18 @@ func New(o Options) (*Gate, error) {
 // includes a slot, held by the export until its render ends. Whoever gets a
 // turn must send within moments and call [Turn.Done] in every case.
 func (g *Gate) Wait(ctx context.Context, r Request) (*Turn, error) {
+	for {
+		turn, err := g.wait(ctx, r)
+		if err != nil || g.unlimited == nil || r.Kind != Submit {
+			return turn, err
+		}
+		if lets, err := g.letsOrder(ctx, turn); lets || err != nil {
+			return turn, err
+		}
+	}
+}
+
+func (g *Gate) wait(ctx context.Context, r Request) (*Turn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -280,55 +292,6 @@ func prepare(ctx context.Context, f func(context.Context) error) error {
 	return f(ctx)
 }
 
-// Turn is the right to send one request.
-type Turn struct {
-	gate *Gate
-	id   string
-	turn pace.Turn
-
-	mu      sync.Mutex
-	done    bool
-	verdict pace.Verdict
-}
-
-// Waited is how long the turn took to come.
-func (t *Turn) Waited() time.Duration { return time.Duration(t.turn.Waited) * time.Microsecond }
-
-// Lease is for how long the request may be in flight, from the moment that
-// Wait returned: a request that could take longer must be given up by then,
-// because the others then take its holder for dead.
-func (t *Turn) Lease() time.Duration { return t.turn.Until.Sub(t.turn.Began) }
-
-// Done says what came of the request. It must be called for every turn; a
-// second call changes nothing. After an error it may be called again; if it
-// never succeeds, the turn ends with its lease.
-func (t *Turn) Done(ctx context.Context, o Outcome) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.done {
-		return nil
-	}
-	dice := t.gate.rand()
-	err := t.gate.do(ctx, &op{finish: t.id, apply: func(now pace.Instant, s *pace.State) {
-		t.verdict = s.Finish(t.id, t.turn, o, now, dice)
-	}})
-	if err != nil {
-		return fmt.Errorf("record the end of a %s: %w", t.turn.Kind, err)
-	}
-	t.done = true
-	return nil
-}
-
-// Refused says, once Done has recorded a submit's refusal that may be the account's
-// fault, when it came (on the clock of the store, for [Request.Refused]) and whether it
-// is the export's own: it was refused before, and the account has accepted another
-// since, or there was none to wait for and the account isn't halted.
-func (t *Turn) Refused() (at time.Time, final bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.verdict.Refused.Time(), t.verdict.Final
-}
-
 // Hold makes sure that an export that is being rendered, since the given time
 // (zero if unknown), holds a slot and is known to the pace: for a sweeper, and
 // after a loss of Redis. It changes nothing for an export that is known, but
@@ -343,12 +306,6 @@ func (g *Gate) Hold(ctx context.Context, export string, since time.Time, resolut
 // read whose outcome says Ended has done it already.
 func (g *Gate) Release(ctx context.Context, export string) error {
 	return g.do(ctx, &op{apply: func(_ pace.Instant, s *pace.State) { s.Release(export) }})
-}
-
-// RecallOdd says that a submit of the export, sent at the time, was accepted in a form
-// that nobody understood, as its receipt has it: the halt that it led to may be lost.
-func (g *Gate) RecallOdd(ctx context.Context, export string, sent time.Time) error {
-	return g.do(ctx, &op{apply: func(now pace.Instant, s *pace.State) { s.RecallOdd(export, pace.At(sent), now) }})
 }
 
 // Rename gives the slot of one name to another, with what is known of its render.

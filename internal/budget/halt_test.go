@@ -1,12 +1,10 @@
 package budget
 
 import (
-	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/pace"
-	"github.com/clipferry/clipferry/internal/redistest"
 )
 
 // TestOutOfUnits has reads go on while orders wait for units, at every worker, and
@@ -81,59 +79,4 @@ func TestHealth(t *testing.T) {
 			t.Fatalf("%+v, %v", h, err)
 		}
 	})
-}
-
-// TestAnOperatorsWordReachesEachProcess of an account without limits, which share nothing
-// else; one from before the halt counts for nothing.
-func TestAnOperatorsWordReachesEachProcess(t *testing.T) {
-	t.Parallel()
-	rdb := redistest.Start(t).Client()
-	gate := func() *Gate {
-		g, err := New(Options{Redis: rdb, Account: "a", Logger: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(g.Close)
-		return g
-	}
-	worker, operator := gate(), gate()
-	resume := func() {
-		t.Helper()
-		if err := operator.Resume(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	look := func() Health {
-		t.Helper()
-		h, err := worker.Health(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return h
-	}
-	resume()
-	for _, id := range []string{"a", "b"} {
-		mustDone(t, mustWait(t, worker, Request{Export: id, Kind: Submit}), Outcome{Result: NotUnderstood})
-	}
-	order := make(chan *Turn, 1)
-	go func() {
-		turn, _ := worker.Wait(t.Context(), Request{Export: "c", Kind: Submit})
-		order <- turn
-	}()
-	for range 3 {
-		if h := look(); h.Halted != pace.HaltAnswers {
-			t.Fatalf("%+v", h)
-		}
-	}
-	select {
-	case <-order:
-		t.Fatal("an order goes by a word from before the halt")
-	case <-time.After(200 * time.Millisecond):
-	}
-	resume()
-	look()
-	mustDone(t, <-order, accepted)
-	if h := look(); h.Halted != "" {
-		t.Errorf("%+v", h)
-	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/clipferry/clipferry/internal/redistest"
 )
 
-// TestNoLimitsNoRedis holds that a gate without limits needs no store.
-func TestNoLimitsNoRedis(t *testing.T) {
+// TestReadsWithoutLimitsNeedNoRedis. Orders do: the fleet may have halted them.
+func TestReadsWithoutLimitsNeedNoRedis(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
 	t.Cleanup(func() { _ = client.Close() })
 	g, err := New(Options{Redis: client, Account: "test", Logger: quiet()})
@@ -19,14 +19,17 @@ func TestNoLimitsNoRedis(t *testing.T) {
 	}
 	t.Cleanup(g.Close)
 	for i := range 100 {
-		r := Request{Export: time.Duration(i).String(), Kind: Submit}
-		mustDone(t, mustWait(t, g, r), accepted)
-		next, err := g.NextRead(t.Context(), r.Export)
-		if err != nil || time.Until(next) > gapFree || time.Until(next) < 100*time.Millisecond {
+		r := Request{Export: time.Duration(i).String(), Kind: Read}
+		if err := g.Hold(t.Context(), r.Export, time.Now(), "", 1); err != nil {
+			t.Fatal(err)
+		}
+		if next, err := g.NextRead(t.Context(), r.Export); err != nil || time.Until(next) > gapFree {
 			t.Fatalf("next read in %v, %v", time.Until(next), err)
 		}
-		r.Kind = Read
 		mustDone(t, mustWait(t, g, r), Outcome{Result: Answered, Ended: true, Succeeded: true})
+	}
+	if _, err := g.Wait(t.Context(), Request{Export: "a", Kind: Submit}); err == nil {
+		t.Error("an order goes though nobody can say whether orders are halted")
 	}
 }
 

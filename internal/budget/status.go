@@ -74,6 +74,13 @@ type Slot struct {
 func (g *Gate) Status(ctx context.Context) (Status, error) {
 	var st Status
 	err := g.read(ctx, func(now pace.Instant, s *pace.State) { st = g.status(now, s) })
+	if err != nil || g.unlimited == nil {
+		return st, err
+	}
+	f, err := g.unlimited.look(ctx)
+	if f.since != 0 {
+		st.Halted, st.HaltedOrders, st.HaltedSince, st.Probe = pace.HaltAnswers, true, f.since.Time(), time.Time{}
+	}
 	return st, err
 }
 
@@ -134,8 +141,8 @@ type Health struct {
 }
 
 // Health returns what this worker knows of it, without a round trip while
-// somebody waits here. While orders wait for an operator's word, an account without
-// limits listens for it then.
+// somebody waits here. Of an account without limits it takes one, and brings this
+// worker up to date with what the fleet knows.
 func (g *Gate) Health(ctx context.Context) (h Health, err error) {
 	err = g.look(ctx, func(now pace.Instant, s *pace.State) {
 		local := func(at pace.Instant) time.Time {
@@ -147,18 +154,10 @@ func (g *Gate) Health(ctx context.Context) (h Health, err error) {
 		signs := s.Gate.Signs
 		h = Health{Halted: s.Gate.Halt.Why, Orders: s.Gate.Halt.Orders, Probe: s.ReadsProbe(), Accepted: local(signs.Accepted), Read: local(signs.Read)}
 	})
-	switch {
-	case err != nil, g.word == nil:
+	if err != nil || g.unlimited == nil {
 		return h, err
-	case h.Halted != pace.HaltAnswers || !h.Orders:
-		g.word.stopListening()
-		return h, nil
 	}
-	heard, err := g.word.heard(ctx)
-	if err == nil && heard {
-		err = g.resume(ctx)
-	}
-	return h, err
+	return g.follow(ctx, h)
 }
 
 // Slots returns the exports that hold slots, in no order.

@@ -62,6 +62,9 @@ const (
 	// projectsAlike is how many projects in a row are refused in the same words
 	// until it is believed to be the account's fault.
 	projectsAlike = 3
+	// OddOrders is how many submits in a row are accepted in a form that nobody
+	// understands until there are no more.
+	OddOrders = 2
 	// refusalsKept bounds how many refusals are remembered.
 	refusalsKept = 8
 	// refusedRest is for how long a submit that was refused for no reason of its own
@@ -155,10 +158,13 @@ func (s *State) Resume(now Instant) {
 	}
 }
 
-// free reports whether the request cost nothing and says nothing of what halts those
-// like it: an operator's word, or a probe's turn, is not used up by it.
-func (o Outcome) free(h *Halt) bool {
-	return o.Result == NotSent || h.byWord() && (o.Result == Refused || o.Result == Answered && !o.Accepted && o.Unspecific == (Refusal{}))
+// free reports whether a probe's turn is not used up by the request.
+func (o Outcome) free(h *Halt) bool { return o.Result == NotSent || h.byWord() && o.Free() }
+
+// Free reports whether an order cost nothing and says nothing of how orders are
+// answered: an operator's word for it is not used up.
+func (o Outcome) Free() bool {
+	return o.Result == NotSent || o.Result == Refused || o.Result == Answered && !o.Accepted && o.Unspecific == (Refusal{})
 }
 
 // ReadsProbe reports whether a read is to show that the provider answers, before
