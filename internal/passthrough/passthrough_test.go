@@ -429,9 +429,11 @@ func TestAPassingRefusalIsNotRemembered(t *testing.T) {
 // TestAWaitThatWouldOutlastTheClient is a 429 with Retry-After; the order keeps its
 // place in line.
 func TestAWaitThatWouldOutlastTheClient(t *testing.T) {
-	r := newRig(t, func(o *Options) { o.Wait = 300 * time.Millisecond })
+	r := newRig(t)
 	r.must("web", "POST", "clips", talk)
 	r.must("web", "POST", "clips", talk)
+	usual := r.o.Wait
+	r.o.Wait = 300 * time.Millisecond // of those for which there is no slot
 	for range 2 {
 		if f := r.refused("web", "POST", "clips", talk, "third"); f.Status != 429 || f.Reason != "busy" || f.RetryAfter < 5*time.Second {
 			t.Errorf("%+v", f)
@@ -440,6 +442,7 @@ func TestAWaitThatWouldOutlastTheClient(t *testing.T) {
 	if n := r.sent(emulator.RouteCreate); n != 2 {
 		t.Errorf("%d requests", n)
 	}
+	r.o.Wait = usual
 	r.pass(100 * time.Second)
 	r.steps()
 	r.must("web", "POST", "clips", talk, "third") // nothing was sent before, and nothing is remembered

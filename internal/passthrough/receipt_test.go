@@ -162,11 +162,13 @@ func TestReadsWithoutS3(t *testing.T) {
 	r := newRig(t)
 	_, made := r.must("web", "POST", "clips", talk)
 	r.forget()
-	r.receiptWait = 10 * time.Millisecond
 	read := Request{Tenant: "ops", Method: "GET", Path: "/api/v2/clips/results/" + made.Data.ID, Header: versionHeader()}
 	mute := &silent{}
-	for name, without := range map[string]Receipts{"down": down{}, "silent": mute} {
-		r.o.Receipts = without
+	for name, without := range map[string]struct {
+		Receipts
+		wait time.Duration
+	}{"down": {down{}, time.Hour}, "silent": {mute, 10 * time.Millisecond}} {
+		r.o.Receipts, r.receiptWait = without.Receipts, without.wait
 		for range 3 {
 			if f := r.refused("batch", "GET", "clips/results/"+made.Data.ID, ""); f.Status != 503 {
 				t.Errorf("%s: %+v", name, f)
