@@ -52,7 +52,7 @@ type Config struct {
 	S3LockFor             time.Duration `envconfig:"CLIPFERRY_S3_LOCK_FOR" desc:"how long a locked clip is retained, such as 8760h"`
 	S3RequesterPays       bool          `envconfig:"CLIPFERRY_S3_REQUESTER_PAYS" default:"false" desc:"accept the charges of a requester-pays bucket"`
 	S3ExpectedBucketOwner string        `envconfig:"CLIPFERRY_S3_EXPECTED_BUCKET_OWNER" desc:"the account that must own the bucket"`
-	S3PartSize            Bytes         `envconfig:"CLIPFERRY_S3_PART_SIZE" default:"8MiB" desc:"the part size of large files, 5MiB to 5GiB"`
+	S3PartSize            Bytes         `envconfig:"CLIPFERRY_S3_PART_SIZE" default:"6MiB" desc:"the part size of large files, 5MiB to 5GiB"`
 	S3PartsInFlight       int           `envconfig:"CLIPFERRY_S3_PARTS_IN_FLIGHT" default:"16" desc:"parts held in memory by one worker; times the part size is its memory for transfers"`
 	S3PartsPerFile        int           `envconfig:"CLIPFERRY_S3_PARTS_PER_FILE" default:"4" desc:"parts of one file in flight"`
 

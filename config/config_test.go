@@ -25,7 +25,7 @@ func TestDefaults(t *testing.T) {
 	want := Config{
 		RedisURL: "redis://127.0.0.1:6379/0", APIBaseURL: "https://wayinvideo-api.wayin.ai", APIKey: "k",
 		APIRequestsPerMinute: 15, APIMaxActiveExports: 5, S3Bucket: "b", S3Prefix: "exports", S3Checksum: "crc32",
-		S3CacheControl: "private, max-age=31536000, immutable", S3PartSize: 8 << 20, S3PartsInFlight: 16, S3PartsPerFile: 4,
+		S3CacheControl: "private, max-age=31536000, immutable", S3PartSize: 6 << 20, S3PartsInFlight: 16, S3PartsPerFile: 4,
 		MirrorConcurrency: 8, LinkMaxBytes: 64 << 30, SubmitInDoubt: "resubmit", ShutdownTimeout: 28 * time.Second, ImportQuiet: 15 * time.Minute,
 		LedgerRetention: 720 * time.Hour, HTTPAddr: "127.0.0.1:8080", HTTPLinkTTL: 15 * time.Minute,
 		HTTPPassthrough: true, HTTPPassthroughKeep: true, HTTPPassthroughWait: 25 * time.Second, Redis: c.Redis,

@@ -65,7 +65,7 @@ import (
 
 // Limits and defaults of [Options].
 const (
-	DefaultPartSize        = 8 << 20
+	DefaultPartSize        = 6 << 20
 	DefaultPartsInFlight   = 16
 	DefaultPartsPerFile    = 4
 	DefaultUploadTimeout   = 5 * time.Minute

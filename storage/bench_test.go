@@ -61,7 +61,7 @@ func BenchmarkTransferHuge(b *testing.B) {
 	}
 }
 
-// BenchmarkTransferKilled kills a worker after 115 of 128 parts of 1 GiB and
+// BenchmarkTransferKilled kills a worker after 153 of 171 parts of 1 GiB and
 // goes on in another process.
 func BenchmarkTransferKilled(b *testing.B) {
 	dir, err := os.MkdirTemp("/dev/shm", "clipferry-bench-")
@@ -72,7 +72,7 @@ func BenchmarkTransferKilled(b *testing.B) {
 	srv := s3test.StartIn(b, dir)
 	for range b.N {
 		spec := mirrorSpec{Key: "0.mp4", Checkpoints: b.TempDir(), PartSize: DefaultPartSize}
-		killMidway(b, srv, &spec, &virtualOrigin{files: 1, size: 1 << 30}, 115)
+		killMidway(b, srv, &spec, &virtualOrigin{files: 1, size: 1 << 30}, 153)
 		a, err := spec.archive(srv.Client())
 		if err != nil {
 			b.Fatal(err)
@@ -82,7 +82,7 @@ func BenchmarkTransferKilled(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		fmt.Printf("\nkilled after 115 of 128 parts: %d parts were left in S3, %.1f %% of 1 GiB fetched by the second process, in %.2f s\n",
+		fmt.Printf("\nkilled after 153 of 171 parts: %d parts were left in S3, %.1f %% of 1 GiB fetched by the second process, in %.2f s\n",
 			obj.Resumed/DefaultPartSize, 100*float64(obj.Fetched)/float64(obj.Size), time.Since(start).Seconds())
 	}
 }
