@@ -156,13 +156,13 @@ func TestTheProviderAlone(t *testing.T) {
 	if status, _ := get(t, read, "Authorization", "Bearer other", "x-wayinvideo-api-version", "v2"); status == http.StatusNotFound {
 		t.Error("any key will do")
 	}
+	p.stop()
+	p.ends(cli.Done)
 	for _, want := range []string{"export CLIPFERRY_API_BASE_URL='" + url + "'\n", "export CLIPFERRY_API_KEY='k'\n", "export CLIPFERRY_LINK_ALLOWED_CIDRS='127.0.0.0/8'\n", "export CLIPFERRY_HTTP_ADMIN_KEYS='dev:dev-"} {
 		if !strings.Contains(p.messages(), want) {
 			t.Errorf("no %q in:\n%s", want, p.messages())
 		}
 	}
-	p.stop()
-	p.ends(cli.Done)
 }
 
 func TestTheDemo(t *testing.T) {

@@ -126,11 +126,19 @@ const reachTimeout = 10 * time.Second
 func pingWithin(ctx context.Context, rdb redis.UniversalClient, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	var said error // by a Redis that is up, should the time end in the middle of the next ping
 	for {
 		err := rdb.Ping(ctx).Err()
-		if err == nil || redisfault.Of(err).Reason != passes || retry.Wait(ctx, 200*time.Millisecond) != nil {
+		if err == nil {
+			return nil
+		}
+		switch fault := redisfault.Of(err); {
+		case fault.Code == "":
+			return cmp.Or(said, err)
+		case fault.Reason != passes, retry.Wait(ctx, 200*time.Millisecond) != nil:
 			return err
 		}
+		said = err
 	}
 }
 

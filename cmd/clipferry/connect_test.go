@@ -8,11 +8,13 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
@@ -24,7 +26,7 @@ import (
 func TestARedisThatCannotSaveIsReached(t *testing.T) {
 	t.Parallel()
 	m := miniredis.RunT(t)
-	rdb := redis.NewClient(&redis.Options{Addr: m.Addr(), MaxRetries: -1})
+	rdb := redis.NewClient(&redis.Options{Addr: m.Addr(), MaxRetries: -1, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = rdb.Close() })
 	for _, c := range []struct{ says, want string }{
 		{"", ""},
@@ -41,6 +43,22 @@ func TestARedisThatCannotSaveIsReached(t *testing.T) {
 	if got := fmt.Sprint(reach(t.Context(), rdb, time.Second)); !strings.HasPrefix(got, "does not answer yet: LOADING") {
 		t.Error(got)
 	}
+	var pings atomic.Int32
+	m.Server().SetPreHook(func(c *server.Peer, cmd string, _ ...string) bool {
+		if cmd != "PING" {
+			return false
+		}
+		if pings.Add(1) > 1 { // it says no more within the time
+			time.Sleep(2 * time.Second)
+		}
+		c.WriteError("LOADING Redis is loading the dataset in memory")
+		return true
+	})
+	if got := fmt.Sprint(reach(t.Context(), rdb, time.Second)); !strings.HasPrefix(got, "does not answer yet: LOADING") {
+		t.Error(got)
+	}
+	m.Server().SetPreHook(nil)
+	m.SetError("LOADING Redis is loading the dataset in memory")
 	time.AfterFunc(300*time.Millisecond, func() { m.SetError("") })
 	if err := reach(t.Context(), rdb, reachTimeout); err != nil {
 		t.Errorf("a Redis that reads its data is not waited for: %v", err)
