@@ -3,6 +3,7 @@ package storage
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -21,11 +22,17 @@ func refusedFor(err error, asked ObjectOptions) error {
 	if err == nil || variables == "" {
 		return err
 	}
-	switch httpStatus(err) {
-	case http.StatusBadRequest, http.StatusNotImplemented, http.StatusInternalServerError:
-		return optionsFault{err, variables}
+	switch s := httpStatus(err); {
+	case s < http.StatusBadRequest, s > http.StatusNotImplemented, slices.Contains(otherwiseMeant, s):
+		return err
 	}
-	return err
+	return optionsFault{err, variables}
+}
+
+// otherwiseMeant are statuses by which S3 says something else.
+var otherwiseMeant = []int{
+	http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusRequestTimeout,
+	http.StatusConflict, http.StatusPreconditionFailed, http.StatusTooManyRequests,
 }
 
 // hint says what to do about it; known is the hint for S3's code.

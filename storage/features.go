@@ -116,7 +116,7 @@ func (a *Archive) tryFeatures(ctx context.Context) (features, error) {
 	if err := t.tryCreate(ctx); err != nil {
 		return t.f, s3Fault(ctx, "writing a test object", err)
 	}
-	for _, try := range []func(context.Context) error{t.tryReplace, t.tryChecksum, t.tryParts, t.tryRemove} {
+	for _, try := range []func(context.Context) error{t.tryReplace, t.tryChecksum, t.tryClip, t.tryParts, t.tryRemove} {
 		if err := try(ctx); err != nil {
 			return t.f, s3Fault(ctx, "trying what S3 can do", err)
 		}
@@ -209,16 +209,35 @@ func (t *trial) tryChecksum(ctx context.Context) (err error) {
 	return err
 }
 
+// clipLike are a clip's attributes. What a server refuses to write with them, it would
+// refuse of every clip, after it was paid for: that fails the trial.
+var clipLike = attributes{
+	contentType: mp4.contentType, disposition: contentDisposition("clip-000-trial.mp4"),
+	metadata: map[string]string{metaExport: "trial", metaSHA256: strings.Repeat("0", 64)},
+}
+
+// tryClip writes as small clips are written, over the object that is there: nothing
+// comes of it that a lock would keep.
+func (t *trial) tryClip(ctx context.Context) error {
+	if !t.f.create {
+		return nil
+	}
+	body := []byte(rand.Text())
+	in := t.a.clipInput(t.key, clipLike)
+	in.IfNoneMatch = aws.String("*")
+	_, err := t.a.put(ctx, in, body, t.a.sumOf(body, crc32.ChecksumIEEE(body)))
+	if isTaken(err) || isConflict(err) {
+		return nil
+	}
+	return s3Fault(ctx, "writing as clips are written", err)
+}
+
 // tryParts sends a part with a wrong checksum and completes an upload over the
 // object that is there.
 func (t *trial) tryParts(ctx context.Context) error {
 	a := t.a
-	upload, err := a.createUpload(ctx, t.key, attributes{contentType: "application/octet-stream"})
-	if errors.As(err, new(optionsFault)) {
-		return err // as would be every clip, after it was paid for
-	}
+	upload, err := a.createUpload(ctx, t.key, clipLike)
 	if err != nil {
-		_, err = refused(err, isClientError)
 		return err
 	}
 	defer a.abortUpload(ctx, t.key, upload)
@@ -230,7 +249,6 @@ func (t *trial) tryParts(ctx context.Context) error {
 	}
 	etag, err := a.uploadPart(ctx, t.key, upload, 0, body, a.sumOf(body, crc), nil)
 	if err != nil {
-		_, err = refused(err, isClientError)
 		return err
 	}
 	parts, v := []sentPart{{etag: etag, crc: crc}}, verdict{size: int64(len(body)), crc: crc}

@@ -150,20 +150,26 @@ func optional(s string) *string {
 	return &s
 }
 
-// putSmall writes a whole object in one request, never over another one.
-func (a *Archive) putSmall(ctx context.Context, key string, body []byte, v verdict, at attributes) (written, error) {
-	f, err := a.features(ctx)
-	if err != nil {
-		return written{}, err
-	}
+// clipInput asks for an object with all that is configured for clips; put adds its
+// encryption.
+func (a *Archive) clipInput(key string, at attributes) *s3.PutObjectInput {
 	o := a.opts.Object
-	in := &s3.PutObjectInput{
+	return &s3.PutObjectInput{
 		Bucket: &a.opts.Bucket, Key: &key, ContentType: &at.contentType,
 		ContentDisposition: optional(at.disposition), CacheControl: optional(o.CacheControl),
 		Metadata: at.metadata, Tagging: tagging(o.Tags), ACL: types.ObjectCannedACL(o.ACL),
 		StorageClass:   types.StorageClass(o.StorageClass),
 		ObjectLockMode: types.ObjectLockMode(o.LockMode), ObjectLockRetainUntilDate: a.lockUntil(),
 	}
+}
+
+// putSmall writes a whole object in one request, never over another one.
+func (a *Archive) putSmall(ctx context.Context, key string, body []byte, v verdict, at attributes) (written, error) {
+	f, err := a.features(ctx)
+	if err != nil {
+		return written{}, err
+	}
+	in := a.clipInput(key, at)
 	if f.create {
 		in.IfNoneMatch = aws.String("*")
 	} else if _, exists, err := a.head(ctx, key); err != nil || exists { // the next best

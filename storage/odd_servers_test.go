@@ -214,14 +214,23 @@ func TestOptionsThatTheServerRefuses(t *testing.T) {
 		header  string
 		hint    string
 	}{
-		"class": {http.StatusBadRequest, "InvalidArgument", ObjectOptions{StorageClass: "STANDARD_IA"}, "X-Amz-Storage-Class", "lacks what CLIPFERRY_S3_STORAGE_CLASS asks for"},
-		"tags":  {http.StatusNotImplemented, "NotImplemented", ObjectOptions{Tags: map[string]string{"a": "b"}, ACL: "public-read"}, "X-Amz-Tagging", "lacks what CLIPFERRY_S3_TAGS, CLIPFERRY_S3_ACL asks for"},
-		"lock":  {http.StatusBadRequest, "InvalidRequest", ObjectOptions{LockMode: "GOVERNANCE", LockFor: time.Hour}, "X-Amz-Object-Lock-Mode", "lacks what CLIPFERRY_S3_LOCK_MODE asks for"},
-		"key":   {http.StatusInternalServerError, "InternalError", ObjectOptions{SSE: "AES256"}, "X-Amz-Server-Side-Encryption", "lacks what CLIPFERRY_S3_SSE asks for"},
+		"class":                         {http.StatusBadRequest, "InvalidArgument", ObjectOptions{StorageClass: "STANDARD_IA"}, "X-Amz-Storage-Class", "lacks what CLIPFERRY_S3_STORAGE_CLASS asks for"},
+		"tags":                          {http.StatusNotImplemented, "NotImplemented", ObjectOptions{Tags: map[string]string{"a": "b"}, ACL: "public-read"}, "X-Amz-Tagging", "lacks what CLIPFERRY_S3_TAGS, CLIPFERRY_S3_ACL asks for"},
+		"lock":                          {http.StatusBadRequest, "InvalidRequest", ObjectOptions{LockMode: "GOVERNANCE", LockFor: time.Hour}, "X-Amz-Object-Lock-Mode", "lacks what CLIPFERRY_S3_LOCK_MODE asks for"},
+		"key":                           {http.StatusInternalServerError, "InternalError", ObjectOptions{SSE: "AES256"}, "X-Amz-Server-Side-Encryption", "lacks what CLIPFERRY_S3_SSE asks for"},
+		"class of small clips":          {http.StatusBadRequest, "InvalidArgument", ObjectOptions{StorageClass: "STANDARD_IA"}, "put X-Amz-Storage-Class", "lacks what CLIPFERRY_S3_STORAGE_CLASS asks for"},
+		"class, in a status of its own": {http.StatusMethodNotAllowed, "MethodNotAllowed", ObjectOptions{StorageClass: "STANDARD_IA"}, "create X-Amz-Storage-Class", "lacks what CLIPFERRY_S3_STORAGE_CLASS asks for"},
+		"metadata":                      {http.StatusBadRequest, "InvalidArgument", ObjectOptions{}, "X-Amz-Meta-Clipferry-Export", "InvalidArgument"},
+		"checksums of uploads":          {http.StatusBadRequest, "InvalidRequest", ObjectOptions{}, "create X-Amz-Checksum-Algorithm", "CLIPFERRY_S3_CHECKSUM=md5"},
+		"checksums of parts":            {http.StatusBadRequest, "InvalidRequest", ObjectOptions{}, "part X-Amz-Checksum-Crc32", "CLIPFERRY_S3_CHECKSUM=md5"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			proxied := newS3Proxy(t, srv, func(_ string, _ int, w http.ResponseWriter, r *http.Request, _ func(http.ResponseWriter)) bool {
-				if r.Header.Get(c.header) == "" {
+			of, header, one := strings.Cut(c.header, " ")
+			if !one {
+				header = of
+			}
+			proxied := newS3Proxy(t, srv, func(kind string, _ int, w http.ResponseWriter, r *http.Request, _ func(http.ResponseWriter)) bool {
+				if r.Header.Get(header) == "" || one && kind != of {
 					return false
 				}
 				s3Error(w, c.status, c.code)
