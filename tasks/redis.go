@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,6 +15,7 @@ import (
 // Redis is a parsed Redis address. It holds the password and shows it nowhere.
 type Redis struct {
 	shown    string
+	hosts    []string
 	simple   *redis.Options
 	failover *redis.FailoverOptions
 	cluster  *redis.ClusterOptions
@@ -102,7 +104,7 @@ func parseForm(form, user, hosts, tail string) (*Redis, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Redis{}
+	r := &Redis{hosts: addrs}
 	switch form {
 	case "redis", "rediss":
 		if len(addrs) > 1 {
@@ -230,6 +232,13 @@ func (r *Redis) NewClient() redis.UniversalClient {
 		return redis.NewClient(r.simple)
 	}
 }
+
+// Hosts are the servers, or sentinels, that the address names, as host:port; none for a
+// socket.
+func (r *Redis) Hosts() []string { return slices.Clone(r.hosts) }
+
+// TLS reports whether they are spoken to over TLS.
+func (r *Redis) TLS() bool { return r.tlsConfig() != nil }
 
 // String is the address without user, password and options.
 func (r *Redis) String() string { return r.shown }

@@ -21,6 +21,7 @@ import (
 	"github.com/clipferry/clipferry/internal/redisfault"
 	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/storage"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 // connection is what commands work on.
@@ -52,7 +53,7 @@ func (c *console) connect(ctx context.Context, needs config.Needs) (*connection,
 	if err != nil {
 		return nil, err
 	}
-	if err := reach(ctx, conn.rdb, reachTimeout); err != nil {
+	if err := reach(ctx, conn.cfg.Redis, conn.rdb, reachTimeout); err != nil {
 		conn.close()
 		return nil, fmt.Errorf("Redis at %s %w", conn.cfg.Redis, err) //nolint:staticcheck // a name
 	}
@@ -83,18 +84,18 @@ func (c *console) archiveAlone(ctx context.Context) (*connection, error) {
 
 // reach makes sure that Redis answers. One that can't save refuses even a PING, but
 // says what it knows all the same, which is what somebody wants to see who repairs it.
-func reach(ctx context.Context, rdb redis.UniversalClient, timeout time.Duration) error {
-	c, one := rdb.(*redis.Client)
-	if one && c.Options().TLSConfig != nil && answersInClear(ctx, c.Options()) {
+func reach(ctx context.Context, address *tasks.Redis, rdb redis.UniversalClient, timeout time.Duration) error {
+	if address.TLS() && answersInClear(ctx, address) {
 		// A handshake would only run into its time limit.
-		return errors.New("does not answer: it does not speak TLS; let CLIPFERRY_REDIS_URL begin with redis://, not rediss://")
+		return errors.New("does not answer: it does not speak TLS; let CLIPFERRY_REDIS_URL begin with " + otherForm(address))
 	}
 	err := pingWithin(ctx, rdb, timeout)
 	if err == nil {
 		return nil
 	}
-	if one && c.Options().TLSConfig == nil {
-		err = cmp.Or(unasked(ctx, c.Options()), err)
+	c, one := rdb.(*redis.Client)
+	if one && !address.TLS() {
+		err = cmp.Or(unasked(ctx, address), err)
 	}
 	fault := redisfault.Of(err)
 	switch {
@@ -106,8 +107,8 @@ func reach(ctx context.Context, rdb redis.UniversalClient, timeout time.Duration
 		return fmt.Errorf("does not answer yet: %s; %s", fault.Text, fault.Hint)
 	case fault.Code != "":
 		return fmt.Errorf("refuses: %s; %s", fault.Text, cmp.Or(fault.Hint, redisHint))
-	case one && c.Options().TLSConfig == nil && speaksTLS(ctx, c.Options()):
-		return errors.New("does not answer: it speaks TLS; let CLIPFERRY_REDIS_URL begin with rediss://, not redis://")
+	case !address.TLS() && speaksTLS(ctx, address):
+		return errors.New("does not answer: it speaks TLS; let CLIPFERRY_REDIS_URL begin with " + otherForm(address))
 	}
 	hint := "see CLIPFERRY_REDIS_URL"
 	if one && c.Options().Addr == failoverAddr {
@@ -152,24 +153,36 @@ const redisHint = "see CLIPFERRY_REDIS_URL and Redis's log"
 // probeTimeout is for one answer on the network, of a server that is there.
 const probeTimeout = 3 * time.Second
 
-// probe opens a connection to a server, to see what it speaks; nil where that is
-// not a matter of one address.
-func probe(ctx context.Context, o *redis.Options) net.Conn {
-	if _, _, err := net.SplitHostPort(o.Addr); err != nil || o.Network == "unix" {
-		return nil // a socket, or behind sentinels
+// otherForm says how the address begins that has TLS, or has none, in place of this one.
+func otherForm(address *tasks.Redis) string {
+	form, _, _ := strings.Cut(address.String(), "://")
+	plain := strings.Replace(form, "rediss", "redis", 1)
+	secured := strings.Replace(plain, "redis", "rediss", 1)
+	if form == plain {
+		return secured + "://, not " + plain + "://"
 	}
-	conn, err := (&net.Dialer{Timeout: probeTimeout}).DialContext(ctx, "tcp", o.Addr)
-	if err != nil {
-		return nil
+	return plain + "://, not " + secured + "://"
+}
+
+// probe opens a connection to the first of the hosts that is there, to see what it
+// speaks; nil for a socket and where none is.
+func probe(ctx context.Context, address *tasks.Redis) net.Conn {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	for _, host := range address.Hosts() {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", host)
+		if err == nil {
+			_ = conn.SetDeadline(time.Now().Add(probeTimeout))
+			return conn
+		}
 	}
-	_ = conn.SetDeadline(time.Now().Add(probeTimeout))
-	return conn
+	return nil
 }
 
 // unasked returns what a server says before it is asked anything: that it takes no
 // more clients, which one that writes first may never get to read.
-func unasked(ctx context.Context, o *redis.Options) error {
-	conn := probe(ctx, o)
+func unasked(ctx context.Context, address *tasks.Redis) error {
+	conn := probe(ctx, address)
 	if conn == nil {
 		return nil
 	}
@@ -184,8 +197,8 @@ func unasked(ctx context.Context, o *redis.Options) error {
 
 // answersInClear reports whether a server that should speak TLS speaks Redis's
 // protocol without: to a handshake it would say nothing.
-func answersInClear(ctx context.Context, o *redis.Options) bool {
-	conn := probe(ctx, o)
+func answersInClear(ctx context.Context, address *tasks.Redis) bool {
+	conn := probe(ctx, address)
 	if conn == nil {
 		return false
 	}
@@ -200,8 +213,8 @@ func answersInClear(ctx context.Context, o *redis.Options) bool {
 
 // speaksTLS reports whether a server that should not speak TLS does. Nothing is
 // sent to it, so it does not matter whose it is.
-func speaksTLS(ctx context.Context, o *redis.Options) bool {
-	conn := probe(ctx, o)
+func speaksTLS(ctx context.Context, address *tasks.Redis) bool {
+	conn := probe(ctx, address)
 	if conn == nil {
 		return false
 	}

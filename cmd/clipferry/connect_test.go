@@ -28,19 +28,23 @@ func TestARedisThatCannotSaveIsReached(t *testing.T) {
 	m := miniredis.RunT(t)
 	rdb := redis.NewClient(&redis.Options{Addr: m.Addr(), MaxRetries: -1, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = rdb.Close() })
+	at, err := tasks.ParseRedis("redis://" + m.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct{ says, want string }{
 		{"", ""},
 		{"MISCONF Errors writing to the AOF file: No space left on device", ""},
 		{"READONLY You can't write against a read only replica.", "refuses: READONLY You can't write against a read only replica.; point CLIPFERRY_REDIS_URL at the master"},
 	} {
 		m.SetError(c.says)
-		got := fmt.Sprint(reach(t.Context(), rdb, reachTimeout))
+		got := fmt.Sprint(reach(t.Context(), at, rdb, reachTimeout))
 		if c.want == "" && got != "<nil>" || !strings.HasPrefix(got, c.want) {
 			t.Errorf("%s: %s", c.says, got)
 		}
 	}
 	m.SetError("LOADING Redis is loading the dataset in memory")
-	if got := fmt.Sprint(reach(t.Context(), rdb, time.Second)); !strings.HasPrefix(got, "does not answer yet: LOADING") {
+	if got := fmt.Sprint(reach(t.Context(), at, rdb, time.Second)); !strings.HasPrefix(got, "does not answer yet: LOADING") {
 		t.Error(got)
 	}
 	var pings atomic.Int32
@@ -54,17 +58,17 @@ func TestARedisThatCannotSaveIsReached(t *testing.T) {
 		c.WriteError("LOADING Redis is loading the dataset in memory")
 		return true
 	})
-	if got := fmt.Sprint(reach(t.Context(), rdb, time.Second)); !strings.HasPrefix(got, "does not answer yet: LOADING") {
+	if got := fmt.Sprint(reach(t.Context(), at, rdb, time.Second)); !strings.HasPrefix(got, "does not answer yet: LOADING") {
 		t.Error(got)
 	}
 	m.Server().SetPreHook(nil)
 	m.SetError("LOADING Redis is loading the dataset in memory")
 	time.AfterFunc(300*time.Millisecond, func() { m.SetError("") })
-	if err := reach(t.Context(), rdb, reachTimeout); err != nil {
+	if err := reach(t.Context(), at, rdb, reachTimeout); err != nil {
 		t.Errorf("a Redis that reads its data is not waited for: %v", err)
 	}
 	m.Close()
-	if got := fmt.Sprint(reach(t.Context(), rdb, reachTimeout)); !strings.HasPrefix(got, "does not answer: ") || !strings.HasSuffix(got, "see CLIPFERRY_REDIS_URL") {
+	if got := fmt.Sprint(reach(t.Context(), at, rdb, reachTimeout)); !strings.HasPrefix(got, "does not answer: ") || !strings.HasSuffix(got, "see CLIPFERRY_REDIS_URL") {
 		t.Error(got)
 	}
 }
@@ -93,6 +97,9 @@ func TestWhatRedisSaysIsSaidPlainly(t *testing.T) {
 	for _, c := range []struct{ address, want string }{
 		{"redis://" + server.TLSAddr(), "does not answer: it speaks TLS; let CLIPFERRY_REDIS_URL begin with rediss://"},
 		{"rediss://" + server.Addr(), "does not answer: it does not speak TLS; let CLIPFERRY_REDIS_URL begin with redis://"},
+		{"rediss-cluster://127.0.0.1:1," + server.Addr(), "does not answer: it does not speak TLS; let CLIPFERRY_REDIS_URL begin with redis-cluster://, not rediss-cluster://"},
+		{"rediss-sentinel://" + server.Addr() + "?master_name=m", "does not answer: it does not speak TLS; let CLIPFERRY_REDIS_URL begin with redis-sentinel://, not rediss-sentinel://"},
+		{"redis-cluster://" + server.TLSAddr(), "does not answer: it speaks TLS; let CLIPFERRY_REDIS_URL begin with rediss-cluster://, not redis-cluster://"},
 		{"rediss://" + server.TLSAddr() + "?tls_ca_file=" + certs.CAFile, "does not answer: it asks for a client certificate; add ?tls_cert_file="},
 		{"rediss://" + server.TLSAddr(), "does not answer: its certificate is of an authority that is not trusted here; add ?tls_ca_file="},
 		{"redis://" + server.Addr(), "refuses: it asks for a password; "},
@@ -109,7 +116,7 @@ func TestWhatRedisSaysIsSaidPlainly(t *testing.T) {
 		}
 		rdb := address.NewClient()
 		began := time.Now()
-		got := fmt.Sprint(reach(t.Context(), rdb, 2*time.Second))
+		got := fmt.Sprint(reach(t.Context(), address, rdb, 2*time.Second))
 		_ = rdb.Close()
 		if !strings.HasPrefix(got, c.want) {
 			t.Errorf("%s: %s", c.address, got)

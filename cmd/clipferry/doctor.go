@@ -82,7 +82,7 @@ func (d *doctor) report(what string, f finding) {
 func (d *doctor) redis(ctx context.Context, conn *connection) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	if err := reach(ctx, conn.rdb, reachTimeout); err != nil {
+	if err := reach(ctx, conn.cfg.Redis, conn.rdb, reachTimeout); err != nil {
 		d.report("Redis", finding{bad, fmt.Sprintf("%s %v", conn.cfg.Redis, err), ""})
 		return
 	}
