@@ -185,3 +185,27 @@ func TestDeadWhilePreparing(t *testing.T) {
 		}
 	})
 }
+
+// TestStatusNamesThoseThatPrepare and since when.
+func TestStatusNamesThoseThatPrepare(t *testing.T) {
+	t.Parallel()
+	inMemory(t, func(t *testing.T, _ *troubled, gate func(Options) *Gate) {
+		g := gate(Options{MaxActive: 1})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _ = g.Wait(ctx, Request{Export: "a", Kind: Submit, Prepare: func(ctx context.Context) error {
+				<-ctx.Done()
+				return ctx.Err()
+			}})
+		}()
+		time.Sleep(20 * time.Second) // of virtual time
+		st, err := gate(Options{MaxActive: 1}).Status(t.Context())
+		if took := st.At.Sub(st.Preparing["a"]).Round(time.Second); err != nil || len(st.Preparing) != 1 || took != 20*time.Second {
+			t.Errorf("%v, %s, %v", st.Preparing, took, err)
+		}
+		cancel()
+		<-ended
+	})
+}

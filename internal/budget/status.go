@@ -29,6 +29,9 @@ type Status struct {
 	// Line are the exports that wait for their submit in a handler, the next one
 	// first. More may be in the queues behind.
 	Line []string
+	// Preparing are those of them that have a slot and are written ahead to S3, with
+	// since when.
+	Preparing map[string]time.Time
 	// Lines counts them by tenant; what names none is the default one's.
 	Lines map[string]int
 	// Waiting and InFlight count requests by kind, Sent, Refused and Failed
@@ -100,7 +103,10 @@ func (g *Gate) status(now pace.Instant, s *pace.State) Status {
 	if at := gate.Halt.Probe; at != pace.Never {
 		st.Probe = at.Time()
 	}
-	st.Line, st.Lines = s.Line(now), map[string]int{}
+	st.Line, st.Lines, st.Preparing = s.Line(now), map[string]int{}, map[string]time.Time{}
+	for export, began := range s.Preparing() {
+		st.Preparing[export] = began.Time()
+	}
 	if at := s.Opens(now); at != pace.Never {
 		st.Opens = at.Time()
 	}

@@ -63,3 +63,14 @@ func (s *State) Ready(id string) {
 	w.Stage, w.Until = Prepared, 0
 	s.touch(prefixWait, id)
 }
+
+// Preparing returns the exports that have a slot and prepare, with when they began.
+func (s *State) Preparing() map[string]Instant {
+	began := map[string]Instant{}
+	for _, w := range s.Waiters {
+		if w.Stage == Preparing {
+			began[w.Export] = w.Until.Add(-prepareLease)
+		}
+	}
+	return began
+}

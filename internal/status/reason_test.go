@@ -35,6 +35,9 @@ func TestWhatIsWaitedForHasACode(t *testing.T) {
 		"units of the day":  {export.Record{State: export.Queued}, AccountStatus{Today: units.Day{Cap: 1, Spent: 1, Held: true}}, nil, WaitDailyUnits},
 		"its turn":          {export.Record{State: export.Queued}, AccountStatus{}, nil, WaitTurn},
 		"a slot":            {export.Record{State: export.Queued}, AccountStatus{Budget: budget.Status{Slots: 5}}, func(l *lines) { l.place["a"] = 1 }, WaitSlot},
+		"its receipt":       {export.Record{State: export.Queued}, AccountStatus{Budget: preparing("a", 20*time.Second)}, func(l *lines) { l.place["a"] = 0 }, WaitStorage},
+		"others' receipts":  {export.Record{State: export.Queued}, AccountStatus{Budget: preparing("b", 20*time.Second)}, func(l *lines) { l.place["a"] = 1 }, WaitStorage},
+		"a slot, next":      {export.Record{State: export.Queued}, AccountStatus{Budget: preparing("b", time.Second)}, func(l *lines) { l.place["a"] = 1 }, WaitSlot},
 		"a request":         {export.Record{State: export.Queued}, AccountStatus{}, func(l *lines) { l.place["a"] = 1 }, WaitRequest},
 		"the answer":        {export.Record{State: export.Submitting}, AccountStatus{}, nil, WaitAnswer},
 		"the render":        {export.Record{State: export.Rendering}, AccountStatus{}, nil, WaitRender},
@@ -61,4 +64,9 @@ func TestWhatIsWaitedForHasACode(t *testing.T) {
 			t.Errorf("halted by %s: %+v", why, got)
 		}
 	}
+}
+
+// preparing is a budget in which S3 has had the export's receipt for so long.
+func preparing(id string, took time.Duration) budget.Status {
+	return budget.Status{At: time.Unix(0, 0).Add(took), Slots: 5, Preparing: map[string]time.Time{id: time.Unix(0, 0)}}
 }

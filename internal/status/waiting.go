@@ -2,6 +2,8 @@ package status
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,14 +56,36 @@ func queuedFor(r *export.Record, s *AccountStatus, line *lines, now time.Time) W
 	case !inLine:
 		return Waiting{WaitSlot, "a slot"} // too many were asked about to say more
 	}
+	slow := slowReceipts(s.Budget)
+	if took, own := slow[r.ID]; own {
+		return Waiting{WaitStorage, "S3 to take its receipt, for " + roughly(took) + " so far"}
+	}
 	reason, what, when := WaitSlot, "a slot", "in about "+roughly(line.starts[r.ID])
 	if s.Budget.Slots == 0 {
 		reason, what = WaitRequest, "a request"
 	}
-	if line.starts[r.ID] < 5*time.Second {
+	switch {
+	case len(slow) > 0: // when it starts, S3 decides
+		return Waiting{WaitStorage, fmt.Sprintf("%s, %s in line; S3 has not taken the receipts of those before it for %s",
+			what, ordinal(place+1), roughly(slices.Max(slices.Collect(maps.Values(slow)))))}
+	case line.starts[r.ID] < 5*time.Second:
 		when = "in a moment"
 	}
 	return Waiting{reason, fmt.Sprintf("%s, %s in line, starts %s", what, ordinal(place+1), when)}
+}
+
+// slowReceipt is how long S3 takes for a receipt that it is slow with.
+const slowReceipt = 5 * time.Second
+
+// slowReceipts returns the exports whose receipts S3 is slow with, and for how long.
+func slowReceipts(st budget.Status) map[string]time.Duration {
+	slow := map[string]time.Duration{}
+	for id, began := range st.Preparing {
+		if took := st.At.Sub(began); took >= slowReceipt {
+			slow[id] = took
+		}
+	}
+	return slow
 }
 
 func renderingFor(r *export.Record, st budget.Status, line *lines, now time.Time) Waiting {
