@@ -185,11 +185,19 @@ func (s *State) ReadsProbe() bool {
 // halts says whether requests of the kind are halted.
 func (h *Halt) halts(k Kind) bool { return h.Why != "" && (k == Submit || !h.Orders) }
 
-// answered takes in that the provider gave an answer that makes sense.
+// answered takes in that the provider gave an answer that makes sense. What clients
+// pass through is answered by other calls: it says that the provider answers and takes
+// the key, and nothing of how exports are ordered and read.
 func (s *State) answered(t Turn, o Outcome, now Instant, dice float64) (v Verdict) {
 	g, signs := &s.Gate, &s.Gate.Signs
 	g.Fails = 0
 	s.touch(fieldGate, "")
+	if Passed(t.Export) {
+		if signs.Read = max(signs.Read, now); !g.Halt.Orders && g.Halt.Why != HaltAnswers {
+			g.Halt, g.Kept = g.Kept, Halt{}
+		}
+		return v
+	}
 	switch {
 	case t.Kind != Submit:
 		signs.Read, signs.OddRead = now, ""
@@ -262,7 +270,8 @@ func (s *State) othersAccepted(t Turn) bool {
 func (s *State) failed(t Turn, o Outcome, now Instant, dice float64) {
 	g := &s.Gate
 	g.Spent.Failed[t.Kind]++
-	if o.Result == InDoubt && t.Kind == Submit {
+	order := t.Kind == Submit && !Passed(t.Export)
+	if o.Result == InDoubt && order {
 		g.Spent.Doubts++
 		g.Signs.Doubts++
 		g.Signs.Doubted = now
@@ -276,9 +285,9 @@ func (s *State) failed(t Turn, o Outcome, now Instant, dice float64) {
 	switch h := g.Halt; {
 	case g.Fails >= breakAfter, h.Why != "" && !h.Orders:
 		s.halt(HaltDown, false, now, dice)
-	case t.Kind == Submit && h.Orders:
+	case order && h.Orders:
 		s.halt(h.Why, true, now, dice)
-	case t.Kind == Submit && g.Signs.Doubts >= doubtsAfter:
+	case order && g.Signs.Doubts >= doubtsAfter:
 		s.halt(HaltDoubts, true, now, dice)
 	}
 }
@@ -288,7 +297,9 @@ func (s *State) failed(t Turn, o Outcome, now Instant, dice float64) {
 func (s *State) odd(t Turn, now Instant, dice float64) {
 	s.Gate.Spent.Failed[t.Kind]++
 	s.touch(fieldSpent, "")
-	s.countOdd(t, now, dice)
+	if !Passed(t.Export) {
+		s.countOdd(t, now, dice)
+	}
 }
 
 // RecallOdd takes in what the state has lost: that a submit, sent when it says, was

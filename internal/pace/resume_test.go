@@ -78,3 +78,18 @@ func TestAnOperatorsWordIsForOneOrder(t *testing.T) {
 		})
 	}
 }
+
+// TestAnOperatorsWordIsForExports: what a client passes through meanwhile neither uses it
+// up nor ends the halt.
+func TestAnOperatorsWordIsForExports(t *testing.T) {
+	for _, o := range []Outcome{accepted, {Result: Answered}, {Result: InDoubt}, {Result: Failed}} {
+		a := newAccount()
+		a.send(submitOf("a"), Outcome{Result: NotUnderstood})
+		a.send(submitOf("b"), Outcome{Result: NotUnderstood})
+		a.Resume(a.now)
+		a.send(Waiter{Export: PassedPrefix + "q", Kind: Submit}, o)
+		if h := a.Gate.Halt; !h.byWord() || h.Probe > a.now {
+			t.Errorf("after %+v: %+v", o, h)
+		}
+	}
+}

@@ -296,7 +296,7 @@ func outcomeOf(c call, reply provider.Reply, err error) budget.Outcome {
 		err = reply.Failure
 		switch kind := reply.Failure.Kind; {
 		case kind == provider.RateLimited:
-		case kind == provider.InDoubt && !lost(reply) && reply.Status < http.StatusInternalServerError: // the client's to understand
+		case kind == provider.InDoubt && !lost(reply): // its own, and the client's to understand
 			return budget.Outcome{Result: budget.Answered}
 		case !c.known, kind == provider.Forbidden, kind == provider.OutOfUnits: // of this call, perhaps; exports find out by themselves
 			return budget.Outcome{Result: budget.Answered}

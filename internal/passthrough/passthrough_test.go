@@ -367,6 +367,22 @@ func TestALostAnswerIsSaid(t *testing.T) {
 	}
 }
 
+// TestTheProvidersOwn500IsItsAnswer: it is passed on, holds no slot, and says nothing of
+// the account's other orders.
+func TestTheProvidersOwn500IsItsAnswer(t *testing.T) {
+	r := newRig(t)
+	_, err := r.emulator.Inject(emulator.Fault{Kind: emulator.FaultStatus, Route: emulator.RouteCreate, Status: 500, Message: "out of order"})
+	must(t, err)
+	for range 6 { // more than halt an account that gets no answers
+		if a, err := r.do("web", "POST", "clips", talk); err != nil || a.Status != 500 || !strings.Contains(string(a.Body), "out of order") {
+			t.Fatalf("%d %s %v", a.Status, a.Body, err)
+		}
+	}
+	if st, err := r.gate.Status(t.Context()); err != nil || st.Halted != "" || r.slots() != 0 {
+		t.Errorf("halted: %q, %d slots (%v)", st.Halted, r.slots(), err)
+	}
+}
+
 // TestRefusalsArePassedOn as they are, and cost no slot.
 func TestRefusalsArePassedOn(t *testing.T) {
 	r := newRig(t)
