@@ -247,15 +247,19 @@ func TestABatchThatAPolicyRefusesToKeep(t *testing.T) {
 		}
 		return is
 	})), r.ledger)
-	r.options.Archive = r.archive
+	r.options.Archive, r.options.SubmitConcurrency = r.archive, 1
 	stop := r.work()
-	ids, err := r.client.EnqueueBatch(t.Context(), tasks.Batch{Name: "season-1"}, []tasks.Export{{ProjectID: "p"}, {ProjectID: "q"}})
+	exports := make([]tasks.Export, 6)
+	for i := range exports {
+		exports[i].ProjectID = fmt.Sprint("p", i)
+	}
+	ids, err := r.client.EnqueueBatch(t.Context(), tasks.Batch{Name: "season-1"}, exports)
 	must(t, err)
 	for _, id := range ids {
 		r.awaitState(id, export.Archived)
 	}
 	stop()
-	if n := refused.Load(); n != 1 {
+	if n := refused.Load(); n < 1 || n > 2 { // an order and, at the same moment, a sweep
 		t.Errorf("S3 was asked %d times", n)
 	}
 }

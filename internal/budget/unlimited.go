@@ -127,7 +127,7 @@ func (u *unlimited) lets(ctx context.Context, t *Turn) (bool, error) {
 	if f.since == 0 {
 		return true, nil
 	}
-	if !f.word {
+	if !f.word || pace.Passed(t.turn.Export) {
 		return false, nil
 	}
 	taken, err := u.client.Del(ctx, u.word).Result() // by one of those who see it
@@ -141,6 +141,7 @@ func (u *unlimited) lets(ctx context.Context, t *Turn) (bool, error) {
 // done takes in what came of the turn's order.
 func (u *unlimited) done(ctx context.Context, t *Turn, o Outcome) (err error) {
 	switch {
+	case pace.Passed(t.turn.Export): // says nothing of how exports are answered
 	case o.Result == NotUnderstood:
 		err = u.note(ctx, t.turn.Export, t.sent)
 	case o.Result == Answered && o.Accepted && t.odd > 0:

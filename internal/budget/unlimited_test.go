@@ -48,6 +48,7 @@ func TestAFleetWithoutLimitsPaysForTwoOrdersThatNobodyUnderstands(t *testing.T) 
 	mustDone(t, mustWait(t, two, order("c")), notUnderstood)
 	mustDone(t, mustWait(t, one, order("d")), accepted)
 	mustDone(t, mustWait(t, one, order("e")), notUnderstood)
+	mustDone(t, mustWait(t, two, order(PassedPrefix+"q")), accepted) // says nothing of exports
 	mustDone(t, mustWait(t, two, order("f")), notUnderstood)
 	mustHalt(t, one, two, gate())
 	two.Close()

@@ -44,7 +44,7 @@ func (h *house) state(id string) status {
 }
 
 func TestAStopWaitsForAPostAndCutsATransfer(t *testing.T) {
-	const parts, perFile = 8, 4 // of 60 MB in parts of 8 MiB
+	const parts, perFile = 10, 4 // of 60 MB in parts of 6 MiB
 	h := newHouse(t, "--requests-per-minute", "0")
 	h.order(
 		emulator.Fault{Kind: emulator.FaultDelay, Route: emulator.RouteSubmit, Project: "slow*", Delay: emulator.Duration(10 * time.Second)},
