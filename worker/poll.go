@@ -249,7 +249,9 @@ func (w *Worker) expire(ctx context.Context, r *export.Record, why export.Proble
 		return err
 	}
 	return w.conclude(ctx, id, func(r *export.Record) error { return r.Expire(w.now(), task, why) }, func(r *export.Record) {
-		w.log.Error("export expired", logkey.Export, id, logkey.ExportTaskID, task, logkey.Reason, why.Reason, logkey.Why, why.Detail)
+		if r.State != export.Mirroring { // else all is archived
+			w.log.Error("export expired", logkey.Export, id, logkey.ExportTaskID, task, logkey.Reason, why.Reason, logkey.Why, why.Detail)
+		}
 		w.releaseSlot(ctx, r)
 	})
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // Expire ends an export whose results the provider no longer has. What was
-// saved stays and is named. task is the one that the caller saw expire: it is
+// saved stays and is named; if that is all, the export goes on to its seal. task is the one that the caller saw expire: it is
 // [ErrStale] when the export goes on with another, when its deadline has moved,
 // or when nothing more is needed of the provider.
 func (r *Record) Expire(now time.Time, task string, why Problem) error {
@@ -24,6 +24,10 @@ func (r *Record) Expire(now time.Time, task string, why Problem) error {
 	}
 	r.UpdatedAt = now
 	r.Read = ReadNone
+	if r.State == Mirroring && r.complete() { // the read that was due is not needed
+		r.Problem.clear()
+		return nil
+	}
 	if r.accepted() && !r.over() {
 		r.FinishedAt = now
 	}

@@ -340,6 +340,26 @@ func TestRestore(t *testing.T) {
 	}
 }
 
+// An export of which every clip is archived does not expire over a read that was still
+// due: an answer of an odd form, or one that did not come.
+func TestWhatIsCompleteDoesNotExpire(t *testing.T) {
+	past := noon.Add(73 * time.Hour)
+	r := at(t, Mirroring)
+	for idx := range r.ClipCount {
+		must(t, r.ClipDone(noon, "task1", idx, 1, Object{Key: "k"}, nil, ""))
+	}
+	r.wantRead(ReadMissing, noon)
+	odd := succeeded("a", "b")
+	odd.Odd = "its status is new"
+	again := clone(r)
+	if must(t, again.Answer(noon, "task1", again.Step, odd, noon)); !again.Sealable() {
+		t.Errorf("after an odd answer: %s, read %q", again.State, again.Read)
+	}
+	if must(t, r.Expire(past, "task1", Problem{Reason: ReasonTaskForgotten})); !r.Sealable() || !r.Problem.None() {
+		t.Errorf("past its deadline: %s, read %q, %+v", r.State, r.Read, r.Problem)
+	}
+}
+
 // A step that was under way when its task was given up, or when its deadline
 // moved, must not expire what goes on.
 func TestOnlyWhatHasExpiredExpires(t *testing.T) {

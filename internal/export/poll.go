@@ -95,7 +95,7 @@ func (r *Record) Answer(now time.Time, task string, n int, a Reading, nextPoll t
 	switch {
 	case a.Failed:
 		r.failRender(now, a.Message)
-	case a.Odd != "" && r.State == Mirroring && !r.PastDeadline(now):
+	case a.Odd != "" && r.State == Mirroring && !r.complete() && !r.PastDeadline(now):
 		r.wantRead(ReadMissing, nextPoll)
 	case a.Succeeded:
 		r.finish(now, stale, a.Quiet, nextPoll)
