@@ -175,6 +175,7 @@ var (
 	}
 	failing = []string{
 		"internal", "server", "system", "timeout", "timed", "unavailable", "busy", "unknown", "unexpected", "duplicate", "processing", "exception",
+		"gateway", "upstream", "network", "service", "ready", "created", "accepted", "queued", "pending",
 		"系统", "内部", "服务器", "超时", "繁忙", "重复", "处理中",
 	}
 )
