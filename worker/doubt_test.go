@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
@@ -104,6 +105,13 @@ func TestATaskThatWasNamedWrongIsHeldAgain(t *testing.T) {
 	if got := r.receipt("a"); rec.State != export.Held || rec.ExportTaskID != "" || got.State != storage.ReceiptIntent {
 		t.Errorf("%s as %q, the receipt says %s of %q", rec.State, rec.ExportTaskID, got.State, got.ExportTaskID)
 	}
+	// Whose it is may have it.
+	other, known, err := r.admin.Import(t.Context(), admin.Import{Kind: export.TaskExport, Task: "task-1", AccountName: worker.DefaultAccount})
+	must(t, err)
+	if known {
+		t.Fatalf("it is still that of %s", other.ID)
+	}
+	r.awaitState(other.ID, export.Archived)
 }
 
 // grantedGate calls granted when a submit gets its turn.

@@ -32,8 +32,18 @@ func (r *Record) submittedAs(now time.Time, task string) error {
 // unseen reports whether no read has known the task that a person named.
 func (r *Record) unseen() bool { return r.Named && r.ReadAt.IsZero() }
 
+// Dropped reports whether the task was named as the export's, and is not.
+func (r *Record) Dropped(task string) bool {
+	return r.ExportTaskID != task && slices.Contains(r.NamedWrong, task)
+}
+
+// maxNamedWrong bounds how many of the tasks that were named wrong are remembered.
+const maxNamedWrong = 8
+
 // dropNamed forgets a task that a person named wrong: it was never the export's.
 func (r *Record) dropNamed() {
+	wrong := append(without(r.NamedWrong, r.ExportTaskID), r.ExportTaskID)
+	r.NamedWrong = wrong[max(0, len(wrong)-maxNamedWrong):]
 	previous := r.Previous
 	r.forget()
 	r.Previous = previous

@@ -82,9 +82,10 @@ type Record struct {
 	NotBefore time.Time `json:"not_before,omitzero"` // the current submit task is not due earlier
 
 	ExportTaskID   string    `json:"export_task_id,omitempty"`
-	Duplicates     []string  `json:"duplicates,omitempty"` // further tasks paid for by lost answers
-	Previous       []string  `json:"previous,omitempty"`   // tasks given up for a new paid one
-	Named          bool      `json:"named,omitempty"`      // a person named the task, and no read has shown yet that it is the export's
+	Duplicates     []string  `json:"duplicates,omitempty"`  // further tasks paid for by lost answers
+	NamedWrong     []string  `json:"named_wrong,omitempty"` // tasks that a person named, and that are others'
+	Previous       []string  `json:"previous,omitempty"`    // tasks given up for a new paid one
+	Named          bool      `json:"named,omitempty"`       // a person named the task, and no read has shown yet that it is the export's
 	Name           string    `json:"name,omitempty"`
 	ProviderStatus string    `json:"provider_status,omitempty"`
 	Outcome        Outcome   `json:"outcome,omitempty"` // how the render ended
