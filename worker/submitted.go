@@ -100,6 +100,9 @@ func (w *Worker) keepAnswer(ctx context.Context, r *export.Record, a *attempt, a
 // waiting for the other: whichever survives knows of it.
 func (w *Worker) accepted(ctx context.Context, r *export.Record, turn *budget.Turn, task provider.Task) error {
 	w.log.Info("export accepted", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.ExportTaskID, task.ExportTaskID)
+	for _, warning := range task.Warnings {
+		w.log.Warn("the provider's answer is odd", logkey.Export, r.ID, logkey.Warning, warning)
+	}
 	now, seen := w.now(), r.Receipts
 	paid := w.receiptOf(r)
 	paid.ExportTaskID, paid.Submitted, paid.Intent = task.ExportTaskID, now, ""

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"time"
 )
 
 // submitted understands the answer to a submit. From a status of 2xx on, the
@@ -34,18 +35,19 @@ func (c *Client) submitted(ans *response, sent json.RawMessage) (Task, *Error) {
 
 // bareID returns the only thing in an acceptance that can be the task's id: "id" at its
 // top, or data or a result that is a text with a digit in it. Not the id of an error,
-// nor what the request has itself, such as the project's.
+// nor what the request has itself, such as the project's, nor one beside which something
+// else is said of the task: it may be the request's.
 func bareID(body []byte, sent json.RawMessage) string {
 	fields := fieldsOf(trimMark(body))
 	if w := wordsOf(body); w.traceID != "" || !absent(fields["error"]) || string(fields["success"]) == "false" {
 		return ""
 	}
 	var found []string
-	if id, _ := label(fields["id"]); usableID(id) {
+	if id, _ := label(fields["id"]); usableID(id) && anyOf(fields, saysMore) == "" {
 		found = append(found, id)
 	}
 	for _, name := range []string{"data", "result"} {
-		if id, _ := text(fields[name]); usableID(id) && strings.ContainsAny(id, "0123456789") && !strings.ContainsAny(id, " \t") {
+		if id, _ := text(fields[name]); usableID(id) && strings.ContainsAny(id, "0123456789") && !strings.ContainsAny(id, " \t") && !isTime(id) {
 			found = append(found, id)
 		}
 	}
@@ -58,6 +60,16 @@ func bareID(body []byte, sent json.RawMessage) string {
 		}
 	}
 	return found[0]
+}
+
+// saysMore reports whether a field is an object or a list that is not empty.
+func saysMore(raw json.RawMessage) bool {
+	return isList(raw) && strings.TrimSpace(string(raw[1:])) != "]" || len(fieldsOf(raw)) > 0
+}
+
+func isTime(s string) bool {
+	_, err := time.Parse(time.RFC3339, s)
+	return err == nil
 }
 
 // unreadable is what an answer to a submit means that is no JSON object. One that
