@@ -65,8 +65,8 @@ func TestFootprint(t *testing.T) {
 	}{
 		{"waiting", 20_000, 1, 1050, fillWaiting},
 		{"waiting", 20_000, 100, 930, fillWaiting},
-		{"archived", 4_000, 1, 1650, fillArchived},
-		{"archived", 4_000, 100, 1500, fillArchived},
+		{"archived", 4_000, 1, 1500, fillArchived},
+		{"archived", 4_000, 100, 1400, fillArchived},
 	} {
 		t.Run(fmt.Sprintf("%s, %d of a project", c.kind, c.of), func(t *testing.T) {
 			rdb := redistest.Start(t).Client()

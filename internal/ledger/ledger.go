@@ -219,7 +219,7 @@ func decode(id string, values []any) (*export.Record, snapshot, error) {
 	}
 	r := &export.Record{Clips: map[int]*export.Clip{}}
 	if strings.HasPrefix(doc, packedMark) {
-		r, err = unpack(doc)
+		r, err = unpack(id, doc)
 	} else {
 		err = json.Unmarshal([]byte(doc), r)
 	}
