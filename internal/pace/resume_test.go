@@ -82,7 +82,7 @@ func TestAnOperatorsWordIsForOneOrder(t *testing.T) {
 // TestAnOperatorsWordIsForExports: what a client passes through meanwhile neither uses it
 // up nor ends the halt.
 func TestAnOperatorsWordIsForExports(t *testing.T) {
-	for _, o := range []Outcome{accepted, {Result: Answered}, {Result: InDoubt}, {Result: Failed}} {
+	for _, o := range []Outcome{accepted, {Result: Answered}} {
 		a := newAccount()
 		a.send(submitOf("a"), Outcome{Result: NotUnderstood})
 		a.send(submitOf("b"), Outcome{Result: NotUnderstood})
@@ -91,5 +91,16 @@ func TestAnOperatorsWordIsForExports(t *testing.T) {
 		if h := a.Gate.Halt; !h.byWord() || h.Probe > a.now {
 			t.Errorf("after %+v: %+v", o, h)
 		}
+	}
+}
+
+// TestPassedReadsProbeEverMoreSeldom, as those of exports do, while the provider is down.
+func TestPassedReadsProbeEverMoreSeldom(t *testing.T) {
+	a := newAccount()
+	for range 9 {
+		a.send(Waiter{Export: PassedPrefix + "q", Kind: Read}, Outcome{Result: Failed})
+	}
+	if h := a.Gate.Halt; h.Why != HaltDown || h.Probe.Sub(a.now) < 30*time.Second {
+		t.Errorf("%+v, the next probe after %s", h, h.Probe.Sub(a.now))
 	}
 }
