@@ -153,6 +153,12 @@ func TestLostWhilePreparing(t *testing.T) {
 		letGo, got, _ := preparing(t, one, "a")
 		noTurn(t, two, Request{Export: "b", Kind: Submit}, 100*time.Millisecond)
 		f.lose()
+		if err := one.Release(t.Context(), "none"); err != nil { // so that it has seen the loss
+			t.Fatal(err)
+		}
+		if st, err := two.Status(t.Context()); err != nil || len(st.Preparing) != 1 {
+			t.Errorf("%+v, %v", st, err)
+		}
 		noTurn(t, two, Request{Export: "b", Kind: Submit}, 300*time.Millisecond)
 		letGo <- nil
 		mustDone(t, <-got, accepted)
