@@ -149,8 +149,9 @@ type Health struct {
 // Health returns what this worker knows of it, without a round trip while
 // somebody waits here. Of an account without limits it takes one, and brings this
 // worker up to date with what the fleet knows.
-func (g *Gate) Health(ctx context.Context) (h Health, err error) {
-	err = g.look(ctx, func(now pace.Instant, s *pace.State) {
+func (g *Gate) Health(ctx context.Context) (Health, error) {
+	var h Health
+	err := g.look(ctx, func(now pace.Instant, s *pace.State) {
 		local := func(at pace.Instant) time.Time {
 			if at == 0 {
 				return time.Time{}
@@ -160,8 +161,11 @@ func (g *Gate) Health(ctx context.Context) (h Health, err error) {
 		signs := s.Gate.Signs
 		h = Health{Halted: s.Gate.Halt.Why, Orders: s.Gate.Halt.Orders, Probe: s.ReadsProbe(), Accepted: local(signs.Accepted), Read: local(signs.Read)}
 	})
-	if err != nil || g.unlimited == nil {
-		return h, err
+	switch {
+	case err != nil: // h may be written yet
+		return Health{}, err
+	case g.unlimited == nil:
+		return h, nil
 	}
 	return g.follow(ctx, h)
 }

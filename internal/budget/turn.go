@@ -50,13 +50,14 @@ func (t *Turn) Done(ctx context.Context, o Outcome) error {
 		}
 	}
 	dice := t.gate.rand()
+	var verdict pace.Verdict // may be written yet if ctx ends
 	err := t.gate.do(ctx, &op{finish: t.id, apply: func(now pace.Instant, s *pace.State) {
-		t.verdict = s.Finish(t.id, t.turn, o, now, dice)
+		verdict = s.Finish(t.id, t.turn, o, now, dice)
 	}})
 	if err != nil {
 		return fmt.Errorf("record the end of a %s: %w", t.turn.Kind, err)
 	}
-	t.done = true
+	t.done, t.verdict = true, verdict
 	return nil
 }
 
