@@ -44,7 +44,7 @@ func start(t *testing.T, cmd *exec.Cmd) *running {
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	// A program that hangs must not hang the test.
-	watchdog := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	watchdog := time.AfterFunc(5*time.Minute, func() { _ = cmd.Process.Kill() })
 	t.Cleanup(func() { watchdog.Stop() })
 	return &running{t, cmd, bufio.NewReader(stdout), bufio.NewReader(stderr), &bytes.Buffer{}}
 }
