@@ -60,7 +60,7 @@ func (s *State) Finish(id string, t Turn, o Outcome, now Instant, dice float64) 
 	case Failed, InDoubt:
 		s.failed(t, o, now, dice)
 	}
-	if h := &s.Gate.Halt; (o.free(h) || Passed(t.Export) && o.Result == Answered) && t.Probe && h.halts(t.Kind) { // it has shown nothing
+	if h := &s.Gate.Halt; t.Probe && h.halts(t.Kind) && h.free(t, o) {
 		h.Probe = now
 		s.touch(fieldGate, "")
 	}
