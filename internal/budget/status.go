@@ -104,9 +104,6 @@ func (g *Gate) status(now pace.Instant, s *pace.State) Status {
 		st.Probe = at.Time()
 	}
 	st.Line, st.Lines, st.Preparing = s.Line(now), map[string]int{}, map[string]time.Time{}
-	for export, began := range s.Preparing() {
-		st.Preparing[export] = began.Time()
-	}
 	if at := s.Opens(now); at != pace.Never {
 		st.Opens = at.Time()
 	}
@@ -114,6 +111,9 @@ func (g *Gate) status(now pace.Instant, s *pace.State) Status {
 		st.Waiting[w.Kind]++
 		if w.Kind == Submit {
 			st.Lines[cmp.Or(w.Tenant, "default")]++
+		}
+		if began, ok := w.PreparesSince(); ok {
+			st.Preparing[w.Export] = began.Time()
 		}
 	}
 	for _, t := range s.Turns {

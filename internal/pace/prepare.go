@@ -64,13 +64,8 @@ func (s *State) Ready(id string) {
 	s.touch(prefixWait, id)
 }
 
-// Preparing returns the exports that have a slot and prepare, with when they began.
-func (s *State) Preparing() map[string]Instant {
-	began := map[string]Instant{}
-	for _, w := range s.Waiters {
-		if w.Stage == Preparing {
-			began[w.Export] = w.Until.Add(-prepareLease)
-		}
-	}
-	return began
+// PreparesSince is when the waiter, which has a slot, began to prepare; ok is false for
+// one that does not.
+func (w *Waiter) PreparesSince() (began Instant, ok bool) {
+	return w.Until.Add(-prepareLease), w.Stage == Preparing
 }
