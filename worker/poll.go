@@ -144,9 +144,7 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 	if task.Odd != "" && r.Problem.Reason != export.ReasonNotUnderstood {
 		w.log.Error("an answer of the provider has a form that is not understood; it is read on, and nothing is given up", logkey.Export, r.ID, logkey.Why, task.Odd)
 	}
-	for _, warning := range task.Warnings {
-		w.log.Warn("the provider's answer is odd", logkey.Export, r.ID, logkey.Warning, warning)
-	}
+	w.warn(r, task)
 	of := r.ExportTaskID
 	return w.conclude(ctx, r.ID, func(r *export.Record) error { return r.Answer(w.now(), of, n, reading, next) }, func(r *export.Record) {
 		w.charge(ctx, r)

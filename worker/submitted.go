@@ -100,9 +100,7 @@ func (w *Worker) keepAnswer(ctx context.Context, r *export.Record, a *attempt, a
 // waiting for the other: whichever survives knows of it.
 func (w *Worker) accepted(ctx context.Context, r *export.Record, turn *budget.Turn, task provider.Task) error {
 	w.log.Info("export accepted", logkey.Export, r.ID, logkey.ProjectID, r.ProjectID, logkey.ExportTaskID, task.ExportTaskID)
-	for _, warning := range task.Warnings {
-		w.log.Warn("the provider's answer is odd", logkey.Export, r.ID, logkey.Warning, warning)
-	}
+	w.warn(r, task)
 	now, seen := w.now(), r.Receipts
 	paid := w.receiptOf(r)
 	paid.ExportTaskID, paid.Submitted, paid.Intent = task.ExportTaskID, now, ""
@@ -224,4 +222,11 @@ func (w *Worker) inherit(r *export.Record, receipt storage.Receipt) {
 		return
 	}
 	r.Notify = notify
+}
+
+// warn logs what was odd in an answer that was understood all the same.
+func (w *Worker) warn(r *export.Record, task provider.Task) {
+	for _, warning := range task.Warnings {
+		w.log.Warn("the provider's answer is odd", logkey.Export, r.ID, logkey.Warning, warning)
+	}
 }
