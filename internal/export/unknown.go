@@ -82,7 +82,7 @@ func (r *Record) giveUp(now time.Time) error {
 // live for longer than the task: the export ends when they are through.
 func (r *Record) forgotten(now time.Time) error {
 	why := Problem{Reason: ReasonTaskForgotten}
-	if r.State != Mirroring || !r.underWay() && !r.complete() {
+	if r.State != Mirroring || !r.underWay() {
 		return r.Expire(now, r.ExportTaskID, why)
 	}
 	r.UpdatedAt = now
