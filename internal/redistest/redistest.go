@@ -16,7 +16,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -28,6 +27,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/clipferry/clipferry/internal/freeport"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -95,22 +95,10 @@ func Start(t testing.TB, opts ...Option) *Server {
 	return nil
 }
 
-// freePort returns a port that nobody listened on a moment ago, and none that an
-// outgoing connection gets. A cluster node listens on port + 10000 as well.
+// freePort leaves room for the ports of a cluster's own connections, 10,000 above.
 func freePort(t testing.TB) int {
 	t.Helper()
-	const first, count, tries = 10_000, 6_000, 100
-	var err error
-	for range tries {
-		port := first + rand.IntN(count)
-		var l net.Listener
-		if l, err = new(net.ListenConfig).Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
-			_ = l.Close()
-			return port
-		}
-	}
-	t.Fatal(err)
-	return 0
+	return freeport.Take(t, 10_000)
 }
 
 func (s *Server) start() error {

@@ -14,7 +14,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -30,6 +29,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/clipferry/clipferry/internal/embeds3"
+	"github.com/clipferry/clipferry/internal/freeport"
 )
 
 const (
@@ -335,22 +335,9 @@ func (s *Server) Env() []string {
 	}
 }
 
-// FreeAddr returns a loopback address that nobody listened on a moment ago. Its port is
-// none that an outgoing connection gets, or one of those could take it before the server
-// does, or while the server is restarted.
+// FreeAddr returns a loopback address that nobody listened on a moment ago, see
+// [freeport.Take].
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	const first, count, tries = 26_000, 6_000, 100
-	var lc net.ListenConfig
-	var err error
-	for range tries {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(count)))
-		var l net.Listener
-		if l, err = lc.Listen(context.Background(), "tcp", addr); err == nil {
-			_ = l.Close()
-			return addr
-		}
-	}
-	t.Fatal(err)
-	return ""
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(freeport.Take(t, 26_000)))
 }
