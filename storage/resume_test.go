@@ -88,10 +88,16 @@ func mirrorChild() error {
 	return err
 }
 
-// killMidway runs Mirror in a process and kills it once its checkpoint tells of so many parts.
+// killMidway runs Mirror in a process and kills it once its checkpoint tells of so many
+// parts. Little more is served before the kill, however late the test sees the checkpoint.
 func killMidway(t testing.TB, srv *s3test.Server, spec *mirrorSpec, origin http.Handler, parts int) {
 	t.Helper()
-	hs := httptest.NewServer(origin)
+	killed := make(chan struct{})
+	hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := &pausingWriter{ResponseWriter: w, until: int64(parts+1) * spec.PartSize, resume: killed, ctx: r.Context()}
+		_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &p.at)
+		origin.ServeHTTP(p, r)
+	}))
 	t.Cleanup(hs.Close)
 	spec.Link = hs.URL + "/0.mp4"
 	b, err := json.Marshal(spec)
@@ -121,6 +127,26 @@ func killMidway(t testing.TB, srv *s3test.Server, spec *mirrorSpec, origin http.
 	}
 	_ = cmd.Process.Kill()
 	<-exited
+	close(killed)
+}
+
+// pausingWriter writes a file up to a place and what is behind it only after resume.
+type pausingWriter struct {
+	http.ResponseWriter
+	at, until int64
+	resume    <-chan struct{}
+	ctx       context.Context
+}
+
+func (p *pausingWriter) Write(b []byte) (int, error) {
+	if p.at += int64(len(b)); p.at > p.until {
+		select {
+		case <-p.resume:
+		case <-p.ctx.Done():
+			return 0, p.ctx.Err()
+		}
+	}
+	return p.ResponseWriter.Write(b)
 }
 
 // A worker that is killed midway costs no more than the parts in flight, on a
