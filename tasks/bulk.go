@@ -9,6 +9,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -389,7 +390,7 @@ func (r *recorder) send(ctx context.Context) ([]bool, error) {
 
 // taskOf is the first task of an item.
 func (c *Client) taskOf(ctx context.Context, one item, now time.Time) *asynq.Task {
-	headers := map[string]string{HeaderEnqueuedAt: now.Format(time.RFC3339Nano)}
+	headers := map[string]string{HeaderEnqueuedAt: strconv.FormatInt(now.UnixMilli(), 10)}
 	if one.batch != "" {
 		headers[HeaderBatch] = one.batch
 	}

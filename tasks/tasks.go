@@ -15,8 +15,8 @@ const MaxRetry = 25
 const SubmitTimeout = 24 * time.Hour
 
 // HeaderEnqueuedAt is the task header that says when a producer asked for the
-// export, in RFC 3339.
-const HeaderEnqueuedAt = "clipferry-enqueued-at"
+// export, in milliseconds since 1970. It is short because every task that waits has it.
+const HeaderEnqueuedAt = "enqueued-at"
 
 // HeaderBatch is the task header that names the batch which the export is a member
 // of.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +23,7 @@ import (
 // enqueuedAt puts an export into its queue as its producer did at the time.
 func (d rig) enqueuedAt(t *testing.T, e tasks.Export, at time.Time) {
 	t.Helper()
-	task := tasks.NewTask(e, e.JobID, map[string]string{tasks.HeaderEnqueuedAt: at.Format(time.RFC3339Nano)})
+	task := tasks.NewTask(e, e.JobID, map[string]string{tasks.HeaderEnqueuedAt: strconv.FormatInt(at.UnixMilli(), 10)})
 	if _, err := asynq.NewClientFromRedisClient(d.rdb).Enqueue(task); err != nil {
 		t.Fatal(err)
 	}

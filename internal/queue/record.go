@@ -2,6 +2,7 @@ package queue
 
 import (
 	"encoding/json"
+	"strconv"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
@@ -37,9 +38,9 @@ func NewRecord(s Step, headers map[string]string, retention time.Duration, now t
 // EnqueuedAt returns when the task with these headers was enqueued. It is zero
 // where that is not known: a bare Asynq producer need not say it.
 func EnqueuedAt(headers map[string]string) time.Time {
-	t, err := time.Parse(time.RFC3339Nano, headers[tasks.HeaderEnqueuedAt])
+	ms, err := strconv.ParseInt(headers[tasks.HeaderEnqueuedAt], 10, 64)
 	if err != nil {
 		return time.Time{}
 	}
-	return t
+	return time.UnixMilli(ms)
 }
