@@ -228,6 +228,14 @@ func TestRecover(t *testing.T) {
 	if out, _ := b.clipferry(cli.Done, "status", "--batch", "season-1"); !strings.Contains(out, "1 of 2 final: 1 archived, 1 not enqueued") {
 		t.Errorf("status of a batch that was recovered: %s", out)
 	}
+	unread := kept
+	unread.Name, unread.Notify = "season-2", envelope.ForReceipt("another", json.RawMessage(`{"webhook":"https://example.com/?token=hush"}`))
+	if err := b.archive.KeepBatch(t.Context(), unread); err != nil {
+		t.Fatal(err)
+	}
+	if out, _ := b.clipferry(cli.Failed, "recover"); !strings.Contains(out, "rebuilt batch season-2\n1 of its exports were not found, and not everything could be read: recover again") {
+		t.Errorf("recover a batch with a fault: %s", out)
+	}
 	if b, err := index.LoadBatch(t.Context(), b.redis.Client(), "season-1"); err != nil || string(b.Notify) != `{"webhook":"https://example.com/?token=hush"}` {
 		t.Errorf("%s, %v", b.Notify, err)
 	}

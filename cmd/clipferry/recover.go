@@ -46,7 +46,10 @@ func (c *console) recover(ctx context.Context) error {
 	_ = c.out.Printf("rebuilt %d exports; %d are known already, %d are over\n", done.Rebuilt, done.Known, done.Closed)
 	for _, b := range done.Batches {
 		_ = c.out.Printf("rebuilt batch %s\n", b.Name)
-		if b.Missing > 0 {
+		switch {
+		case b.Missing > 0 && err != nil: // the receipts that say so may be those that could not be read
+			_ = c.out.Printf("%d of its exports were not found, and not everything could be read: recover again\n", b.Missing)
+		case b.Missing > 0:
 			_ = c.out.Printf("%d of its exports were not ordered and are lost: enqueue the same file under its name again\n", b.Missing)
 		}
 	}

@@ -10,13 +10,14 @@ import (
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/index"
+	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/storage"
 )
 
 // RecoveredBatch is a batch that had no record and has one again.
 type RecoveredBatch struct {
 	Name    string
-	Missing int // members that nothing is known of: they were not ordered
+	Missing int // members that nothing is known of: they were not ordered, if all receipts could be read
 }
 
 // batchID is what the notification of a batch is sealed for; no export has such an id.
@@ -51,20 +52,22 @@ type BatchKeeper interface {
 }
 
 // lostBatches returns the batches in S3 that have no record, and whether an id is a member
-// of one. What can't be read is in the error, and the others are returned.
+// of any batch there: one whose record is back may miss members, if not every receipt could
+// be read then. What can't be read is in the error, and the others are returned.
 func (s *Service) lostBatches(ctx context.Context, from Archive) (lost []storage.Batch, members map[string]bool, err error) {
 	var faults []error
 	members = map[string]bool{}
 	for b, err := range from.Batches(ctx) {
-		if err == nil {
-			_, err = index.LoadBatch(ctx, s.rdb, b.Name)
+		if err != nil {
+			faults = append(faults, err)
+			continue
 		}
-		switch {
+		for _, id := range b.Members {
+			members[id] = true
+		}
+		switch _, err := index.LoadBatch(ctx, s.rdb, b.Name); {
 		case errors.Is(err, index.ErrNoBatch):
 			lost = append(lost, b)
-			for _, id := range b.Members {
-				members[id] = true
-			}
 		case err != nil:
 			faults = append(faults, err)
 		}
@@ -72,9 +75,12 @@ func (s *Service) lostBatches(ctx context.Context, from Archive) (lost []storage
 	return lost, members, errors.Join(faults...)
 }
 
-// rebuildEnded makes the record of a batch's member that was over when Redis was lost.
-// Whoever wanted to know of its end was notified then.
+// rebuildEnded makes the record of a batch's member that was over when Redis was lost,
+// unless it has one. Whoever wanted to know of its end was notified then.
 func (s *Service) rebuildEnded(ctx context.Context, archive Archive, receipt storage.Receipt) error {
+	if _, err := s.ledger.LoadHead(ctx, receipt.ID); !errors.Is(err, ledger.ErrUnknown) {
+		return err
+	}
 	r, err := Rebuilt(ctx, archive, receipt, s.now())
 	if err != nil {
 		return err
