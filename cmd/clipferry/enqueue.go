@@ -143,6 +143,9 @@ func (e *enqueue) run(ctx context.Context, c *console) error {
 	if err := b.checkIssued(ctx, conn.exports); err != nil {
 		return err
 	}
+	if e.dryRun {
+		b.webhooks = webhooks{} // the report says it of each export
+	}
 	if n := e.batchNotify(); e.batch != "" && n != nil {
 		b.webhooks.note("", n.Webhook)
 	}
@@ -150,11 +153,13 @@ func (e *enqueue) run(ctx context.Context, c *console) error {
 		_ = c.msg.Printf("warning: %s\n", text)
 	}
 	if e.dryRun || e.preflight {
-		report, err := c.check(ctx, conn, slices.Collect(b.all))
+		exports := slices.Collect(b.all)
+		report, err := c.check(ctx, conn, exports)
 		switch {
 		case err != nil:
 			return err
 		case e.dryRun:
+			addWebhookWarnings(ctx, conn, exports, report)
 			return c.printReport(report, b.where, e.json)
 		case report.Impossible():
 			return b.impossible(report)

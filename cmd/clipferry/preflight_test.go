@@ -40,16 +40,23 @@ func TestPreflightAndImport(t *testing.T) {
 		}
 	}
 	file := filepath.Join(t.TempDir(), "exports.jsonl")
-	lines := `{"project_id":"` + project + `","job_id":"good"}` + "\n" + `{"project_id":"` + project + `","clip_indices":[9]}` + "\n" + `{"project_id":"gone"}` + "\n"
+	lines := `{"project_id":"` + project + `","job_id":"good","notify":{"webhook":"http://10.0.0.1/"}}` + "\n" + `{"project_id":"` + project + `","clip_indices":[9]}` + "\n" + `{"project_id":"gone"}` + "\n"
 	if err := os.WriteFile(file, []byte(lines), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, _ = b.clipferry(cli.Failed, "enqueue", "--dry-run", "--json", "--file", file)
+	out, said := b.clipferry(cli.Failed, "enqueue", "--dry-run", "--json", "--file", file)
 	var report preflight.Report
 	if err := json.Unmarshal([]byte(out), &report); err != nil || report.Total.Impossible != 2 || len(report.Exports[0].Clips) != 3 {
 		t.Errorf("%v: %s", err, out)
 	}
-	_, said := b.clipferry(cli.Usage, "enqueue", "--preflight", "--file", file)
+	if odd := report.Exports[0].Warnings; len(odd) != 2 || !strings.Contains(odd[0], "CLIPFERRY_WEBHOOK_SECRETS is not set here") ||
+		!strings.Contains(odd[1], "10.0.0.1:80 is not a public address") || report.Exports[1].Warnings != nil || said != "" {
+		t.Errorf("of webhooks: %q, said %q", odd, said)
+	}
+	if out, _ := b.clipferry(cli.Failed, "enqueue", "--dry-run", "--file", file); strings.Count(out, "  warning    notify: ") != 2 {
+		t.Errorf("of webhooks:\n%s", out)
+	}
+	_, said = b.clipferry(cli.Usage, "enqueue", "--preflight", "--file", file)
 	if !strings.Contains(said, "line 2: clip_indices: the project has no clip 9, but 3 from 0 to 2\n") || !strings.Contains(said, "line 3: project_id: the provider knows no") {
 		t.Errorf("said %s", said)
 	}

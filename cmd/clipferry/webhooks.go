@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/notify"
+	"github.com/clipferry/clipferry/internal/preflight"
 	"github.com/clipferry/clipferry/internal/queue"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 // webhooks are those that exports ask for, as far as there is something to say of them.
@@ -63,6 +66,26 @@ func (w *webhooks) warnings(ctx context.Context, q *queue.Queue, cfg *config.Con
 		texts = append(texts, o.where+text)
 	}
 	return texts
+}
+
+// addWebhookWarnings adds to the report on exports, in their order, what is to be said of
+// their webhooks.
+func addWebhookWarnings(ctx context.Context, conn *connection, exports []tasks.Export, report preflight.Report) {
+	asks := func(e tasks.Export) bool { return e.Notify != nil && e.Notify.Webhook != "" }
+	if !slices.ContainsFunc(exports, asks) {
+		return
+	}
+	nobodySigns := unsigned(ctx, queue.New(conn.rdb), conn.cfg)
+	for i, e := range exports {
+		if !asks(e) {
+			continue
+		}
+		for _, text := range []string{nobodySigns, notify.Unreachable(e.Notify.Webhook, conn.cfg.WebhookAllowedCIDRs)} {
+			if text != "" {
+				report.Exports[i].Warnings = append(report.Exports[i].Warnings, text)
+			}
+		}
+	}
 }
 
 // unsigned says that nobody can sign webhooks. The workers do, so that it counts what

@@ -42,7 +42,19 @@ func (a *API) preflight(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	for i, e := range exports {
+		report.Exports[i].Warnings = append(report.Exports[i].Warnings, a.notifyWarnings(e.Notify)...)
+	}
 	return writeData(w, report)
+}
+
+// notifyWarnings is what keeps the producer from being notified, or the order from being
+// taken.
+func (a *API) notifyWarnings(n *tasks.Notify) []string {
+	if err := a.checkNotify(n); err != nil {
+		return []string{err.Error() + "; such an order is refused"}
+	}
+	return a.unreachable(n)
 }
 
 // parsePreflight reads one request body, or several in a list under exports.

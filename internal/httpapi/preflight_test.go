@@ -58,6 +58,29 @@ func TestPreflightTakesOneRequestOrSeveral(t *testing.T) {
 	}
 }
 
+// A preflight says of a webhook what an order with it would be answered.
+func TestPreflightSaysThatAWebhookIsNotCalled(t *testing.T) {
+	const body = `{"exports":[{"project_id":"a","notify":{"webhook":"http://10.0.0.1/"}},{"project_id":"b","notify":{"task_type":"done"}},
+		{"project_id":"c","notify":{"task_type":"done","queue":"theirs"}},{"project_id":"d"}]}`
+	for _, c := range []struct {
+		webhooks bool
+		want     string
+	}{
+		{true, "notify: the webhook is not called: 10.0.0.1:80 is not a public address"},
+		{false, "notify: webhooks are off here"},
+	} {
+		f := newFixture(t, func(opts *Options) { opts.Preflight, opts.Webhooks = &oracle{}, c.webhooks })
+		var report preflight.Report
+		f.call("POST", "/api/v2/clips/exports/preflight", body).data(t, &report)
+		for i, want := range []string{c.want, "", "notify: tasks for this queue can't be asked for over HTTP", ""} {
+			got := report.Exports[i].Warnings[1:] // after the oracle's own
+			if (want == "") != (len(got) == 0) || want != "" && !strings.HasPrefix(got[0], want) {
+				t.Errorf("webhooks %v: of %s %q, want %q", c.webhooks, report.Exports[i].ProjectID, got, want)
+			}
+		}
+	}
+}
+
 // TestProjectsAreLookedUpTogether: where S3 alone knows whose they are, and is slow, many
 // projects take little longer than one.
 func TestProjectsAreLookedUpTogether(t *testing.T) {

@@ -58,14 +58,18 @@ func (a *API) submit(w http.ResponseWriter, r *http.Request) error {
 
 // warnings is what is odd about an export that is taken.
 func (a *API) warnings(e tasks.Export) []string {
-	texts := e.Lint().Texts()
-	if e.Notify == nil {
-		return texts
+	return append(e.Lint().Texts(), a.unreachable(e.Notify)...)
+}
+
+// unreachable says that a webhook leads to where none is called.
+func (a *API) unreachable(n *tasks.Notify) []string {
+	if n == nil {
+		return nil
 	}
-	if text := notify.Unreachable(e.Notify.Webhook, a.o.WebhookAllowedCIDRs); text != "" {
-		texts = append(texts, text)
+	if text := notify.Unreachable(n.Webhook, a.o.WebhookAllowedCIDRs); text != "" {
+		return []string{text}
 	}
-	return texts
+	return nil
 }
 
 // setTenant makes the export that of whoever asks. An admin may name another.
