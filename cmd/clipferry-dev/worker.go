@@ -22,6 +22,10 @@ import (
 // that costs little, and somebody waits.
 const pollInterval = 200 * time.Millisecond
 
+// importQuiet is how long nothing new may come of an imported task: nobody tries for a
+// quarter of an hour what an import is.
+const importQuiet = 20 * time.Second
+
 // startWorker runs a worker with its HTTP server, configured as the production
 // program would be.
 func (s *services) startWorker(life context.Context, env []string, redisURL string) error {
@@ -29,6 +33,7 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 	s.env = append(
 		providerEnv(s.provider, demoLimits), "CLIPFERRY_API_KEY=dev-key",
 		"CLIPFERRY_REDIS_URL="+redisURL, "CLIPFERRY_S3_BUCKET="+bucket, "CLIPFERRY_S3_PATH_STYLE=true",
+		"CLIPFERRY_IMPORT_QUIET="+importQuiet.String(),
 	)
 	s.env = append(s.env, doorEnv(s.apiKey)...)
 	cfg, err := config.Load(append([]string{

@@ -114,15 +114,21 @@ func (l *plain) update(ids []string, records map[string]*export.Record, waiting 
 func (l *plain) trouble(err error) { _ = l.c.msg.Printf("waiting: %s\n", err) }
 func (l *plain) end()              {}
 
-// progressLine is how far an export is and, before anything moves, why.
+// progressLine is how far an export is and, where nothing moves, why.
 func progressLine(r *export.Record, waitingFor string) string {
-	switch {
-	case r.State == export.Queued && waitingFor != "":
-		return string(r.State) + ", waits for " + waitingFor
-	case r.ClipCount == 0:
-		return string(r.State)
+	line := string(r.State)
+	if r.ClipCount > 0 {
+		line += fmt.Sprintf(", %d of %d clips archived", r.ArchivedCount, r.ClipCount)
 	}
-	return fmt.Sprintf("%s, %d of %d clips archived", r.State, r.ArchivedCount, r.ClipCount)
+	if rests(r) && waitingFor != "" {
+		line += ", waits for " + waitingFor
+	}
+	return line
+}
+
+// rests reports whether nothing moves that a number would show, perhaps for long.
+func rests(r *export.Record) bool {
+	return r.State == export.Queued || r.Read == export.ReadSettle && r.ArchivedCount == r.ClipCount
 }
 
 // bar is one progress bar over all exports.
@@ -172,8 +178,10 @@ func (b *bar) update(ids []string, records map[string]*export.Record, waiting ma
 	if clips > 0 {
 		parts = append(parts, fmt.Sprintf("%d/%d clips", archived, clips))
 	}
-	if counts[export.Queued] == len(ids) && waiting[ids[0]].Text != "" {
-		parts = append(parts, "waits for "+cli.Printable(waiting[ids[0]].Text))
+	open := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return records[id].State.Final() })
+	moves := slices.ContainsFunc(open, func(id string) bool { return !rests(records[id]) })
+	if !moves && len(open) > 0 && waiting[open[0]].Text != "" {
+		parts = append(parts, "waits for "+cli.Printable(waiting[open[0]].Text))
 	}
 	_ = b.bar.Set(total) // a terminal that can't be written to needs no bar
 	b.bar.Describe(strings.Join(parts, ", "))

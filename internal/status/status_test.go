@@ -252,7 +252,11 @@ func TestWhatARunningExportWaitsFor(t *testing.T) {
 		"its render, likely done in about 3 min; read again within 5 min": func(r *export.Record) { r.State, r.PollAt = export.Rendering, now.Add(5*time.Minute) },
 		"2 clips on their way":                              func(r *export.Record) { r.State, r.ClipCount, r.ArchivedCount = export.Mirroring, 5, 3 },
 		"a fresh link from the provider, 1 clip on its way": func(r *export.Record) { r.State, r.ClipCount, r.Read = export.Mirroring, 1, export.ReadRefresh },
-		"links that the provider has not given yet":         func(r *export.Record) { r.State, r.Read = export.Mirroring, export.ReadMissing },
+		"further clips: the last came at 09:30 UTC, and it is complete once none has for CLIPFERRY_IMPORT_QUIET": func(r *export.Record) {
+			r.State, r.ClipCount, r.ArchivedCount, r.Read = export.Mirroring, 2, 2, export.ReadSettle
+			r.NewsAt = time.Date(2026, 4, 7, 9, 30, 0, 0, time.UTC)
+		},
+		"links that the provider has not given yet": func(r *export.Record) { r.State, r.Read = export.Mirroring, export.ReadMissing },
 		"its manifest": func(r *export.Record) { r.State, r.ClipCount, r.ArchivedCount = export.Mirroring, 2, 2 },
 	} {
 		r := export.New("x", json.RawMessage(`{}`), "", "p", now)

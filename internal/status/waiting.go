@@ -128,7 +128,8 @@ func mirroringFor(r *export.Record, line *lines) Waiting {
 	case export.ReadMissing:
 		parts = append(parts, "links that the provider has not given yet")
 	case export.ReadSettle:
-		reason, parts = WaitRender, append(parts, "further clips, which may still come")
+		reason, parts = WaitRender, append(parts, fmt.Sprintf("further clips: the last came at %s, and it is complete once none has for CLIPFERRY_IMPORT_QUIET",
+			r.NewsAt.UTC().Format("15:04 MST")))
 	}
 	if len(parts) > 0 && reason != WaitRender {
 		reason, queues = WaitLink, append(queues, queue.Poll)
