@@ -164,8 +164,8 @@ func TestRefusals(t *testing.T) {
 	if s.burst(now) != 1 {
 		t.Error("two in a row are still allowed")
 	}
-	if r := s.rate(now.Add(4 * time.Minute)); r != 15 {
-		t.Errorf("rate after four minutes %v", r)
+	if r := s.rate(now.Add(5 * time.Minute)); r != 15 {
+		t.Errorf("rate after five minutes %v", r)
 	}
 	now = now.Add(time.Minute)
 	refuse(90 * time.Second)

@@ -11,9 +11,9 @@ const (
 	// longestPause bounds what a Retry-After may ask for.
 	longestPause = time.Hour
 	// shareCut and shareGrowth (a minute) are how the believed rate falls
-	// with a refusal and grows back.
-	shareCut    = 0.85
-	shareGrowth = 0.04
+	// with a refusal and grows back: slowly, for what others use they go on using.
+	shareCut    = 0.95
+	shareGrowth = 0.01
 	// submitRest is the rest of submits after one was refused for slots.
 	submitRest = 5 * time.Second
 	// singleRest is for how long a refusal forbids two requests in a row;
