@@ -150,7 +150,7 @@ func TestComparingTakesNoBuffer(t *testing.T) {
 	a := newArchive(t, srv, func(o *Options) { o.PartsInFlight = 1 })
 	clip, key := clipOf(5000, 86), "exports/p/t/clip.mp4"
 	putForeign(t, srv, key, clip)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	obj, err := a.Mirror(ctx, Job{Export: "e", Key: key, Link: serveFile(t, clip)})
 	if err != nil || obj.SHA256 != sum(clip) {

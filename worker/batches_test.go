@@ -123,7 +123,7 @@ func TestABatchIsCompletedOnce(t *testing.T) {
 			t.Errorf("%s is of batch %q", id, rec.Batch)
 		}
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for events = nil; len(events) == 0 && time.Now().Before(deadline); events = r.batchEvents() {
 		sweep()
 	}

@@ -217,7 +217,7 @@ func (r *rig) receipt(id string) storage.Receipt {
 func (r *rig) awaitReceipt(id string, says storage.ReceiptState) {
 	r.t.Helper()
 	var got storage.Receipt
-	for end := time.Now().Add(cmp.Or(r.patience, 15*time.Second)); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(cmp.Or(r.patience, time.Minute)); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		var err error
 		if got, _, err = r.archive.Receipt(context.Background(), id); err == nil && got.State == says {
 			return

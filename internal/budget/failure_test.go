@@ -25,7 +25,7 @@ func TestLeavesTheLine(t *testing.T) {
 		mustDone(t, mustWait(t, g, Request{Export: "a", Kind: Submit}), accepted)
 		noTurn(t, g, Request{Export: "b", Kind: Submit}, 50*time.Millisecond)
 		// It is stored a moment after Wait has returned.
-		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 			st, err := g.Status(t.Context())
 			if err != nil {
 				t.Fatal(err)

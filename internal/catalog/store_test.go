@@ -225,7 +225,7 @@ func TestFollowUntilTheEnd(t *testing.T) {
 		}
 		search(t, x, Query{Text: "clip", Limit: 5})
 	}
-	for deadline := time.Now().Add(10 * time.Second); x.Len() != 80 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); x.Len() != 80 && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	if x.Len() != 80 {

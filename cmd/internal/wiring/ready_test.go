@@ -17,7 +17,7 @@ import (
 func TestRedisIsReadyWhenItTakesWrites(t *testing.T) {
 	master, replica := redistest.Start(t).Client(), redistest.Start(t).Client()
 	ask := func(rdb redis.UniversalClient) string {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		return fault.SentenceOf(takesWrites(ctx, rdb))
 	}
