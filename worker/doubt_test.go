@@ -18,6 +18,7 @@ import (
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/ledger"
+	"github.com/clipferry/clipferry/internal/pace"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
@@ -324,4 +325,45 @@ func TestARefusalClosesTheReceiptOfALostRecord(t *testing.T) {
 			stop()
 		})
 	}
+}
+
+// What the provider accepted in a form that nobody can read is a person's to see to, also
+// where another request has got its id since: it is neither overwritten nor paid again.
+func TestAnAcceptanceThatNobodyCanReadIsNotOverwritten(t *testing.T) {
+	paid, newcomer := tasks.Export{JobID: "a", ProjectID: "proj"}, tasks.Export{JobID: "a", ProjectID: "other"}
+	r := newRig(t)
+	_, err := r.archive.WriteReceipt(t.Context(), storage.Receipt{
+		ID: "a", ProjectID: "proj", Request: paid.Body(), Submitted: time.Now().UTC(), Intent: "token", Answer: `{"result":"x1"}`, State: storage.ReceiptIntent,
+	}, storage.Receipt{})
+	must(t, err)
+	r.work()
+	r.enqueue(newcomer)
+	rec := r.awaitState("a", export.Held)
+	if rec.ProjectID != "proj" || rec.Problem.Reason != export.ReasonNotUnderstood || !strings.Contains(rec.Problem.Detail, "x1") {
+		t.Errorf("held is project %s: %+v", rec.ProjectID, rec.Problem)
+	}
+	if got := r.receipt("a"); got.Answer == "" || r.provider.submits() != 0 {
+		t.Errorf("sent %d times; the receipt keeps %q", r.provider.submits(), got.Answer)
+	}
+}
+
+// The worker that got such an answer died before its account knew of it.
+func TestAnswersThatDeadWorkersGotHaltTheAccount(t *testing.T) {
+	r := newRig(t)
+	for _, id := range []string{"a", "b"} {
+		e, sent := tasks.Export{JobID: id, ProjectID: "proj-" + id}, time.Now().UTC()
+		rec := export.New(id, e.Body(), e.Digest(), e.ProjectID, sent)
+		must(t, rec.Intend(sent, "token-"+id))
+		_, err := r.ledger.Create(t.Context(), rec)
+		must(t, err)
+		_, err = r.archive.WriteReceipt(t.Context(), storage.Receipt{
+			ID: id, ProjectID: e.ProjectID, Request: e.Body(), Submitted: sent, Intent: "token-" + id, Answer: `{"result":"x1"}`, State: storage.ReceiptIntent,
+		}, storage.Receipt{})
+		must(t, err)
+	}
+	r.work()
+	for _, id := range []string{"a", "b"} {
+		r.awaitState(id, export.Held)
+	}
+	r.awaitHalt(pace.HaltAnswers)
 }

@@ -173,6 +173,14 @@ func (w *Worker) lose(ctx context.Context, r *export.Record, policy export.Polic
 // resolve carries out what follows from what S3 says of an export that can't simply
 // be sent.
 func (w *Worker) resolve(ctx context.Context, r *export.Record, f recovery.Finding) error {
+	if f.Receipt.Answer != "" { // whoever got it may have died before the account knew, or Redis has lost the halt
+		by := w.accountName(&export.Record{Account: f.Receipt.Account})
+		if account, ok := w.o.Accounts[by]; ok {
+			if err := account.Gate.RecallOdd(ctx, r.ID, f.Receipt.Submitted); err != nil {
+				return err
+			}
+		}
+	}
 	switch f.Action {
 	case recovery.Settle:
 		return w.lose(ctx, r, w.o.InDoubt, export.Problem{
@@ -186,11 +194,6 @@ func (w *Worker) resolve(ctx context.Context, r *export.Record, f recovery.Findi
 		logkey.ExportTaskID, f.Receipt.ExportTaskID, logkey.SentAt, f.Receipt.Submitted)
 	ctx, cancel := w.detached(ctx)
 	defer cancel()
-	if account, err := w.account(r); err == nil && f.Says == recovery.Accepted { // Redis may have lost the halt as well
-		if err := account.Gate.RecallOdd(ctx, r.ID, f.Receipt.Submitted); err != nil {
-			return err
-		}
-	}
 	err := w.conclude(ctx, r.ID, func(r *export.Record) error {
 		if err := f.Apply(r, w.now(), w.o.InDoubt); err != nil || f.Action == recovery.Refuse {
 			return err

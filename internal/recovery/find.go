@@ -29,10 +29,10 @@ const (
 	Accepted     Says = "accepted"       // the provider took it, in words that name no task
 	Paid         Says = "paid"           // the provider took it as a task that the record does not know
 	OtherInDoubt Says = "other in doubt" // the same, of a different request under this id
-	OtherPaid    Says = "other paid"
-	OtherOver    Says = "other over" // of that one, it has ended
-	Foreign      Says = "foreign"    // this S3 takes another id for the same
-	Unreadable   Says = "unreadable" // something is there, and nobody can read it
+	OtherPaid    Says = "other paid"     // of that one the provider took it, as whatever task
+	OtherOver    Says = "other over"     // of that one, it has ended
+	Foreign      Says = "foreign"        // this S3 takes another id for the same
+	Unreadable   Says = "unreadable"     // something is there, and nobody can read it
 )
 
 // Action is what follows for the export.
@@ -156,9 +156,9 @@ func (f *Finding) read(ctx context.Context, from Receipts, r *export.Record, tok
 	case own:
 		f.Says = Paid
 		f.archive, err = archiveOf(ctx, from, receipt)
-	case intent:
+	case intent && receipt.Answer == "":
 		f.Says = OtherInDoubt
-	case receipt.State == storage.ReceiptOpen:
+	case intent, receipt.State == storage.ReceiptOpen:
 		f.Says = OtherPaid
 	default:
 		f.Says = OtherOver

@@ -52,6 +52,7 @@ func TestWhatFollowsFromAReceipt(t *testing.T) {
 		r.Request = another.Body()
 		return r
 	}
+	answered := storage.Receipt{Intent: "token", State: storage.ReceiptIntent, Answer: "{}"}
 	foreign, broken := intent, task(storage.ReceiptOpen)
 	foreign.ID = "A"
 	broken.Request = json.RawMessage(`{"project_id":7}`)
@@ -71,10 +72,12 @@ func TestWhatFollowsFromAReceipt(t *testing.T) {
 		{"an intent that was not taken", none, storage.Receipt{Intent: "x", State: storage.ReceiptUnsent}, recovery.Settled, send, send, settle},
 		{"a task that was given up", given, task(storage.ReceiptFailed), recovery.Settled, send, send, settle},
 		{"an intent", none, intent, recovery.InDoubt, recall, recall, settle},
-		{"an intent that was accepted as nobody knows what", none, storage.Receipt{Intent: "token", State: storage.ReceiptIntent, Answer: "{}"}, recovery.Accepted, recall, recall, hold},
+		{"an intent that was accepted as nobody knows what", none, answered, recovery.Accepted, recall, recall, hold},
 		{"a task", none, task(storage.ReceiptOpen), recovery.Paid, adopt, adopt, adopt},
 		{"a task that ended", none, task(storage.ReceiptExpired), recovery.Paid, adopt, adopt, adopt},
 		{"another's intent", none, other(intent), recovery.OtherInDoubt, send, yield, settle},
+		{"another's intent that was accepted as nobody knows what", none, other(answered), recovery.OtherPaid, yield, yield, settle},
+		{"another's acceptance, after it was sent itself", sent, other(answered), recovery.OtherPaid, refuse, refuse, settle},
 		{"another's task", none, other(task(storage.ReceiptOpen)), recovery.OtherPaid, yield, yield, settle},
 		{"another's task that ended", none, other(task(storage.ReceiptDone)), recovery.OtherOver, refuse, refuse, settle},
 		{"another's intent, after it was sent itself", sent, other(intent), recovery.OtherInDoubt, send, refuse, settle},
@@ -131,6 +134,7 @@ func TestWhatIsFoundIsApplied(t *testing.T) {
 		{"running", storage.Receipt{ExportTaskID: "task-a", State: storage.ReceiptOpen}, request, export.Hold, export.Rendering, "task-a"},
 		{"in doubt, held", storage.Receipt{Intent: "x", State: storage.ReceiptIntent}, request, export.Hold, export.Held, ""},
 		{"in doubt, sent again", storage.Receipt{Intent: "x", State: storage.ReceiptIntent}, request, export.Resubmit, export.Queued, ""},
+		{"another's, accepted as nobody knows what", storage.Receipt{Intent: "x", Answer: "{}", State: storage.ReceiptIntent}, another, export.Resubmit, export.Held, ""},
 		{"another's, running", storage.Receipt{ExportTaskID: "task-a", State: storage.ReceiptOpen}, another, export.Hold, export.Rendering, "task-a"},
 		{"another's, over", storage.Receipt{ExportTaskID: "task-a", State: storage.ReceiptFailed}, another, export.Hold, export.Failed, ""},
 	} {
