@@ -176,3 +176,27 @@ func TestThousandsOfClipsAreArchivedInBoundedMemory(t *testing.T) {
 		t.Errorf("manifest: %t, %d clips", found, len(m.Clips))
 	}
 }
+
+// A clip that nobody asked for may be listed without a link, whatever else it has: its
+// export is complete, and its account goes on.
+func TestAClipThatNobodyAskedForIsNotOdd(t *testing.T) {
+	r := newRig(t)
+	r.provider.read = func(_ int, task *provider.Task) error {
+		if task.Status.Ended() {
+			task.Clips = append(task.Clips, provider.Clip{Idx: 7, Odd: `a clip has no export_link, but an address in "preview"`})
+		}
+		return nil
+	}
+	r.work()
+	ids := []string{
+		r.enqueue(tasks.Export{ProjectID: "a", ClipIndices: []int{0, 1}}), r.enqueue(tasks.Export{ProjectID: "b", ClipIndices: []int{0, 1}}),
+	}
+	for _, id := range ids {
+		if rec := r.awaitState(id, export.Archived); rec.ArchivedCount != 2 || rec.Misses > 0 {
+			t.Errorf("%d archived, %d misses", rec.ArchivedCount, rec.Misses)
+		}
+	}
+	if h := r.halted(); h != "" {
+		t.Errorf("halted: %s", h)
+	}
+}

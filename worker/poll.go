@@ -133,6 +133,7 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 		w.endTurn(ctx, turn, budget.OutcomeOf(err))
 		return w.readRefused(ctx, r, n, err)
 	}
+	task.Odd = task.OddFor(r.Wanted)
 	w.endTurn(ctx, turn, progress(task, r.Imported()))
 	if !r.Imported() {
 		w.lastRead.Store(account.Name, r.ExportTaskID)

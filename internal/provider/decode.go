@@ -242,6 +242,9 @@ func decodeClip(one json.RawMessage, n int, w *warnings) (Clip, bool) {
 	c.ExportLink = take(w, where+"export_link", raw.ExportLink, address)
 	c.Score = take(w, where+"score", raw.Score, number)
 	c.Tags = take(w, where+"tags", raw.Tags, decodeTags)
+	if c.ExportLink == "" {
+		c.Odd = oddLink(one)
+	}
 	return c, true
 }
 

@@ -17,7 +17,7 @@ const (
 
 // oddity says what of a task's answer has a form that nobody here knows, though the
 // answer is one: then nothing that it lacks is missing for good. It is empty for an
-// answer of the form that the API page gives. links says that a task that has
+// answer of the form that the API page gives; what is odd of a clip is said there. links says that a task that has
 // succeeded must have them.
 func oddity(t Task, links bool) string {
 	var raw rawTask
@@ -38,24 +38,32 @@ func oddity(t Task, links bool) string {
 		}
 	case succeeded && len(t.Clips) == 0 && t.Nameless > 0:
 		return "none of its clips has a usable idx"
-	case succeeded && slices.ContainsFunc(t.Clips, func(c Clip) bool { return c.ExportLink == "" }):
-		return oddLink(raw.Clips)
 	}
 	return ""
 }
 
-// oddLink says which field may have taken the place of a clip's link.
-func oddLink(clips json.RawMessage) string {
-	var list []json.RawMessage
-	_ = json.Unmarshal(clips, &list) // it was read as a list before
-	for _, clip := range list {
-		var fields map[string]json.RawMessage
-		if json.Unmarshal(clip, &fields) != nil || fields["export_link"] != nil {
-			continue
-		}
-		delete(fields, "thumbnail")
-		if name := anyOf(fields, isAddress); name != "" {
-			return fmt.Sprintf("a clip has no export_link, but an address in %q", name)
+// oddLink says which field of a clip may have taken the place of its link.
+func oddLink(clip json.RawMessage) string {
+	fields := fieldsOf(clip)
+	if fields["export_link"] != nil {
+		return ""
+	}
+	delete(fields, "thumbnail")
+	if name := anyOf(fields, isAddress); name != "" {
+		return fmt.Sprintf("a clip has no export_link, but an address in %q", name)
+	}
+	return ""
+}
+
+// OddFor is [Task.Odd] for who asked for these clips, or for all with none: one of them may
+// lack its link in a way that is odd. Others may be listed without.
+func (t Task) OddFor(wanted []int) string {
+	if t.Odd != "" {
+		return t.Odd
+	}
+	for _, c := range t.Clips {
+		if c.Odd != "" && (len(wanted) == 0 || slices.Contains(wanted, c.Idx)) {
+			return c.Odd
 		}
 	}
 	return ""

@@ -29,11 +29,34 @@ func TestOddity(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", fields, err)
 		}
-		if (want == "") != (task.Odd == "") || !strings.Contains(task.Odd, want) || len(task.Odd) > maxOddity {
-			t.Errorf("%s: odd is %q, want %q", fields, task.Odd, want)
+		if odd := task.OddFor(nil); (want == "") != (odd == "") || !strings.Contains(odd, want) || len(odd) > maxOddity {
+			t.Errorf("%s: odd is %q, want %q", fields, odd, want)
 		}
 		if task, err = c.Read(t.Context(), "clips", "t1"); err != nil || task.Odd != "" && strings.Contains(fields, "SUCCEEDED") && !strings.Contains(fields, `"none"`) {
 			t.Errorf("%s: made with a clipping task, odd is %q, %v", fields, task.Odd, err)
 		}
+	}
+}
+
+// A clip that nobody asked for may be listed without a link, and with whatever else.
+func TestOnlyClipsThatWereAskedForAreOdd(t *testing.T) {
+	c := serve(t, answering(200, `{"data":{"export_task_id":"t1","status":"SUCCEEDED","clips":[
+		{"idx":0,"export_link":"https://cdn.example/a.mp4"},
+		{"idx":1,"preview":"https://cdn.example/p.mp4"},
+		{"idx":2,"preview":"https://cdn.example/p.mp4"},{"idx":2,"export_link":"https://cdn.example/c.mp4"}]}}`))
+	task, err := c.Read(t.Context(), "", "t1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		wanted []int
+		odd    bool
+	}{{nil, true}, {[]int{0}, false}, {[]int{0, 2}, false}, {[]int{1}, true}} {
+		if odd := task.OddFor(x.wanted); strings.Contains(odd, `an address in "preview"`) != x.odd || !x.odd && odd != "" {
+			t.Errorf("asked for %v: odd is %q", x.wanted, odd)
+		}
+	}
+	if task, err = c.Read(t.Context(), "clips", "t1"); err != nil || task.OddFor(nil) != "" {
+		t.Errorf("made with a clipping task, odd is %q, %v", task.OddFor(nil), err)
 	}
 }

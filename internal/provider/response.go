@@ -168,6 +168,12 @@ func (c *Client) read(ans *response, taskID string, links bool) (Task, *Error) {
 		return malformed("it is about another task")
 	}
 	task.Odd = c.cleanTo(oddity(task, links), maxOddity)
+	for i := range task.Clips {
+		clip := &task.Clips[i]
+		if clip.Odd = c.cleanTo(clip.Odd, maxOddity); !links || task.Status != StatusSucceeded { // it may come yet
+			clip.Odd = ""
+		}
+	}
 	return c.redactTask(task), nil
 }
 

@@ -54,7 +54,7 @@ type Task struct {
 	// short sentence each; there are never many.
 	Warnings []string
 	// Odd says what of the answer has a form that nobody here knows, such as its
-	// status; empty if nothing has.
+	// status; empty if nothing has. See [Task.OddFor].
 	Odd string
 	// Raw is the "data" object exactly as it was answered.
 	Raw json.RawMessage
@@ -74,4 +74,7 @@ type Clip struct {
 	ExportLink string
 	Tags       []string
 	Score      float64
+	// Odd says, of one without a link though the task has succeeded, what may have taken
+	// the link's place.
+	Odd string
 }
