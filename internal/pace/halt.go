@@ -307,9 +307,10 @@ func (s *State) odd(t Turn, now Instant, dice float64) {
 
 // RecallOdd takes in what the state has lost: that a submit, sent when it says, was
 // accepted in a form that wasn't understood. If another was accepted since, that is over;
-// one that is known already does not count again.
+// what is known already, or has led to the halt already, does not count again.
 func (s *State) RecallOdd(export string, sent, now Instant) {
-	if s.Gate.Signs.Accepted <= sent && s.Gate.Signs.OddSubmit != export {
+	g := &s.Gate
+	if halted := g.Halt.byWord() || g.Kept.byWord(); !halted && g.Signs.Accepted <= sent && g.Signs.OddSubmit != export {
 		s.countOdd(Turn{Export: export, Kind: Submit}, now, 0)
 	}
 }

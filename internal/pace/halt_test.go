@@ -369,4 +369,16 @@ func TestARecalledAnswerCountsOnce(t *testing.T) {
 	if a.Gate.Halt.Why != HaltAnswers {
 		t.Errorf("halted by %q", a.Gate.Halt.Why)
 	}
+	a.Resume(a.now) // an operator's word waits for an order
+	for _, export := range []string{"b", "c"} {
+		a.RecallOdd(export, a.now, a.now)
+	}
+	if a.Gate.Halt.Probe != a.now {
+		t.Errorf("answers that are known take back an operator's word: %+v", a.Gate.Halt)
+	}
+	a.halt(HaltDown, false, a.now, 0)
+	a.RecallOdd("b", a.now, a.now)
+	if a.Gate.Halt.Why != HaltDown || a.Gate.Kept.Probe != a.now {
+		t.Errorf("%+v, later %+v", a.Gate.Halt, a.Gate.Kept)
+	}
 }
