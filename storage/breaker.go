@@ -41,9 +41,8 @@ var sides = map[string]string{
 }
 
 const (
-	reads     = "reads"
-	writes    = "writes"
-	transfers = "transfers" // of clips, each as a whole
+	reads  = "reads"
+	writes = "writes"
 )
 
 // Health is how S3 has answered this process of late.
@@ -69,13 +68,13 @@ type prober interface {
 }
 
 // breaker keeps requests away from an S3 that fails all of them in this process,
-// whoever else may reach it. It has a circuit for reads, one for writes and one for
-// transfers of clips.
+// whoever else may reach it.
 type breaker struct {
 	next     sender
 	probe    prober // nil for a [Kept]: the next request is the probe
 	log      *slog.Logger
-	circuits map[string]*circuit
+	circuits map[string]*circuit // of reads and of writes
+	clips    *clipCircuit        // nil for a [Kept]
 
 	probing  sync.Mutex // held over a write of a probe
 	ordering sync.Mutex // held while it is decided whether an export is ordered
@@ -94,49 +93,45 @@ type circuit struct {
 	wait time.Duration // that an open one lets nothing through; doubles up to
 	most time.Duration
 
+	closed func() // called under mu as it closes, nil for nothing
+
 	mu          sync.Mutex
 	since, next time.Time
 	tries       int          // that it has failed since it opened
 	last        *fault.Fault // what failed last
-
-	// Of transfers: the folders of exports of which S3 has refused a clip, and has taken
-	// none since, and when the last one joined them or was ordered to see; which it was;
-	// and how many were since it opened.
-	refused map[string]struct{}
-	news    time.Time
-	trial   string
-	trials  int
 }
 
 func newBreaker(next sender, probe prober, log *slog.Logger) *breaker {
-	b := &breaker{next: next, probe: probe, log: log, circuits: map[string]*circuit{}}
-	for _, name := range []string{reads, writes} {
-		b.add(name, &circuit{what: name + " of this process", wait: breakerWait}, breakerThreshold)
-	}
-	b.add(transfers, &circuit{what: "transfers of clips of this process", wait: breakerWait, most: longestTransferWait}, transfersThreshold)
-	return b
+	return &breaker{next: next, probe: probe, log: log, clips: newClipCircuit(log), circuits: map[string]*circuit{
+		reads:  newCircuit(&circuit{what: reads + " of this process", wait: breakerWait}, breakerThreshold, log),
+		writes: newCircuit(&circuit{what: writes + " of this process", wait: breakerWait}, breakerThreshold, log),
+	}}
 }
 
 // newKeptBreaker returns a breaker for what is under folder alone. A policy may refuse
 // just that, and the archive can do without.
 func newKeptBreaker(next sender, folder string, log *slog.Logger) *breaker {
-	b := &breaker{next: next, log: log, circuits: map[string]*circuit{}}
-	b.add(reads, &circuit{what: reads + " under " + folder, wait: breakerWait}, breakerThreshold)
-	b.add(writes, &circuit{what: writes + " under " + folder, wait: keptWait}, 1)
-	return b
+	return &breaker{next: next, log: log, circuits: map[string]*circuit{
+		reads:  newCircuit(&circuit{what: reads + " under " + folder, wait: breakerWait}, breakerThreshold, log),
+		writes: newCircuit(&circuit{what: writes + " under " + folder, wait: keptWait}, 1, log),
+	}}
 }
 
-func (b *breaker) add(name string, c *circuit, threshold uint32) {
-	c.refused = map[string]struct{}{}
+// newCircuit returns a circuit of requests, each of which succeeds unless S3 fails all.
+func newCircuit(c *circuit, threshold uint32, log *slog.Logger) *circuit {
+	return c.start(threshold, log, func(err error) bool { return !failsAll(err) })
+}
+
+// start has the circuit open after as many failures in a row.
+func (c *circuit) start(threshold uint32, log *slog.Logger, succeeds func(error) bool) *circuit {
 	c.CircuitBreaker = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
-		Name: name, Timeout: c.wait,
-		ReadyToTrip: func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= threshold },
-		// A transfer shows that S3 takes clips by one that is archived, and by nothing else.
-		IsSuccessful:  func(err error) bool { return err == nil || name != transfers && !failsAll(err) },
+		Timeout:       c.wait,
+		ReadyToTrip:   func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= threshold },
+		IsSuccessful:  succeeds,
 		IsExcluded:    func(err error) bool { return errors.As(err, new(abandoned)) },
-		OnStateChange: func(_ string, from, to gobreaker.State) { c.changed(b.log, from, to) },
+		OnStateChange: func(_ string, from, to gobreaker.State) { c.changed(log, from, to) },
 	})
-	b.circuits[name] = c
+	return c
 }
 
 // changed notes and logs that a circuit has opened or closed.
@@ -145,7 +140,10 @@ func (c *circuit) changed(log *slog.Logger, from, to gobreaker.State) {
 	defer c.mu.Unlock()
 	switch {
 	case to == gobreaker.StateClosed:
-		c.since, c.next, c.tries, c.trial, c.trials = time.Time{}, time.Time{}, 0, "", 0
+		c.since, c.next, c.tries = time.Time{}, time.Time{}, 0
+		if c.closed != nil {
+			c.closed()
+		}
 		log.Info("S3 answers again; " + c.what + " go on")
 	case to == gobreaker.StateOpen && from == gobreaker.StateClosed:
 		c.since = time.Now()
@@ -200,7 +198,7 @@ func (b *breaker) do(ctx context.Context, r request) error {
 	}
 	return c.run(ctx, r.name, func() error {
 		err := b.next.do(ctx, r)
-		if err == nil && c.Name() == writes {
+		if err == nil && c == b.circuits[writes] {
 			b.mu.Lock()
 			b.wrote = time.Now()
 			b.mu.Unlock()
@@ -249,7 +247,7 @@ func (b *breaker) settle(ctx context.Context, c *circuit) error {
 		return nil
 	}
 	err := c.run(ctx, "the probe", func() error {
-		if c.Name() == writes {
+		if c == b.circuits[writes] {
 			return b.write(ctx, true)
 		}
 		return b.read(ctx)
@@ -304,9 +302,9 @@ func (b *breaker) check(ctx context.Context) error {
 			return err
 		}
 	}
-	b.forget()
-	if c := b.circuits[transfers]; c.State() != gobreaker.StateClosed {
-		return c.refusal()
+	b.clips.forget()
+	if b.clips.State() != gobreaker.StateClosed {
+		return b.clips.refusal()
 	}
 	if err := b.read(ctx); err != nil {
 		return err
@@ -339,9 +337,12 @@ func (c *circuit) refusal() error {
 // health is the state of the circuit that has been open for longest.
 func (b *breaker) health() Health {
 	var h Health
-	for _, name := range []string{writes, reads, transfers} {
-		c := b.circuits[name]
-		if c == nil || c.State() == gobreaker.StateClosed {
+	circuits := []*circuit{b.circuits[writes], b.circuits[reads]}
+	if b.clips != nil {
+		circuits = append(circuits, b.clips.circuit)
+	}
+	for _, c := range circuits {
+		if c.State() == gobreaker.StateClosed {
 			continue
 		}
 		sentence := fault.SentenceOf(c.refusal())
@@ -351,8 +352,8 @@ func (b *breaker) health() Health {
 		}
 		c.mu.Unlock()
 	}
-	if h.Open && b.circuits[transfers] != nil {
-		h.WantsClip, h.WantsOrder = b.wants(), b.wantsOrder()
+	if h.Open && b.clips != nil && b.onlyClipsFail() {
+		h.WantsClip, h.WantsOrder = b.clips.wantsClip(), b.clips.wantsOrder()
 	}
 	return h
 }

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"path"
 	"time"
@@ -31,11 +32,36 @@ const (
 	maxRefused = 100
 )
 
+// clipCircuit is the circuit of transfers of clips, each as a whole. Its mutex guards
+// what it has of its own, too.
+type clipCircuit struct {
+	*circuit
+
+	// The folders of exports of which S3 has refused a clip, and has taken none since, and
+	// when the last one joined them or was ordered to see.
+	refused map[string]struct{}
+	news    time.Time
+	// The export that was ordered last to see, and how many were since it opened.
+	trial  string
+	trials int
+}
+
+func newClipCircuit(log *slog.Logger) *clipCircuit {
+	c := &clipCircuit{refused: map[string]struct{}{}}
+	c.circuit = &circuit{
+		what: "transfers of clips of this process", wait: breakerWait, most: longestTransferWait,
+		closed: func() { c.trial, c.trials = "", 0 },
+	}
+	// That S3 takes clips is shown by one that is archived, and by nothing else.
+	c.start(transfersThreshold, log, func(err error) bool { return err == nil })
+	return c
+}
+
 // transfer runs a transfer of the clip under key. An S3 that takes small documents may
 // refuse clips (a policy, a quota, a limit on sizes): while it does, nothing shows that
 // it takes them again but a clip that is archived, and one is tried at a time.
 func (b *breaker) transfer(ctx context.Context, key string, carry func() (Result, error)) (result Result, err error) {
-	c := b.circuits[transfers]
+	c := b.clips
 	if c.State() == gobreaker.StateHalfOpen && !c.due() {
 		return Result{}, c.refusal()
 	}
@@ -62,7 +88,7 @@ func (b *breaker) transfer(ctx context.Context, key string, carry func() (Result
 
 // refuses notes that a clip of the export in folder was refused, and returns whether one
 // was before, with none archived since.
-func (c *circuit) refuses(folder string) (again bool) {
+func (c *clipCircuit) refuses(folder string) (again bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, again = c.refused[folder]; again {
@@ -79,26 +105,27 @@ func (c *circuit) refuses(folder string) (again bool) {
 }
 
 // takes notes that a clip of the export in folder was archived.
-func (c *circuit) takes(folder string) {
+func (c *clipCircuit) takes(folder string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.refused, folder)
 }
 
 // wantsOrder reports whether one export may be ordered though S3 refuses clips.
-func (b *breaker) wantsOrder() bool {
-	c := b.circuits[transfers]
-	if !b.refusesClipsAlone() {
-		return false
-	}
+func (c *clipCircuit) wantsOrder() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return time.Since(c.news) >= min(trialWait<<min(c.trials, 10), longestTrialWait)
 }
 
-// refusesClipsAlone reports whether S3 refuses clips, and nothing else.
-func (b *breaker) refusesClipsAlone() bool {
-	return b.circuits[transfers].State() != gobreaker.StateClosed &&
+// wantsClip reports whether a transfer is what S3 is to be probed by now.
+func (c *clipCircuit) wantsClip() bool {
+	return c.State() == gobreaker.StateHalfOpen && c.Counts().Requests == c.Counts().TotalExclusions && c.due()
+}
+
+// onlyClipsFail reports whether S3 refuses clips, and nothing else.
+func (b *breaker) onlyClipsFail() bool {
+	return b.clips.State() != gobreaker.StateClosed &&
 		b.circuits[reads].State() == gobreaker.StateClosed && b.circuits[writes].State() == gobreaker.StateClosed
 }
 
@@ -111,7 +138,8 @@ func (b *breaker) mayOrder(export string) error {
 	}
 	b.ordering.Lock()
 	defer b.ordering.Unlock()
-	c, due, alone := b.circuits[transfers], b.wantsOrder(), b.refusesClipsAlone()
+	c, only := b.clips, b.onlyClipsFail()
+	due := only && c.wantsOrder()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -119,7 +147,7 @@ func (b *breaker) mayOrder(export string) error {
 		c.trial, c.news = export, time.Now()
 		c.trials++
 		b.log.Warn("an export is ordered to see whether S3 refuses all clips or just those of some exports", logkey.Export, export)
-	case !alone || c.trial != export:
+	case !only || c.trial != export:
 		return errors.New(h.Sentence)
 	}
 	return nil
@@ -132,15 +160,8 @@ func (c *circuit) due() bool {
 	return !time.Now().Before(c.next)
 }
 
-// wants reports whether a transfer is what S3 is to be probed by now.
-func (b *breaker) wants() bool {
-	c := b.circuits[transfers]
-	return b.refusesClipsAlone() && c.State() == gobreaker.StateHalfOpen && c.Counts().Requests == c.Counts().TotalExclusions && c.due()
-}
-
-// forget closes the circuit of transfers where nobody has one that could.
-func (b *breaker) forget() {
-	c := b.circuits[transfers]
+// forget closes the circuit where nobody has a clip that could.
+func (c *clipCircuit) forget() {
 	c.mu.Lock()
 	old := time.Since(c.next) > transfersForgotten
 	c.mu.Unlock()
