@@ -158,7 +158,7 @@ type Worker struct {
 	lastRead sync.Map
 	waiting  *waiting
 
-	firstReads firstReads
+	firstReads *budget.Places // of the imports that wait here for their first read
 
 	stopping chan struct{}   // closed when no new work is begun
 	drained  chan struct{}   // closed when the servers are down
@@ -179,7 +179,7 @@ func New(o Options) (*Worker, error) {
 	stopping := make(chan struct{})
 	return &Worker{
 		o: o, log: o.Logger, watch: o.Observer, now: o.Now, queue: queue.New(o.Redis), waiting: newWaiting(o.SubmitConcurrency),
-		firstReads: firstReads{all: max(1, o.ReadConcurrency/2), each: max(1, o.ReadConcurrency/4), of: map[string]int{}},
+		firstReads: budget.NewPlaces(o.ReadConcurrency / 2), // other reads have the greater part of this worker's
 		stopping:   stopping, drained: make(chan struct{}), lifetime: lifetime, endLife: end,
 	}, nil
 }

@@ -68,7 +68,7 @@ func (c *console) check(ctx context.Context, conn *connection, exports []tasks.E
 	if err != nil {
 		return preflight.Report{}, err
 	}
-	return s.Check(ctx, exports, nil)
+	return s.Check(ctx, "", exports, nil)
 }
 
 // printReport prints what was found, each export with where it stands in a file, and

@@ -167,6 +167,7 @@ type Gate struct {
 	rand      func() float64
 	id        string // of this worker, in the shared state
 	linger    time.Duration
+	places    *Places // of clients
 
 	ops chan *op
 
@@ -205,6 +206,7 @@ func New(o Options) (*Gate, error) {
 		rand:   o.Rand,
 		id:     rand.Text()[:10],
 		linger: 30 * time.Second,
+		places: NewPlaces(clientPlaces),
 		ops:    make(chan *op, 256),
 	}
 	if g.rand == nil {
@@ -234,6 +236,10 @@ func (g *Gate) Wait(ctx context.Context, r Request) (*Turn, error) {
 		}
 	}
 }
+
+// Enter takes a place for a client of the HTTP API, who is to wait for a turn; ok is false
+// if too many of this process do.
+func (g *Gate) Enter(tenant string) (leave func(), ok bool) { return g.places.Enter(tenant) }
 
 func (g *Gate) wait(ctx context.Context, r Request) (*Turn, error) {
 	if err := ctx.Err(); err != nil {

@@ -15,7 +15,7 @@ import (
 
 // Preflight says what exports would come to; *preflight.Service is one.
 type Preflight interface {
-	Check(ctx context.Context, exports []tasks.Export, hidden map[string]bool) (preflight.Report, error)
+	Check(ctx context.Context, tenant string, exports []tasks.Export, hidden map[string]bool) (preflight.Report, error)
 }
 
 // maxPreflight is how many exports one request may ask about.
@@ -38,7 +38,7 @@ func (a *API) preflight(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	report, err := a.o.Preflight.Check(r.Context(), exports, hidden)
+	report, err := a.o.Preflight.Check(r.Context(), callerOf(r.Context()).name, exports, hidden)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ type oracle struct {
 	hidden map[string]bool
 }
 
-func (o *oracle) Check(_ context.Context, exports []tasks.Export, hidden map[string]bool) (preflight.Report, error) {
+func (o *oracle) Check(_ context.Context, _ string, exports []tasks.Export, hidden map[string]bool) (preflight.Report, error) {
 	o.asked, o.hidden = exports, hidden
 	yes, now := true, time.Date(2026, 4, 7, 12, 0, 0, 0, time.UTC)
 	report := preflight.Report{Total: preflight.Total{Exports: len(exports), Days: []preflight.Day{{Account: "default", Spent: 1}}}}

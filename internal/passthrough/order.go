@@ -169,7 +169,7 @@ func (o *ordered) send(ctx context.Context) (Answer, error) {
 	}
 	s.sending.RLock()
 	defer s.sending.RUnlock()
-	turn, err := s.turn(ctx, budget.Request{
+	turn, err := s.turn(ctx, o.request.Tenant, budget.Request{
 		Export: o.slot, Project: o.slot, Kind: budget.Submit, Since: since, Resolution: class(o.call.name), Prepare: o.writeAhead,
 	})
 	if errors.Is(err, errSentBefore) {

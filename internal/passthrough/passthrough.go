@@ -52,6 +52,7 @@ type Provider interface {
 
 // Gate hands out the account's budget; *budget.Gate is one.
 type Gate interface {
+	Enter(tenant string) (leave func(), ok bool)
 	Wait(ctx context.Context, r budget.Request) (*budget.Turn, error)
 	Rename(ctx context.Context, from, to string) error
 	Release(ctx context.Context, export string) error
@@ -115,15 +116,10 @@ type Service struct {
 	receiptWait time.Duration // see the constant
 	silentUntil atomic.Int64  // nanoseconds: S3 is not asked for whose a task is before
 
-	places  chan struct{}   // of those that wait for their turn
 	sending sync.RWMutex    // read-locked by each order until its answer is recorded
 	stopped context.Context // ends when nothing new is sent
 	stop    context.CancelFunc
 }
-
-// maxWaiting is how many clients wait for their turn in one process. Each is known to
-// the whole fleet while it waits.
-const maxWaiting = 128
 
 // DefaultWait is how long a client waits for its turn.
 const DefaultWait = 25 * time.Second
@@ -144,8 +140,8 @@ func New(o Options) (*Service, error) {
 	}
 	s := &Service{
 		o: o, log: o.Logger, now: o.Now, store: newStore(o.Redis, o.Account), queue: queue.New(o.Redis),
-		restore: Restorer{o.Redis, o.Receipts, o.TakeUp, o.Now},
-		places:  make(chan struct{}, maxWaiting), receiptWait: receiptWait,
+		restore:     Restorer{o.Redis, o.Receipts, o.TakeUp, o.Now},
+		receiptWait: receiptWait,
 	}
 	s.stopped, s.stop = context.WithCancel(context.Background())
 	return s, nil
@@ -237,7 +233,7 @@ func (s *Service) Do(ctx context.Context, r Request) (Answer, error) {
 
 // other is a request that makes no task: it takes no slot, and nothing remembers it.
 func (s *Service) other(ctx context.Context, c call, r Request) (Answer, error) {
-	turn, err := s.turn(ctx, budget.Request{Export: budget.PassedPrefix + c.name, Kind: budget.Other, Tenant: r.Tenant})
+	turn, err := s.turn(ctx, r.Tenant, budget.Request{Export: budget.PassedPrefix + c.name, Kind: budget.Other, Tenant: r.Tenant})
 	if err != nil {
 		return Answer{}, s.notInTime(ctx, err, http.StatusServiceUnavailable)
 	}
@@ -250,17 +246,16 @@ func (s *Service) other(ctx context.Context, c call, r Request) (Answer, error) 
 	return answerOf(reply)
 }
 
-// turn waits for one, no longer than a client does.
-func (s *Service) turn(ctx context.Context, r budget.Request) (*budget.Turn, error) {
+// turn waits for one, no longer than a client does, in a place of the tenant.
+func (s *Service) turn(ctx context.Context, tenant string, r budget.Request) (*budget.Turn, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.o.Wait)
 	defer cancel()
 	defer context.AfterFunc(s.stopped, cancel)()
-	select {
-	case s.places <- struct{}{}:
-		defer func() { <-s.places }()
-	default:
+	leave, ok := s.o.Gate.Enter(tenant)
+	if !ok {
 		return nil, context.DeadlineExceeded
 	}
+	defer leave()
 	return s.o.Gate.Wait(ctx, r)
 }
 

@@ -464,6 +464,34 @@ func TestAWaitThatWouldOutlastTheClient(t *testing.T) {
 	r.must("web", "POST", "clips", talk, "third") // nothing was sent before, and nothing is remembered
 }
 
+// TestNobodyWaitsInThePlaceOfAnother: a tenant that asks for more than it gets is sent
+// away, with the last answer where there is one; others are served.
+func TestNobodyWaitsInThePlaceOfAnother(t *testing.T) {
+	r := newRig(t)
+	id := elsewhere(r)
+	r.must("web", "GET", "clips/results/"+id, "")
+	for _, ok := r.gate.Enter("web"); ok; {
+		_, ok = r.gate.Enter("web")
+	}
+	r.pass(time.Minute)
+	if a, _ := r.must("web", "GET", "clips/results/"+id, ""); a.Age != time.Minute {
+		t.Errorf("the last answer is given again: %+v", a)
+	}
+	for _, path := range []string{"clips/results/another", "upload/limits"} {
+		if f := r.refused("web", "GET", path, ""); f.Status != 503 || f.Reason != "busy" || f.RetryAfter == 0 {
+			t.Errorf("%s: %+v", path, f)
+		}
+	}
+	if f := r.refused("web", "POST", "clips", talk); f.Status != 429 || f.Reason != "busy" || f.RetryAfter == 0 {
+		t.Errorf("%+v", f)
+	}
+	r.must("batch", "POST", "clips", talk)
+	r.must("batch", "POST", "upload/single-file", `{"name":"a.mp4"}`)
+	if a, _ := r.must("batch", "GET", "clips/results/"+id, ""); a.Age != 0 {
+		t.Errorf("%+v", a)
+	}
+}
+
 // TestTheRequestIsPassedOnAsItIs, but for the key.
 func TestTheRequestIsPassedOnAsItIs(t *testing.T) {
 	r := newRig(t)

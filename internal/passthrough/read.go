@@ -166,11 +166,14 @@ func (s *Service) read(ctx context.Context, t *task, c call, r Request) (*task, 
 	if s.takeUp(kept, &now); now.Export != "" && t.Export == "" && now.Status != 0 {
 		return &now, s.record(kept, &now)
 	}
+	var turn *budget.Turn
 	request := budget.Request{Export: now.Slot, Kind: budget.Read, Since: now.Made, Resolution: class(now.Call)}
-	if now.Slot == "" {
+	if now.Slot != "" {
+		turn, err = s.o.Gate.Wait(kept, request)
+	} else {
 		request = budget.Request{Export: budget.PassedPrefix + key, Kind: budget.Other, Tenant: r.Tenant}
+		turn, err = s.turn(kept, r.Tenant, request)
 	}
-	turn, err := s.o.Gate.Wait(kept, request)
 	if err != nil {
 		return nil, err
 	}

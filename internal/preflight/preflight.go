@@ -36,6 +36,7 @@ type Provider interface {
 
 // Gate is the account's budget; *budget.Gate is one.
 type Gate interface {
+	Enter(tenant string) (leave func(), ok bool)
 	Wait(ctx context.Context, r budget.Request) (*budget.Turn, error)
 	Status(ctx context.Context) (budget.Status, error)
 	Starts(ctx context.Context, ahead ...int) ([]time.Duration, error)
@@ -158,12 +159,12 @@ type Day struct {
 // Impossible reports whether an export would be refused.
 func (r Report) Impossible() bool { return r.Total.Impossible > 0 }
 
-// Check says what the exports would come to, as if they were enqueued in this order
+// Check says what the exports would come to, as if the tenant enqueued them in this order
 // now. The hidden projects are to it as if the provider knew none of them, after the same
 // work: whoever asks may not know of them. Its error is one of Redis.
-func (s *Service) Check(ctx context.Context, exports []tasks.Export, hidden map[string]bool) (Report, error) {
+func (s *Service) Check(ctx context.Context, tenant string, exports []tasks.Export, hidden map[string]bool) (Report, error) {
 	report := Report{Exports: make([]Export, 0, len(exports)), Total: Total{Days: []Day{}}}
-	read := reader{s: s, hidden: hidden, left: s.o.MaxReads, seen: map[string]project{}}
+	read := reader{s: s, tenant: tenant, hidden: hidden, left: s.o.MaxReads, seen: map[string]project{}}
 	if s.o.Within > 0 {
 		read.until = time.Now().Add(s.o.Within)
 	}

@@ -87,7 +87,7 @@ func (r *rig) make(call, body string) string {
 
 func (r *rig) check(exports ...tasks.Export) Report {
 	r.t.Helper()
-	report, err := r.Check(r.t.Context(), exports, nil)
+	report, err := r.Check(r.t.Context(), "", exports, nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestAHiddenProjectIsAsNone(t *testing.T) {
 	of := func(id string) (string, int) {
 		before := r.reads()
 		e := tasks.Export{ProjectID: id, TargetLang: "klingon"}
-		report, err := r.Check(t.Context(), []tasks.Export{e, {ProjectID: other}}, map[string]bool{hidden: true})
+		report, err := r.Check(t.Context(), "", []tasks.Export{e, {ProjectID: other}}, map[string]bool{hidden: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -225,5 +225,21 @@ func TestABacklogIsNotReadWhole(t *testing.T) {
 	// What was read is remembered: the rest comes with the next check.
 	if again := r.check(tasks.Export{ProjectID: "a"}, tasks.Export{ProjectID: "b"}, tasks.Export{ProjectID: "c"}); again.Total.Unread != 0 {
 		t.Errorf("%+v", again)
+	}
+}
+
+// TestAChecksReadWaitsAmongItsTenants: they are read by turns with what the tenants pass
+// through, and in the tenant's places.
+func TestAChecksReadWaitsAmongItsTenants(t *testing.T) {
+	r := newRig(t, budget.Options{MaxActive: 2})
+	id := r.make("clips", `{"video_url":"https://x/v.mp4","project_name":"talk~clips=1"}`)
+	for _, ok := r.gate.Enter("web"); ok; {
+		_, ok = r.gate.Enter("web")
+	}
+	for _, tenant := range []string{"web", "batch"} {
+		report, err := r.Check(t.Context(), tenant, []tasks.Export{{ProjectID: id}}, map[string]bool{})
+		if x := report.Exports[0]; err != nil || (x.Unread == "") != (tenant == "batch") {
+			t.Errorf("%s: %+v, %v", tenant, x, err)
+		}
 	}
 }

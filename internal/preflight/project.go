@@ -40,6 +40,7 @@ var kinds = []string{"clips", "moments"}
 // reader reads the projects of one check.
 type reader struct {
 	s      *Service
+	tenant string
 	hidden map[string]bool
 	left   int       // reads
 	until  time.Time // zero for no end
@@ -85,7 +86,7 @@ func (r *reader) read(ctx context.Context, account Account, id string) (project,
 		if !r.until.IsZero() && r.until.Before(latest) {
 			latest = r.until
 		}
-		task, err := s.request(ctx, account, kind, id, latest)
+		task, err := r.request(ctx, account, kind, id, latest)
 		switch {
 		case err == nil && r.hidden[id]:
 		case err == nil:
@@ -105,10 +106,15 @@ func (r *reader) read(ctx context.Context, account Account, id string) (project,
 }
 
 // request spends one request. It takes no slot.
-func (s *Service) request(ctx context.Context, account Account, kind, id string, latest time.Time) (provider.Task, error) {
+func (r *reader) request(ctx context.Context, account Account, kind, id string, latest time.Time) (provider.Task, error) {
 	wait, cancel := context.WithDeadline(ctx, latest)
 	defer cancel()
-	turn, err := account.Gate.Wait(wait, budget.Request{Export: budget.PassedPrefix + "preflight", Kind: budget.Other})
+	leave, ok := account.Gate.Enter(r.tenant)
+	if !ok {
+		return provider.Task{}, context.DeadlineExceeded
+	}
+	turn, err := account.Gate.Wait(wait, budget.Request{Export: budget.PassedPrefix + "preflight", Kind: budget.Other, Tenant: r.tenant})
+	leave()
 	if err != nil {
 		return provider.Task{}, err
 	}
