@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/clipferry/clipferry/internal/s3test"
 )
 
 // output is what a process has printed so far.
@@ -36,12 +38,13 @@ func (o *output) String() string {
 }
 
 // fleet is what clipferry-dev says about itself.
-type fleet struct{ url, key, redis string }
+type fleet struct{ url, key, redis, webhookSecret string }
 
 var says = []*regexp.Regexp{
 	regexp.MustCompile(`(http://127\.0\.0\.1:\d+)/monitor/`),
 	regexp.MustCompile(`Bearer ([A-Za-z0-9._-]+)`),
 	regexp.MustCompile(`CLIPFERRY_REDIS_URL='?(redis://[0-9.:/]+)`),
+	regexp.MustCompile(`CLIPFERRY_WEBHOOK_SECRETS='(whsec_[^']+)'`),
 }
 
 func build(t *testing.T, packages ...string) string {
@@ -86,7 +89,7 @@ func startFleet(t *testing.T, program string) fleet {
 			}
 			found = append(found, m[1])
 		}
-		return fleet{found[0], found[1], found[2]}
+		return fleet{found[0], found[1], found[2], found[3]}
 	}
 	t.Fatalf("clipferry-dev does not serve:\n%s", out)
 	return fleet{}
@@ -117,7 +120,7 @@ func run(t *testing.T, env []string, name string, args ...string) []string {
 }
 
 func TestExamples(t *testing.T) {
-	dir := build(t, "../cmd/clipferry-dev", "./producer", "./asynq")
+	dir := build(t, "../cmd/clipferry-dev", "./producer", "./asynq", "./receiver")
 	f := startFleet(t, filepath.Join(dir, "clipferry-dev"))
 	here, err := os.Getwd()
 	if err != nil {
@@ -137,6 +140,24 @@ func TestExamples(t *testing.T) {
 		got := run(t, nil, filepath.Join(dir, "asynq"), "-redis", address, "-project", "lecture", "-id", "order-2")
 		if len(got) != 3 || got[0] != "order-2" || got[1] != "archived" || !strings.HasSuffix(got[2], "/manifest.json") {
 			t.Errorf("it prints %q", got)
+		}
+	})
+	t.Run("a receiver of webhooks", func(t *testing.T) {
+		address := s3test.FreeAddr(t)
+		cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "receiver"), "-listen", address)
+		cmd.Env = append(os.Environ(), "WEBHOOK_SECRET="+f.webhookSecret)
+		out := &output{}
+		cmd.Stdout, cmd.Stderr = out, out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+		run(t, nil, "curl", "-fsS", f.url+"/api/v2/clips/export", "-H", "Authorization: Bearer "+f.key, "-H", "x-wayinvideo-api-version: v2",
+			"-H", "Content-Type: application/json", "-d", `{"project_id":"hooked~clips=1","job_id":"hooked","notify":{"webhook":"http://`+address+`/"}}`)
+		for began := time.Now(); !strings.Contains(out.String(), "export.archived default.hooked archived exports/"); time.Sleep(50 * time.Millisecond) {
+			if time.Since(began) > 2*time.Minute {
+				t.Fatalf("it prints %q", out)
+			}
 		}
 	})
 	for name, command := range map[string][]string{

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"log/slog"
 	"os"
 	"time"
@@ -35,7 +36,7 @@ func (s *services) startWorker(life context.Context, env []string, redisURL stri
 		"CLIPFERRY_REDIS_URL="+redisURL, "CLIPFERRY_S3_BUCKET="+bucket, "CLIPFERRY_S3_PATH_STYLE=true",
 		"CLIPFERRY_IMPORT_QUIET="+importQuiet.String(),
 	)
-	s.env = append(s.env, doorEnv(s.apiKey)...)
+	s.env = append(append(s.env, doorEnv(s.apiKey)...), webhookEnv()...)
 	cfg, err := config.Load(append([]string{
 		"CLIPFERRY_HTTP_ADDR=127.0.0.1:0", "CLIPFERRY_MONITOR_AUTH=dev:" + s.monitorPassword,
 	}, s.env...), config.NeedsAPI|config.NeedsS3)
@@ -113,4 +114,10 @@ func (s *services) run(life context.Context, log *slog.Logger, f func(context.Co
 		}
 	}()
 	s.closers = append(s.closers, func() { stop(); <-done })
+}
+
+// webhookEnv lets webhooks be sent, to programs on this machine too.
+func webhookEnv() []string {
+	secret := base64.StdEncoding.EncodeToString([]byte(rand.Text() + rand.Text())[:32])
+	return []string{"CLIPFERRY_WEBHOOK_SECRETS=whsec_" + secret, "CLIPFERRY_WEBHOOK_ALLOWED_CIDRS=" + loopback}
 }

@@ -6,6 +6,7 @@
 //	clipferry enqueue --project-id proj_abc123 --notify-webhook http://127.0.0.1:9000/
 //
 // A private address such as that one has to be allowed: CLIPFERRY_WEBHOOK_ALLOWED_CIDRS.
+// clipferry-dev --serve allows it, and prints its secret.
 package main
 
 import (
