@@ -193,36 +193,6 @@ func difference(a, b any) string {
 	return fmt.Sprintf(" is %v, not %v", b, a)
 }
 
-func TestTheChartRefusesWhatItDoesNotKnow(t *testing.T) {
-	render(t) // so that what follows is refused for its values
-	for name, set := range map[string]string{
-		"a value":                       "replicas=3",
-		"a value of the worker":         "worker.replica=3",
-		"a value of autoscaling":        "worker.autoscaling.min=3",
-		"a resource":                    "serve.resources.limit.memory=1Gi",
-		"a variable":                    "config.CLIPFERRY_S3_BUKET=b",
-		"a secret in the ConfigMap":     "config.CLIPFERRY_API_KEY=k",
-		"a value of the image":          "image.name=x",
-		"a digest that is none":         "image.digest=latest",
-		"a value of the ingress":        "ingress.hosts[0]=x",
-		"a value of the monitoring":     "monitoring.serviceMonitor.enabled=true",
-		"a field of a NetworkPolicy":    "networkPolicy.from[0].podselector.x=y",
-		"a field of a selector":         "networkPolicy.from[0].podSelector.labels.x=y",
-		"a policy without Redis":        "networkPolicy.enabled=true",
-		"a field of a secret's key":     "extraEnv[0].name=AWS_REGION,extraEnv[0].valueFrom.secretKeyRef.secret=x",
-		"a field of the affinity":       "worker.affinity.podAntiAffinity.preferred[0].weight=1",
-		"a grace that is too short":     "worker.terminationGracePeriodSeconds=10",
-		"an ingress without a host":     "ingress.enabled=true",
-		"a variable that is no secret":  "secret.create.CLIPFERRY_S3_BUCKET=b",
-		"a variable in extraEnv":        "extraEnv[0].name=CLIPFERRY_NO",
-		"an ingress without its server": "ingress.enabled=true,ingress.host=h,serve.enabled=false",
-	} {
-		if _, err := helm(t, "template", "clipferry", chart, "--set", set); err == nil {
-			t.Errorf("%s: takes %s", name, set)
-		}
-	}
-}
-
 func TestTheIngressLetsOnlyTheAPIIn(t *testing.T) {
 	made := objects(t, render(t, "--values", "helm/testdata/all.yaml"))
 	ingress, err := yaml.Marshal(made["Ingress/clips"])
