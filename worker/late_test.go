@@ -223,3 +223,31 @@ func TestALateTransferDoesNotExpireTheNextTask(t *testing.T) {
 		t.Errorf("receipt %s", got.State)
 	}
 }
+
+// Links may outlive their task: a transfer that fails past the deadline, in a way that
+// passes, is tried on, and takes no clip along that was not fetched yet.
+func TestAFailureThatPassesExpiresNothing(t *testing.T) {
+	r := newRig(t)
+	r.options.MirrorConcurrency = 1
+	r.provider.clips, r.provider.readsFor = 2, 1
+	r.provider.read = func(_ int, task *provider.Task) error {
+		task.ExpireAt = time.Now().Add(-10 * time.Minute)
+		return nil
+	}
+	failed := &failingTransfers{Archive: r.archive, failed: make(chan struct{})}
+	r.options.Archive = failed
+	r.provider.serve = func(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
+		select {
+		case <-failed.failed:
+			return false
+		default:
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		}
+	}
+	r.work()
+	id := r.enqueue(tasks.Export{ProjectID: "proj"})
+	if rec := r.await(id, "over", func(rec *export.Record) bool { return rec.State.Final() }); rec.State != export.Archived {
+		t.Errorf("%s with %d clips archived: %+v", rec.State, rec.ArchivedCount, rec.Problem)
+	}
+}

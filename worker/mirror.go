@@ -174,10 +174,14 @@ func (w *Worker) transferFailed(ctx context.Context, r *export.Record, c *export
 	})
 }
 
+// outlives is for how long after its export's deadline a transfer is tried on that fails in
+// a way that passes: links may outlive their task.
+const outlives = time.Hour
+
 // afterFailure picks the event of a failed transfer.
 func (w *Worker) afterFailure(r *export.Record, c *export.Clip, err error, why export.Problem, badBody bool) func(*export.Record) error {
 	now := w.now()
-	task, idx, round, link := r.ExportTaskID, c.Idx, c.Round, c.Link
+	idx, round, link := c.Idx, c.Round, c.Link
 	class := fault.ClassOf(err)
 	// One that no request can be made for is asked about once: no server may recover.
 	unusable := why.Reason == export.ReasonLinkUnusable && c.Refusals >= 2
@@ -186,8 +190,8 @@ func (w *Worker) afterFailure(r *export.Record, c *export.Clip, err error, why e
 		return func(r *export.Record) error { return r.ClipRefused(w.now(), idx, round, link, why) }
 	case class == fault.Terminal, unusable, badBody && c.BadBodies+1 >= maxBadBodies:
 		return func(r *export.Record) error { return r.ClipFail(w.now(), idx, round, why) }
-	case r.PastDeadline(now.Add(-expiryGrace)):
-		return func(r *export.Record) error { return r.Expire(w.now(), task, why) }
+	case r.PastDeadline(now.Add(-outlives)): // as a link that is refused by then: the other clips go on
+		return func(r *export.Record) error { return r.ClipRefused(w.now(), idx, round, link, why) }
 	}
 	base := time.Second
 	if badBody {
