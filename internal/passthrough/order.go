@@ -103,10 +103,13 @@ func (o *ordered) once(ctx context.Context) (Answer, error) {
 		return o.send(ctx)
 	}
 	if before.Status == 0 {
-		err = o.fromS3(ctx, &before)
-	}
-	if err != nil {
-		return Answer{}, notNow(err)
+		free, err := o.fromS3(ctx, &before)
+		switch {
+		case err != nil:
+			return Answer{}, notNow(err)
+		case free:
+			return o.send(ctx)
+		}
 	}
 	return o.again(ctx, before)
 }

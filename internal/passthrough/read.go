@@ -192,7 +192,7 @@ func (s *Service) read(ctx context.Context, t *task, c call, r Request) (*task, 
 
 // record stores the task, and schedules its next read.
 func (s *Service) record(ctx context.Context, t *task) error {
-	if t.At.IsZero() {
+	if t.At.IsZero() && t.Slot == "" {
 		return nil // nothing is known of it
 	}
 	keep := keepTask

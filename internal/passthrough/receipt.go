@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/storage"
 )
@@ -265,27 +267,29 @@ func (o *ordered) restored(ctx context.Context) (Answer, error) {
 }
 
 // fromS3 completes what became of an order whose answer Redis does not know: it may have
-// been away when the answer came, and S3 not.
-func (o *ordered) fromS3(ctx context.Context, before *attempt) error {
+// been away when the answer came, and S3 not. free says that the order was not sent, or
+// refused.
+func (o *ordered) fromS3(ctx context.Context, before *attempt) (free bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, syncTime)
 	defer cancel()
 	r, found, err := o.s.o.Receipts.Receipt(ctx, receiptID(o.s.o.Account, o.key))
 	if err != nil || !found {
-		return err
+		return false, err
+	}
+	if r.State == storage.ReceiptFailed {
+		return true, nil
 	}
 	d, err := documentIn(r)
 	if err != nil || d.Attempt == nil || d.Attempt.Status == 0 {
-		return nil //nolint:nilerr // what nobody can read says nothing of the answer
+		return false, nil //nolint:nilerr // what nobody can read says nothing of the answer
 	}
 	*before = *d.Attempt
-	return o.s.store.set(ctx, o.key, before, keepKey)
+	return false, o.s.store.set(ctx, o.key, before, keepKey)
 }
 
 // accepted says in S3 what the provider has answered to the order.
 func (o *ordered) accepted(ctx context.Context, kept attempt) error {
-	if len(kept.Body) > maxKept {
-		kept.Body = nil
-	}
+	kept.Header, kept.Body = short(kept.Task.ID, kept.Header, kept.Body)
 	r, err := receiptOf(o.s.o.Account, o.key, document{Attempt: &kept})
 	if err != nil {
 		return err
@@ -315,6 +319,14 @@ func (s *Service) sync(ctx context.Context, r storage.Receipt) error {
 
 // maxKept bounds the answer that a receipt keeps, in bytes.
 const maxKept = 64 << 10
+
+// short is what a receipt keeps of the answer to an order that made a task.
+func short(task string, header http.Header, body []byte) (http.Header, []byte) {
+	if len(body) <= maxKept {
+		return header, body
+	}
+	return http.Header{"Content-Type": {"application/json"}}, provider.Made(task)
+}
 
 // saveTask says in S3 whose the task is, and whether it is over, where that is not said
 // yet: it is tried again with each answer.
@@ -347,6 +359,7 @@ func (t *task) receipt(account string) (storage.Receipt, error) {
 	if !kept.Changed.IsZero() { // it was read: results have links, which receipts never have
 		kept.At, kept.Status, kept.Header, kept.Body = time.Time{}, 0, nil, nil
 	}
+	kept.Header, kept.Body = short(t.ID, kept.Header, kept.Body)
 	r, err := receiptOf(account, taskKey(t.Call, t.ID), document{Task: &kept})
 	r.Tenant, r.ExportTaskID, r.State, r.Submitted, r.Request = t.Tenant, t.ID, t.state(), t.Made, t.request
 	return r, err

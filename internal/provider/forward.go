@@ -114,16 +114,20 @@ func (r *Reply) understand(c *Client, op string, sent json.RawMessage) {
 	}
 }
 
+// Made is what is left of an answer to an order of which no more than the task's id is
+// known, as JSON.
+func Made(id string) []byte {
+	body, _ := json.Marshal(map[string]map[string]string{"data": {"id": id, "status": string(StatusCreated)}}) // strings can be
+	return body
+}
+
 // brokenOff is what an answer comes to that is not whole: of a paid request the task,
 // if its id is still readable.
 func (c *Client) brokenOff(r Reply, op string, lost error) (Reply, error) {
 	if id := salvageID(r.Body); op == opSubmit && id != "" {
-		body, err := json.Marshal(map[string]map[string]string{"data": {"id": id, "status": string(StatusCreated)}})
-		if err == nil {
-			r.Body, r.Task = body, salvaged(id)
-			r.Header.Set("Content-Type", "application/json")
-			return r, nil
-		}
+		r.Body, r.Task = Made(id), salvaged(id)
+		r.Header.Set("Content-Type", "application/json")
+		return r, nil
 	}
 	e := &Error{Kind: Unavailable, Op: op, Status: r.Status, Message: "the answer broke off", Err: c.redact(lost)}
 	if op == opSubmit {
