@@ -23,7 +23,7 @@ type console struct {
 // run is the program: it returns the exit code.
 func run(ctx context.Context, args, env []string, _ io.Reader, stdout, stderr io.Writer) int {
 	c := &console{env: env, out: cli.NewPrinter(stdout), msg: cli.NewPrinter(stderr)}
-	cmd, err := cli.Execute(ctx, rootCommand(c), args, stdout, stderr)
+	cmd, err := cli.Execute(ctx, rootCommand(c), args, c.out, c.msg)
 	var usage *cli.UsageError
 	switch {
 	case err == nil:

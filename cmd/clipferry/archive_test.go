@@ -168,6 +168,24 @@ func TestVerify(t *testing.T) {
 	b.clipferry(cli.Usage, "verify", "--all", "good")
 }
 
+// Results that can't be printed say nothing of the archive.
+func TestVerifyOnAFullDisk(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	b := newBench(t)
+	b.archived(t.Context(), "good", []byte("the clip"))
+	var msg bytes.Buffer
+	cmd := b.command("verify", "--all")
+	cmd.Stdout, cmd.Stderr = full, &msg
+	_ = cmd.Run()
+	if code := cmd.ProcessState.ExitCode(); code != cli.Failed || !strings.Contains(msg.String(), "no space left") || strings.Contains(msg.String(), "are not") {
+		t.Errorf("exit code %d: %s", code, msg.String())
+	}
+}
+
 // An archive in which there is nothing to verify is not one that is good.
 func TestVerifyOfNothing(t *testing.T) {
 	b := newBench(t)

@@ -31,7 +31,7 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 	redis.SetLogger(quiet{})
 	log.SetOutput(io.Discard) // where net/http remarks on servers that send more than their answer
 	c := &console{env: env, stdin: stdin, out: cli.NewPrinter(stdout), msg: cli.NewPrinter(stderr)}
-	cmd, err := cli.Execute(ctx, rootCommand(c), args, stdout, stderr)
+	cmd, err := cli.Execute(ctx, rootCommand(c), args, c.out, c.msg)
 	return c.exitCode(ctx, cmd, err)
 }
 
@@ -55,7 +55,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 configuration wrong,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cmd.SetOut(c.msg.Raw()) // nobody asked for help: it is a message
+			cmd.SetOut(c.msg.Text()) // nobody asked for help: it is a message
 			return errors.Join(cmd.Help(), errNoCommand)
 		},
 	}

@@ -91,12 +91,15 @@ func (v *verify) everything(ctx context.Context, c *console, archive *storage.Ar
 		case receipt.Closed == nil:
 			open++
 		case receipt.State == storage.ReceiptDone:
-			if err := v.one(ctx, c, archive, receipt); err != nil {
+			switch err := v.one(ctx, c, archive, receipt); {
+			case errors.Is(err, errReported):
 				failed = err
 				bad++
-				continue
+			case err != nil:
+				return err
+			default:
+				good++
 			}
-			good++
 		}
 	}
 	_ = c.msg.Printf("%d archived exports are good, %d are not; %d are open, so that there is nothing to verify yet\n", good, bad, open)

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -38,13 +37,13 @@ func Usagef(format string, args ...any) error {
 
 // Execute runs the command that args name. The command returned is the one that
 // err belongs to; what Cobra refuses before a command begins is a [UsageError].
-func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) (*cobra.Command, error) {
+func Execute(ctx context.Context, root *cobra.Command, args []string, out, msg *Printer) (*cobra.Command, error) {
 	began := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { began = true }
 	cobra.EnableCommandSorting = false // the order is that of a day's work
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetOut(out.Text())
+	root.SetErr(msg.Text())
 	root.SetArgs(args)
 	root.SetHelpFunc(showHelp)
 	root.SetHelpCommand(helpCommand(root))
@@ -56,6 +55,9 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	var usage *UsageError
 	if err != nil && !began && !errors.As(err, &usage) {
 		err = Usagef("%s", err)
+	}
+	if lost := out.Failed(); err == nil && lost != nil {
+		err = fmt.Errorf("print the results: %w", lost)
 	}
 	return cmd, err
 }

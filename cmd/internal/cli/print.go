@@ -17,10 +17,17 @@ import (
 // Printer writes to stdout or stderr. A command has no other way there, so that
 // no title, id or error can hold what rewrites the screen: only a format, which
 // is ours, and what is [Styled] reach it as they are.
-type Printer struct{ w io.Writer }
+type Printer struct {
+	w      io.Writer
+	failed error // why the first text that did not get through did not
+}
 
 // NewPrinter returns a Printer to w.
-func NewPrinter(w io.Writer) *Printer { return &Printer{w} }
+func NewPrinter(w io.Writer) *Printer { return &Printer{w: w} }
+
+// Failed returns why a text did not get through, nil if all did: a program whose
+// results are lost has not done what it was asked for.
+func (p *Printer) Failed() error { return p.failed }
 
 // Styled is text that is safe to show, with escape codes of ours perhaps.
 type Styled string
@@ -54,7 +61,21 @@ func (p *Printer) Printf(format string, args ...any) error {
 // Write writes a text that is safe already.
 func (p *Printer) Write(s Styled) error {
 	_, err := io.WriteString(p.w, string(s))
+	if err != nil && p.failed == nil {
+		p.failed = err
+	}
 	return err
+}
+
+// Text returns a writer of the texts that Cobra makes, which are safe. It never fails:
+// what is lost is known from [Printer.Failed].
+func (p *Printer) Text() io.Writer { return safeText{p} }
+
+type safeText struct{ p *Printer }
+
+func (t safeText) Write(b []byte) (int, error) {
+	_ = t.p.Write(Styled(b))
+	return len(b), nil
 }
 
 // Lines writes each line of a text by itself, made [Printable].
