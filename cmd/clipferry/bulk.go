@@ -15,6 +15,7 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
+	"github.com/clipferry/clipferry/internal/ledger"
 )
 
 // bulk changes all exports that a filter lets through.
@@ -32,9 +33,9 @@ func (b *bulk) define(cmd *cobra.Command) {
 // ids refuses a command line with neither ids nor a filter, or with both.
 func (b *bulk) ids(_ *cobra.Command, args []string) error {
 	switch {
-	case len(args) == 0 && b.empty():
+	case len(args) == 0 && !b.given():
 		return cli.Usagef("give at least one id, or a filter such as --state or --label")
-	case len(args) > 0 && !b.empty():
+	case len(args) > 0 && b.given():
 		return cli.Usagef("ids and a filter exclude each other")
 	case len(args) > 0 && (b.dryRun || b.confirm != ""):
 		return cli.Usagef("--dry-run and --confirm go with a filter")
@@ -43,23 +44,23 @@ func (b *bulk) ids(_ *cobra.Command, args []string) error {
 }
 
 // candidates returns the exports that the filter lets through and that pass.
-func (b *bulk) candidates(ctx context.Context, conn *connection, pass func(export.State) bool) ([]*export.Record, error) {
-	filter, err := b.filter(time.Now())
-	if err != nil {
-		return nil, err
-	}
+func candidates(ctx context.Context, conn *connection, filter ledger.Filter, pass func(export.State) bool) ([]*export.Record, error) {
 	filter.Limit = maxList
 	records, err := conn.exports.List(ctx, filter)
 	return slices.DeleteFunc(records, func(r *export.Record) bool { return !pass(r.State) }), err
 }
 
 func (b *bulk) cancel(ctx context.Context, c *console) error {
+	filter, err := b.filter(time.Now())
+	if err != nil {
+		return err
+	}
 	conn, err := c.connect(ctx, 0)
 	if err != nil {
 		return err
 	}
 	defer conn.close()
-	records, err := b.candidates(ctx, conn, func(s export.State) bool { return !s.Final() })
+	records, err := candidates(ctx, conn, filter, func(s export.State) bool { return !s.Final() })
 	if err != nil {
 		return err
 	}
@@ -88,19 +89,20 @@ func retryable(s export.State) bool {
 	return s == export.Failed || s == export.Expired || s == export.Canceled || s == export.Held
 }
 
-func (b *bulk) retry(ctx context.Context, c *console, o export.RetryOptions) error {
-	if o.SubmittedAs != "" {
-		return cli.Usagef("--submitted-as names the task of one export, not of a filter")
+func (b *bulk) retry(ctx context.Context, c *console, o export.RetryOptions, wrong error) error {
+	filter, err := b.filter(time.Now())
+	if err = errors.Join(wrong, err); o.PayAgain != (b.confirm != "") {
+		err = errors.Join(err, cli.Usagef("with a filter, --pay-again needs --confirm and the token that --dry-run with the same filter prints"))
 	}
-	if o.PayAgain != (b.confirm != "") {
-		return cli.Usagef("with a filter, --pay-again needs --confirm and the token that --dry-run with the same filter prints")
+	if err != nil {
+		return err
 	}
 	conn, err := c.connect(ctx, 0)
 	if err != nil {
 		return err
 	}
 	defer conn.close()
-	records, err := b.candidates(ctx, conn, retryable)
+	records, err := candidates(ctx, conn, filter, retryable)
 	if err != nil {
 		return err
 	}

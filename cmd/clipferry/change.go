@@ -40,11 +40,12 @@ provider's task can't be used any more. With a filter it needs the token that
 --dry-run with the same filter prints, and pays for what that named alone.`,
 		Args: b.ids,
 		RunE: func(cmd *cobra.Command, ids []string) error {
-			if err := checkRetry(cmd.Flags(), o, ids); err != nil {
-				return err
-			}
+			err := checkRetry(cmd.Flags(), o, ids)
 			if len(ids) == 0 {
-				return b.retry(cmd.Context(), c, o)
+				return b.retry(cmd.Context(), c, o, err)
+			}
+			if err != nil {
+				return err
 			}
 			return c.change(cmd.Context(), ids, func(s *admin.Service, ctx context.Context, id string) (*export.Record, error) {
 				return s.Retry(ctx, id, o)
@@ -72,16 +73,20 @@ func checkRetry(set *pflag.FlagSet, o export.RetryOptions, ids []string) error {
 	if !set.Changed("submitted-as") {
 		return nil
 	}
+	var faults []error
 	if wrong := admin.CheckTask(o.SubmittedAs); wrong != "" {
-		return cli.Usagef("--submitted-as %s", wrong)
+		faults = append(faults, cli.Usagef("--submitted-as %s", wrong))
 	}
 	if o.PayAgain {
-		return cli.Usagef("--submitted-as and --pay-again exclude each other: either it was accepted, or it is ordered again")
+		faults = append(faults, cli.Usagef("--submitted-as and --pay-again exclude each other: either it was accepted, or it is ordered again"))
 	}
-	if len(ids) > 1 {
-		return cli.Usagef("--submitted-as names the task of one export, not of %d", len(ids))
+	switch {
+	case len(ids) == 0:
+		faults = append(faults, cli.Usagef("--submitted-as names the task of one export, not of a filter"))
+	case len(ids) > 1:
+		faults = append(faults, cli.Usagef("--submitted-as names the task of one export, not of %d", len(ids)))
 	}
-	return nil
+	return errors.Join(faults...)
 }
 
 // change does the same to each export, prints its new state, and fails if one

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
@@ -29,7 +31,8 @@ ones" stay together. Reads the catalog in S3; Redis is not needed.`,
   clipferry find goal --sort score --limit 1 --open`,
 		RunE: func(cmd *cobra.Command, words []string) error { return f.run(cmd.Context(), c, words) },
 	}
-	set := cmd.Flags()
+	f.set = cmd.Flags()
+	set := f.set
 	set.StringVar(&f.query.Project, "project", "", "only clips of project `P`")
 	set.StringVar(&f.query.Tag, "tag", "", "only clips with the tag `T`, the whole of it")
 	set.StringArrayVar(&f.labels, "label", nil, "only clips of exports with the label `NAME=VALUE`, or NAME with any value; may be repeated")
@@ -48,6 +51,7 @@ ones" stay together. Reads the catalog in S3; Redis is not needed.`,
 }
 
 type find struct {
+	set             *pflag.FlagSet
 	query           catalog.Query
 	labels          []string
 	since           string
@@ -114,17 +118,20 @@ type found struct {
 	Link string `json:"link,omitempty"`
 }
 
-// complete checks the flags, and makes the query of them.
+// complete checks the flags, and makes the query of them. Its error names all that are wrong.
 func (f *find) complete(words []string) error {
 	f.query.Text = strings.Join(words, " ")
 	f.query.Order = catalog.Order(f.order)
-	switch {
-	case f.csv && f.json:
-		return cli.Usagef("give one of --csv and --json")
-	case f.query.Limit < 0:
-		return cli.Usagef("--limit must not be negative")
-	case !slices.Contains(catalog.Orders(), f.query.Order):
-		return cli.Usagef("--sort must be one of %s, not %q", strings.Join(orderNames(), ", "), f.order)
+	faults := []error{cli.Empty(f.set, "project", "tag", "since", "resolution", "ratio", "tenant")}
+	wrong := func(format string, args ...any) { faults = append(faults, cli.Usagef(format, args...)) }
+	if f.csv && f.json {
+		wrong("give one of --csv and --json")
+	}
+	if f.query.Limit < 0 {
+		wrong("--limit must not be negative")
+	}
+	if !slices.Contains(catalog.Orders(), f.query.Order) {
+		wrong("--sort must be one of %s, not %q", strings.Join(orderNames(), ", "), f.order)
 	}
 	if f.query.Limit == 0 {
 		f.query.Limit = maxTable
@@ -139,13 +146,13 @@ func (f *find) complete(words []string) error {
 	for _, label := range f.labels {
 		name, value, _ := strings.Cut(label, "=")
 		if name == "" {
-			return cli.Usagef("--label must be NAME=VALUE or NAME, not %q", label)
+			wrong("--label must be NAME=VALUE or NAME, not %q", label)
 		}
 		f.query.Labels[name] = value
 	}
 	var err error
 	f.query.Since, err = since(f.since, time.Now())
-	return err
+	return errors.Join(append(faults, err)...)
 }
 
 // since reads a date, a time, or a duration before now; an empty text is the zero time.

@@ -38,11 +38,11 @@ const maxList = 100_000
 
 func (l *list) run(ctx context.Context, c *console) error {
 	filter, err := l.filter(time.Now())
-	switch {
-	case err != nil:
+	if l.limit < 1 || l.limit > maxList {
+		err = errors.Join(err, cli.Usagef("--limit must be from 1 to %d, not %d", maxList, l.limit))
+	}
+	if err != nil {
 		return err
-	case l.limit < 1 || l.limit > maxList:
-		return cli.Usagef("--limit must be from 1 to %d, not %d", maxList, l.limit)
 	}
 	filter.Limit = l.limit
 	conn, err := c.connect(ctx, 0)

@@ -112,9 +112,25 @@ func DidYouMean(prefix, word string, names []string) string {
 	return ""
 }
 
-// Explain writes a UsageError to the messages of the command that it belongs to.
+// Empty refuses flags that were given nothing, as by a variable of a script that is not
+// set: a filter without its value would let everything through.
+func Empty(set *pflag.FlagSet, names ...string) error {
+	var faults []error
+	for _, name := range names {
+		if f := set.Lookup(name); f.Changed && f.Value.String() == "" {
+			faults = append(faults, Usagef("--%s must not be empty; leave it out for all", name))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Explain writes a [UsageError], or several that are joined, one a line, to the messages
+// of the command that they belong to.
 func Explain(to *Printer, cmd *cobra.Command, err error) {
-	_ = to.Printf("%s: %s\nSee `%s --help`.\n", cmd.CommandPath(), err, cmd.CommandPath())
+	for fault := range strings.SplitSeq(err.Error(), "\n") {
+		_ = to.Printf("%s: %s\n", cmd.CommandPath(), fault)
+	}
+	_ = to.Printf("See `%s --help`.\n", cmd.CommandPath())
 }
 
 // Env returns the value of a variable in env, which has the form of os.Environ.
