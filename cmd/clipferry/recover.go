@@ -40,7 +40,7 @@ func (c *console) recover(ctx context.Context) error {
 		return err
 	}
 	lost := recovery.New(conn.rdb, conn.ledger, queue.New(conn.rdb), time.Now)
-	lost.Passed = wiring.RestorePassed(conn.cfg, conn.rdb, conn.ledger, conn.archive)
+	lost.Passed = wiring.RestorePassed(conn.cfg, conn.rdb, conn.ledger, conn.archive, conn.renameSlot)
 	lost.Recall = conn.recall
 	done, err := lost.Recover(ctx, conn.archive, to)
 	_ = c.out.Printf("rebuilt %d exports; %d are known already, %d are over\n", done.Rebuilt, done.Known, done.Closed)
@@ -70,4 +70,15 @@ func (c *connection) recall(ctx context.Context, account, export string, sent ti
 	}
 	defer gate.Close()
 	return gate.RecallOdd(ctx, export, sent)
+}
+
+// renameSlot has the account's budget hold a slot under the name of whoever has taken it
+// over.
+func (c *connection) renameSlot(ctx context.Context, account, from, to string) error {
+	gate, err := wiring.Gate(c.cfg.Account(account), c.rdb, c.log)
+	if err != nil {
+		return err
+	}
+	defer gate.Close()
+	return gate.Rename(ctx, from, to)
 }

@@ -90,7 +90,7 @@ func parsePreflight(body []byte) ([]tasks.Export, error) {
 }
 
 // lookups is how many projects of a request are looked up at a time: S3 may be slow.
-const lookups = 32
+const lookups = 128
 
 // othersProjects are the projects that another tenant has made here.
 func (a *API) othersProjects(ctx context.Context, exports []tasks.Export) (map[string]bool, error) {

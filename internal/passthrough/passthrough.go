@@ -140,11 +140,15 @@ func New(o Options) (*Service, error) {
 	}
 	s := &Service{
 		o: o, log: o.Logger, now: o.Now, store: newStore(o.Redis, o.Account), queue: queue.New(o.Redis),
-		restore:     Restorer{o.Redis, o.Receipts, o.TakeUp, o.Now},
 		receiptWait: receiptWait,
 	}
+	s.restore = Restorer{Redis: o.Redis, Receipts: o.Receipts, TakeUp: o.TakeUp, Rename: s.rename, Now: o.Now}
 	s.stopped, s.stop = context.WithCancel(context.Background())
 	return s, nil
+}
+
+func (s *Service) rename(ctx context.Context, _, from, to string) error {
+	return s.o.Gate.Rename(ctx, from, to)
 }
 
 // Stop sends nothing more from now on: who waits is sent away. It returns when what

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/budget"
@@ -257,30 +258,34 @@ func (s *Service) take(ctx context.Context, t *task, reply provider.Reply) error
 // Tenant returns whose project a task is that was made here; empty for another one, and
 // where neither Redis knows it nor S3 says.
 func (s *Service) Tenant(ctx context.Context, project string) (string, error) {
+	var unknown []*task
 	for _, name := range []string{"clips", "clips/find-moments"} {
-		c := call{root: "/api/v2", name: name}
-		t := task{ID: project, Call: name, Path: c.resultsPath(project)}
-		known, err := s.store.get(ctx, taskKey(name, project), &t)
-		if err != nil {
+		t := &task{ID: project, Call: name, Path: call{root: "/api/v2", name: name}.resultsPath(project)}
+		known, err := s.store.get(ctx, taskKey(name, project), t)
+		switch {
+		case err != nil:
 			return "", err
+		case !known:
+			unknown = append(unknown, t)
+		case t.Tenant != "":
+			return t.Tenant, nil
 		}
-		if !known {
-			known = s.inS3(ctx, name, project, &t)
-		}
-		if known && t.Tenant != "" {
+	}
+	var asked sync.WaitGroup // S3 may be slow
+	for _, t := range unknown {
+		asked.Go(func() {
+			if _, err := s.lookup(ctx, t.Call, project, t); err != nil {
+				s.log.WarnContext(ctx, "whose project it is, only S3 may know, which does not say", logkey.ProjectID, project, logkey.Error, err)
+			}
+		})
+	}
+	asked.Wait()
+	for _, t := range unknown {
+		if t.Tenant != "" {
 			return t.Tenant, nil
 		}
 	}
 	return "", nil
-}
-
-// inS3 is lookup for those who need no S3.
-func (s *Service) inS3(ctx context.Context, name, project string, into *task) bool {
-	known, err := s.lookup(ctx, name, project, into)
-	if err != nil {
-		s.log.WarnContext(ctx, "whose project it is, only S3 may know, which does not say", logkey.ProjectID, project, logkey.Error, err)
-	}
-	return known
 }
 
 func links(t provider.Task) int {

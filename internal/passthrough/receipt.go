@@ -61,6 +61,8 @@ type Restorer struct {
 	Receipts Receipts
 	// TakeUp is that of [Options]: of a task whose export left no receipt of its own.
 	TakeUp func(ctx context.Context, t Accepted) (export string, err error)
+	// Rename gives the slot of one name to another, should the account's budget know it.
+	Rename func(ctx context.Context, account, from, to string) error
 	Now    func() time.Time
 }
 
@@ -132,8 +134,7 @@ func (r Restorer) task(ctx context.Context, s store, t *task, receipt storage.Re
 		}
 		t.Due, t.Export = nil, id
 		if id != "" {
-			t.Slot = "" // held under the export's name
-			err = r.save(ctx, t, receipt.Account)
+			err = r.hand(ctx, t, receipt.Account)
 		}
 		if err != nil {
 			return false, err
@@ -146,8 +147,15 @@ func (r Restorer) task(ctx context.Context, s store, t *task, receipt storage.Re
 	return added, addStep(ctx, queue.New(r.Redis), t, r.Now())
 }
 
-// save says in S3 that the task was taken up, lest that counts as due after the next loss.
-func (r Restorer) save(ctx context.Context, t *task, account string) error {
+// hand gives the task's slot to the export that has taken it up, and says in S3 that this
+// was done, lest it counts as due after the next loss.
+func (r Restorer) hand(ctx context.Context, t *task, account string) error {
+	if t.Slot != "" {
+		if err := r.Rename(ctx, account, t.Slot, t.Export); err != nil {
+			return err
+		}
+		t.Slot = ""
+	}
 	of, err := t.receipt(account)
 	if err != nil {
 		return err

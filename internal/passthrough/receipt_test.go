@@ -3,7 +3,9 @@ package passthrough
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -287,6 +289,10 @@ func TestATaskIsFollowedThatNobodyCouldRecord(t *testing.T) {
 			if a, _ := r.must("web", "GET", "clips/results/"+made.Data.ID, ""); a.Export != "import-"+made.Data.ID {
 				t.Errorf("%+v", a)
 			}
+			held, err := r.gate.Slots(t.Context())
+			if err != nil || slices.ContainsFunc(held, func(name string) bool { return name != "import-"+made.Data.ID }) {
+				t.Errorf("%v hold slots, %v", held, err)
+			}
 		})
 	}
 }
@@ -440,4 +446,35 @@ func (l *lateReceipts) SyncReceipt(ctx context.Context, r storage.Receipt) error
 		return errDown
 	}
 	return l.Receipts.SyncReceipt(ctx, r)
+}
+
+// bothAsked answers once it is asked for two receipts at a time.
+type bothAsked struct {
+	down
+	two sync.WaitGroup
+}
+
+func (b *bothAsked) Receipt(ctx context.Context, _ string) (storage.Receipt, bool, error) {
+	b.two.Done()
+	done := make(chan struct{})
+	go func() { b.two.Wait(); close(done) }()
+	select {
+	case <-done:
+		return storage.Receipt{}, false, nil
+	case <-ctx.Done():
+		return storage.Receipt{}, false, ctx.Err()
+	}
+}
+
+// TestAProjectIsLookedUpByBothNamesAtOnce: S3 may be slow, and many are asked for.
+func TestAProjectIsLookedUpByBothNamesAtOnce(t *testing.T) {
+	s3 := &bothAsked{}
+	s3.two.Add(2)
+	r := newRig(t, func(o *Options) { o.Receipts = s3 })
+	r.receiptWait = time.Minute
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if owner, err := r.Tenant(ctx, "elsewhere"); err != nil || owner != "" || ctx.Err() != nil {
+		t.Errorf("%q, %v, %v", owner, err, ctx.Err())
+	}
 }

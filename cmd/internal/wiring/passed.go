@@ -37,8 +37,11 @@ func Passthrough(
 
 // RestorePassed returns what restores requests that were passed through from their
 // receipts.
-func RestorePassed(cfg *config.Config, rdb redis.UniversalClient, l *ledger.Ledger, receipts passthrough.Receipts) passthrough.Restorer {
-	return passthrough.Restorer{Redis: rdb, Receipts: receipts, TakeUp: archivePassed(cfg, rdb, l), Now: time.Now}
+func RestorePassed(
+	cfg *config.Config, rdb redis.UniversalClient, l *ledger.Ledger, receipts passthrough.Receipts,
+	rename func(ctx context.Context, account, from, to string) error,
+) passthrough.Restorer {
+	return passthrough.Restorer{Redis: rdb, Receipts: receipts, TakeUp: archivePassed(cfg, rdb, l), Rename: rename, Now: time.Now}
 }
 
 // kindOf is the kind of a task that a call makes and whose clips can be archived.
