@@ -133,6 +133,7 @@ func (w *Worker) read(ctx context.Context, r *export.Record, n int, account Acco
 		w.endTurn(ctx, turn, budget.OutcomeOf(err))
 		return w.readRefused(ctx, r, n, err)
 	}
+	w.unknown.forget(account.Name)
 	task.Odd = task.OddFor(r.Wanted)
 	w.endTurn(ctx, turn, progress(task, r.Imported()))
 	if !r.Imported() {
@@ -191,12 +192,17 @@ func (w *Worker) readRefused(ctx context.Context, r *export.Record, n int, err e
 	why := providerProblem(err)
 	switch kindOf(err) {
 	case provider.NotFound:
+		none := w.knowsNone(r)
 		if r.PastDeadline(w.now()) || r.Unknown+1 >= export.MaxUnknown { // it ends with that
 			if done, err := w.alreadyArchived(ctx, r); done {
 				return err
 			}
 		}
 		wait := retry.Backoff(r.Unknown, 10*time.Second, time.Hour)
+		if none && r.Unknown+1 >= export.MaxUnknown {
+			w.log.Warn("the provider knows no task of the account; none is given up yet", logkey.Export, r.ID, logkey.Account, w.accountName(r))
+			return w.readFailed(ctx, r, n, why, wait)
+		}
 		next := w.now().Add(beforeDeadline(wait, w.now(), r.ExpireAt))
 		change := ofTask(r.ExportTaskID, func(r *export.Record) error { return r.DoesNotKnow(w.now(), n, next) })
 		return w.conclude(ctx, r.ID, change, func(r *export.Record) {

@@ -156,6 +156,7 @@ type Worker struct {
 	queue *queue.Queue
 	// lastRead is the last task that was read well, by account.
 	lastRead sync.Map
+	unknown  unknownTasks
 	waiting  *waiting
 
 	firstReads *budget.Places // of the imports that wait here for their first read
