@@ -132,9 +132,6 @@ func (e *enqueue) run(ctx context.Context, c *console) error {
 	if e.dryRun || e.preflight {
 		needs = config.NeedsAPI
 	}
-	if e.json && !e.dryRun {
-		return cli.Usagef("--json goes with --dry-run")
-	}
 	conn, err := c.connect(ctx, needs)
 	if err != nil {
 		return err
@@ -207,12 +204,35 @@ func traceOfEach(tracing *telemetry.Tracing) func(context.Context) map[string]st
 	}
 }
 
+// usage names all flags that don't go together.
+func (e *enqueue) usage() error {
+	var faults []error
+	wrong := func(format string, args ...any) { faults = append(faults, cli.Usagef(format, args...)) }
+	file, batch := e.set.Changed("file"), e.set.Changed("batch")
+	if batch && !tasks.ValidBatch(e.batch) {
+		wrong("--batch must be %s, not %q", tasks.BatchRule, e.batch)
+	}
+	if batch && !file {
+		wrong("--batch goes with --file")
+	}
+	if file && e.file == "" {
+		wrong("--file must not be empty; - is standard input")
+	}
+	if e.json && !e.dryRun {
+		wrong("--json goes with --dry-run")
+	}
+	for _, name := range fieldsGiven(e.set) {
+		ofBatch := batch && strings.HasPrefix(name, "notify-") // whom to notify of it
+		if file && !ofBatch {
+			wrong("--file and --%s exclude each other", name)
+		}
+	}
+	return errors.Join(faults...)
+}
+
 func (e *enqueue) read(ctx context.Context, c *console) (*batch, error) {
-	switch {
-	case e.set.Changed("batch") && !tasks.ValidBatch(e.batch):
-		return nil, cli.Usagef("--batch must be %s, not %q", tasks.BatchRule, e.batch)
-	case e.batch != "" && !e.set.Changed("file"):
-		return nil, cli.Usagef("--batch goes with --file")
+	if err := e.usage(); err != nil {
+		return nil, err
 	}
 	if !e.set.Changed("file") {
 		export, err := exportFromFlags(e.set)
@@ -222,13 +242,6 @@ func (e *enqueue) read(ctx context.Context, c *console) (*batch, error) {
 		b := &batch{export: export}
 		b.note(export)
 		return b, nil
-	}
-	given := fieldsGiven(e.set)
-	if e.batch != "" { // whom to notify of the batch
-		given = slices.DeleteFunc(given, func(name string) bool { return strings.HasPrefix(name, "notify-") })
-	}
-	if len(given) > 0 {
-		return nil, cli.Usagef("--file and --%s exclude each other", given[0])
 	}
 	debug.SetGCPercent(gcOfFiles)
 	return readFile(ctx, c, e.file)

@@ -2,8 +2,8 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,9 +41,21 @@ var fieldFlags = []struct {
 }
 
 func text(set *pflag.FlagSet, name, usage string)   { set.String(name, "", usage) }
-func flag(set *pflag.FlagSet, name, usage string)   { set.Bool(name, false, usage) }
-func number(set *pflag.FlagSet, name, usage string) { set.Int(name, 0, usage) }
+func number(set *pflag.FlagSet, name, usage string) { set.Var(&unchecked{kind: "int"}, name, usage) }
 func pairs(set *pflag.FlagSet, name, usage string)  { set.StringArray(name, nil, usage) }
+
+func flag(set *pflag.FlagSet, name, usage string) {
+	set.Var(&unchecked{kind: "bool"}, name, usage)
+	set.Lookup(name).NoOptDefVal = "true"
+}
+
+// unchecked is a value that is checked with those of the other fields, so that all that
+// are wrong are named at once.
+type unchecked struct{ kind, value string }
+
+func (u *unchecked) String() string         { return u.value }
+func (u *unchecked) Set(value string) error { u.value = value; return nil }
+func (u *unchecked) Type() string           { return u.kind }
 
 // flagName returns the flag of a field. One label is given at a time.
 func flagName(field string) string {
@@ -110,16 +122,19 @@ func exportFromFlags(set *pflag.FlagSet) (tasks.Export, error) {
 		return tasks.Export{}, cli.Usagef("give --project-id, or --file")
 	}
 	body := map[string]any{}
+	wrong := &inputError{}
 	for _, f := range fieldFlags {
 		name := flagName(f.field)
 		if !set.Changed(name) {
 			continue
 		}
-		value, err := flagJSON(set.Lookup(name), f.field)
-		if err != nil {
-			return tasks.Export{}, err
+		value, faults := flagJSON(set.Lookup(name), f.field)
+		for _, fault := range faults {
+			wrong.lines = append(wrong.lines, f.field+": "+fault)
 		}
-		body[f.field] = value
+		if len(faults) == 0 {
+			body[f.field] = value
+		}
 	}
 	notify := map[string]string{}
 	for _, f := range notifyFlags {
@@ -136,83 +151,97 @@ func exportFromFlags(set *pflag.FlagSet) (tasks.Export, error) {
 	}
 	e, err := tasks.ParseExport(data)
 	if err != nil {
-		return tasks.Export{}, &inputError{faultLines("", err)}
+		wrong.lines = append(wrong.lines, faultLines("", err)...)
+	}
+	if len(wrong.lines) > 0 {
+		return tasks.Export{}, wrong
 	}
 	return e, nil
 }
 
-func flagJSON(f *pflag.Flag, field string) (json.RawMessage, error) {
-	value := f.Value.String()
+// flagJSON returns a flag's value as the field of the request has it, and what is wrong
+// with it that the field does not say.
+func flagJSON(f *pflag.Flag, field string) (value any, faults []string) {
+	text := f.Value.String()
 	switch {
 	case field == "clip_indices":
-		return indicesJSON(value)
+		return indicesJSON(text)
 	case field == "labels":
-		labels, err := labelsOf(f.Value.(pflag.SliceValue).GetSlice())
-		if err != nil {
-			return nil, &inputError{[]string{"labels: " + err.Error()}}
-		}
-		return json.Marshal(labels)
+		return labelsOf(f.Value.(pflag.SliceValue).GetSlice())
 	case field == "extra":
 		return extraJSON(f.Value.(pflag.SliceValue).GetSlice())
-	case f.Value.Type() == "string":
-		quoted, err := json.Marshal(value)
-		return quoted, err
-	default: // bool and int are JSON as they stand
-		return json.RawMessage(value), nil
+	case f.Value.Type() == "bool":
+		on, err := strconv.ParseBool(text)
+		if err != nil {
+			return nil, []string{fmt.Sprintf("must be true or false, not %q", text)}
+		}
+		return on, nil
+	case f.Value.Type() == "int":
+		if n, err := strconv.Atoi(text); err == nil {
+			return n, nil
+		}
+		if number := json.Number(text); json.Valid([]byte(text)) && strings.Trim(text, "-0123456789.eE+") == "" {
+			return number, nil
+		}
+		return nil, []string{fmt.Sprintf("must be a whole number, not %q", text)}
+	default:
+		return text, nil
 	}
 }
 
-// labelsOf reads name=value pairs.
-func labelsOf(given []string) (tasks.Labels, error) {
-	labels := tasks.Labels{}
+// labelsOf reads name=value pairs; faults says what is wrong with them.
+func labelsOf(given []string) (labels tasks.Labels, faults []string) {
+	labels = tasks.Labels{}
 	for _, pair := range given {
 		name, value, found := strings.Cut(pair, "=")
-		if !found {
-			return nil, fmt.Errorf("must be NAME=VALUE, as show=42, not %q", pair)
+		_, repeated := labels[name]
+		switch problem := tasks.CheckLabel(name, value); {
+		case !found:
+			faults = append(faults, fmt.Sprintf("must be NAME=VALUE, as show=42, not %q", pair))
+		case repeated:
+			faults = append(faults, fmt.Sprintf("%q is given more than once", name))
+		case problem != "":
+			faults = append(faults, problem)
+		default:
+			labels[name] = value
 		}
-		if _, repeated := labels[name]; repeated {
-			return nil, fmt.Errorf("%q is given more than once", name)
-		}
-		if problem := tasks.CheckLabel(name, value); problem != "" {
-			return nil, errors.New(problem)
-		}
-		labels[name] = value
 	}
-	return labels, nil
+	return labels, faults
 }
 
 // extraJSON makes an object of name=json pairs. A value that is no JSON is taken for
 // the text that it is: quotes rarely survive a shell.
-func extraJSON(given []string) (json.RawMessage, error) {
-	extra := map[string]json.RawMessage{}
+func extraJSON(given []string) (extra map[string]json.RawMessage, faults []string) {
+	extra = map[string]json.RawMessage{}
 	for _, pair := range given {
 		name, value, found := strings.Cut(pair, "=")
 		_, repeated := extra[name]
 		switch {
 		case !found:
-			return nil, &inputError{[]string{fmt.Sprintf(`extra: must be NAME=JSON, as reframe_layout=\"Auto\", not %q`, pair)}}
+			faults = append(faults, fmt.Sprintf(`must be NAME=JSON, as reframe_layout=\"Auto\", not %q`, pair))
+			continue
 		case repeated:
-			return nil, &inputError{[]string{fmt.Sprintf("extra: %q is given more than once", name)}}
+			faults = append(faults, fmt.Sprintf("%q is given more than once", name))
 		}
 		extra[name] = json.RawMessage(value)
 		if !json.Valid(extra[name]) {
 			extra[name], _ = json.Marshal(value) // a string always marshals
 		}
 	}
-	return json.Marshal(extra)
+	return extra, faults
 }
 
-func indicesJSON(list string) (json.RawMessage, error) {
-	numbers := []json.RawMessage{}
+func indicesJSON(list string) (numbers []json.RawMessage, faults []string) {
+	numbers = []json.RawMessage{}
 	for item := range strings.SplitSeq(list, ",") {
 		item = strings.TrimSpace(item)
 		if item == "" && list == "" {
 			break
 		}
 		if !json.Valid([]byte(item)) {
-			return nil, &inputError{[]string{fmt.Sprintf("clip_indices: must be whole numbers with commas between them, as 0,2, not %q", list)}}
+			return nil, []string{fmt.Sprintf("must be whole numbers with commas between them, as 0,2, not %q", list)}
 		}
 		numbers = append(numbers, json.RawMessage(item))
 	}
-	return json.Marshal(numbers)
+	return numbers, nil
 }

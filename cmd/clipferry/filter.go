@@ -57,13 +57,14 @@ func (f *filterFlags) filter(now time.Time) (ledger.Filter, error) {
 	if f.batch != "" && !tasks.ValidBatch(f.batch) {
 		wrong("--batch must be %s, not %q", tasks.BatchRule, f.batch)
 	}
-	labels, err := labelsOf(f.labels)
-	if err != nil {
-		wrong("--label %s", err)
+	labels, wrongLabels := labelsOf(f.labels)
+	for _, text := range wrongLabels {
+		wrong("--label %s", text)
 	}
 	if len(labels) > 0 {
 		out.Labels = labels
 	}
+	var err error
 	out.Since, err = since(f.since, now)
 	return out, errors.Join(append(faults, err)...)
 }

@@ -29,14 +29,17 @@ units that its export should cost by what this account was charged so far,
 what is left of today's cap, and when it would start and end.`,
 		Args: someIDs,
 		RunE: func(cmd *cobra.Command, projects []string) error {
-			var exports []tasks.Export
-			for _, project := range projects {
-				one := e
-				one.ProjectID = project
-				if err := one.Validate(); err != nil {
-					return &inputError{faultLines(project+": ", err)}
+			exports := make([]tasks.Export, len(projects))
+			wrong := &inputError{}
+			for i, project := range projects {
+				exports[i] = e
+				exports[i].ProjectID = project
+				if err := exports[i].Validate(); err != nil {
+					wrong.lines = append(wrong.lines, faultLines(fmt.Sprintf("project %q: ", project), err)...)
 				}
-				exports = append(exports, one)
+			}
+			if len(wrong.lines) > 0 {
+				return wrong
 			}
 			conn, err := c.connect(cmd.Context(), config.NeedsAPI)
 			if err != nil {
