@@ -40,12 +40,13 @@ func (u *unknownTasks) forget(account string) {
 }
 
 // knowsNone reports whether the provider knows no task of the export's account, so that
-// this one is not given up for that: nor has it links to go on by.
+// this one, which renders and has no link to go on by, is not given up for that.
 func (w *Worker) knowsNone(r *export.Record) bool {
 	if r.Imported() && r.Polls == 0 || r.Named { // a person may have named it wrong
 		return false
 	}
 	others := w.unknown.add(w.accountName(r), r.ID)
-	return others && !r.State.Final() && r.ArchivedCount == r.ClipCount && !r.PastDeadline(w.now()) &&
+	complete := len(r.Wanted) > 0 && r.ArchivedCount >= len(r.Wanted)
+	return others && r.State == export.Rendering && r.ArchivedCount == r.ClipCount && !complete && !r.PastDeadline(w.now()) &&
 		(r.Problem.Reason != export.ReasonTaskUnknown || w.now().Sub(r.Problem.Since) < unknownFor)
 }

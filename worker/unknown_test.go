@@ -49,3 +49,33 @@ func TestNothingIsGivenUpWhileNoTaskIsKnown(t *testing.T) {
 		t.Errorf("%+v", rec.Problem)
 	}
 }
+
+// One that has all clips that were asked for needs nothing of the provider any more.
+func TestWhatIsCompleteIsSealedThoughNoTaskIsKnown(t *testing.T) {
+	r := newRig(t)
+	r.waitsForNothing()
+	r.provider.clips, r.provider.readsFor = 1, 1
+	var fetched atomic.Int64
+	r.provider.read = func(n int, task *provider.Task) error {
+		if n == 1 {
+			task.Status = provider.StatusOngoing
+			return nil
+		}
+		if fetched.Load() < 2 {
+			return refusal(provider.Rejected, fault.Retry, "later")
+		}
+		return refusal(provider.NotFound, fault.Retry, "no such task")
+	}
+	r.work()
+	var ids []string
+	for _, project := range []string{"a", "b"} {
+		ids = append(ids, r.enqueue(tasks.Export{ProjectID: project, ClipIndices: []int{0}}))
+	}
+	for _, id := range ids {
+		r.await(id, "fetched", func(rec *export.Record) bool { return rec.ArchivedCount == 1 })
+		fetched.Add(1)
+	}
+	for _, id := range ids {
+		r.awaitState(id, export.Archived)
+	}
+}
