@@ -58,10 +58,11 @@ func (c *console) doctor(ctx context.Context) error {
 	return d.failed
 }
 
-// doctor reports findings and remembers whether one is bad.
+// doctor reports findings and remembers whether one is bad, and whether Redis answers.
 type doctor struct {
-	c      *console
-	failed error
+	c       *console
+	failed  error
+	reached bool
 }
 
 func (d *doctor) report(what string, f finding) {
@@ -86,10 +87,17 @@ func (d *doctor) redis(ctx context.Context, conn *connection) {
 		d.report("Redis", finding{bad, fmt.Sprintf("%s %v", conn.cfg.Redis, err), ""})
 		return
 	}
+	d.reached = true
 	d.report("Redis", finding{good, fmt.Sprintf("%s answers", conn.cfg.Redis), ""})
-	for _, f := range examineRedis(ctx, conn.rdb) {
+	for _, f := range examineNodes(ctx, conn.rdb) {
 		d.report("Redis", f)
 	}
+	writes := checkWrite(ctx, conn.rdb)
+	d.report("Redis", writes)
+	if writes.verdict == bad {
+		return // all that follows would be refused likewise
+	}
+	d.report("Redis", checkChannels(ctx, conn.rdb))
 	d.fleet(ctx, conn.rdb)
 	for _, a := range conn.cfg.Accounts() {
 		d.account(ctx, conn, a)

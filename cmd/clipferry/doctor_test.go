@@ -99,6 +99,14 @@ func TestDoctorFindsFaults(t *testing.T) {
 		}
 	}
 
+	// A handshake that such a server never answers takes its client 25 seconds.
+	began := time.Now()
+	b.env = append(b.env, "CLIPFERRY_REDIS_URL=rediss"+strings.TrimPrefix(lossy.URL(), "redis"))
+	out, _ = b.clipferry(cli.Failed, "doctor")
+	if took := time.Since(began); !strings.Contains(out, " does not answer: it does not speak TLS; let CLIPFERRY_REDIS_URL begin with redis://, not rediss://\n") || took > 20*time.Second {
+		t.Errorf("TLS to a server without, after %s:\n%s", took, out)
+	}
+
 	b.env = append(b.env, "CLIPFERRY_REDIS_URL=redis://:hunter2@127.0.0.1:1", "CLIPFERRY_API_BASE_URL=http://127.0.0.1:1")
 	out, _ = b.clipferry(cli.Failed, "doctor")
 	if !strings.Contains(out, "FAIL Redis: redis://127.0.0.1:1 does not answer: ") || !strings.Contains(out, "FAIL provider: ") || strings.Contains(out, "hunter2") {
@@ -197,6 +205,14 @@ func TestExamineRedisThatTakesNoWrites(t *testing.T) {
 	}
 	if f := checkWrite(t.Context(), rdb); f.verdict != good {
 		t.Errorf("mended: %+v", f)
+	}
+	b := newBench(t)
+	address, _ := fakeProvider(t, http.StatusNotFound)
+	b.env = append(b.env, "CLIPFERRY_API_BASE_URL="+address, "CLIPFERRY_REDIS_URL="+s.URL())
+	acl("-@scripting")
+	out, _ := b.clipferry(cli.Failed, "doctor")
+	if n := strings.Count(out, "FAIL"); n != 1 || strings.Contains(out, "script:") {
+		t.Errorf("one fault is named %d times:\n%s", n, out)
 	}
 }
 

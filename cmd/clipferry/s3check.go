@@ -43,6 +43,13 @@ func (d *doctor) s3(ctx context.Context, conn *connection) {
 		d.report("S3", f)
 		works = works && f.verdict != bad
 	}
+	if d.reached {
+		d.outages(ctx, conn, works)
+	}
+}
+
+// outages reports workers that S3 fails, though it may answer here.
+func (d *doctor) outages(ctx context.Context, conn *connection, works bool) {
 	out, _ := conn.ledger.Outages(ctx, time.Now()) // what Redis answers has its own lines
 	whole := slices.DeleteFunc(slices.Clone(out), func(o ledger.Outage) bool { return o.Catalog })
 	if works && len(whole) > 0 {

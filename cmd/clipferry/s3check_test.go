@@ -86,6 +86,9 @@ func TestDoctorSaysWhatS3Lacks(t *testing.T) {
 	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
+	// A machine without a role: the SDK has a line of its own for that.
+	refuses := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	t.Cleanup(refuses.Close)
 	b := newBench(t)
 	address, _ := fakeProvider(t, http.StatusNotFound)
 	b.env = append(b.env, "CLIPFERRY_API_BASE_URL="+address, "AWS_EC2_METADATA_DISABLED=true")
@@ -96,6 +99,9 @@ func TestDoctorSaysWhatS3Lacks(t *testing.T) {
 	}{
 		{[]string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="}, []string{
 			"FAIL S3: there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give this machine a role\n",
+		}},
+		{[]string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_EC2_METADATA_DISABLED=false", "AWS_EC2_METADATA_SERVICE_ENDPOINT=" + refuses.URL}, []string{
+			"FAIL S3: there are no credentials; set AWS_ACCESS_KEY_ID",
 		}},
 		{[]string{"CLIPFERRY_S3_BUCKET=nowhere"}, []string{
 			"ok   S3: credentials from AWS_ACCESS_KEY_ID\n",
@@ -123,7 +129,12 @@ func TestDoctorSaysWhatS3Lacks(t *testing.T) {
 	} {
 		b.env = append(slices.Clone(env), c.set...)
 		cmd := b.command("doctor")
+		var said strings.Builder
+		cmd.Stderr = &said
 		out, _ := cmd.Output()
+		if said.Len() > 0 {
+			t.Errorf("%v: on standard error: %s", c.set, said.String())
+		}
 		for _, want := range c.lines {
 			if !strings.Contains(string(out), want) {
 				t.Errorf("%v: no %q in\n%s", c.set, want, out)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -67,9 +68,12 @@ var phrases = []struct {
 	{"bad certificate", Fault{Text: "it refuses our client certificate", Hint: "see tls_cert_file and tls_key_file in " + address}},
 }
 
+// scriptName is what Redis adds to a fault in a script, which says nothing to people.
+var scriptName = regexp.MustCompile(` ?script: [0-9a-f]{40}, on @user_script:\d+\.?$`)
+
 // Of returns what err means, which is not nil.
 func Of(err error) Fault {
-	text := err.Error()
+	text := scriptName.ReplaceAllString(err.Error(), "")
 	sentinels := strings.Contains(text, "all sentinels specified")
 	fault := meaning(err, text)
 	switch {

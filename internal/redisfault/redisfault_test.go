@@ -20,6 +20,10 @@ func TestOf(t *testing.T) {
 		code, text, hint string // hint: what it holds
 	}{
 		{errors.New("OOM command not allowed"), "OOM", "OOM command not allowed", "maxmemory"},
+		{
+			errors.New("READONLY You can't write against a read only replica. script: 50080d91a103c84d0b5032f627e86d636bf3bd2a, on @user_script:1."),
+			"READONLY", "READONLY You can't write against a read only replica.", "at the master",
+		},
 		{errors.New("ERR Error running script: -OOM command not allowed"), "OOM", "ERR Error running script: -OOM command not allowed", "maxmemory"},
 		{errors.New("WRONGPASS invalid username-password pair"), "WRONGPASS", "it refuses the user name or the password", "percent-encoded"},
 		{errors.New("ERR max number of clients reached"), "ERR", "it has as many clients as it takes (maxclients)", "pool_size"},
