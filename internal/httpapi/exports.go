@@ -3,9 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -73,12 +71,6 @@ func (a *API) cancel(w http.ResponseWriter, r *http.Request) error {
 	return a.writeExport(w, r, record)
 }
 
-// retryBody is what may be said with a retry; see [export.RetryOptions].
-type retryBody struct {
-	SubmittedAs *string `json:"submitted_as"`
-	PayAgain    bool    `json:"pay_again"`
-}
-
 // retry is POST /api/v2/clips/export/{id}/retry.
 func (a *API) retry(w http.ResponseWriter, r *http.Request) error {
 	id, err := idOf(r)
@@ -105,59 +97,35 @@ func (a *API) retry(w http.ResponseWriter, r *http.Request) error {
 	return a.writeExport(w, r, record)
 }
 
-// parseRetry reads what is said with a retry. An empty task is refused: taken for
-// none, the export would be ordered again.
+// parseRetry reads what is said with a retry, if anything. A task that is empty, or null
+// as a variable without a value becomes, is refused: taken for none, the export would be
+// ordered again.
 func parseRetry(body []byte) (export.RetryOptions, error) {
-	var said retryBody
+	var o export.RetryOptions
 	if len(bytes.TrimSpace(body)) == 0 {
-		return export.RetryOptions{}, nil
+		return o, nil
 	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&said); err != nil {
-		return export.RetryOptions{}, fail(http.StatusBadRequest, wrongRetry(err))
+	var task *string
+	faults, err := parseFields(body, []bodyField{
+		{name: "submitted_as", into: &task, null: "must not be null: it is the id of the provider's task; leave it out where there is none"},
+		{name: "pay_again", into: &o.PayAgain},
+	})
+	if err != nil {
+		return o, err
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return export.RetryOptions{}, fail(http.StatusBadRequest, "not valid JSON: something follows the object")
-	}
-	o := export.RetryOptions{PayAgain: said.PayAgain}
-	if said.SubmittedAs == nil {
-		return o, checkNotNull(body)
-	}
-	o.SubmittedAs = *said.SubmittedAs
-	if wrong := admin.CheckTask(o.SubmittedAs); wrong != "" {
-		return o, fail(http.StatusBadRequest, "submitted_as: "+wrong)
-	}
-	if o.PayAgain {
-		return o, fail(http.StatusBadRequest, "submitted_as, pay_again: exclude each other: either it was accepted, or it is ordered again")
-	}
-	return o, nil
-}
-
-// checkNotNull refuses a task of null, as a variable without a value becomes: it
-// is no less empty than "".
-func checkNotNull(body []byte) error {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(body, &fields); err != nil {
-		return fail(http.StatusBadRequest, wrongRetry(err))
-	}
-	for name := range fields {
-		if strings.EqualFold(name, "submitted_as") {
-			return fail(http.StatusBadRequest, "submitted_as: must not be null: it is the id of the provider's task; leave it out where there is none")
+	if task != nil {
+		o.SubmittedAs = *task
+		if wrong := admin.CheckTask(*task); wrong != "" {
+			faults = append(faults, tasks.Fault{Field: "submitted_as", Message: wrong})
+		}
+		if o.PayAgain {
+			faults = append(faults, tasks.Fault{Field: "submitted_as, pay_again", Message: "exclude each other: either it was accepted, or it is ordered again"})
 		}
 	}
-	return nil
-}
-
-func wrongRetry(err error) string {
-	var kind *json.UnmarshalTypeError
-	if errors.As(err, &kind) && kind.Field == "" {
-		return "must be a JSON object"
+	if len(faults) > 0 {
+		return o, faults
 	}
-	if errors.As(err, &kind) {
-		return kind.Field + ": must be " + map[string]string{"bool": "true or false", "string": "a string"}[kind.Type.String()] + ", not a " + kind.Value
-	}
-	return "the body must be empty or hold submitted_as and pay_again: " + strings.TrimPrefix(err.Error(), "json: ")
+	return o, nil
 }
 
 // page is the answer to a list.
@@ -232,7 +200,7 @@ func parseFilter(query string) (ledger.Filter, error) {
 		value := values[name][0]
 		switch {
 		case !slices.Contains(listParameters, name):
-			bad(shortName(name), unknownParameter(name))
+			bad(shortName(name), unknownName("parameter", name, listParameters))
 		case name == "label":
 			if f.Labels, err = parseLabels(values[name]); err != nil {
 				bad(name, err.Error())
@@ -292,11 +260,11 @@ func parseLabels(given []string) (map[string]string, error) {
 	return labels, nil
 }
 
-func unknownParameter(name string) string {
-	if meant := nearest.Name(name, listParameters); meant != "" {
-		return "unknown parameter; did you mean " + meant + "?"
+func unknownName(what, name string, known []string) string {
+	if meant := nearest.Name(name, known); meant != "" {
+		return "unknown " + what + "; did you mean " + meant + "?"
 	}
-	return "unknown parameter; there are " + strings.Join(listParameters, ", ")
+	return "unknown " + what + "; there are " + strings.Join(known, ", ")
 }
 
 func shortName(name string) string {

@@ -117,9 +117,11 @@ func TestARetryThatIsNotMeantSoChangesNothing(t *testing.T) {
 		`{"submitted_as":9}`:                                  "submitted_as: must be a string, not a number",
 		`{"submitted_as":"t","pay_again":true}`:               "submitted_as, pay_again: exclude each other",
 		`{"pay_again":"yes"}`:                                 "pay_again: must be true or false, not a string",
-		`{"again":true}`:                                      "unknown field",
-		`[1]`:                                                 "must be a JSON object",
-		`{} {}`:                                               "something follows",
+		`{"again":true}`:                                      "again: unknown field; there are submitted_as, pay_again",
+		`{"pay_agian":1,"submitted_as":7,"pay_again":"yes"}`: "pay_agian: unknown field; did you mean pay_again?; " +
+			"submitted_as: must be a string, not a number; pay_again: must be true or false, not a string",
+		`[1]`:   "must be a JSON object",
+		`{} {}`: "something follows",
 	} {
 		if got := f.call("POST", "/api/v2/clips/export/"+id+"/retry", body); got.status != 400 || !strings.Contains(got.message(t), want) {
 			t.Errorf("%s: %d %s", body, got.status, got.body)

@@ -1,12 +1,9 @@
 package httpapi
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
+	"slices"
 
 	"github.com/clipferry/clipferry/internal/admin"
 	"github.com/clipferry/clipferry/internal/export"
@@ -19,10 +16,8 @@ const maxImports = 500
 
 // importBody names tasks of the provider's that were made elsewhere.
 type importBody struct {
-	TaskIDs []string `json:"task_ids"`
-	Kind    string   `json:"kind"`
-	Project string   `json:"project_id"`
-	Account string   `json:"account"`
+	TaskIDs                []string
+	Kind, Project, Account string
 }
 
 // imported is the export that a task is.
@@ -83,26 +78,29 @@ func (a *API) importTasks(w http.ResponseWriter, r *http.Request) error {
 
 // parseImport names everything that is wrong at once.
 func (a *API) parseImport(body []byte) ([]admin.Import, error) {
-	var said importBody
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&said); err != nil {
-		return nil, fail(http.StatusBadRequest, "must be an object with task_ids and, optionally, kind, project_id and account: "+err.Error())
+	said := importBody{Kind: string(export.TaskExport)}
+	faults, err := parseFields(body, []bodyField{
+		{name: "task_ids", into: &said.TaskIDs},
+		{name: "kind", into: &said.Kind},
+		{name: "project_id", into: &said.Project},
+		{name: "account", into: &said.Account},
+	})
+	if err != nil {
+		return nil, err
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, fail(http.StatusBadRequest, "not valid JSON: something follows the object")
+	known := func(name string) bool {
+		return slices.ContainsFunc(faults, func(f tasks.Fault) bool { return f.Field == name })
 	}
 	switch n := len(said.TaskIDs); {
-	case n == 0:
-		return nil, tasks.Faults{{Field: "task_ids", Message: "required"}}
+	case n == 0 && !known("task_ids"):
+		faults = append(faults, tasks.Fault{Field: "task_ids", Message: "required"})
 	case n > maxImports:
-		return nil, tasks.Faults{{Field: "task_ids", Message: fmt.Sprintf("at most %d at once, not %d", maxImports, n)}}
+		return nil, append(faults, tasks.Fault{Field: "task_ids", Message: fmt.Sprintf("at most %d at once, not %d", maxImports, n)})
 	}
 	if said.Kind == "" {
 		said.Kind = string(export.TaskExport)
 	}
 	imports := make([]admin.Import, len(said.TaskIDs))
-	var faults tasks.Faults
 	for n, task := range said.TaskIDs {
 		imports[n] = admin.Import{
 			Kind: export.TaskKind(said.Kind), Task: task, Project: said.Project,

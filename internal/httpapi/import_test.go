@@ -33,6 +33,10 @@ func TestWrongImportsAreNamedAtOnceAndNothingIsTakenUp(t *testing.T) {
 		`{}`:                       {"task_ids: required"},
 		`{"task_ids":["a"],"x":1}`: {"unknown field"},
 		`{"task_ids":["a"]}{}`:     {"something follows"},
+		`{"task_ids":"a","kind":3,"acount":"eu"}`: {
+			"task_ids: must be a list of strings, not a string", "kind: must be a string, not a number", "acount: unknown field; did you mean account?",
+		},
+		`{"task_ids":["a",1],"kind":"nope"}`: {"task_ids: must be a list of strings", "kind: must be one of"},
 		`{"task_ids":["ok","","a b"],"kind":"nope","account":"EU"}`: {
 			"kind: must be one of export, clips, moments", "account: must be", "task_ids[1]: must not be empty", "task_ids[2]: must be the id",
 		},

@@ -91,7 +91,7 @@ var refusals = []struct {
 	{"method of a read", "DELETE", "/api/v2/clips/export/x", "", nil, 405, "only GET"},
 	{"no path", "GET", "/api/v2/clips", "", nil, 404, "/api/openapi.json"},
 	{"bad retry", "POST", "/api/v2/clips/export/x/retry", `{"pay_again":"yes"}`, nil, 400, "pay_again: must be true or false, not a string"},
-	{"unknown in retry", "POST", "/api/v2/clips/export/x/retry", `{"payagain":true}`, nil, 400, `unknown field "payagain"`},
+	{"unknown in retry", "POST", "/api/v2/clips/export/x/retry", `{"payagain":true}`, nil, 400, "payagain: unknown field; did you mean pay_again?"},
 	{"list", "GET", "/api/v2/clips/exports?state=done&limit=0&stat=x&cursor=%21", "", nil, 400, `cursor: must be a next_cursor of an earlier answer; limit: must be a whole number from 1 to 500; "stat": unknown parameter; did you mean state?; state: must be one of queued, submitting`},
 }
 
