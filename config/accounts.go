@@ -79,8 +79,7 @@ type AccountKeys []NamedSecret
 func (k *AccountKeys) Decode(value string) error {
 	*k = nil
 	names, keys := map[string]bool{}, map[string]bool{}
-	for item := range items(value) {
-		place := len(*k) + 1
+	return each(value, func(place int, item string) error {
 		name, key, ok := strings.Cut(item, ":")
 		switch {
 		case !ok:
@@ -98,8 +97,8 @@ func (k *AccountKeys) Decode(value string) error {
 		}
 		names[name], keys[key] = true, true
 		*k = append(*k, NamedSecret{name, secret.String(key)})
-	}
-	return nil
+		return nil
+	})
 }
 
 // AccountLimit is what the provider allows one account; 0 is no limit.
@@ -112,7 +111,7 @@ type AccountLimits map[string]AccountLimit
 func (l *AccountLimits) Decode(value string) error {
 	*l = nil
 	limits := AccountLimits{}
-	for item := range items(value) {
+	err := each(value, func(_ int, item string) error {
 		name, limit, _ := strings.Cut(item, ":")
 		requests, slots, ok := strings.Cut(limit, "/")
 		if !ok {
@@ -130,11 +129,12 @@ func (l *AccountLimits) Decode(value string) error {
 			return fmt.Errorf("%q: the limits must be whole numbers from 0 to %d", short(item), maxLimit)
 		}
 		limits[name] = AccountLimit{r, s}
-	}
-	if len(limits) > 0 {
+		return nil
+	})
+	if err == nil && len(limits) > 0 {
 		*l = limits
 	}
-	return nil
+	return err
 }
 
 // Shares are the tenants that have queues of their own, and for how much each
@@ -149,7 +149,7 @@ const maxTenants, maxShare = 64, 1000
 func (s *Shares) Decode(value string) error {
 	*s = nil
 	shares := Shares{}
-	for item := range items(value) {
+	err := each(value, func(_ int, item string) error {
 		name, number, _ := strings.Cut(item, ":")
 		share, err := strconv.Atoi(strings.TrimSpace(number))
 		_, twice := shares[name]
@@ -162,14 +162,16 @@ func (s *Shares) Decode(value string) error {
 			return fmt.Errorf("the tenant %s is given twice", name)
 		}
 		shares[name] = share
-	}
+		return nil
+	})
 	switch {
+	case err != nil:
 	case len(shares) > maxTenants:
 		return fmt.Errorf("names %d tenants, at most %d can have a queue of their own", len(shares), maxTenants)
 	case len(shares) > 0:
 		*s = shares
 	}
-	return nil
+	return err
 }
 
 // DailyUnits caps what accounts spend on a UTC day.
@@ -182,7 +184,7 @@ type DailyUnits struct {
 func (d *DailyUnits) Decode(value string) error {
 	*d = DailyUnits{}
 	all := false
-	for item := range items(value) {
+	return each(value, func(_ int, item string) error {
 		name, number, named := strings.Cut(item, ":")
 		if !named {
 			number = item
@@ -205,8 +207,8 @@ func (d *DailyUnits) Decode(value string) error {
 			}
 			d.Of[name] = units
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // validateAccounts checks what the variables of several keys say of each other.

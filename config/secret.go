@@ -27,13 +27,13 @@ type Secrets []secret.String
 // Decode reads the list. Its errors name a secret by its place.
 func (s *Secrets) Decode(value string) error {
 	*s = nil
-	for item := range items(value) {
+	return each(value, func(place int, item string) error {
 		*s = append(*s, secret.String(item))
 		if problem := checkSecret(item, 32); problem != "" {
-			return fmt.Errorf("secret %d %s", len(*s), problem)
+			return fmt.Errorf("secret %d %s", place, problem)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // WebhookSecrets is a comma-separated list of signing secrets.
@@ -42,13 +42,13 @@ type WebhookSecrets []secret.String
 // Decode reads the list. Its errors name a secret by its place.
 func (s *WebhookSecrets) Decode(value string) error {
 	*s = nil
-	for item := range items(value) {
+	return each(value, func(place int, item string) error {
 		*s = append(*s, secret.String(item))
 		if err := notify.CheckSecret(item); err != nil {
-			return fmt.Errorf("secret %d %w", len(*s), err)
+			return fmt.Errorf("secret %d %w", place, err)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // NamedSecret is a secret and whose it is.
@@ -66,9 +66,8 @@ func (n *NamedSecrets) Decode(list string) error {
 	*n = nil
 	var all NamedSecrets
 	seen := map[string]bool{}
-	for item := range items(list) {
+	err := each(list, func(place int, item string) error {
 		name, value, ok := strings.Cut(item, ":")
-		place := len(all) + 1
 		problem := checkSecret(value, 16)
 		switch {
 		case !ok:
@@ -82,9 +81,12 @@ func (n *NamedSecrets) Decode(list string) error {
 		}
 		seen[value] = true
 		all = append(all, NamedSecret{name, secret.String(value)})
+		return nil
+	})
+	if err == nil {
+		*n = all
 	}
-	*n = all
-	return nil
+	return err
 }
 
 // Credentials are a user name and a password.
@@ -119,16 +121,16 @@ type Users []Credentials
 func (u *Users) Decode(value string) error {
 	*u = nil
 	seen := map[string]bool{}
-	for item := range items(value) {
+	return each(value, func(place int, item string) error {
 		var c Credentials
 		if err := c.Decode(item); err != nil {
-			return fmt.Errorf("item %d: %w", len(*u)+1, err)
+			return fmt.Errorf("item %d: %w", place, err)
 		}
 		if seen[c.User] {
-			return fmt.Errorf("item %d has the name of another one", len(*u)+1)
+			return fmt.Errorf("item %d has the name of another one", place)
 		}
 		seen[c.User] = true
 		*u = append(*u, c)
-	}
-	return nil
+		return nil
+	})
 }

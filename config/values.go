@@ -17,7 +17,7 @@ type Prefixes []netip.Prefix
 // Decode reads "10.0.0.0/8, fd00::/8".
 func (p *Prefixes) Decode(value string) error {
 	*p = nil
-	for item := range items(value) {
+	return each(value, func(_ int, item string) error {
 		prefix, err := netip.ParsePrefix(item)
 		if err != nil {
 			if addr, err := netip.ParseAddr(item); err == nil {
@@ -26,8 +26,8 @@ func (p *Prefixes) Decode(value string) error {
 			return fmt.Errorf("%q is not a range such as 10.0.0.0/8", item)
 		}
 		*p = append(*p, prefix.Masked())
-	}
-	return nil
+		return nil
+	})
 }
 
 // QueueNames is a comma-separated list of names of queues that are not clipferry's.
@@ -36,13 +36,13 @@ type QueueNames []string
 // Decode reads "default,orders".
 func (q *QueueNames) Decode(value string) error {
 	*q = nil
-	for item := range items(value) {
+	return each(value, func(_ int, item string) error {
 		if wrong := tasks.CheckQueue(item); wrong != "" {
 			return fmt.Errorf("%q: %s", short(item), wrong)
 		}
 		*q = append(*q, item)
-	}
-	return nil
+		return nil
+	})
 }
 
 // Tags is a comma-separated list of name=value.
@@ -55,7 +55,7 @@ const maxTags = 10
 func (t *Tags) Decode(value string) error {
 	*t = nil
 	tags := Tags{}
-	for item := range items(value) {
+	err := each(value, func(_ int, item string) error {
 		name, v, ok := strings.Cut(item, "=")
 		name, v = strings.TrimSpace(name), strings.TrimSpace(v)
 		switch {
@@ -68,14 +68,16 @@ func (t *Tags) Decode(value string) error {
 			return fmt.Errorf("tag %q is given twice", name)
 		}
 		tags[name] = v
-	}
-	if len(tags) > maxTags {
+		return nil
+	})
+	switch {
+	case err != nil:
+	case len(tags) > maxTags:
 		return fmt.Errorf("%d tags, S3 allows %d", len(tags), maxTags)
-	}
-	if len(tags) > 0 {
+	case len(tags) > 0:
 		*t = tags
 	}
-	return nil
+	return err
 }
 
 // Bytes is a size in bytes.
@@ -114,13 +116,22 @@ func (b *Bytes) Decode(value string) error {
 	return errors.New("must be a size such as 8MiB, 50GB or a number of bytes")
 }
 
-// items yields the trimmed items of a comma-separated list that aren't empty.
-func items(list string) func(yield func(string) bool) {
-	return func(yield func(string) bool) {
-		for item := range strings.SplitSeq(list, ",") {
-			if item = strings.TrimSpace(item); item != "" && !yield(item) {
-				return
-			}
+// each reads the items of a comma-separated list that aren't empty, trimmed and with
+// their places from 1. Its error has what is wrong with all of them.
+func each(list string, read func(place int, item string) error) error {
+	var faults []string
+	place := 0
+	for item := range strings.SplitSeq(list, ",") {
+		if item = strings.TrimSpace(item); item == "" {
+			continue
+		}
+		place++
+		if err := read(place, item); err != nil {
+			faults = append(faults, err.Error())
 		}
 	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(faults, "; "))
 }
