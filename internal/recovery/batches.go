@@ -51,7 +51,8 @@ type BatchKeeper interface {
 	KeepBatch(ctx context.Context, b storage.Batch) error
 }
 
-// lostBatches returns the batches in S3 that have no record, and whether an id is a member
+// lostBatches returns the batches in S3 that have no record, or one that does not know whom
+// to notify, since an earlier recovery could not read that; and whether an id is a member
 // of any batch there: one whose record is back may miss members, if not every receipt could
 // be read then. What can't be read is in the error, and the others are returned.
 func (s *Service) lostBatches(ctx context.Context, from Archive) (lost []storage.Batch, members map[string]bool, err error) {
@@ -65,8 +66,8 @@ func (s *Service) lostBatches(ctx context.Context, from Archive) (lost []storage
 		for _, id := range b.Members {
 			members[id] = true
 		}
-		switch _, err := index.LoadBatch(ctx, s.rdb, b.Name); {
-		case errors.Is(err, index.ErrNoBatch):
+		switch known, err := index.LoadBatch(ctx, s.rdb, b.Name); {
+		case errors.Is(err, index.ErrNoBatch), err == nil && known.Notify == nil && b.Notify != nil:
 			lost = append(lost, b)
 		case err != nil:
 			faults = append(faults, err)
@@ -106,6 +107,11 @@ func (s *Service) rebuildBatch(ctx context.Context, b storage.Batch, to Recipien
 	}
 	if err := index.SaveBatch(ctx, s.rdb, b.Batch); err != nil {
 		return RecoveredBatch{}, err
+	}
+	if untold != nil { // or S3 would forget it as well
+		if err := index.BatchKept(ctx, s.rdb, b.Name); err != nil {
+			return RecoveredBatch{}, err
+		}
 	}
 	_, missing, err := index.CountMembers(ctx, s.rdb, b.Name, export.States())
 	return RecoveredBatch{b.Name, missing}, errors.Join(untold, err)

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"iter"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/clipferry/clipferry/internal/export"
 	"github.com/clipferry/clipferry/internal/index"
+	"github.com/clipferry/clipferry/internal/notify"
 	"github.com/clipferry/clipferry/internal/recovery"
 	"github.com/clipferry/clipferry/storage"
 )
@@ -56,4 +58,43 @@ func TestABatchIsRebuiltInTwoRuns(t *testing.T) {
 	if err != nil || in[export.Expired] != 2 || missing != 1 {
 		t.Errorf("%v, %d missing, %v", in, missing, err)
 	}
+}
+
+// Whom to notify of a batch could not be read, as with a wrong secret: a later run can.
+func TestWhomToNotifyOfABatchComesBackLater(t *testing.T) {
+	d := newRig(t)
+	to, err := notify.NewEnvelope([]string{webhookSecret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	webhook := json.RawMessage(`{"webhook":"https://example.com/hook?token=hush"}`)
+	b := storage.Batch{Batch: index.Batch{Name: "season-1", Count: 1, Created: time.Now(), Notify: to.ForReceipt("batch season-1", webhook)}, Members: []string{"a"}}
+	other, err := notify.NewEnvelope([]string{"whsec_" + strings.Repeat("A", 32)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, run := range []struct {
+		with  recovery.Recipients
+		knows string
+	}{{other, ""}, {to, string(webhook)}, {other, string(webhook)}} {
+		_, err := d.Recover(t.Context(), batched{nil, b}, run.with)
+		if (err != nil) != (run.knows == "") {
+			t.Error(err)
+		}
+		if got, err := index.LoadBatch(t.Context(), d.rdb, "season-1"); err != nil || string(got.Notify) != run.knows {
+			t.Errorf("%s, %v; want %s", got.Notify, err, run.knows)
+		}
+		kept := &keeper{}
+		if err := recovery.KeepBatch(t.Context(), d.rdb, kept, "season-1", to.ForReceipt); err != nil || run.knows == "" && kept.n > 0 {
+			t.Errorf("what S3 knows is overwritten by what is not known: %d, %v", kept.n, err)
+		}
+	}
+}
+
+// keeper counts the batches that are kept.
+type keeper struct{ n int }
+
+func (k *keeper) KeepBatch(context.Context, storage.Batch) error {
+	k.n++
+	return nil
 }
