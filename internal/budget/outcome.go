@@ -20,6 +20,20 @@ var results = map[provider.Kind]Result{
 	provider.NotUnderstood:   NotUnderstood,
 }
 
+// PassedOutcomeOf returns what is counted of a request that a client asks for, nil of one
+// that was answered. That the key or units are refused may be for this call alone: exports
+// find out by themselves.
+func PassedOutcomeOf(err error) Outcome {
+	if err == nil {
+		return Outcome{Result: Answered}
+	}
+	o := OutcomeOf(err)
+	if o.Result == Forbidden || o.Result == OutOfUnits {
+		return Outcome{Result: Answered, Neutral: true}
+	}
+	return o
+}
+
 // OutcomeOf returns what is counted of a request that failed. An error of unknown
 // origin counts as in doubt, the kind that assumes the least.
 func OutcomeOf(err error) Outcome {

@@ -40,24 +40,25 @@ func (s *State) Finish(id string, t Turn, o Outcome, now Instant, dice float64) 
 		}
 	}
 	s.Gate.At = now
-	switch o.Result {
-	case Answered:
+	switch {
+	case o.Neutral:
+	case o.Result == Answered:
 		took := min(longestTook, max(0, now.Sub(t.Began).Seconds()))
 		s.Gate.Took += alphaWide * (took - s.Gate.Took) // stored with the charge
 		v = s.answered(t, o, now, dice)
-	case Refused:
+	case o.Result == Refused:
 		s.refused(t, o, now)
-	case Forbidden:
+	case o.Result == Forbidden:
 		s.Gate.Spent.Denied++
 		s.touch(fieldSpent, "")
 		s.halt(HaltForbidden, false, now, dice)
-	case OutOfUnits:
+	case o.Result == OutOfUnits:
 		s.Gate.Spent.Denied++
 		s.touch(fieldSpent, "")
 		v = s.outOfUnits(t, o.Unspecific, now, dice)
-	case NotUnderstood:
+	case o.Result == NotUnderstood:
 		s.odd(t, now, dice)
-	case Failed, InDoubt:
+	case o.Result == Failed, o.Result == InDoubt:
 		s.failed(t, o, now, dice)
 	}
 	if h := &s.Gate.Halt; t.Probe && h.halts(t.Kind) && h.free(t, o) {
@@ -155,7 +156,7 @@ func (s *State) read(t Turn, o Outcome, now Instant) {
 	if r == nil {
 		return
 	}
-	if o.Result != Answered {
+	if o.Result != Answered || o.Neutral && !o.Ended {
 		s.extend(t.Export, r, now)
 		return
 	}

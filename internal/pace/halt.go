@@ -161,7 +161,7 @@ func (s *State) Resume(now Instant) {
 // free reports whether a probe's turn is not used up by the request, since it has shown
 // nothing of what is halted.
 func (h *Halt) free(t Turn, o Outcome) bool {
-	return o.Result == NotSent || o.Result == Answered && Passed(t.Export) || h.byWord() && o.Free()
+	return o.Result == NotSent || o.Result == Answered && Passed(t.Export) && (h.Orders || !o.Neutral) || h.byWord() && o.Free()
 }
 
 // Free reports whether an order cost nothing and says nothing of how orders are

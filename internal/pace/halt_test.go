@@ -54,6 +54,9 @@ func TestWhatHalts(t *testing.T) {
 	passed := func(k Kind, r Result) answer {
 		return answer{Waiter{Export: PassedPrefix + "q", Kind: k}, Outcome{Result: r, Accepted: r == Answered}}
 	}
+	neutral := func(k Kind) answer {
+		return answer{Waiter{Export: PassedPrefix + "q", Kind: k}, Outcome{Neutral: true}}
+	}
 	odd := func(export, status string) answer {
 		return answer{readOf(export), Outcome{Odd: true, Status: status, Ended: status == ""}}
 	}
@@ -69,6 +72,11 @@ func TestWhatHalts(t *testing.T) {
 		notUnderstood = append(notUnderstood, read("r", Failed))
 	}
 	notUnderstood = slices.Clip(notUnderstood)
+	var down []answer
+	for range breakAfter {
+		down = append(down, read("r", Failed))
+	}
+	down = slices.Clip(down)
 	for name, c := range map[string]struct {
 		answers []answer
 		why     string
@@ -87,6 +95,10 @@ func TestWhatHalts(t *testing.T) {
 		"… and one passed through that is accepted":   {[]answer{submit("a", OutOfUnits), passed(Submit, Answered)}, HaltUnits, true},
 		"a refused key, and one passed through":       {[]answer{submit("a", Forbidden), passed(Submit, Answered)}, "", false},
 		"a refused key, and a read answered well":     {[]answer{submit("a", Forbidden), read("r", Answered)}, "", false},
+
+		"a refused key, and a neutral answer":       {[]answer{submit("a", Forbidden), neutral(Read), neutral(Submit)}, HaltForbidden, false},
+		"nothing answers, but to one call":          {append(down, neutral(Other), neutral(Read)), HaltDown, false},
+		"nothing answers, with one neutral between": {append(slices.Clone(down[1:]), neutral(Other), down[0]), HaltDown, false},
 
 		"one submit not understood":                  {[]answer{submit("a", NotUnderstood)}, "", false},
 		"two":                                        {[]answer{submit("a", NotUnderstood), submit("b", NotUnderstood)}, HaltAnswers, true},

@@ -150,6 +150,9 @@ const (
 // Outcome is what a request brought.
 type Outcome struct {
 	Result Result
+	// Neutral says that the answer is about this one call, and says nothing of the account
+	// nor of the provider: it neither halts spending nor ends a halt.
+	Neutral bool
 	// RetryAfter is what a refusal asked us to wait, zero if it did not say.
 	RetryAfter time.Duration
 	// Accepted, of a submit: the provider took it, the slot stays.

@@ -87,6 +87,27 @@ func TestASubmitIsNoProbeOfAnOutage(t *testing.T) {
 	}
 }
 
+// An answer that says nothing of the account is no probe, and lets no second go at once.
+func TestANeutralAnswerIsNoProbe(t *testing.T) {
+	for _, why := range []Result{Failed, Forbidden} {
+		s, now := halted(t, why)
+		ask := func(export string) bool {
+			s.Join(export, Waiter{Export: export, Kind: Other, Since: now}, now)
+			return s.Next(now).Waiter == export
+		}
+		if !ask(PassedPrefix + "q") {
+			t.Fatalf("%v: %+v", why, s.Gate.Halt)
+		}
+		s.Finish(PassedPrefix+"q", s.Claim(PassedPrefix+"q", now), Outcome{Neutral: true}, now, 0.5)
+		if ask(PassedPrefix + "r") {
+			t.Errorf("%v: a second goes at once", why)
+		}
+		if now = now.Add(turnLease); s.Next(now).Waiter == "" {
+			t.Errorf("%v: none goes", why)
+		}
+	}
+}
+
 // A refused key costs no doubt: who waits for longest finds out whether it works again.
 func TestASubmitTriesAKeyThatIsRefused(t *testing.T) {
 	s, now := halted(t, Forbidden)

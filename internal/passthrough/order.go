@@ -216,11 +216,14 @@ func (o *ordered) takeBack(ctx context.Context) {
 	}
 }
 
-// outcome is what the budget counts of an answer that makes sense. The slot stays
-// where a task was made, or may have been by a call that makes them.
+// outcome is what the budget counts of an answer. The slot stays where a task was made,
+// or may have been by a call that makes them.
 func (o *ordered) outcome(r provider.Reply) budget.Outcome {
-	made := r.Task.ExportTaskID != "" || o.call.known
-	return budget.Outcome{Result: budget.Answered, Accepted: r.Failure == nil && made}
+	made := r.Failure == nil && r.Task.ExportTaskID != ""
+	if r.Failure == nil && !made && o.call.known {
+		return budget.Outcome{Result: budget.NotUnderstood}
+	}
+	return budget.Outcome{Result: budget.Answered, Accepted: made}
 }
 
 // lost says whether what came is no answer of the service to the order: something

@@ -270,10 +270,7 @@ func (s *Service) send(ctx context.Context, turn *budget.Turn, kind budget.Kind,
 	defer cancel()
 	began := s.now()
 	reply, err := s.o.Provider.Forward(ctx, f)
-	o := outcomeOf(c, reply, err)
-	if err == nil && o.Result == budget.Answered && ended != nil {
-		o = ended(reply)
-	}
+	o := outcomeOf(c, reply, err, ended)
 	s.o.Requested(ctx, observe.Request{
 		Account: s.o.Account, Passed: true, Kind: kind, Result: o.Result, Waited: turn.Waited(), Took: s.now().Sub(began), Err: err,
 	})
@@ -288,23 +285,24 @@ func (s *Service) send(ctx context.Context, turn *budget.Turn, kind budget.Kind,
 // sendTimeout is within the turn's lease.
 const sendTimeout = 35 * time.Second
 
-// outcomeOf is what the budget counts. A call that nobody here knows may answer what
-// it likes: that says nothing of the account.
-func outcomeOf(c call, reply provider.Reply, err error) budget.Outcome {
-	if err == nil && reply.Failure != nil {
-		err = reply.Failure
-		switch kind := reply.Failure.Kind; {
-		case kind == provider.RateLimited:
-		case kind == provider.InDoubt && !lost(reply): // its own, and the client's to understand
-			return budget.Outcome{Result: budget.Answered}
-		case !c.known, kind == provider.Forbidden, kind == provider.OutOfUnits: // of this call, perhaps; exports find out by themselves
-			return budget.Outcome{Result: budget.Answered}
+// outcomeOf is what the budget counts; ended adds what the answer says of the task. How a
+// call is refused says nothing of the account where nobody here knows the call, or where
+// it is the service's own answer to an order.
+func outcomeOf(c call, reply provider.Reply, err error, ended func(provider.Reply) budget.Outcome) budget.Outcome {
+	neutral := false
+	if f := reply.Failure; err == nil && f != nil {
+		neutral = f.Kind != provider.RateLimited && (!c.known || f.Kind == provider.InDoubt && !lost(reply))
+		if !neutral {
+			err = f
 		}
 	}
-	if err == nil {
-		return budget.Outcome{Result: budget.Answered}
+	o := budget.PassedOutcomeOf(err)
+	neutral = neutral || o.Neutral
+	if o.Result == budget.Answered && ended != nil {
+		o = ended(reply)
 	}
-	return budget.OutcomeOf(err)
+	o.Neutral = neutral
+	return o
 }
 
 // noAnswer is what is answered where the provider did not, to a request that costs

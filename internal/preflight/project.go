@@ -119,11 +119,7 @@ func (r *reader) request(ctx context.Context, account Account, kind, id string, 
 		return provider.Task{}, err
 	}
 	task, err := account.Provider.Read(context.WithoutCancel(ctx), kind, id)
-	outcome := budget.Outcome{Result: budget.Answered}
-	if err != nil {
-		outcome = budget.OutcomeOf(err)
-	}
-	_ = turn.Done(context.WithoutCancel(ctx), outcome) // else it ends by its lease
+	_ = turn.Done(context.WithoutCancel(ctx), budget.PassedOutcomeOf(err)) // else it ends by its lease
 	return task, err
 }
 
