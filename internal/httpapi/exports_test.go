@@ -2,7 +2,9 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -175,6 +177,38 @@ func TestAProjectIsItsTenants(t *testing.T) {
 	f.call("GET", "/api/v2/clips/exports", "").data(t, &all)
 	if len(all.Exports) != 2 {
 		t.Errorf("%d exports", len(all.Exports))
+	}
+}
+
+// TestAnOrderThatCannotBeTakenNamesItsID: whatever the order waited for when it could not
+// be answered, its 503 says how it is sent again.
+func TestAnOrderThatCannotBeTakenNamesItsID(t *testing.T) {
+	down := true
+	f := newFixture(t, func(o *Options) {
+		o.ProjectTenant = func(context.Context, string) (string, error) {
+			if down {
+				return "", errors.New("Redis is away") //nolint:staticcheck // a name
+			}
+			return "", nil
+		}
+	})
+	got := f.call("POST", "/api/v2/clips/export", `{"project_id":"p"}`)
+	id := regexp.MustCompile(`exp_[a-z0-9]+`).FindString(got.message(t))
+	if got.status != 503 || id == "" {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	down = false
+	if got := f.call("POST", "/api/v2/clips/export", `{"project_id":"p","job_id":"`+id+`"}`); got.status != 200 || !strings.Contains(got.body, id) {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
+// TestAnOrderNamesAllThatItMayNot: faults that are not the body's own are named together.
+func TestAnOrderNamesAllThatItMayNot(t *testing.T) {
+	f := newFixture(t)
+	got := f.call("POST", "/api/v2/clips/export", `{"project_id":"p","tenant":"batch","notify":{"task_type":"t","queue":"theirs"}}`)
+	if message := got.message(t); got.status != 400 || !strings.Contains(message, "tenant: ") || !strings.Contains(message, "; notify: ") {
+		t.Errorf("%d %s", got.status, got.body)
 	}
 }
 

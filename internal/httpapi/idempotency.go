@@ -19,33 +19,35 @@ const (
 // lost can be asked again without a second export. It is what the request's
 // Idempotency-Key stands for: the queue then does the rest, for as long as the
 // ledger remembers the export. Keys of different tenants differ. Or it is the
-// tenant's own job_id, behind its name so that no other can take it, or a fresh one.
-func (a *API) setID(r *http.Request, e *tasks.Export) (given bool, err error) {
+// tenant's own job_id, behind its name so that no other can take it, or a fresh one, which
+// the client does not know: again says how it sends the same export once more.
+func (a *API) setID(r *http.Request, e *tasks.Export) (again string, err error) {
+	again = "with the same " + idempotencyHeader + " or job_id"
 	values := r.Header.Values(idempotencyHeader)
 	switch {
 	case len(values) > 1:
-		return false, fail(http.StatusBadRequest, idempotencyHeader+": given more than once")
+		return "", fail(http.StatusBadRequest, idempotencyHeader+": given more than once")
 	case len(values) == 1 && e.JobID != "":
-		return false, fail(http.StatusBadRequest, idempotencyHeader+": job_id says the same in another way; give only one of them")
+		return "", fail(http.StatusBadRequest, idempotencyHeader+": job_id says the same in another way; give only one of them")
 	case len(values) == 1:
 		key, wrong := parseIdempotencyKey(values[0])
 		if wrong != "" {
-			return false, fail(http.StatusBadRequest, idempotencyHeader+": "+wrong)
+			return "", fail(http.StatusBadRequest, idempotencyHeader+": "+wrong)
 		}
 		e.JobID, err = a.idempotentID(r.Context(), e.Tenant, key)
-		return true, err
+		return again, err
 	case e.JobID == "":
 		e.JobID = a.signer.newID(e.Tenant)
-		return false, nil
+		return "with the job_id " + e.JobID, nil
 	case !strings.HasPrefix(e.JobID, idPrefix):
 		e.JobID = e.Tenant + "." + e.JobID
 		if !tasks.ValidID(e.JobID) {
-			return false, tasks.Faults{{Field: "job_id", Message: "too long: the export's id is " + e.Tenant + ". and the job_id, at most 128 characters in all"}}
+			return "", tasks.Faults{{Field: "job_id", Message: "too long: the export's id is " + e.Tenant + ". and the job_id, at most 128 characters in all"}}
 		}
 	case !a.signer.gave(e.Tenant, e.JobID):
-		return false, tasks.Faults{{Field: "job_id", Message: "ids that begin with " + idPrefix + " are given by this server, and this one was not given to you; use one of your own"}}
+		return "", tasks.Faults{{Field: "job_id", Message: "ids that begin with " + idPrefix + " are given by this server, and this one was not given to you; use one of your own"}}
 	}
-	return true, nil
+	return again, nil
 }
 
 // idempotentID returns the id of the export that the key stands for. While

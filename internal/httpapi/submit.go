@@ -38,22 +38,48 @@ func (a *API) submit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(setTenant(r.Context(), &e), a.checkNotify(e.Notify), a.checkAccount(r.Context(), e.Account)); err != nil {
+	if err := together(setTenant(r.Context(), &e), a.checkNotify(e.Notify)); err != nil {
 		return err
 	}
-	given, err := a.setID(r, &e)
+	again, err := a.setID(r, &e)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(a.checkWaiting(r.Context()), a.checkProject(r.Context(), e)); err != nil {
-		return err
+	if err := together(a.checkAccount(r.Context(), e.Account), a.checkWaiting(r.Context()), a.checkProject(r.Context(), e)); err != nil {
+		return notTaken(err, again)
 	}
-	id, err := a.enqueue(r.Context(), e, given)
+	id, err := a.enqueue(r.Context(), e, again)
 	if err != nil {
 		return err
 	}
 	a.log.InfoContext(r.Context(), "export taken in", logkey.Export, id, logkey.ProjectID, e.ProjectID, logkey.Client, clientOf(r.Context()))
 	return writeData(w, submitted{ExportTaskID: id, Name: nameOf(e.ProjectID), Status: statusCreated, Warnings: a.warnings(e)})
+}
+
+// together is errors.Join that makes one of all faults of fields.
+func together(errs ...error) error {
+	var faults tasks.Faults
+	for i, err := range errs {
+		if own, ok := err.(tasks.Faults); ok { //nolint:errorlint // what is wrapped says more than its fields
+			faults, errs[i] = append(faults, own...), nil
+		}
+	}
+	if len(faults) > 0 {
+		errs = append([]error{faults}, errs...)
+	}
+	return errors.Join(errs...)
+}
+
+// notTaken is why an export was not taken in. Where that may pass it is as with an answer
+// that was lost: the client sends it again in the same way.
+func notTaken(err error, again string) error {
+	if f := asFailure(err); f.status != http.StatusServiceUnavailable {
+		return err
+	}
+	return &failure{
+		status: http.StatusServiceUnavailable, retryAfter: 5 * time.Second, err: err,
+		message: "clipferry cannot answer at the moment, and the export is not taken in; send it again " + again,
+	}
 }
 
 // warnings is what is odd about an export that is taken.
@@ -159,13 +185,8 @@ func isUTF8(charset string) bool {
 // The pauses before an enqueue is tried again.
 var enqueuePauses = []time.Duration{100 * time.Millisecond, 500 * time.Millisecond}
 
-// enqueue puts the export in the queue. given says that its id came from the client,
-// which knows it.
-func (a *API) enqueue(ctx context.Context, e tasks.Export, given bool) (string, error) {
-	again := "with the same Idempotency-Key or job_id"
-	if !given {
-		again = "with the job_id " + e.JobID
-	}
+// enqueue puts the export in the queue. again is how a client sends it once more.
+func (a *API) enqueue(ctx context.Context, e tasks.Export, again string) (string, error) {
 	for try := 0; ; try++ {
 		id, err := a.o.Queue.Enqueue(ctx, e)
 		var faults tasks.Faults
