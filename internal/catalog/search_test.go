@@ -105,6 +105,8 @@ func TestFilters(t *testing.T) {
 		{Query{Order: Shortest}, "autumn|Winter training|Summer training"},
 		{Query{Text: "TRAIN winter"}, "Winter training"},
 		{Query{Text: `"r tra"`}, "Summer training|Winter training"},
+		{Query{Text: "“r tra”"}, "Summer training|Winter training"},
+		{Query{Text: "„r tra“ «winter t»"}, "Winter training"},
 		{Query{Text: `"training winter"`}, ""},
 		{Query{Text: "climb"}, "Winter training"},
 		{Query{Text: "econ"}, "Winter training"},

@@ -120,6 +120,9 @@ func plain(r rune) rune {
 	return unicode.ToLower(r)
 }
 
+// quotes makes one of all quotation marks: keyboards put in those of their language.
+var quotes = strings.NewReplacer("“", `"`, "”", `"`, "„", `"`, "‟", `"`, "«", `"`, "»", `"`, "＂", `"`)
+
 // termsOf are the words of a search, normalised; words in quotation marks are one.
 // All of them have to be in a text.
 func termsOf(search string) []string {
@@ -129,7 +132,7 @@ func termsOf(search string) []string {
 			terms = append(terms, s)
 		}
 	}
-	for i, part := range strings.Split(search, `"`) {
+	for i, part := range strings.Split(quotes.Replace(search), `"`) {
 		if i%2 == 1 {
 			add(part)
 			continue
