@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -109,5 +110,22 @@ func TestRedisLostWhileAnExportIsSealed(t *testing.T) {
 	}
 	if at < 6 {
 		t.Errorf("an export took %d commands from its clip to its end: the test does not see them", at)
+	}
+}
+
+// Redis is flushed while an export waits for its request, which is never sent: its receipt
+// says so, and recover has it wait in line again.
+func TestWhatWaitsForItsRequestIsNoDoubtAfterALossOfRedis(t *testing.T) {
+	r := newRig(t)
+	a := r.options.Accounts[worker.DefaultAccount]
+	a.Gate = failingGate{a.Gate, func() { must(t, r.rdb.FlushAll(context.Background()).Err()) }, new(sync.Once)}
+	r.options.Accounts[worker.DefaultAccount] = a
+	r.work()
+	r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
+	r.awaitReceipt("a", storage.ReceiptUnsent)
+	_, err := r.recovery.Recover(t.Context(), r.archive, nil)
+	must(t, err)
+	if rec := r.awaitState("a", export.Archived); rec.Doubts != 0 {
+		t.Errorf("%d doubts", rec.Doubts)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/clipferry/clipferry/internal/retry"
 	"github.com/clipferry/clipferry/internal/telemetry/logkey"
 	"github.com/clipferry/clipferry/internal/units"
+	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 )
 
@@ -173,9 +174,12 @@ func (w *Worker) order(ctx context.Context, r *export.Record, lease *ledger.Leas
 		if a.tried {
 			ctx, cancel := w.detached(ctx)
 			defer cancel()
-			_, _ = w.retryUntilCommitted(ctx, r.ID, func() (*export.Record, error) { // or it would be in doubt
+			_, lost := w.retryUntilCommitted(ctx, r.ID, func() (*export.Record, error) { // or it would be in doubt
 				return w.update(ctx, r.ID, func(r *export.Record) error { r.Unsent(a.token, a.wrote); return nil })
 			})
+			if errors.Is(lost, ledger.ErrUnknown) {
+				w.settleReceipt(ctx, r, a, storage.ReceiptUnsent)
+			}
 		}
 		return fmt.Errorf("wait for a turn to submit %s: %w", r.ID, err)
 	}
