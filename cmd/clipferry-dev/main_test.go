@@ -99,6 +99,8 @@ func TestUsage(t *testing.T) {
 		{"worker", cli.Usage, "", `unknown command "worker"`},
 		{"--no-such-flag", cli.Usage, "", "unknown flag: --no-such-flag"},
 		{"--speed 0", cli.Usage, "", "--speed must be from 1 to 1000"},
+		{"--dir=", cli.Usage, "", "--dir must not be empty"},
+		{"provider --limit-shape square --fail-rate 2", cli.Usage, "", "\nclipferry-dev provider: render: "},
 		{"provider here", cli.Usage, "", `unexpected argument "here"`},
 		{"provider --limit-shape square", cli.Usage, "", "shape: must be fixed, sliding or bucket"},
 		{"provider --fail-rate 2", cli.Usage, "", "See `clipferry-dev provider --help`"},

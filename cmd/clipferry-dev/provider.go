@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,7 +60,11 @@ func (p *provider) run(ctx context.Context, c *console) error {
 	p.Limits.Shape = emulator.Shape(p.shape)
 	server, err := emulator.New(p.Options)
 	if err != nil {
-		return cli.Usagef("%s", err)
+		var faults []error
+		for fault := range strings.SplitSeq(err.Error(), "\n") {
+			faults = append(faults, cli.Usagef("%s", fault))
+		}
+		return errors.Join(faults...)
 	}
 	url, wait, err := serve(ctx, p.addr, server)
 	if err != nil {

@@ -54,7 +54,12 @@ they are. See clipferry-dev provider --help for the provider's flags.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if d.dir == "" {
+				return cli.Usagef("--dir must not be empty; . is the current directory")
+			}
+			return d.run(cmd.Context())
+		},
 	}
 	set := root.Flags()
 	set.StringVar(&d.dir, "dir", "clipferry-archive", "`DIR` for the archive; what is there stays")

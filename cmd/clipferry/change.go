@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -111,7 +112,7 @@ func (c *console) changeAll(ctx context.Context, conn *connection, ids []string,
 			return ctx.Err()
 		case errors.Is(err, admin.ErrUnknown):
 			failed = errReported
-			_ = c.msg.Printf("%s: %s\n", id, find.whyUnknown(ctx, id))
+			_ = c.msg.Printf("%s: %s\n", cmp.Or(id, `""`), find.whyUnknown(ctx, id))
 		case errors.Is(err, export.ErrMayBePaid):
 			failed = errReported
 			_ = c.msg.Printf("%s: %s; use --submitted-as TASK_ID if the provider's site shows its task, else --pay-again for a new paid export\n", id, err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -40,26 +41,35 @@ func (f *finder) whyUnknown(ctx context.Context, id string) string {
 	}
 }
 
-// all loads the exports; an id that nobody knows is missing from the result.
+// all loads the exports; an id that nobody knows is missing from the result. Its error
+// says why one can't be looked for; the others are there nevertheless.
 func (f *finder) all(ctx context.Context, ids []string) (map[string]*export.Record, error) {
 	records := make(map[string]*export.Record, len(ids))
+	var failed, s3 error
 	for _, id := range ids {
 		r, err := f.conn.exports.Get(ctx, id)
 		if errors.Is(err, admin.ErrUnknown) && tasks.ValidID(id) {
 			r, err = f.conn.exports.Search(ctx, id)
 		}
-		if errors.Is(err, admin.ErrUnknown) {
-			r, err = f.inS3(ctx, id)
+		switch {
+		case errors.Is(err, admin.ErrUnknown) && s3 != nil:
+			err = s3 // asked once more, it would take as long to fail
+		case errors.Is(err, admin.ErrUnknown):
+			if r, err = f.inS3(ctx, id); err != nil && !errors.Is(err, admin.ErrUnknown) {
+				s3 = err
+			}
 		}
 		switch {
 		case errors.Is(err, admin.ErrUnknown):
+		case ctx.Err() != nil:
+			return records, err
 		case err != nil:
-			return nil, err
+			failed = cmp.Or(failed, err)
 		default:
 			records[id] = r
 		}
 	}
-	return records, nil
+	return records, failed
 }
 
 // inS3 reads an export that Redis does not know from its receipt and manifest.

@@ -25,6 +25,13 @@ func TestStatusOfWhatRedisHasForgotten(t *testing.T) {
 	if out, msg := b.clipferry(cli.Failed, "status", "nobody"); out != "" || !strings.Contains(msg, "nobody: unknown: ") {
 		t.Errorf("nobody: %s%s", out, msg)
 	}
+	away := b.command("status", "--json", "over", "nobody", "known", "nobody-else")
+	away.Env = append(away.Env, "AWS_ENDPOINT_URL_S3=http://127.0.0.1:1")
+	b.clipferry(cli.Done, "enqueue", "--project-id", "p", "--job-id", "known")
+	out, err := away.Output()
+	if text := string(out); err == nil || strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, `{"id":"known","state":"queued"`) {
+		t.Errorf("while S3 is away: %v %s", err, out)
+	}
 	for _, command := range []string{"cancel", "retry"} {
 		_, msg := b.clipferry(cli.Failed, command, "over", "open", "nobody")
 		for _, want := range []string{
@@ -36,10 +43,10 @@ func TestStatusOfWhatRedisHasForgotten(t *testing.T) {
 			}
 		}
 	}
-	out, _ := b.clipferry(cli.Done, "status", "--links", "over", "open")
-	fields := strings.Fields(out)
+	links, _ := b.clipferry(cli.Done, "status", "--links", "over", "open")
+	fields := strings.Fields(links)
 	if len(fields) != 3 || fields[0] != "over" || fields[1] != "0" {
-		t.Fatalf("links: %s", out)
+		t.Fatalf("links: %s", links)
 	}
 	if strings.Contains(fields[2], "response-content-disposition") {
 		t.Errorf("the link takes the file's own name away: %s", fields[2])

@@ -14,7 +14,7 @@ func manCommand(c *console) *cobra.Command {
 	return &cobra.Command{
 		Use: "man DIR", Short: "write the manual pages of all commands into a directory",
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
+			if len(args) != 1 || args[0] == "" {
 				return cli.Usagef("give one directory")
 			}
 			return nil

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -92,10 +94,15 @@ func (c *console) resumeAccounts(ctx context.Context, conn *connection) error {
 // withQueues connects, unless there is a name that no queue of ours has: paused, it
 // would stop nothing.
 func (c *console) withQueues(ctx context.Context, names []string, do func(*connection) error) error {
+	var faults []error
 	for _, name := range names {
 		if kind, _, ours := queue.Kind(name); !ours {
-			return cli.Usagef("there is no queue %q%s", name, cli.DidYouMean("", kind, queue.All()))
+			hint := cmp.Or(cli.DidYouMean("", kind, queue.All()), "; there are "+strings.Join(queue.All(), ", "))
+			faults = append(faults, cli.Usagef("there is no queue %q%s", name, hint))
 		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return err
 	}
 	conn, err := c.connect(ctx, 0)
 	if err != nil {

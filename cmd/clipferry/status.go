@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -61,13 +62,14 @@ type statusFlags struct {
 
 // unknownView is what is shown of an id that nobody knows.
 type unknownView struct {
-	ID    string `json:"id"`
-	State string `json:"state"`
-	Error string `json:"error"`
+	ID     string `json:"id"`
+	State  string `json:"state"`
+	Error  string `json:"error"`
+	Reason string `json:"reason"`
 }
 
 func newUnknown(id string) unknownView {
-	return unknownView{id, "unknown", "no export has this id; one that ended long ago, or before Redis was lost, is forgotten, but what it archived stays in S3: see clipferry verify"}
+	return unknownView{id, "unknown", "no export has this id; one that ended long ago, or before Redis was lost, is forgotten, but what it archived stays in S3: see clipferry verify", "not_found"}
 }
 
 func (s *statusFlags) run(ctx context.Context, c *console, ids []string) error {
@@ -90,8 +92,12 @@ func (s *statusFlags) run(ctx context.Context, c *console, ids []string) error {
 	view := &shown{c: c, screen: &screen{c: c}, snapshots: snapshots, last: map[string]cli.Styled{}}
 	for {
 		records, err := find.all(ctx, ids)
-		if err != nil && (!s.watch || ctx.Err() != nil) {
-			return err
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil && !s.watch { // what is known is shown all the same
+			known := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return records[id] == nil })
+			return cmp.Or(s.show(ctx, view, known, records), err)
 		}
 		if err == nil {
 			if err := s.show(ctx, view, ids, records); err != nil {
@@ -207,7 +213,7 @@ func anyUnknown(c *console, ids []string, records map[string]*export.Record, rep
 		}
 		failed = errReported
 		if r == nil && !reported {
-			_ = c.msg.Printf("%s: unknown: %s\n", id, newUnknown(id).Error)
+			_ = c.msg.Printf("%s: unknown: %s\n", cmp.Or(id, `""`), newUnknown(id).Error)
 		}
 	}
 	return failed

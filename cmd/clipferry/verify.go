@@ -66,7 +66,7 @@ func (v *verify) run(ctx context.Context, c *console, ids []string) error {
 			return err
 		case !ok:
 			failed = errReported
-			_ = c.msg.Printf("%s: there is no receipt of it in S3: it was never accepted by the provider\n", id)
+			_ = c.msg.Printf("%s: there is no receipt of it in S3: it was never accepted by the provider\n", cmp.Or(id, `""`))
 		default:
 			failed = cmp.Or(v.one(ctx, c, archive, receipt), failed)
 		}
