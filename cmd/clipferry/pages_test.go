@@ -227,3 +227,35 @@ func TestVariablesOfThePages(t *testing.T) {
 		}
 	}
 }
+
+// TestThePagesSetAllThatIsNeeded: what a block of shell exports is a configuration that the
+// program takes.
+func TestThePagesSetAllThatIsNeeded(t *testing.T) {
+	tried := 0
+	for page, text := range pages(t) {
+		for _, block := range shellBlock.FindAllStringSubmatch(text, -1) {
+			exports := strings.Join(regexp.MustCompile(`(?m)^export .*$`).FindAllString(block[1], -1), "\n")
+			if !strings.Contains(exports, "CLIPFERRY_") {
+				continue
+			}
+			cmd := exec.CommandContext(t.Context(), "bash", "-c", exports+"\nenv -0")
+			cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+			env, err := cmd.Output()
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", page, err, exports)
+			}
+			tried++
+			key := filepath.Join(t.TempDir(), "provider-key")
+			if err := os.WriteFile(key, []byte("k"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			vars := strings.Split(strings.ReplaceAll(string(env), "/run/secrets/provider-key", key), "\x00")
+			if _, err := config.Load(vars, 0); err != nil {
+				t.Errorf("%s: with\n%s\nit says: %v", page, exports, err)
+			}
+		}
+	}
+	if tried < 3 {
+		t.Errorf("only %d blocks set variables", tried)
+	}
+}
