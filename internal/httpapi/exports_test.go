@@ -63,7 +63,7 @@ func TestCancelAndRetry(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 	f.call("POST", "/api/v2/clips/export/"+id+"/cancel", "").data(t, &v) // twice is once
-	if got := f.read(id); got.Status != statusFailed || got.ErrorMessage != "canceled at 2026-04-07T12:00:00Z" {
+	if got := f.read(id); got.Status != statusFailed || got.ErrorMessage != "canceled at 2026-04-07T12:00:00Z" || got.Reason != "canceled" {
 		t.Errorf("%+v", got)
 	}
 	f.call("POST", "/api/v2/clips/export/"+id+"/retry", "").data(t, &v)

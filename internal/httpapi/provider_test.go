@@ -47,7 +47,7 @@ func TestAFailedExportSaysWhy(t *testing.T) {
 	f.change(id, func(r *export.Record, now time.Time) error { return r.Accept(now, "t", "", "CREATED") })
 	f.answer(id, "FAILED", nil)
 	got := f.read(id)
-	if got.Status != statusFailed || !strings.Contains(got.ErrorMessage, "no such font") || *got.CostUsage != 48 {
+	if got.Status != statusFailed || !strings.Contains(got.ErrorMessage, "no such font") || got.Reason != "render_failed" || *got.CostUsage != 48 {
 		t.Errorf("%+v", got)
 	}
 }

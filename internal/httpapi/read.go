@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"slices"
@@ -44,6 +45,7 @@ type task struct {
 	Name         string   `json:"name"`
 	Status       string   `json:"status"`
 	ErrorMessage string   `json:"error_message,omitempty"`
+	Reason       string   `json:"reason,omitempty"` // ours: the code of that
 	ExpireAt     int64    `json:"expire_at,omitempty"`
 	CostUsage    *float64 `json:"cost_usage,omitempty"`
 	Clips        []clip   `json:"clips"`
@@ -87,7 +89,7 @@ func (a *API) taskOf(r *export.Record, base string) task {
 		t.Name = nameOf(r.ProjectID)
 	}
 	if t.Status == statusFailed {
-		t.ErrorMessage = errorOf(r)
+		t.ErrorMessage, t.Reason = errorOf(r), cmp.Or(string(r.Problem.Reason), string(r.State))
 	}
 	if t.Status == statusSucceeded || t.Status == statusFailed {
 		t.ExpireAt = r.UpdatedAt.Add(a.o.Retention).UnixMilli()
