@@ -58,6 +58,11 @@ func TestReady(t *testing.T) {
 	if got := f.call("GET", "/readyz", ""); got.status != 503 || got.readiness(t).Status != "draining" {
 		t.Errorf("%d %s", got.status, got.body)
 	}
+	for path, want := range map[string]int{"//healthz": 200, "/healthz/": 200, "//readyz//": 503} {
+		if got := f.call("GET", path, ""); got.status != want || !strings.Contains(got.body, `"status":`) {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+	}
 	if got := f.call("GET", "/healthz", ""); got.status != 200 || strings.TrimSpace(got.body) != `{"status":"alive"}` {
 		t.Errorf("%d %s", got.status, got.body)
 	}

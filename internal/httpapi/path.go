@@ -15,10 +15,12 @@ var slashes = regexp.MustCompile(`/{2,}`)
 func canonical(r *http.Request) *http.Request {
 	path := r.URL.EscapedPath()
 	clean := slashes.ReplaceAllString(path, "/")
-	if !strings.HasPrefix(clean, "/api/") && !strings.HasPrefix(clean, "/open/") {
+	switch trimmed := strings.TrimSuffix(clean, "/"); {
+	case trimmed == "/healthz", trimmed == "/readyz", trimmed == "/metrics":
+		clean = trimmed
+	case !strings.HasPrefix(clean, "/api/") && !strings.HasPrefix(clean, "/open/"):
 		return r
-	}
-	if trimmed := strings.TrimSuffix(clean, "/"); strings.Count(trimmed, "/") > 1 {
+	case strings.Count(trimmed, "/") > 1:
 		clean = trimmed
 	}
 	plain, err := url.PathUnescape(clean)
