@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/hibiken/asynq"
@@ -231,4 +232,101 @@ func ExampleCheckJobID() {
 	// Output:
 	// true
 	// false
+}
+
+// Exports that are more than should be held in memory are gone through twice: once to
+// check all, once to enqueue them.
+func ExampleClient_EnqueueEach() {
+	address, stop := startRedis()
+	defer stop()
+	client, err := tasks.NewClient(address)
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+
+	season := func(yield func(tasks.Export) bool) {
+		for episode := range 3 {
+			if !yield(tasks.Export{ProjectID: fmt.Sprint("proj_", episode), JobID: fmt.Sprint("episode-", episode)}) {
+				return
+			}
+		}
+	}
+	err = client.EnqueueEach(context.Background(), season, func(id string) error {
+		fmt.Println(id)
+		return nil // an error ends it
+	})
+	fmt.Println(err)
+	// Output:
+	// episode-0
+	// episode-1
+	// episode-2
+	// <nil>
+}
+
+// The same for a batch, whose exports need no ids of their own.
+func ExampleClient_EnqueueBatchEach() {
+	address, stop := startRedis()
+	defer stop()
+	client, err := tasks.NewClient(address)
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+
+	season := func(yield func(tasks.Export) bool) {
+		for episode := range 3 {
+			if !yield(tasks.Export{ProjectID: fmt.Sprint("proj_", episode)}) {
+				return
+			}
+		}
+	}
+	var ids []string
+	err = client.EnqueueBatchEach(context.Background(), tasks.Batch{Name: "season-1"}, season, func(id string) error {
+		ids = append(ids, id)
+		return nil
+	})
+	fmt.Println(len(ids), err)
+	// Output: 3 <nil>
+}
+
+// What is odd about an export is no fault: it is enqueued all the same.
+func ExampleExport_Lint() {
+	export := tasks.Export{ProjectID: "proj_abc123", Ratio: "RATIO_9_16"}
+	fmt.Println(export.Validate())
+	for _, odd := range export.Lint() {
+		fmt.Println(odd)
+	}
+	// Output:
+	// <nil>
+	// ratio: has no effect without enable_ai_reframe
+}
+
+// Many exports can be checked without Redis, such as a form before it is sent.
+func ExampleCheckEach() {
+	err := tasks.CheckEach(slices.Values([]tasks.Export{{ProjectID: "proj_1"}, {ProjectID: "proj_2", Resolution: "8K"}}))
+	var wrong tasks.BatchError
+	if errors.As(err, &wrong) {
+		fmt.Println(len(wrong), wrong[0].Index)
+	}
+	// Output: 1 1
+}
+
+// A request body that was written for the provider keeps the fields that it has beyond
+// those that are known here; in a producer's own JSON such a field is a fault.
+func ExampleParseBody() {
+	body := []byte(`{"project_id":"proj_abc123","watermark":{"text":"draft"}}`)
+	export, err := tasks.ParseBody(body)
+	fmt.Println(string(export.Extra["watermark"]), err)
+	_, err = tasks.ParseExport(body)
+	fmt.Println(err != nil)
+	// Output:
+	// {"text":"draft"} <nil>
+	// true
+}
+
+// The queues of tenants and accounts that the operator has configured.
+func ExampleTenantQueue() {
+	fmt.Println(tasks.TenantQueue(tasks.QueueFor(tasks.PriorityNormal), "eu", "news"))
+	// Output: clipferry-submit.eu@news
 }
