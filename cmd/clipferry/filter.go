@@ -46,7 +46,7 @@ func (f *filterFlags) given() bool {
 // filter returns what the flags say; its error names all that are wrong.
 func (f *filterFlags) filter(now time.Time) (ledger.Filter, error) {
 	out := ledger.Filter{State: export.State(f.state), Project: f.project, Tenant: f.tenant, Batch: f.batch}
-	faults := []error{cli.Empty(f.set, filterNames...)}
+	faults := []error{cli.Empty(f.set, "all", filterNames...)}
 	wrong := func(format string, args ...any) { faults = append(faults, cli.Usagef(format, args...)) }
 	if f.state != "" && !out.State.Known() {
 		wrong("--state must be one of %s, not %q", strings.Join(stateNames(), ", "), f.state)

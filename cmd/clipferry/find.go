@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,13 +123,16 @@ type found struct {
 func (f *find) complete(words []string) error {
 	f.query.Text = strings.Join(words, " ")
 	f.query.Order = catalog.Order(f.order)
-	faults := []error{cli.Empty(f.set, "project", "tag", "since", "resolution", "ratio", "tenant")}
+	faults := []error{cli.Empty(f.set, "all", "project", "tag", "since", "resolution", "ratio", "tenant")}
 	wrong := func(format string, args ...any) { faults = append(faults, cli.Usagef(format, args...)) }
 	if f.csv && f.json {
 		wrong("give one of --csv and --json")
 	}
 	if f.query.Limit < 0 {
 		wrong("--limit must not be negative")
+	}
+	if math.IsNaN(f.query.MinScore) {
+		wrong("--min-score must be a number, not NaN")
 	}
 	if !slices.Contains(catalog.Orders(), f.query.Order) {
 		wrong("--sort must be one of %s, not %q", strings.Join(orderNames(), ", "), f.order)

@@ -34,7 +34,12 @@ tenant.
 All are checked first; if any is wrong, nothing is imported. A task belongs to
 one export: imported again, or ordered here before, its export's id is
 printed.`,
-		RunE: func(cmd *cobra.Command, ids []string) error { return f.run(cmd.Context(), c, ids) },
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			if err := cli.Empty(cmd.Flags(), "the default", "kind", "project-id", "account", "tenant"); err != nil {
+				return err
+			}
+			return f.run(cmd.Context(), c, ids)
+		},
 	}
 	set := cmd.Flags()
 	set.StringVar(&f.each.Kind, "kind", string(export.TaskExport), "`KIND` of the tasks: export, clips or moments")

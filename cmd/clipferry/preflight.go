@@ -29,6 +29,9 @@ units that its export should cost by what this account was charged so far,
 what is left of today's cap, and when it would start and end.`,
 		Args: someIDs,
 		RunE: func(cmd *cobra.Command, projects []string) error {
+			if err := cli.Empty(cmd.Flags(), "the default", "resolution", "account"); err != nil {
+				return err
+			}
 			exports := make([]tasks.Export, len(projects))
 			wrong := &inputError{}
 			for i, project := range projects {

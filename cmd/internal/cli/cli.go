@@ -113,12 +113,13 @@ func DidYouMean(prefix, word string, names []string) string {
 }
 
 // Empty refuses flags that were given nothing, as by a variable of a script that is not
-// set: a filter without its value would let everything through.
-func Empty(set *pflag.FlagSet, names ...string) error {
+// set: a filter without its value would let everything through. They are left out for
+// what without says.
+func Empty(set *pflag.FlagSet, without string, names ...string) error {
 	var faults []error
 	for _, name := range names {
 		if f := set.Lookup(name); f.Changed && f.Value.String() == "" {
-			faults = append(faults, Usagef("--%s must not be empty; leave it out for all", name))
+			faults = append(faults, Usagef("--%s must not be empty; leave it out for %s", name, without))
 		}
 	}
 	return errors.Join(faults...)
