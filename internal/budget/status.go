@@ -88,19 +88,19 @@ func (g *Gate) Status(ctx context.Context) (Status, error) {
 }
 
 func (g *Gate) status(now pace.Instant, s *pace.State) Status {
-	gate, seen := &s.Gate, &s.Learned.Seen
+	gate, halt, seen := &s.Gate, s.Gate.Halted(), &s.Learned.Seen
 	st := Status{
 		At: now.Time(), RequestsPerMinute: g.limits.PerMinute, MaxActive: g.limits.Slots,
 		Rate: s.Rate(now), Slots: s.SlotLimit(now), Credit: s.Level(now),
 		Waiting: map[Kind]int{}, InFlight: map[Kind]int{},
 		Sent: map[Kind]int64{}, Refused: map[Kind]int64{}, Failed: map[Kind]int64{},
 		Doubts: gate.Spent.Doubts, Crashed: gate.Spent.Crashed, Denied: gate.Spent.Denied,
-		Halted: gate.Halt.Why, HaltedOrders: gate.Halt.Orders, Accepted: gate.Signs.Accepted.Time(), Read: gate.Signs.Read.Time(),
-		HaltedSince: gate.Halt.Since.Time(),
+		Halted: halt.Why, HaltedOrders: halt.Orders, Accepted: gate.Signs.Accepted.Time(), Read: gate.Signs.Read.Time(),
+		HaltedSince: halt.Since.Time(),
 		Ends:        seen.Ends, Lag: span(seen.Lag), Duration: span(seen.Real), Predicted: span(seen.Predicted),
 		PredictionErrorFactor: math.Exp(seen.Miss),
 	}
-	if at := gate.Halt.Probe; at != pace.Never {
+	if at := halt.Probe; at != pace.Never {
 		st.Probe = at.Time()
 	}
 	st.Line, st.Lines, st.Preparing = s.Line(now), map[string]int{}, map[string]time.Time{}
@@ -141,6 +141,7 @@ func span(seconds float64) time.Duration { return time.Duration(seconds * float6
 type Health struct {
 	Halted   string    // why, as in [Status]
 	Orders   bool      // only submits are halted
+	Passed   bool      // what clients pass through is halted as well
 	Probe    bool      // a read is to show that the provider answers
 	Accepted time.Time // the last submit that was accepted
 	Read     time.Time // the last read that was answered well
@@ -158,8 +159,8 @@ func (g *Gate) Health(ctx context.Context) (Health, error) {
 			}
 			return time.Now().Add(at.Sub(now))
 		}
-		signs := s.Gate.Signs
-		h = Health{Halted: s.Gate.Halt.Why, Orders: s.Gate.Halt.Orders, Probe: s.ReadsProbe(), Accepted: local(signs.Accepted), Read: local(signs.Read)}
+		signs, halt := s.Gate.Signs, s.Gate.Halted()
+		h = Health{Halted: halt.Why, Orders: halt.Orders, Passed: s.Gate.HaltsPassed(), Probe: s.ReadsProbe(), Accepted: local(signs.Accepted), Read: local(signs.Read)}
 	})
 	switch {
 	case err != nil: // h may be written yet

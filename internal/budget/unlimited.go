@@ -116,9 +116,12 @@ func parseFleet(raw []any) (f known, err error) {
 	return f, nil
 }
 
-// lets reports whether the turn's order may be sent: the fleet's are not halted, or an
-// operator's word is for this one.
+// lets reports whether the turn's order may be sent: it is not an export's, the fleet's are
+// not halted, or an operator's word is for this one.
 func (u *unlimited) lets(ctx context.Context, t *Turn) (bool, error) {
+	if pace.Passed(t.turn.Export) {
+		return true, nil
+	}
 	f, err := u.look(ctx)
 	if err != nil {
 		return false, err
@@ -127,7 +130,7 @@ func (u *unlimited) lets(ctx context.Context, t *Turn) (bool, error) {
 	if f.since == 0 {
 		return true, nil
 	}
-	if !f.word || pace.Passed(t.turn.Export) {
+	if !f.word {
 		return false, nil
 	}
 	taken, err := u.client.Del(ctx, u.word).Result() // by one of those who see it

@@ -51,6 +51,8 @@ func TestAFleetWithoutLimitsPaysForTwoOrdersThatNobodyUnderstands(t *testing.T) 
 	mustDone(t, mustWait(t, two, order(PassedPrefix+"q")), accepted) // says nothing of exports
 	mustDone(t, mustWait(t, two, order("f")), notUnderstood)
 	mustHalt(t, one, two, gate())
+	mustDone(t, mustWait(t, one, order(PassedPrefix+"r")), accepted) // nor is it halted with them
+	mustHalt(t, one, two)
 	two.Close()
 	mustDone(t, mustWait(t, one, Request{Export: "e", Kind: Refresh}), Outcome{Result: Answered}) // reads go on
 	mustHalt(t, gate())

@@ -225,7 +225,7 @@ func (s *State) Claim(id string, now Instant) Turn {
 	s.touch(prefixTurn, id)
 	s.Gate.Spent.Sent[w.Kind]++
 	s.touch(fieldSpent, "")
-	if h := &s.Gate.Halt; h.halts(w.Kind) {
+	if h := s.Gate.haltOf(w.Export, w.Kind); h != nil {
 		t.Probe = true
 		// No second probe beside this one, nor one after it that nobody has let through.
 		if h.Probe = t.Until; h.byWord() {

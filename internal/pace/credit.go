@@ -54,10 +54,9 @@ type Gate struct {
 	Fails int `json:"fails,omitempty"`
 	// Passed is who shares with what is passed through.
 	Passed Shared `json:"passed,omitzero"`
-	Halt   Halt   `json:"halt,omitzero"`
-	// Kept is the halt of submits that goes on once all is halted no more.
-	Kept  Halt  `json:"kept,omitzero"`
-	Signs Signs `json:"signs,omitzero"`
+	// Halts are what is halted, by how far that reaches.
+	Halts [3]Halt `json:"halts,omitzero"`
+	Signs Signs   `json:"signs,omitzero"`
 	// Spent lives in a field of its own.
 	Spent Spent `json:"-"`
 }

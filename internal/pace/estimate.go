@@ -58,7 +58,7 @@ func (s *State) Starts(now Instant, ahead []int) []time.Duration {
 		return out
 	}
 	opens := s.nextOpen(now)
-	if probe := s.Gate.Halt.Probe; probe != Never {
+	if probe := s.Gate.Halted().Probe; probe != Never {
 		opens = max(opens, probe)
 	}
 	wait := max(0, opens.Sub(now).Seconds())

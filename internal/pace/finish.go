@@ -40,6 +40,7 @@ func (s *State) Finish(id string, t Turn, o Outcome, now Instant, dice float64) 
 		}
 	}
 	s.Gate.At = now
+	halt := s.Gate.haltOf(t.Export, t.Kind)
 	switch {
 	case o.Neutral:
 	case o.Result == Answered:
@@ -51,7 +52,7 @@ func (s *State) Finish(id string, t Turn, o Outcome, now Instant, dice float64) 
 	case o.Result == Forbidden:
 		s.Gate.Spent.Denied++
 		s.touch(fieldSpent, "")
-		s.halt(HaltForbidden, false, now, dice)
+		s.halt(HaltForbidden, everything, now, dice)
 	case o.Result == OutOfUnits:
 		s.Gate.Spent.Denied++
 		s.touch(fieldSpent, "")
@@ -61,8 +62,8 @@ func (s *State) Finish(id string, t Turn, o Outcome, now Instant, dice float64) 
 	case o.Result == Failed, o.Result == InDoubt:
 		s.failed(t, o, now, dice)
 	}
-	if h := &s.Gate.Halt; t.Probe && h.halts(t.Kind) && h.free(t, o) {
-		h.Probe = now
+	if t.Probe && halt != nil && halt.Why != "" && halt.free(o) {
+		halt.Probe = now
 		s.touch(fieldGate, "")
 	}
 	switch t.Kind {
@@ -82,8 +83,8 @@ func (s *State) refused(t Turn, o Outcome, now Instant) {
 	s.touch(fieldGate, "")
 	again := g.RefusedAt != 0 && now.Sub(g.RefusedAt) < 2*refusalPause
 	g.RefusedAt = now
-	if g.Halt.Why == HaltDown {
-		g.Halt, g.Kept, g.Fails = g.Kept, Halt{}, 0 // it answers again
+	if g.Halts[everything].Why == HaltDown {
+		s.works()
 	}
 	pause := min(o.RetryAfter, longestPause)
 	full := s.Limits.PerMinute == 0 || s.rate(now) == float64(s.Limits.PerMinute)

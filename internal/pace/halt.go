@@ -5,18 +5,30 @@ import (
 	"time"
 )
 
-// Halt says why the account has stopped spending. One request is let through now
-// and then, ever more seldom, or when an operator says so ([State.Resume]); one that
-// is answered well ends the halt.
+// Halt says why spending has stopped of what it reaches. One request of that is let
+// through now and then, ever more seldom, or when an operator says so ([State.Resume]); one
+// that is answered well ends the halt.
 type Halt struct {
 	// Why is one of the Halt constants, or empty.
 	Why string `json:"why,omitempty"`
-	// Orders says that only submits are halted.
+	// Orders says that only submits of exports are halted.
 	Orders bool    `json:"orders,omitempty"`
 	Since  Instant `json:"since,omitempty"`
 	Probe  Instant `json:"probe,omitempty"` // when one request is let through
 	Tries  int     `json:"tries,omitempty"`
 }
+
+// reach is how far a halt goes. Halts that reach differently far know nothing of each other.
+type reach int
+
+// What clients pass through is reached by nothing but a refused key and a provider that is
+// down. It ends and probes no other halt either: it says nothing of how exports are ordered
+// and read.
+const (
+	everything reach = iota
+	exports          // their orders and reads
+	orders           // of exports
+)
 
 // Why spending is halted: stable codes for programs. Of a halt that is for submits
 // alone reads go on, and only an accepted submit ends it, or a result that of results.
@@ -26,7 +38,7 @@ const (
 	HaltUnits     = "out_of_units"           // submits: the account has none left
 	HaltRefusals  = "orders_refused"         // submits: all refused in the same words
 	HaltDoubts    = "orders_in_doubt"        // submits: the outcome of one after the other is unknown
-	HaltAnswers   = "answers_not_understood" // of submits, which are paid for likewise; or of reads, then nothing is spent
+	HaltAnswers   = "answers_not_understood" // of submits, which are paid for likewise; or of reads, then no export is ordered or read
 	HaltResults   = "results_not_understood" // submits: those that are read end in a form that nobody knows
 )
 
@@ -121,27 +133,18 @@ type Verdict struct {
 // been paid for.
 func (h *Halt) byWord() bool { return h.Why == HaltAnswers && h.Orders }
 
-// halt stops the account's spending, but for a probe now and then. A halt of submits goes
-// on after one of all requests, and one that an operator ends after any other.
-func (s *State) halt(why string, orders bool, now Instant, dice float64) {
-	h := &s.Gate.Halt
+// halt stops spending of what the halt reaches, but for a probe now and then. One that an
+// operator ends is replaced by no other.
+func (s *State) halt(why string, to reach, now Instant, dice float64) {
+	h := &s.Gate.Halts[to]
+	if h.byWord() && why != h.Why {
+		return
+	}
 	s.touch(fieldGate, "")
-	switch {
-	case orders && h.byWord() && why != h.Why:
-		return
-	case !orders && h.Orders:
-		s.Gate.Kept = *h
-	case orders && !h.Orders && s.Gate.Kept.byWord():
-		*h, s.Gate.Kept = s.Gate.Kept, Halt{}
-		s.halt(why, orders, now, dice)
-		return
-	case orders:
-		s.Gate.Kept = Halt{}
+	if h.Why != why {
+		*h = Halt{Why: why, Orders: to == orders, Since: now}
 	}
-	if h.Why != why || h.Orders != orders {
-		*h = Halt{Why: why, Orders: orders, Since: now}
-	}
-	p := probing(why, orders)
+	p := probing(why, h.Orders)
 	if h.Probe = Never; p.first == 0 {
 		return
 	}
@@ -150,9 +153,44 @@ func (s *State) halt(why string, orders bool, now Instant, dice float64) {
 	h.Probe = now.Add(time.Duration(float64(wait) * (0.8 + 0.4*dice)))
 }
 
+// Halted is the halt that reaches farthest, zero without one.
+func (g *Gate) Halted() Halt {
+	if h := g.farthest(orders); h != nil {
+		return *h
+	}
+	return Halt{}
+}
+
+// HaltsPassed says whether what clients pass through is halted as well.
+func (g *Gate) HaltsPassed() bool { return g.Halts[everything].Why != "" }
+
+// farthest is the halt that reaches farthest of those that reach as far as to, or farther.
+func (g *Gate) farthest(to reach) *Halt {
+	for i := range g.Halts[:to+1] {
+		if h := &g.Halts[i]; h.Why != "" {
+			return h
+		}
+	}
+	return nil
+}
+
+// haltOf is the halt that keeps such a request back, nil if none does.
+func (g *Gate) haltOf(export string, k Kind) *Halt {
+	switch {
+	case Passed(export):
+		return g.farthest(everything)
+	case k == Submit:
+		return g.farthest(orders)
+	}
+	return g.farthest(exports)
+}
+
+// halted says whether a halt keeps the waiter back.
+func (s *State) halted(w *Waiter) bool { return s.Gate.haltOf(w.Export, w.Kind) != nil }
+
 // Resume lets one request through, whatever halts them.
 func (s *State) Resume(now Instant) {
-	if h := &s.Gate.Halt; h.Why != "" {
+	if h := s.Gate.farthest(orders); h != nil {
 		h.Probe = now
 		s.touch(fieldGate, "")
 	}
@@ -160,9 +198,7 @@ func (s *State) Resume(now Instant) {
 
 // free reports whether a probe's turn is not used up by the request, since it has shown
 // nothing of what is halted.
-func (h *Halt) free(t Turn, o Outcome) bool {
-	return o.Result == NotSent || o.Result == Answered && Passed(t.Export) && (h.Orders || !o.Neutral) || h.byWord() && o.Free()
-}
+func (h *Halt) free(o Outcome) bool { return o.Result == NotSent || h.byWord() && o.Free() }
 
 // Free reports whether an order cost nothing and says nothing of how orders are
 // answered: an operator's word for it is not used up.
@@ -171,11 +207,13 @@ func (o Outcome) Free() bool {
 }
 
 // ReadsProbe reports whether a read is to show that the provider answers, before
-// anything else may go or, of orders in doubt, before the next order.
+// anything else that is halted may go or, of orders in doubt, before the next order.
 func (s *State) ReadsProbe() bool {
-	switch h := s.Gate.Halt; h.Why {
+	switch h := s.Gate.Halted(); h.Why {
 	case HaltDown:
 		return true
+	case HaltForbidden: // an order would go without an operator's word
+		return s.Gate.Halts[orders].byWord()
 	case HaltAnswers:
 		return !h.Orders
 	case HaltDoubts:
@@ -185,39 +223,29 @@ func (s *State) ReadsProbe() bool {
 	}
 }
 
-// halts says whether requests of the kind are halted.
-func (h *Halt) halts(k Kind) bool { return h.Why != "" && (k == Submit || !h.Orders) }
+// works notes that the provider answers and takes the key.
+func (s *State) works() {
+	s.Gate.Fails, s.Gate.Halts[everything] = 0, Halt{}
+	s.touch(fieldGate, "")
+}
 
-// answered takes in that the provider gave an answer that makes sense. What clients
-// pass through is answered by other calls: it says that the provider answers and takes
-// the key, and nothing of how exports are ordered and read.
+// answered takes in that the provider gave an answer that makes sense.
 func (s *State) answered(t Turn, o Outcome, now Instant, dice float64) (v Verdict) {
 	g, signs := &s.Gate, &s.Gate.Signs
-	g.Fails = 0
-	s.touch(fieldGate, "")
-	if Passed(t.Export) {
-		if signs.Read = max(signs.Read, now); !g.Halt.Orders && g.Halt.Why != HaltAnswers {
-			g.Halt, g.Kept = g.Kept, Halt{}
-		}
-		return v
-	}
+	s.works()
 	switch {
+	case Passed(t.Export):
+		signs.Read = max(signs.Read, now)
 	case t.Kind != Submit:
-		signs.Read, signs.OddRead = now, ""
+		signs.Read, signs.OddRead, g.Halts[exports] = now, "", Halt{}
+		s.result(t, o, now, dice)
 	case o.Accepted:
 		signs.Accepted, signs.OddSubmit, signs.Doubts, signs.Refusals = max(signs.Accepted, t.Began), "", 0, nil
-	}
-	switch {
-	case o.Accepted && g.Halt.Why == HaltResults && s.resultsOdd(now): // it says nothing of its result
-		s.halt(HaltResults, true, now, dice)
-	case o.Accepted:
-		g.Halt, g.Kept = Halt{}, Halt{}
-	case !g.Halt.Orders:
-		g.Halt, g.Kept = g.Kept, Halt{}
-	}
-	switch {
-	case t.Kind != Submit:
-		s.result(t, o, now, dice)
+		if h := &g.Halts[orders]; h.Why != HaltResults || !s.resultsOdd(now) {
+			*h = Halt{}
+		} else { // it says nothing of its result
+			s.halt(HaltResults, orders, now, dice)
+		}
 	case o.Unspecific != (Refusal{}):
 		return s.refusedAlike(t, o.Unspecific, now, dice)
 	}
@@ -227,13 +255,13 @@ func (s *State) answered(t Turn, o Outcome, now Instant, dice float64) (v Verdic
 // refusedAlike takes in a refusal that may be the account's fault.
 func (s *State) refusedAlike(t Turn, r Refusal, now Instant, dice float64) Verdict {
 	s.remember(r, now)
-	switch h := s.Gate.Halt; {
+	switch why := s.Gate.Halts[orders].Why; {
 	case len(s.Gate.Signs.Refusals) >= projectsAlike:
-		s.halt(HaltRefusals, true, now, dice)
-	case h.Orders: // a probe that says no more than that it is refused
-		s.halt(h.Why, true, now, dice)
+		s.halt(HaltRefusals, orders, now, dice)
+	case why != "": // a probe that says no more than that it is refused
+		s.halt(why, orders, now, dice)
 	}
-	alone := s.Gate.Halt.Why == "" && now >= t.Refused.Add(refusedRest)
+	alone := s.Gate.Halted().Why == "" && now >= t.Refused.Add(refusedRest)
 	return Verdict{Refused: now, Final: s.othersAccepted(t) || t.Refused != 0 && alone}
 }
 
@@ -241,12 +269,13 @@ func (s *State) refusedAlike(t Turn, r Refusal, now Instant, dice float64) Verdi
 // comes again after another export was accepted is the export's own, and halts nobody
 // else: it costs more than is left, or its words mean something else.
 func (s *State) outOfUnits(t Turn, r Refusal, now Instant, dice float64) Verdict {
+	s.works()
 	if r != (Refusal{}) {
 		s.remember(r, now)
 	}
 	own := s.othersAccepted(t)
-	if !own || s.Gate.Halt.Orders {
-		s.halt(HaltUnits, true, now, dice)
+	if !own || s.Gate.Halts[orders].Why != "" {
+		s.halt(HaltUnits, orders, now, dice)
 	}
 	return Verdict{Refused: now, Final: own}
 }
@@ -285,13 +314,14 @@ func (s *State) failed(t Turn, o Outcome, now Instant, dice float64) {
 	if o.RetryAfter > 0 {
 		g.Pause = max(g.Pause, now.Add(min(o.RetryAfter, longestPause)))
 	}
-	switch h := g.Halt; {
-	case g.Fails >= breakAfter, h.Why != "" && !h.Orders:
-		s.halt(HaltDown, false, now, dice)
-	case order && h.Orders:
-		s.halt(h.Why, true, now, dice)
+	if g.Fails >= breakAfter || g.Halts[everything].Why != "" {
+		s.halt(HaltDown, everything, now, dice)
+	}
+	switch why := g.Halts[orders].Why; {
+	case order && why != "":
+		s.halt(why, orders, now, dice)
 	case order && g.Signs.Doubts >= doubtsAfter:
-		s.halt(HaltDoubts, true, now, dice)
+		s.halt(HaltDoubts, orders, now, dice)
 	}
 }
 
@@ -310,22 +340,21 @@ func (s *State) odd(t Turn, now Instant, dice float64) {
 // what is known already, or has led to the halt already, does not count again.
 func (s *State) RecallOdd(export string, sent, now Instant) {
 	g := &s.Gate
-	if halted := g.Halt.byWord() || g.Kept.byWord(); !halted && g.Signs.Accepted <= sent && g.Signs.OddSubmit != export {
+	if !g.Halts[orders].byWord() && g.Signs.Accepted <= sent && g.Signs.OddSubmit != export {
 		s.countOdd(Turn{Export: export, Kind: Submit}, now, 0)
 	}
 }
 
 func (s *State) countOdd(t Turn, now Instant, dice float64) {
 	g := &s.Gate
-	last := &g.Signs.OddRead
+	last, to := &g.Signs.OddRead, exports
 	if t.Kind == Submit {
-		last = &g.Signs.OddSubmit
+		last, to = &g.Signs.OddSubmit, orders
 	}
-	orders := t.Kind == Submit
-	first := *last == "" || *last == t.Export && !orders
+	first := *last == "" || *last == t.Export && to == exports
 	*last = t.Export
 	s.touch(fieldGate, "")
-	if !first || g.Halt.Why == HaltAnswers && g.Halt.Orders == orders {
-		s.halt(HaltAnswers, orders, now, dice)
+	if !first || g.Halts[to].Why == HaltAnswers {
+		s.halt(HaltAnswers, to, now, dice)
 	}
 }

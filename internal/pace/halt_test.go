@@ -148,7 +148,7 @@ func TestWhatHalts(t *testing.T) {
 			for _, x := range c.answers {
 				a.send(x.w, x.o)
 			}
-			if h := a.Gate.Halt; h.Why != c.why || h.Orders != c.orders {
+			if h := a.Gate.Halted(); h.Why != c.why || h.Orders != c.orders {
 				t.Errorf("halted for %q, orders alone: %v", h.Why, h.Orders)
 			}
 		})
@@ -222,7 +222,7 @@ func TestOrdersInDoubtWaitForARead(t *testing.T) {
 		a.send(submitOf(p), Outcome{Result: InDoubt})
 	}
 	a.Join("d", submitOf("d"), a.now)
-	a.now = a.Gate.Halt.Probe.Add(time.Hour)
+	a.now = a.Gate.Halted().Probe.Add(time.Hour)
 	if c := a.Next(a.now); c.Waiter != "" || !a.ReadsProbe() {
 		t.Fatalf("%+v goes before a read was answered", c)
 	}
@@ -244,7 +244,7 @@ func TestAnotherProjectIsTheProbe(t *testing.T) {
 		a.Join(p, w, a.now)
 	}
 	for _, want := range []string{"d", "a", "b", "c"} { // then the one that was refused longest ago
-		a.now = a.Gate.Halt.Probe
+		a.now = a.Gate.Halted().Probe
 		got := a.Next(a.now)
 		if got.Waiter != want {
 			t.Fatalf("the probe is of %q, want %q", got.Waiter, want)
@@ -266,7 +266,7 @@ func TestAnotherProjectAsksForUnits(t *testing.T) {
 		w.Since = a.now.Add(time.Duration(i) * time.Second)
 		a.Join(p, w, a.now)
 	}
-	if got := a.Next(a.Gate.Halt.Probe); got.Waiter != "b" {
+	if got := a.Next(a.Gate.Halted().Probe); got.Waiter != "b" {
 		t.Errorf("the probe is of %q", got.Waiter)
 	}
 }
@@ -347,14 +347,14 @@ func TestRefusalsAreBounded(t *testing.T) {
 // tried again within a minute then, and ever more seldom if it goes on.
 func TestLostAnswersHaltOrdersForLessThanAMinute(t *testing.T) {
 	s := NewState(Limits{PerMinute: 15})
-	s.halt(HaltDoubts, true, 0, 1)
-	if first := s.Gate.Halt.Probe; first > Instant(0).Add(time.Minute) {
+	s.halt(HaltDoubts, orders, 0, 1)
+	if first := s.Gate.Halted().Probe; first > Instant(0).Add(time.Minute) {
 		t.Errorf("the first probe comes after %v", time.Duration(first))
 	}
 	for range 20 {
-		s.halt(HaltDoubts, true, 0, 0)
+		s.halt(HaltDoubts, orders, 0, 0)
 	}
-	if last := s.Gate.Halt.Probe; last < Instant(0).Add(45*time.Minute) {
+	if last := s.Gate.Halted().Probe; last < Instant(0).Add(45*time.Minute) {
 		t.Errorf("the 20th probe comes after %v", time.Duration(last))
 	}
 }
@@ -365,32 +365,32 @@ func TestARecalledAnswerCountsOnce(t *testing.T) {
 	a := newAccount()
 	a.RecallOdd("a", a.now, a.now)
 	a.RecallOdd("a", a.now, a.now)
-	if a.Gate.Halt.Why != "" {
-		t.Fatalf("one answer halts: %+v", a.Gate.Halt)
+	if a.Gate.Halted().Why != "" {
+		t.Fatalf("one answer halts: %+v", a.Gate.Halted())
 	}
 	before := a.now
 	a.now = a.now.Add(time.Minute)
 	a.send(submitOf("good"), accepted)
 	a.RecallOdd("b", before, a.now)
 	a.RecallOdd("c", before, a.now)
-	if a.Gate.Halt.Why != "" {
-		t.Fatalf("answers from before an acceptance halt: %+v", a.Gate.Halt)
+	if a.Gate.Halted().Why != "" {
+		t.Fatalf("answers from before an acceptance halt: %+v", a.Gate.Halted())
 	}
 	a.RecallOdd("b", a.now, a.now)
 	a.RecallOdd("c", a.now, a.now)
-	if a.Gate.Halt.Why != HaltAnswers {
-		t.Errorf("halted by %q", a.Gate.Halt.Why)
+	if a.Gate.Halted().Why != HaltAnswers {
+		t.Errorf("halted by %q", a.Gate.Halted().Why)
 	}
 	a.Resume(a.now) // an operator's word waits for an order
 	for _, export := range []string{"b", "c"} {
 		a.RecallOdd(export, a.now, a.now)
 	}
-	if a.Gate.Halt.Probe != a.now {
-		t.Errorf("answers that are known take back an operator's word: %+v", a.Gate.Halt)
+	if a.Gate.Halted().Probe != a.now {
+		t.Errorf("answers that are known take back an operator's word: %+v", a.Gate.Halted())
 	}
-	a.halt(HaltDown, false, a.now, 0)
+	a.halt(HaltDown, everything, a.now, 0)
 	a.RecallOdd("b", a.now, a.now)
-	if a.Gate.Halt.Why != HaltDown || a.Gate.Kept.Probe != a.now {
-		t.Errorf("%+v, later %+v", a.Gate.Halt, a.Gate.Kept)
+	if a.Gate.Halted().Why != HaltDown || a.Gate.Halts[orders].Probe != a.now {
+		t.Errorf("%+v, later %+v", a.Gate.Halted(), a.Gate.Halts[orders])
 	}
 }

@@ -45,21 +45,18 @@ func (s *State) Next(now Instant) Choice {
 	if len(s.Waiters) == 0 {
 		return Choice{At: Never}
 	}
-	if s.Gate.Halt.halts(Read) {
-		return s.nextProbe(now)
-	}
 	open, openRead := s.opens(1, now), s.opensRead(now)
 	c := Choice{At: s.restEnds(now)}
-	orders := s.orders(now, open)
+	probe, submits := []rule{{s.nextProbe, now}}, []rule{{s.nextSlot, now}, {s.nextSubmit, open}} // a slot costs no request
 	refresh, other := []rule{{s.nextRefresh, open}}, []rule{{s.nextOther, openRead}}
 	overdue, reads := []rule{{s.nextOverdue, openRead}}, []rule{{s.nextRead, openRead}}
 	last := []rule{{s.anyRefresh, s.opens(s.burst(now), now)}, {s.anyOther, openRead}} // nothing else wants the credit
-	rules := slices.Concat(orders, refresh, other, overdue, reads, last)
+	rules := slices.Concat(probe, submits, refresh, other, overdue, reads, last)
 	switch ample := s.ample(now); {
 	case ample && s.cold(): // the first exports are to show how long they take
-		rules = slices.Concat(refresh, overdue, orders, other, reads, last)
+		rules = slices.Concat(probe, refresh, overdue, submits, other, reads, last)
 	case ample:
-		rules = slices.Concat(refresh, overdue, reads, orders, other, last)
+		rules = slices.Concat(probe, refresh, overdue, reads, submits, other, last)
 	}
 	for _, rule := range rules {
 		id, at := rule.next(now)
@@ -78,26 +75,6 @@ func (s *State) Next(now Instant) Choice {
 type rule struct {
 	next func(Instant) (string, Instant)
 	open Instant
-}
-
-// orders are the rules for submits. A slot costs no request. While submits are
-// halted only a probe goes.
-func (s *State) orders(now, open Instant) []rule {
-	switch {
-	case s.Gate.Halt.Why == "":
-		return []rule{{s.nextSlot, now}, {s.nextSubmit, open}}
-	case s.ReadsProbe():
-		return nil
-	}
-	for _, t := range s.Turns {
-		if t.Kind == Submit {
-			return nil
-		}
-	}
-	if id, _ := s.probeSubmit(now); id != "" && s.Waiters[id].Stage == Unslotted {
-		open = now
-	}
-	return []rule{{s.probeSubmit, max(open, s.Gate.Halt.Probe)}}
 }
 
 // rests says whether a submit waits for another to be accepted before it is tried again.
@@ -139,11 +116,8 @@ func (s *State) lead() time.Duration {
 
 // exportsWait says whether an export waits to be submitted, and may be.
 func (s *State) exportsWait() bool {
-	if s.Gate.Halt.Why != "" {
-		return false
-	}
 	for _, w := range s.Waiters {
-		if w.Kind == Submit {
+		if w.Kind == Submit && !s.halted(w) {
 			return true
 		}
 	}
@@ -203,7 +177,7 @@ func (s *State) firstSubmit(now Instant, meant func(*Waiter) bool, taken func() 
 	var first string
 	tenants := false
 	for id, w := range s.Waiters {
-		if w.Kind != Submit || !meant(w) || s.rests(w, now) {
+		if w.Kind != Submit || !meant(w) || s.rests(w, now) || s.halted(w) {
 			continue
 		}
 		tenants = tenants || first != "" && w.Tenant != s.Waiters[first].Tenant
@@ -216,7 +190,7 @@ func (s *State) firstSubmit(now Instant, meant func(*Waiter) bool, taken func() 
 	}
 	var waiting []string
 	for id, w := range s.Waiters {
-		if w.Kind == Submit && meant(w) && !s.rests(w, now) {
+		if w.Kind == Submit && meant(w) && !s.rests(w, now) && !s.halted(w) {
 			waiting = append(waiting, id)
 		}
 	}
@@ -273,7 +247,7 @@ func (s *State) nextRefresh(now Instant) (string, Instant) {
 func (s *State) anyRefresh(now Instant) (string, Instant) {
 	var first string
 	for id, w := range s.Waiters {
-		if w.Kind != Refresh {
+		if w.Kind != Refresh || s.halted(w) {
 			continue
 		}
 		if first == "" || w.due() < s.Waiters[first].due() || w.due() == s.Waiters[first].due() && id < first {
@@ -288,7 +262,7 @@ func (s *State) anyRefresh(now Instant) (string, Instant) {
 func (s *State) nextOverdue(now Instant) (string, Instant) {
 	first, at := "", Never
 	for id, w := range s.Waiters {
-		if w.Kind != Read {
+		if w.Kind != Read || s.halted(w) {
 			continue
 		}
 		due := Instant(0)
@@ -312,7 +286,7 @@ func (s *State) nextRead(now Instant) (string, Instant) {
 	var best, first string
 	top, at := math.Inf(-1), Never
 	for id, w := range s.Waiters {
-		if w.Kind != Read {
+		if w.Kind != Read || s.halted(w) {
 			continue
 		}
 		t := now

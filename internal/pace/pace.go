@@ -31,8 +31,8 @@
 // # What halts the account
 //
 // Some failures are the account's and end no export: halt.go says after which
-// answers spending stops, of submits alone or of all, and how it is found out that
-// it may go on.
+// answers spending stops, of everything or of exports alone, and how it is found
+// out that it may go on.
 //
 // # What is never exceeded
 //

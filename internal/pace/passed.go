@@ -91,7 +91,7 @@ func (s *State) anyOther(now Instant) (string, Instant) {
 	}
 	var first string
 	for id, w := range s.Waiters {
-		if w.Kind != Other {
+		if w.Kind != Other || s.halted(w) {
 			continue
 		}
 		f := s.Waiters[first]

@@ -1,28 +1,33 @@
 package pace
 
-// nextProbe lets one request through now and then while spending is halted. Into a
-// provider that doesn't answer, or not in a way that is understood, a submit may be
-// paid for in vain, so only reads go: the workers see to it that one waits. A key that
-// is refused costs nothing.
-func (s *State) nextProbe(now Instant) Choice {
-	if len(s.Turns) > 0 {
-		return Choice{At: s.turnsEnd()}
+// nextProbe returns which request that is halted goes now and then to show that others
+// may, and when: one at a time. Into a provider that doesn't answer, or not in a way that is
+// understood, a submit may be paid for in vain, so only reads go: the workers see to it
+// that one waits. A key that is refused costs nothing.
+func (s *State) nextProbe(now Instant) (id string, at Instant) {
+	h := s.Gate.farthest(orders)
+	if h == nil {
+		return "", Never
 	}
-	at := max(s.Gate.Halt.Probe, s.opens(1, now))
-	id := s.longestRead()
-	if s.Gate.Halt.Why == HaltForbidden {
+	at = max(now, h.Probe)
+	for _, t := range s.Turns {
+		if s.Gate.haltOf(t.Export, t.Kind) == h {
+			at = max(at, t.Until)
+		}
+	}
+	if !h.Orders {
+		id = s.longestRead()
+	}
+	if !s.ReadsProbe() && (h.Orders || h.Why == HaltForbidden) {
 		submit, when := s.probeSubmit(now)
 		if submit != "" && (id == "" || when <= now && s.Waiters[submit].Joined < s.Waiters[id].Joined) {
 			id, at = submit, max(at, when)
 		}
 	}
-	switch {
-	case id == "":
-		return Choice{At: Never}
-	case at <= now:
-		return Choice{Waiter: id, At: now}
+	if id != "" && s.Waiters[id].Stage != Unslotted {
+		at = max(at, s.opens(1, now))
 	}
-	return Choice{At: at}
+	return id, at
 }
 
 // probeSubmit returns the submit that would be the probe, and when it may go, or
@@ -32,7 +37,7 @@ func (s *State) probeSubmit(now Instant) (string, Instant) {
 	var first string
 	at := Never
 	for id, w := range s.Waiters {
-		if w.Kind != Submit {
+		if w.Kind != Submit || !s.halted(w) {
 			continue
 		}
 		if w.Stage == Preparing {
@@ -70,7 +75,7 @@ func (s *State) lastRefused(w *Waiter) Instant {
 func (s *State) longestRead() string {
 	var first string
 	for id, w := range s.Waiters {
-		if w.Kind == Submit {
+		if w.Kind == Submit || !s.halted(w) {
 			continue
 		}
 		if f := s.Waiters[first]; f == nil || w.Joined < f.Joined || w.Joined == f.Joined && id < first {

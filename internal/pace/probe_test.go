@@ -16,10 +16,10 @@ func halted(t *testing.T, why Result) (*State, Instant) {
 		s.Join("w", Waiter{Export: "x", Kind: Read, Since: now}, now)
 		s.Finish("w", s.Claim("w", now), Outcome{Result: why}, now, 0.5)
 	}
-	if s.Gate.Halt.Why == "" {
+	if s.Gate.Halted().Why == "" {
 		t.Fatal("spending is not halted")
 	}
-	return s, s.Gate.Halt.Probe
+	return s, s.Gate.Halted().Probe
 }
 
 // probed fails every probe of an hour, whose waiters come back ten seconds later,
@@ -96,7 +96,7 @@ func TestANeutralAnswerIsNoProbe(t *testing.T) {
 			return s.Next(now).Waiter == export
 		}
 		if !ask(PassedPrefix + "q") {
-			t.Fatalf("%v: %+v", why, s.Gate.Halt)
+			t.Fatalf("%v: %+v", why, s.Gate.Halted())
 		}
 		s.Finish(PassedPrefix+"q", s.Claim(PassedPrefix+"q", now), Outcome{Neutral: true}, now, 0.5)
 		if ask(PassedPrefix + "r") {

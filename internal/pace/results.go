@@ -32,7 +32,7 @@ type oddResult struct {
 // export is read in a known form again; those that were odd before count no more then.
 // A new status may be one of those on the way: it counts no more once an export that had
 // it has ended well. A render that failed says nothing of the form of clips, nor does
-// what a client reads for itself or what was made elsewhere.
+// what was made elsewhere.
 func (s *State) result(t Turn, o Outcome, now Instant, dice float64) {
 	g := &s.Gate
 	var was oddResult
@@ -43,7 +43,7 @@ func (s *State) result(t Turn, o Outcome, now Instant, dice float64) {
 		return x.Export == t.Export || now >= x.At.Add(oddLife)
 	})
 	switch {
-	case Passed(t.Export), o.Imported:
+	case o.Imported:
 	case o.Odd && (o.Status == "" || o.Status != g.Signs.Passing):
 		until := was.Until
 		if was.Export == "" {
@@ -60,11 +60,11 @@ func (s *State) result(t Turn, o Outcome, now Instant, dice float64) {
 		}
 	}
 	g.Signs.OddResults = kept
-	switch odd := s.resultsOdd(now); {
-	case odd && g.Halt.Why == "":
-		s.halt(HaltResults, true, now, dice)
-	case !odd && g.Halt.Why == HaltResults:
-		g.Halt = Halt{}
+	switch odd, h := s.resultsOdd(now), &g.Halts[orders]; {
+	case odd && h.Why == "":
+		s.halt(HaltResults, orders, now, dice)
+	case !odd && h.Why == HaltResults:
+		*h = Halt{}
 	}
 }
 

@@ -16,7 +16,7 @@ func oddAccount(t *testing.T) *account {
 	a := newAccount()
 	a.send(readOf("r"), oddDone)
 	a.send(readOf("s"), oddDone)
-	if a.Gate.Halt.Why != HaltResults {
+	if a.Gate.Halted().Why != HaltResults {
 		t.Fatal("not halted")
 	}
 	return a
@@ -38,7 +38,7 @@ func TestOnlyResultsEndTheHaltOfResults(t *testing.T) {
 	} {
 		a := oddAccount(t)
 		a.send(c.w, c.o)
-		if ended := a.Gate.Halt.Why == ""; ended != c.ends {
+		if ended := a.Gate.Halted().Why == ""; ended != c.ends {
 			t.Errorf("%s: ended: %v", name, ended)
 		}
 	}
@@ -52,12 +52,12 @@ func TestImportsSayNothingOfResults(t *testing.T) {
 		a.send(readOf("r"), imported)
 		a.send(readOf("s"), imported)
 	}
-	if h := a.Gate.Halt; h.Why != "" {
+	if h := a.Gate.Halted(); h.Why != "" {
 		t.Errorf("halted: %+v", h)
 	}
 	a = oddAccount(t)
 	a.send(readOf("q"), Outcome{Imported: true, Ended: true, Succeeded: true})
-	if h := a.Gate.Halt; h.Why != HaltResults {
+	if h := a.Gate.Halted(); h.Why != HaltResults {
 		t.Errorf("ended: %+v", h)
 	}
 }
@@ -91,7 +91,7 @@ func TestOddResultsThatAreReadOnAreProbed(t *testing.T) {
 			t.Errorf("the probe went after %v", took)
 		}
 		a.accept()
-		if h := a.Gate.Halt; h.Why != HaltResults || h.Probe < a.now.Add(20*time.Minute) {
+		if h := a.Gate.Halted(); h.Why != HaltResults || h.Probe < a.now.Add(20*time.Minute) {
 			t.Errorf("accepted: %+v", h)
 		}
 	}
@@ -101,7 +101,7 @@ func TestOddResultsThatAreReadOnAreProbed(t *testing.T) {
 		t.Errorf("resumed, it went after %v", took)
 	}
 	a.send(readOf("x of q"), oddDone)
-	if a.accept(); a.Gate.Halt.Why != HaltResults {
+	if a.accept(); a.Gate.Halted().Why != HaltResults {
 		t.Error("ended by an order that was let go")
 	}
 }
@@ -114,11 +114,11 @@ func TestTheSameOddResultsHaltOrdersOnce(t *testing.T) {
 		a.send(readOf("r"), oddDone)
 		a.send(readOf("s"), oddDone)
 	}
-	if h := a.Gate.Halt; h.Why != "" {
+	if h := a.Gate.Halted(); h.Why != "" {
 		t.Errorf("halted again: %+v", h)
 	}
 	a.send(readOf("u"), oddDone)
-	if a.send(readOf("v"), oddDone); a.Gate.Halt.Why != HaltResults {
+	if a.send(readOf("v"), oddDone); a.Gate.Halted().Why != HaltResults {
 		t.Error("not halted by others")
 	}
 }
@@ -127,7 +127,7 @@ func TestTheSameOddResultsHaltOrdersOnce(t *testing.T) {
 func TestTheHaltOfResultsEndsByItself(t *testing.T) {
 	a := oddAccount(t)
 	since := a.now
-	for a.Gate.Halt.Why != "" && a.now.Sub(since) < 72*time.Hour {
+	for a.Gate.Halted().Why != "" && a.now.Sub(since) < 72*time.Hour {
 		a.now = a.now.Add(5 * time.Minute)
 		a.send(readOf("r"), oddDone)
 		a.send(readOf("s"), oddDone)
@@ -145,7 +145,7 @@ func TestOddResultsThatAreNotReadAreForgotten(t *testing.T) {
 	if !a.goes() {
 		t.Error("none goes")
 	}
-	if a.accept(); a.Gate.Halt.Why != "" {
-		t.Errorf("%+v", a.Gate.Halt)
+	if a.accept(); a.Gate.Halted().Why != "" {
+		t.Errorf("%+v", a.Gate.Halted())
 	}
 }

@@ -9,8 +9,8 @@ import (
 func TestResumeLetsOneRequestThrough(t *testing.T) {
 	a := newAccount()
 	a.Resume(a.now)
-	if a.Gate.Halt != (Halt{}) {
-		t.Fatalf("%+v", a.Gate.Halt)
+	if a.Gate.Halted() != (Halt{}) {
+		t.Fatalf("%+v", a.Gate.Halted())
 	}
 	a.send(submitOf("a"), Outcome{Result: NotUnderstood})
 	a.send(submitOf("b"), Outcome{Result: NotUnderstood})
@@ -28,7 +28,7 @@ func TestResumeLetsOneRequestThrough(t *testing.T) {
 			t.Fatalf("%+v", c)
 		}
 		a.Finish("c", a.Claim("c", a.now), o, a.now, 0.5)
-		if halted := a.Gate.Halt.Why != ""; halted == o.Accepted {
+		if halted := a.Gate.Halted().Why != ""; halted == o.Accepted {
 			t.Errorf("halted after %+v: %v", o, halted)
 		}
 	}
@@ -88,7 +88,7 @@ func TestAnOperatorsWordIsForExports(t *testing.T) {
 		a.send(submitOf("b"), Outcome{Result: NotUnderstood})
 		a.Resume(a.now)
 		a.send(Waiter{Export: PassedPrefix + "q", Kind: Submit}, o)
-		if h := a.Gate.Halt; !h.byWord() || h.Probe > a.now {
+		if h := a.Gate.Halted(); !h.byWord() || h.Probe > a.now {
 			t.Errorf("after %+v: %+v", o, h)
 		}
 	}
@@ -100,7 +100,7 @@ func TestPassedReadsProbeEverMoreSeldom(t *testing.T) {
 	for range 9 {
 		a.send(Waiter{Export: PassedPrefix + "q", Kind: Read}, Outcome{Result: Failed})
 	}
-	if h := a.Gate.Halt; h.Why != HaltDown || h.Probe.Sub(a.now) < 30*time.Second {
+	if h := a.Gate.Halted(); h.Why != HaltDown || h.Probe.Sub(a.now) < 30*time.Second {
 		t.Errorf("%+v, the next probe after %s", h, h.Probe.Sub(a.now))
 	}
 }

@@ -76,7 +76,7 @@ func (s *Service) notInTime(ctx context.Context, err error, status int) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if h, err := s.o.Gate.Health(ctx); err == nil && h.Halted != "" {
+	if h, err := s.o.Gate.Health(ctx); err == nil && h.Passed {
 		return &Refusal{
 			Status: http.StatusServiceUnavailable, Reason: h.Halted, RetryAfter: time.Minute,
 			Message: "nothing is sent to the provider at the moment; the operator's status says why",
