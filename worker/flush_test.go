@@ -113,19 +113,38 @@ func TestRedisLostWhileAnExportIsSealed(t *testing.T) {
 	}
 }
 
-// Redis is flushed while an export waits for its request, which is never sent: its receipt
-// says so, and recover has it wait in line again.
+// Redis is flushed while an export waits for its request, which is never sent: it waits in
+// line again, whether recover comes before its worker notices or after.
 func TestWhatWaitsForItsRequestIsNoDoubtAfterALossOfRedis(t *testing.T) {
-	r := newRig(t)
-	a := r.options.Accounts[worker.DefaultAccount]
-	a.Gate = failingGate{a.Gate, func() { must(t, r.rdb.FlushAll(context.Background()).Err()) }, new(sync.Once)}
-	r.options.Accounts[worker.DefaultAccount] = a
-	r.work()
-	r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
-	r.awaitReceipt("a", storage.ReceiptUnsent)
-	_, err := r.recovery.Recover(t.Context(), r.archive, nil)
-	must(t, err)
-	if rec := r.awaitState("a", export.Archived); rec.Doubts != 0 {
-		t.Errorf("%d doubts", rec.Doubts)
+	t.Parallel()
+	for name, early := range map[string]bool{"recovered before": true, "recovered after": false} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			recovers := func() {
+				_, err := r.recovery.Recover(context.Background(), r.archive, nil)
+				must(t, err)
+			}
+			a := r.options.Accounts[worker.DefaultAccount]
+			a.Gate = failingGate{a.Gate, func() {
+				must(t, r.rdb.FlushAll(context.Background()).Err())
+				if early {
+					recovers()
+				}
+			}, new(sync.Once)}
+			r.options.Accounts[worker.DefaultAccount] = a
+			stop := r.work()
+			r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
+			if early {
+				r.await("a", "back in line", func(rec *export.Record) bool { return rec.State != export.Held && len(rec.Settled) > 0 })
+			} else {
+				r.awaitReceipt("a", storage.ReceiptUnsent)
+				recovers()
+			}
+			stop()
+			r.work() // its sweep schedules what nobody has
+			if rec := r.awaitState("a", export.Archived); rec.Doubts != 0 {
+				t.Errorf("%d doubts", rec.Doubts)
+			}
+		})
 	}
 }

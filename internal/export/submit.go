@@ -146,12 +146,19 @@ const maxSettled = 16
 
 // Unsent notes the token of an intent that was written to S3, or may have been, and
 // whose request was not sent, or not taken: it stands in nobody's way. It is no
-// event: that holds whatever has become of the export meanwhile.
+// event: that holds whatever has become of the export meanwhile. One that was held for
+// this intent alone, since nobody knew, waits in line again.
 func (r *Record) Unsent(by string, written bool) {
 	if by == "" {
 		return
 	}
 	r.Receipt = ""
+	if r.State == Held && r.Problem.Reason == ReasonAnswerLost && r.Doubts-r.DoubtsBefore == 1 && slices.Equal(r.Settled, []string{by}) {
+		r.State, r.NotBefore = Queued, time.Time{}
+		r.Doubts--
+		r.Round++
+		r.Problem.clear()
+	}
 	others := without(r.Settled, by)
 	switch n := len(others); {
 	case written && n > 0: // the last one may be newer: whoever wrote by may have been slow to say so
