@@ -33,25 +33,21 @@ but counts as one of the requests a minute.`,
 
 func (c *console) doctor(ctx context.Context) error {
 	d := &doctor{c: c}
-	conn, err := c.open(config.NeedsAPI | config.NeedsS3)
-	var faults config.Faults
-	switch {
-	case errors.As(err, &faults):
-		for _, f := range faults {
-			d.report("configuration", finding{bad, f.Error(), ""})
-		}
-		return errReported // nothing else can be checked without it
-	case err != nil:
+	conn, needs, err := d.configuration()
+	if err != nil {
 		return err
 	}
-	d.report("configuration", finding{good, "every variable is right", ""})
 	defer conn.close()
 	if f, proxied := checkProxies(c.env); proxied {
 		d.report("proxy", f)
 	}
 	d.redis(ctx, conn)
-	d.s3(ctx, conn)
-	d.provider(ctx, conn.cfg)
+	if needs&config.NeedsS3 != 0 {
+		d.s3(ctx, conn)
+	}
+	if needs&config.NeedsAPI != 0 {
+		d.provider(ctx, conn.cfg)
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -63,6 +59,29 @@ type doctor struct {
 	c       *console
 	failed  error
 	reached bool
+}
+
+// configuration reports what is wrong with the variables, and returns what the rest can be
+// checked with: where nothing but a key or a bucket is missing, the others are checked.
+func (d *doctor) configuration() (*connection, config.Needs, error) {
+	needs := config.NeedsAPI | config.NeedsS3
+	conn, err := d.c.open(needs)
+	var faults config.Faults
+	if !errors.As(err, &faults) {
+		if err == nil {
+			d.report("configuration", finding{good, "every variable is right", ""})
+		}
+		return conn, needs, err
+	}
+	for _, f := range faults {
+		d.report("configuration", finding{bad, f.Error(), ""})
+	}
+	for _, needs := range []config.Needs{config.NeedsS3, config.NeedsAPI, 0} {
+		if conn, err := d.c.open(needs); err == nil {
+			return conn, needs, nil
+		}
+	}
+	return nil, 0, errReported
 }
 
 func (d *doctor) report(what string, f finding) {

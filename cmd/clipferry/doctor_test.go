@@ -113,7 +113,13 @@ func TestDoctorFindsFaults(t *testing.T) {
 		t.Errorf("nobody there:\n%s", out)
 	}
 
-	b.env = append(b.env, "CLIPFERRY_S3_BUCKET=", "CLIPFERRY_LOG_LEVEL=loud")
+	b.env = append(b.env, "CLIPFERRY_S3_BUCKET=", "CLIPFERRY_REDIS_URL="+b.redis.URL())
+	out, _ = b.clipferry(cli.Failed, "doctor")
+	if !strings.HasPrefix(out, "FAIL configuration: CLIPFERRY_S3_BUCKET: required\nok   Redis: ") || !strings.Contains(out, "FAIL provider: ") || strings.Contains(out, " S3: ") {
+		t.Errorf("without a bucket:\n%s", out)
+	}
+
+	b.env = append(b.env, "CLIPFERRY_LOG_LEVEL=loud")
 	out, _ = b.clipferry(cli.Failed, "doctor")
 	want := "FAIL configuration: CLIPFERRY_S3_BUCKET: required\n" +
 		"FAIL configuration: CLIPFERRY_LOG_LEVEL: must be debug, info, warn or error, not \"loud\"\n"
