@@ -120,7 +120,7 @@ func TestARetryThatIsNotMeantSoChangesNothing(t *testing.T) {
 		`{"submitted_as":"t","pay_again":true}`:               "submitted_as, pay_again: exclude each other",
 		`{"pay_again":"yes"}`:                                 "pay_again: must be true or false, not a string",
 		`{"again":true}`:                                      "again: unknown field; there are submitted_as, pay_again",
-		`{"pay_agian":1,"submitted_as":7,"pay_again":"yes"}`: "pay_agian: unknown field; did you mean pay_again?; " +
+		`{"pay_agaim":1,"submitted_as":7,"pay_again":"yes"}`: "pay_agaim: unknown field; did you mean pay_again?; " +
 			"submitted_as: must be a string, not a number; pay_again: must be true or false, not a string",
 		`[1]`:   "must be a JSON object",
 		`{} {}`: "something follows",

@@ -281,6 +281,7 @@ func (a *API) routes() {
 		a.route("", "/archive/", func(http.ResponseWriter, *http.Request) error { return fail(http.StatusNotFound, pagesOff) })
 	}
 	a.route("GET", "/{$}", a.index)
+	a.route("", "/", func(http.ResponseWriter, *http.Request) error { return errNothing })
 }
 
 var errNothing = fail(http.StatusNotFound, "there is nothing at this path; see /api/openapi.json")

@@ -36,7 +36,7 @@ var (
 		"POST /api/v2/clips/export", "POST /open/v2/clips/export", "GET /api/v2/clips/exports", "POST /api/v2/clips/exports/import", "POST /api/v2/clips/exports/preflight", // below, each by itself
 		"GET /api/v2/clips/exports/batches/{id}",
 		"GET " + clipPath, // its signature is the right to the file
-		"GET /api/openapi.json", "/api/", "/api/v2/", "/api/v2/clips/exports/", "/open/v2/", "GET /healthz", "GET /readyz", "/metrics", "/monitor/", "GET /{$}",
+		"GET /api/openapi.json", "/api/", "/api/v2/", "/api/v2/clips/exports/", "/open/v2/", "GET /healthz", "GET /readyz", "/metrics", "/monitor/", "GET /{$}", "/",
 		"/archive/", // its users see the whole archive
 	}
 )

@@ -52,6 +52,16 @@ func TestAFailedExportSaysWhy(t *testing.T) {
 	}
 }
 
+// TestAPathThatLeadsNowhereIsRefusedInTheSameShape: programs meet one shape alone.
+func TestAPathThatLeadsNowhereIsRefusedInTheSameShape(t *testing.T) {
+	f := newFixture(t)
+	for _, path := range []string{"/nope", "/clips/", "/healthz/x", "/api/v3"} {
+		if got := f.call("GET", path, ""); got.status != 404 || !strings.Contains(got.body, `"error":"Not Found"`) || !strings.Contains(got.body, `"reason":"not_found"`) {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+	}
+}
+
 // refusals are requests that are refused, with the status and a part of the message.
 var refusals = []struct {
 	name, method, path, body string
