@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/emulator"
+	"github.com/clipferry/clipferry/internal/redistest"
+	"github.com/clipferry/clipferry/tasks"
 )
 
 // TestTheLeastRedisUser: the user that docs/operations.md gives clipferry can do
@@ -61,5 +64,44 @@ func TestTheLeastRedisUser(t *testing.T) {
 			continue
 		}
 		t.Errorf("Redis refused %s of %s", entry.Object, entry.Username)
+	}
+}
+
+// TestTheDocumentedTLS: what docs/operations.md puts at the end of an address reaches a
+// Redis that has an authority of its own and asks for client certificates.
+func TestTheDocumentedTLS(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	certs := redistest.NewCertificates(t)
+	here, err := url.ParseQuery(certs.Query())
+	if err != nil {
+		t.Fatal(err)
+	}
+	here.Set("tls_server_name", "127.0.0.1")
+	query := url.Values{}
+	for _, m := range regexp.MustCompile(`(?m)^\| .([?&]tls_[^ |]*). \|`).FindAllSubmatch(page, -1) {
+		shown, err := url.ParseQuery(string(m[1][1:]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range shown {
+			query.Set(name, here.Get(name))
+		}
+	}
+	if len(query) != 4 {
+		t.Fatalf("it shows %v", query)
+	}
+	server := redistest.Start(t, redistest.TLS(t, certs))
+	address, err := tasks.ParseRedis("rediss://" + server.TLSAddr() + "/0?" + query.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb := address.NewClient()
+	defer rdb.Close()
+	if err := reach(t.Context(), address, rdb, reachTimeout); err != nil {
+		t.Error(err)
 	}
 }
