@@ -19,6 +19,7 @@ import (
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/units"
 	"github.com/clipferry/clipferry/internal/view"
+	"github.com/clipferry/clipferry/storage"
 	"github.com/clipferry/clipferry/tasks"
 	"github.com/clipferry/clipferry/worker"
 )
@@ -206,5 +207,27 @@ func TestPastTheDeadlineWhatWasSavedIsNamed(t *testing.T) {
 	}
 	if _, err := r.admin.Retry(t.Context(), id, export.RetryOptions{}); !errors.Is(err, export.ErrPaid) {
 		t.Errorf("retry without a word about money: %v", err)
+	}
+}
+
+// How long the provider keeps results depends on the plan: what Redis has lost, or nobody
+// has read for days, is asked for before it is given up.
+func TestWhatWasNeverReadIsAskedForBeforeItExpires(t *testing.T) {
+	r := newRig(t)
+	sent := time.Now().Add(-100 * time.Hour).UTC()
+	e := tasks.Export{JobID: "a", ProjectID: "proj"}
+	r.provider.accepted = append(r.provider.accepted, e.Body())
+	_, err := r.archive.WriteReceipt(t.Context(), storage.Receipt{
+		ID: "a", ExportTaskID: "task-1", ProjectID: "proj", Request: e.Body(), Created: sent, Submitted: sent, State: storage.ReceiptOpen,
+	}, storage.Receipt{})
+	must(t, err)
+	_, err = r.recovery.Recover(t.Context(), r.archive, nil)
+	must(t, err)
+	sweeper, err := worker.New(r.options)
+	must(t, err)
+	must(t, sweeper.Sweep(t.Context()))
+	r.work()
+	if rec := r.await("a", "over", func(rec *export.Record) bool { return rec.State.Final() }); rec.State != export.Archived {
+		t.Errorf("%s: %+v", rec.State, rec.Problem)
 	}
 }

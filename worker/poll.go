@@ -219,7 +219,7 @@ func (w *Worker) readRefused(ctx context.Context, r *export.Record, n int, err e
 
 func (w *Worker) readFailed(ctx context.Context, r *export.Record, n int, why export.Problem, wait time.Duration) error {
 	now := w.now()
-	if r.PastDeadline(now.Add(-expiryGrace)) {
+	if r.PastDeadline(now.Add(-expiryGrace)) && !unread(r, now) {
 		return w.expire(ctx, r, export.Problem{Reason: export.ReasonResultsUnread, Detail: why.Detail})
 	}
 	next := now.Add(beforeDeadline(wait, now, r.ExpireAt))
