@@ -71,7 +71,7 @@ func (s *Service) leaseOf(ctx context.Context, key string) (*ledger.Lease, error
 	ctx, cancel := context.WithTimeout(ctx, s.o.Wait)
 	defer cancel()
 	for {
-		lease, err := s.o.Ledger.FleetLease(ctx, "passed:"+key, keyLease)
+		lease, err := s.o.Ledger.FleetLease(ctx, "passed:"+key, s.keyLease)
 		if !errors.Is(err, ledger.ErrLeased) || retry.Wait(ctx, lookEvery) != nil {
 			return lease, err
 		}

@@ -113,8 +113,8 @@ type Service struct {
 
 	restore Restorer
 
-	receiptWait time.Duration // see the constant
-	silentUntil atomic.Int64  // nanoseconds: S3 is not asked for whose a task is before
+	keyLease, receiptWait time.Duration // see the constants
+	silentUntil           atomic.Int64  // nanoseconds: S3 is not asked for whose a task is before
 
 	sending sync.RWMutex    // read-locked by each order until its answer is recorded
 	stopped context.Context // ends when nothing new is sent
@@ -140,7 +140,7 @@ func New(o Options) (*Service, error) {
 	}
 	s := &Service{
 		o: o, log: o.Logger, now: o.Now, store: newStore(o.Redis, o.Account), queue: queue.New(o.Redis),
-		receiptWait: receiptWait,
+		keyLease: keyLease, receiptWait: receiptWait,
 	}
 	s.restore = Restorer{Redis: o.Redis, Receipts: o.Receipts, TakeUp: o.TakeUp, Rename: s.rename, Now: o.Now}
 	s.stopped, s.stop = context.WithCancel(context.Background())

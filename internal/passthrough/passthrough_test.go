@@ -251,6 +251,7 @@ func TestAStopWaitsForWhatWasSent(t *testing.T) {
 // long that takes, is not told that the answer was lost.
 func TestAClientThatLeavesLosesNoAnswer(t *testing.T) {
 	r := newRig(t)
+	r.keyLease = 3 * time.Second
 	arrived, release := make(chan struct{}), make(chan struct{})
 	r.answered = sync.OnceFunc(func() { close(arrived); <-release })
 	ctx, leave := context.WithCancel(t.Context())
@@ -265,8 +266,8 @@ func TestAClientThatLeavesLosesNoAnswer(t *testing.T) {
 	}()
 	<-arrived
 	leave()
-	time.AfterFunc(keyLease+3*time.Second, func() { close(release) })
-	time.Sleep(keyLease + time.Second)
+	time.AfterFunc(r.keyLease+time.Second, func() { close(release) })
+	time.Sleep(r.keyLease + 500*time.Millisecond)
 	again, made := r.must("web", "POST", "clips", talk, "one")
 	if again.Status != 200 || made.Data.ID == "" || len(r.emulator.State().Submits) != 1 {
 		t.Errorf("%+v, %d orders", again, len(r.emulator.State().Submits))
