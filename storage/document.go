@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"net/http"
+	"path"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -50,7 +53,12 @@ func (a *Archive) writeDocument(ctx context.Context, key, version string, v any)
 	if err != nil {
 		return false, err
 	}
-	in := &s3.PutObjectInput{Bucket: &a.opts.Bucket, Key: &key, ContentType: aws.String("application/json"), ACL: a.documentACL()}
+	sum := sha256.Sum256(b)
+	in := &s3.PutObjectInput{
+		Bucket: &a.opts.Bucket, Key: &key, ContentType: aws.String("application/json"), ACL: a.documentACL(),
+		ContentDisposition: optional(strings.Replace(contentDisposition(path.Base(key)), "attachment", "inline", 1)), // it is text
+		Metadata:           map[string]string{metaSHA256: hex.EncodeToString(sum[:])},
+	}
 	switch {
 	case version == "" && f.create:
 		in.IfNoneMatch = aws.String("*")

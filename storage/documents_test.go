@@ -114,6 +114,14 @@ func TestManifestAndVerify(t *testing.T) {
 		if err != nil || !ok || got.Clips[0].SHA256 != clip.SHA256 || got.Clips[0].Thumbnail.Key != folder+"clip-000.jpg" {
 			t.Fatalf("%+v, %v, %v", got, ok, err)
 		}
+		text, err := srv.Client().GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String(s3test.Bucket), Key: &key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer text.Body.Close()
+		if b, err := io.ReadAll(text.Body); err != nil || text.Metadata[metaSHA256] != sum(b) || aws.ToString(text.ContentDisposition) != `inline; filename="manifest.json"` {
+			t.Errorf("the manifest's own: %v %v, %v", text.Metadata, aws.ToString(text.ContentDisposition), err)
+		}
 		if _, ok, err := a.ReadManifest(t.Context(), folder+"none.json"); ok || err != nil {
 			t.Errorf("a manifest out of nothing: %v, %v", ok, err)
 		}
