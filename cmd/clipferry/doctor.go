@@ -14,6 +14,7 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/fault"
+	"github.com/clipferry/clipferry/internal/pace"
 	"github.com/clipferry/clipferry/internal/provider"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/secret"
@@ -137,7 +138,19 @@ func (d *doctor) account(ctx context.Context, conn *connection, a config.Account
 		return
 	}
 	if why := status.Halted(st); why != "" {
-		d.report("fleet", finding{warn, "account " + a.Name + " is halted (" + st.Halted + "): it waits for " + why, "docs/operations.md, ClipferryOrdersHalted, has what to do"})
+		d.report("fleet", finding{warn, "account " + a.Name + " is halted (" + st.Halted + "): it waits for " + why, "docs/operations.md, " + runbookOf(st.Halted) + ", has what to do"})
+	}
+}
+
+// runbookOf is the section of docs/operations.md on what halts an account.
+func runbookOf(halt string) string {
+	switch halt {
+	case pace.HaltForbidden:
+		return "ClipferryKeyRefused"
+	case pace.HaltDown:
+		return "ClipferryProviderDown"
+	default:
+		return "ClipferryOrdersHalted"
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/internal/budget"
+	"github.com/clipferry/clipferry/internal/pace"
 	"github.com/clipferry/clipferry/internal/redistest"
 )
 
@@ -322,4 +324,20 @@ func infoOf(text string) map[string]string {
 		}
 	}
 	return info
+}
+
+// What doctor names for a halted account is in the section that it names.
+func TestEachHaltIsInTheRunbook(t *testing.T) {
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, halt := range pace.HaltReasons {
+		_, section, found := strings.Cut(string(page), "\n### "+runbookOf(halt)+"\n")
+		section, _, _ = strings.Cut(section, "\n### ")
+		own := runbookOf(halt) != "ClipferryOrdersHalted" || strings.Contains(section, "\n| `"+halt+"` | ")
+		if !found || !own {
+			t.Errorf("%s is not in the section %s", halt, runbookOf(halt))
+		}
+	}
 }
