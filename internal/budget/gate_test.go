@@ -131,7 +131,7 @@ func TestNoRequestTooMany(t *testing.T) {
 			at = append(at, <-got)
 		}
 		slices.Sort(at)
-		if at[7] < 5900*time.Millisecond || at[7] > 9*time.Second {
+		if at[7] < 5900*time.Millisecond || at[7]-at[0] > 30*time.Second {
 			t.Fatalf("eight submits went out at %v", at)
 		}
 		for i := 2; i < 8; i++ {
