@@ -202,9 +202,7 @@ func parseFilter(query string) (ledger.Filter, error) {
 		case !slices.Contains(listParameters, name):
 			bad(shortName(name), unknownName("parameter", name, listParameters))
 		case name == "label":
-			if f.Labels, err = parseLabels(values[name]); err != nil {
-				bad(name, err.Error())
-			}
+			f.Labels = parseLabels(values[name], func(message string) { bad(name, message) })
 		case len(values[name]) > 1:
 			bad(name, "given more than once")
 		case value == "":
@@ -242,22 +240,23 @@ func parseFilter(query string) (ledger.Filter, error) {
 }
 
 // parseLabels reads name=value pairs, all of which must match.
-func parseLabels(given []string) (map[string]string, error) {
+func parseLabels(given []string, bad func(message string)) map[string]string {
 	labels := map[string]string{}
 	for _, pair := range given {
 		name, value, found := strings.Cut(pair, "=")
-		if !found {
-			return nil, errors.New("must be name=value, such as show=42")
+		other, repeated := labels[name]
+		switch problem := tasks.CheckLabel(name, value); {
+		case !found:
+			bad("must be name=value, such as show=42")
+		case problem != "":
+			bad(problem)
+		case repeated && other != value:
+			bad(name + " is given with two values, which no export has")
+		default:
+			labels[name] = value
 		}
-		if problem := tasks.CheckLabel(name, value); problem != "" {
-			return nil, errors.New(problem)
-		}
-		if other, repeated := labels[name]; repeated && other != value {
-			return nil, errors.New(name + " is given with two values, which no export has")
-		}
-		labels[name] = value
 	}
-	return labels, nil
+	return labels
 }
 
 func unknownName(what, name string, known []string) string {

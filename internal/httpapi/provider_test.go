@@ -102,6 +102,7 @@ var refusals = []struct {
 	{"no path", "GET", "/api/v2/clips", "", nil, 404, "/api/openapi.json"},
 	{"bad retry", "POST", "/api/v2/clips/export/x/retry", `{"pay_again":"yes"}`, nil, 400, "pay_again: must be true or false, not a string"},
 	{"unknown in retry", "POST", "/api/v2/clips/export/x/retry", `{"payagain":true}`, nil, 400, "payagain: unknown field; did you mean pay_again?"},
+	{"labels of a list", "GET", "/api/v2/clips/exports?label=x&label=A%3D1&label=a%3D1&label=a%3D2", "", nil, 400, `label: must be name=value, such as show=42; label: a name must be 1–63 of the characters a–z 0–9 . _ -, not A; label: a is given with two values, which no export has`},
 	{"list", "GET", "/api/v2/clips/exports?state=done&limit=0&stat=x&cursor=%21", "", nil, 400, `cursor: must be a next_cursor of an earlier answer; limit: must be a whole number from 1 to 500; "stat": unknown parameter; did you mean state?; state: must be one of queued, submitting`},
 }
 
