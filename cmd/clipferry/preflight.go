@@ -121,7 +121,11 @@ func reportLines(where string, x preflight.Export) []cli.Styled {
 		add("renders", "%.0f s in %s, %s", x.Seconds, x.Resolution, costText(x.Expected))
 	}
 	if x.StartsAt != nil {
-		text := fmt.Sprintf("%d before it, starts in about %s", x.Place, briefly(time.Until(*x.StartsAt)))
+		when := "in a moment"
+		if in := time.Until(*x.StartsAt); in >= 5*time.Second {
+			when = "in about " + briefly(in)
+		}
+		text := fmt.Sprintf("%d before it, starts %s", x.Place, when)
 		if x.EndsAt != nil {
 			text += ", is done in about " + briefly(time.Until(*x.EndsAt))
 		}

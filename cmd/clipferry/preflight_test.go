@@ -34,7 +34,7 @@ func TestPreflightAndImport(t *testing.T) {
 	time.Sleep(time.Second) // they are done
 
 	out, _ := b.clipferry(cli.Done, "preflight", "--resolution", "HD_720", project)
-	for _, want := range []string{"project " + project + "  exists (clips, SUCCEEDED)", "units unknown: nothing like it was charged yet", "starts in about", "1000 of today's 1000 units are left"} {
+	for _, want := range []string{"project " + project + "  exists (clips, SUCCEEDED)", "units unknown: nothing like it was charged yet", "0 before it, starts in a moment", "1000 of today's 1000 units are left"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("without %q:\n%s", want, out)
 		}
@@ -115,6 +115,15 @@ func TestATotalSaysWhatItIsOf(t *testing.T) {
 	} {
 		if got := string(totalLines(total)[0]); got != want {
 			t.Errorf("%q, not %q", got, want)
+		}
+	}
+}
+
+func TestAReportSaysWhenAnExportStarts(t *testing.T) {
+	for want, in := range map[string]time.Duration{"3 before it, starts in a moment": 0, "3 before it, starts in about 10m": 10*time.Minute + 30*time.Second} {
+		at := time.Now().Add(in)
+		if got := lines(reportLines("", preflight.Export{Place: 3, StartsAt: &at})); !strings.Contains(string(got), want) {
+			t.Errorf("no %q in %s", want, got)
 		}
 	}
 }
