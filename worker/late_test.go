@@ -227,11 +227,17 @@ func TestALateTransferDoesNotExpireTheNextTask(t *testing.T) {
 // Links may outlive their task: a transfer that fails past the deadline, in a way that
 // passes, is tried on, and takes no clip along that was not fetched yet.
 func TestAFailureThatPassesExpiresNothing(t *testing.T) {
+	for _, late := range []time.Duration{10 * time.Minute, 2 * time.Hour} {
+		t.Run(late.String(), func(t *testing.T) { testAFailureThatPasses(t, late) })
+	}
+}
+
+func testAFailureThatPasses(t *testing.T, late time.Duration) {
 	r := newRig(t)
 	r.options.MirrorConcurrency = 1
 	r.provider.clips, r.provider.readsFor = 2, 1
 	r.provider.read = func(_ int, task *provider.Task) error {
-		task.ExpireAt = time.Now().Add(-10 * time.Minute)
+		task.ExpireAt = time.Now().Add(-late)
 		return nil
 	}
 	failed := &failingTransfers{Archive: r.archive, failed: make(chan struct{})}

@@ -174,9 +174,12 @@ func (w *Worker) transferFailed(ctx context.Context, r *export.Record, c *export
 	})
 }
 
-// outlives is for how long after its export's deadline a transfer is tried on that fails in
-// a way that passes: links may outlive their task.
-const outlives = time.Hour
+// outlives and lateTries are for how long after its export's deadline, and how often, a
+// transfer is tried at least that fails in a way that passes: links may outlive their task.
+const (
+	outlives  = time.Hour
+	lateTries = 8
+)
 
 // afterFailure picks the event of a failed transfer.
 func (w *Worker) afterFailure(r *export.Record, c *export.Clip, err error, why export.Problem, badBody bool) func(*export.Record) error {
@@ -190,7 +193,7 @@ func (w *Worker) afterFailure(r *export.Record, c *export.Clip, err error, why e
 		return func(r *export.Record) error { return r.ClipRefused(w.now(), idx, round, link, why) }
 	case class == fault.Terminal, unusable, badBody && c.BadBodies+1 >= maxBadBodies:
 		return func(r *export.Record) error { return r.ClipFail(w.now(), idx, round, why) }
-	case r.PastDeadline(now.Add(-outlives)): // as a link that is refused by then: the other clips go on
+	case r.PastDeadline(now.Add(-outlives)) && c.Faults+1 >= lateTries: // as a link that is refused by then: the other clips go on
 		return func(r *export.Record) error { return r.ClipRefused(w.now(), idx, round, link, why) }
 	}
 	base := time.Second

@@ -62,7 +62,7 @@ func (s *State) Finish(id string, t Turn, o Outcome, now Instant, dice float64) 
 	case o.Result == Failed, o.Result == InDoubt:
 		s.failed(t, o, now, dice)
 	}
-	if t.Probe && halt != nil && halt.Why != "" && halt.free(o) {
+	if t.Probe && halt != nil && halt.Why != "" && halt.Since < t.Began && halt.free(o) { // and on when it was probed
 		halt.Probe = now
 		s.touch(fieldGate, "")
 	}

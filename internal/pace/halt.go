@@ -209,17 +209,17 @@ func (o Outcome) Free() bool {
 // ReadsProbe reports whether a read is to show that the provider answers, before
 // anything else that is halted may go or, of orders in doubt, before the next order.
 func (s *State) ReadsProbe() bool {
+	order := &s.Gate.Halts[orders]
+	unread := order.Why == HaltDoubts && s.Gate.Signs.Read <= s.Gate.Signs.Doubted
 	switch h := s.Gate.Halted(); h.Why {
 	case HaltDown:
 		return true
-	case HaltForbidden: // an order would go without an operator's word
-		return s.Gate.Halts[orders].byWord()
+	case HaltForbidden: // what is halted besides would be tried by an order
+		return s.Gate.Halts[exports].Why != "" || order.byWord() || unread
 	case HaltAnswers:
 		return !h.Orders
-	case HaltDoubts:
-		return s.Gate.Signs.Read <= s.Gate.Signs.Doubted
 	default:
-		return false
+		return unread
 	}
 }
 
@@ -318,10 +318,10 @@ func (s *State) failed(t Turn, o Outcome, now Instant, dice float64) {
 		s.halt(HaltDown, everything, now, dice)
 	}
 	switch why := g.Halts[orders].Why; {
-	case order && why != "":
-		s.halt(why, orders, now, dice)
 	case order && g.Signs.Doubts >= doubtsAfter:
 		s.halt(HaltDoubts, orders, now, dice)
+	case order && why != "":
+		s.halt(why, orders, now, dice)
 	}
 }
 

@@ -31,7 +31,7 @@ func (s *State) holdsSlot(w *Waiter) bool {
 func (s *State) reserved() int {
 	n := 0
 	for _, w := range s.Waiters {
-		if w.Stage >= Preparing && s.Renders[w.Export] == nil {
+		if w.Stage >= Preparing && s.Renders[w.Export] == nil && !s.halted(w) {
 			n++
 		}
 	}

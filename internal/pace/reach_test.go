@@ -102,3 +102,72 @@ func TestAKeyThatIsTriedPaysForNoOrder(t *testing.T) {
 		t.Errorf("%+v, %+v", c, a.Gate.Halted())
 	}
 }
+
+// Of a refused key nothing is known of what else was halted: where an order may have been
+// paid for in vain, a read goes first.
+func TestAReadGoesFirstWhereTheKeyWasRefused(t *testing.T) {
+	for _, under := range []string{HaltDoubts, HaltAnswers, HaltAnswers + " of reads"} {
+		a := newAccount()
+		a.now = a.now.Add(time.Minute)
+		halts[under].answers(a)
+		a.now = a.now.Add(2 * time.Hour)
+		halts[HaltForbidden].answers(a)
+		a.Join("order", submitOf("o"), a.now)
+		a.now = a.now.Add(time.Hour)
+		if c := a.Next(a.now); c.Waiter == "order" || !a.ReadsProbe() {
+			t.Errorf("%s: %+v", under, c)
+		}
+	}
+}
+
+// Orders that are lost one after the other are doubts also where orders were halted before.
+func TestDoubtsTakeThePlaceOfAnotherHalt(t *testing.T) {
+	for under, want := range map[string]string{HaltUnits: HaltDoubts, HaltRefusals: HaltDoubts, HaltAnswers: HaltAnswers} {
+		a := newAccount()
+		halts[under].answers(a)
+		for _, p := range []string{"p", "q", "r"} {
+			a.send(submitOf(p), Outcome{Result: InDoubt})
+		}
+		if got := a.Gate.Halts[orders].Why; got != want {
+			t.Errorf("under %s: %s", under, got)
+		}
+	}
+}
+
+// Orders that wait for a halt to end leave their slots to what is passed through.
+func TestHaltedOrdersReserveNoSlots(t *testing.T) {
+	s, now := NewState(Limits{PerMinute: 15, Slots: 2}), Instant(1_700_000_000_000_000)
+	s.Create(now)
+	now = now.Add(time.Hour)
+	for _, id := range []string{"a", "b"} {
+		s.Join(id, Waiter{Export: id, Project: id, Kind: Submit, Stage: Unslotted, Worker: "w"}, now)
+	}
+	for range 2 {
+		c := s.Next(now)
+		s.Reserve(c.Waiter, now)
+		s.Ready(c.Waiter)
+	}
+	s.RecallOdd("x", now, now)
+	s.RecallOdd("y", now, now)
+	s.Join("p", Waiter{Export: PassedPrefix + "p", Kind: Submit, Stage: Unslotted, Worker: "w"}, now)
+	if c := s.Next(now.Add(time.Minute)); c.Waiter != "p" {
+		t.Errorf("%+v", c)
+	}
+}
+
+// A probe whose turn is given back is one of the halt that it was for: not an operator's
+// word for another that began meanwhile.
+func TestATurnGivenBackIsNoWord(t *testing.T) {
+	a := newAccount()
+	halts[HaltUnits].answers(a)
+	a.now = a.now.Add(time.Hour)
+	a.Join("p", submitOf("p"), a.now)
+	turn := a.Claim("p", a.now)
+	a.now = a.now.Add(time.Second)
+	a.RecallOdd("x", a.now, a.now)
+	a.RecallOdd("y", a.now, a.now)
+	a.Finish("p", turn, Outcome{Result: Refused}, a.now, 0.5)
+	if h := a.Gate.Halts[orders]; h.Why != HaltAnswers || h.Probe != Never {
+		t.Errorf("%+v", h)
+	}
+}
