@@ -64,10 +64,10 @@ func TestFootprint(t *testing.T) {
 		most        int64
 		fill        func(t *testing.T, rdb *redis.Client, projects []string)
 	}{
-		{"waiting", 20_000, 1, 810, fillWaiting},
-		{"waiting", 20_000, 100, 690, fillWaiting},
-		{"archived", 4_000, 1, 1500, fillArchived},
-		{"archived", 4_000, 100, 1400, fillArchived},
+		{"waiting", 10_000, 1, 810, fillWaiting},
+		{"waiting", 10_000, 100, 690, fillWaiting},
+		{"archived", 2_000, 1, 1500, fillArchived},
+		{"archived", 2_000, 100, 1400, fillArchived},
 	} {
 		t.Run(fmt.Sprintf("%s, %d of a project", c.kind, c.of), func(t *testing.T) {
 			rdb := redistest.Start(t, redistest.Config("hash-max-listpack-value", "512")).Client()
