@@ -168,7 +168,7 @@ func (a *failingTransfers) Mirror(ctx context.Context, job storage.Job) (storage
 	return object, err
 }
 
-// A transfer may outlive its task: the export expired, was paid for again and
+// A transfer may outlive its task: the export failed, was paid for again and
 // runs as the next one. When the transfer fails in the end, past the deadline of
 // the first, that says nothing of the second.
 func TestALateTransferDoesNotExpireTheNextTask(t *testing.T) {
@@ -205,7 +205,7 @@ func TestALateTransferDoesNotExpireTheNextTask(t *testing.T) {
 	id := r.enqueue(tasks.Export{JobID: "a", ProjectID: "proj"})
 	<-began
 	_, err := r.ledger.Update(t.Context(), id, func(rec *export.Record) error {
-		return rec.Expire(time.Now(), "task-1", export.Problem{Reason: export.ReasonTaskForgotten, Detail: "gone"})
+		return rec.Fail(time.Now(), export.Problem{Reason: export.ReasonTaskForgotten, Detail: "gone"})
 	})
 	must(t, err)
 	_, err = r.admin.Retry(t.Context(), id, export.RetryOptions{PayAgain: true})

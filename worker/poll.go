@@ -254,7 +254,7 @@ func (w *Worker) expire(ctx context.Context, r *export.Record, why export.Proble
 		return err
 	}
 	return w.conclude(ctx, id, func(r *export.Record) error { return r.Expire(w.now(), task, why) }, func(r *export.Record) {
-		if r.State != export.Mirroring { // else all is archived
+		if r.State != export.Mirroring { // else all is archived, or clips are under way
 			w.log.Error("export expired", logkey.Export, id, logkey.ExportTaskID, task, logkey.Reason, why.Reason, logkey.Why, why.Detail)
 		}
 		w.releaseSlot(ctx, r)

@@ -8,10 +8,12 @@ import (
 	"time"
 )
 
-// Expire ends an export whose results the provider no longer has. What was
-// saved stays and is named; if that is all, the export goes on to its seal. task is the one that the caller saw expire: it is
-// [ErrStale] when the export goes on with another, when its deadline has moved,
-// or when nothing more is needed of the provider.
+// Expire ends the reads of a task that the provider has let go. What is not linked by
+// now never will be. Clips that are linked go on, since their links may live for longer
+// than the task: the export ends when they are through, at once without any. What was
+// saved stays and is named; if that is all, the export goes on to its seal. task is the
+// one that the caller saw expire: it is [ErrStale] when the export goes on with another,
+// when its deadline has moved, or when nothing more is needed of the provider.
 func (r *Record) Expire(now time.Time, task string, why Problem) error {
 	if err := r.mayTask(EvExpire, task); err != nil {
 		return err
@@ -22,6 +24,34 @@ func (r *Record) Expire(now time.Time, task string, why Problem) error {
 	if r.Sealable() {
 		return fmt.Errorf("all clips are archived: %w", ErrStale)
 	}
+	if r.State != Mirroring || !r.underWay() {
+		return r.expire(now, why)
+	}
+	r.UpdatedAt = now
+	r.Read = ReadNone
+	for _, idx := range r.missing() {
+		r.failClip(now, r.clip(idx), why)
+	}
+	for _, c := range r.Clips {
+		if c.State == ClipStale {
+			r.failClip(now, c, why)
+		}
+	}
+	return nil
+}
+
+// underWay reports whether a clip's transfer is due.
+func (r *Record) underWay() bool {
+	for _, c := range r.Clips {
+		if c.State == ClipReady {
+			return true
+		}
+	}
+	return false
+}
+
+// expire ends the export, whatever its clips wait for.
+func (r *Record) expire(now time.Time, why Problem) error {
 	r.UpdatedAt = now
 	r.Read = ReadNone
 	if r.State == Mirroring && r.complete() { // the read that was due is not needed

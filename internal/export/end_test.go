@@ -376,6 +376,9 @@ func TestOnlyWhatHasExpiredExpires(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := at(t, Mirroring)
+			for _, clip := range r.Clips {
+				clip.State = ClipStale
+			}
 			before := clone(r)
 			err := r.Expire(c.now, c.task, Problem{Reason: ReasonTaskForgotten, Detail: "gone"})
 			if !errors.Is(err, c.err) || (err != nil) != (c.err != nil) {
@@ -410,6 +413,7 @@ func TestWhatExpiresNamesTheClipInTheWay(t *testing.T) {
 	for n := 1; n <= 2; n++ {
 		must(t, r.ClipRefused(noon, 1, n, "b", Problem{Reason: ReasonLinkRefused, Detail: "403"}))
 	}
+	must(t, r.ClipDone(noon, "task1", 0, r.Clips[0].Round, Object{Key: "a"}, nil, ""))
 	must(t, r.Expire(noon.Add(73*time.Hour), r.ExportTaskID, Problem{}))
 	if cause := r.Problem.Cause; cause == nil || cause.Reason != ReasonLinkRefused || cause.Clip != 1 {
 		t.Errorf("%+v because %+v", r.Problem, cause)

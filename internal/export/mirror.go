@@ -169,7 +169,7 @@ func (r *Record) lapseClip(now time.Time, c *Clip, why Problem) error {
 		r.failClip(now, c, because(ReasonDeadlinePassed, why))
 		return nil
 	}
-	return r.Expire(now, r.ExportTaskID, why.of(c.Idx))
+	return r.expire(now, why.of(c.Idx))
 }
 
 // ClipFail records that a clip cannot be archived; the others go on, and the

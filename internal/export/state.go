@@ -138,7 +138,7 @@ var next = map[State]map[Event][]State{
 		EvRestore:     {Archived},
 		EvReplace:     {Rendering},
 		EvTakeOver:    {Mirroring},
-		EvExpire:      {Expired},
+		EvExpire:      {Mirroring, Expired},
 		EvFail:        {Failed},
 		EvCancel:      {Canceled},
 	},

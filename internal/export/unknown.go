@@ -14,7 +14,7 @@ func (r *Record) DoesNotKnow(now time.Time, n int, nextPoll time.Time) error {
 		return nil
 	}
 	if r.PastDeadline(now) {
-		return r.forgotten(now)
+		return r.Expire(now, r.ExportTaskID, Problem{Reason: ReasonTaskForgotten})
 	}
 	r.UpdatedAt = now
 	r.Unknown++
@@ -75,35 +75,4 @@ func (r *Record) giveUp(now time.Time) error {
 		r.failClip(now, r.clip(idx), why)
 	}
 	return r.Fail(now, why)
-}
-
-// forgotten ends the reads of a task that the provider has let go. What is not
-// linked by now never will be. Clips that are linked go on, since their links may
-// live for longer than the task: the export ends when they are through.
-func (r *Record) forgotten(now time.Time) error {
-	why := Problem{Reason: ReasonTaskForgotten}
-	if r.State != Mirroring || !r.underWay() {
-		return r.Expire(now, r.ExportTaskID, why)
-	}
-	r.UpdatedAt = now
-	r.Read = ReadNone
-	for _, idx := range r.missing() {
-		r.failClip(now, r.clip(idx), why)
-	}
-	for _, c := range r.Clips {
-		if c.State == ClipStale {
-			r.failClip(now, c, why)
-		}
-	}
-	return nil
-}
-
-// underWay reports whether a clip's transfer is due.
-func (r *Record) underWay() bool {
-	for _, c := range r.Clips {
-		if c.State == ClipReady {
-			return true
-		}
-	}
-	return false
 }

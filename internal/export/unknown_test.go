@@ -141,6 +141,21 @@ func TestATaskThatIsUnknownGoesOnByItsLinks(t *testing.T) {
 	})
 }
 
+// The provider can't be read past the deadline: a clip that waits for a fresh link is
+// given up, and takes none along whose link may live.
+func TestWhatIsLinkedGoesOnWhereResultsAreNotRead(t *testing.T) {
+	r, past := at(t, Mirroring), noon.Add(49*time.Hour)
+	r.Clips[1].State = ClipStale
+	must(t, r.Expire(past, "task1", Problem{Reason: ReasonResultsUnread}))
+	if r.State != Mirroring || r.Read != ReadNone || r.Clips[0].State != ClipReady || r.Clips[1].State != ClipFailed {
+		t.Fatalf("%s, clips%s", r.State, clipsOf(r))
+	}
+	must(t, r.ClipDone(past, "task1", 0, r.Clips[0].Round, Object{Key: "a"}, nil, ""))
+	if r.State != Expired || r.ArchivedCount != 1 {
+		t.Errorf("%s, %d archived", r.State, r.ArchivedCount)
+	}
+}
+
 // The provider forgets the task while clips are on their way whose links live on.
 func TestClipsThatAreLinkedOutliveTheirTask(t *testing.T) {
 	past := noon.Add(49 * time.Hour)
