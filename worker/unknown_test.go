@@ -37,7 +37,7 @@ func TestNothingIsGivenUpWhileNoTaskIsKnown(t *testing.T) {
 	second := r.enqueue(tasks.Export{ProjectID: "b"})
 	for _, id := range []string{first, second} {
 		rec := r.await(id, "asked often", func(rec *export.Record) bool {
-			return rec.State.Final() || rec.ReadFaults > 5*export.MaxUnknown
+			return rec.State.Final() || rec.ReadFaults > 5*export.MaxUnknown && rec.Problem.Reason == export.ReasonTaskUnknown
 		})
 		if rec.State != export.Rendering || rec.Problem.Reason != export.ReasonTaskUnknown || !rec.HoldsSlot() {
 			t.Errorf("%s: %s", rec.State, view.Sentence(rec, view.CLI))
