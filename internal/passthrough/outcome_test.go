@@ -34,6 +34,7 @@ func TestWhatOneCallSaysOfTheAccount(t *testing.T) {
 		"too many":                        {unknown, failure(provider.RateLimited, 429), nil, budget.Outcome{Result: budget.Refused}},
 		"an unknown call's failure":       {unknown, failure(provider.Unavailable, 503), nil, budget.Outcome{Neutral: true}},
 		"an unknown call that is refused": {unknown, failure(provider.Rejected, 400), nil, budget.Outcome{Neutral: true}},
+		"one that could not be made":      {known, provider.Reply{}, &provider.Error{Kind: provider.Rejected}, budget.Outcome{}},
 		"no answer":                       {unknown, provider.Reply{}, errors.New("reset"), budget.Outcome{Result: budget.InDoubt}},
 	} {
 		o := ordered{call: c.call}

@@ -289,15 +289,17 @@ const sendTimeout = 35 * time.Second
 // call is refused says nothing of the account where nobody here knows the call, or where
 // it is the service's own answer to an order.
 func outcomeOf(c call, reply provider.Reply, err error, ended func(provider.Reply) budget.Outcome) budget.Outcome {
-	neutral := false
-	if f := reply.Failure; err == nil && f != nil {
+	if err != nil {
+		return budget.PassedOutcomeOf(err)
+	}
+	o, neutral := budget.Outcome{Result: budget.Answered}, false
+	if f := reply.Failure; f != nil {
 		neutral = f.Kind != provider.RateLimited && (!c.known || f.Kind == provider.InDoubt && !lost(reply))
 		if !neutral {
-			err = f
+			o = budget.PassedOutcomeOf(f)
+			neutral = o.Neutral
 		}
 	}
-	o := budget.PassedOutcomeOf(err)
-	neutral = neutral || o.Neutral
 	if o.Result == budget.Answered && ended != nil {
 		o = ended(reply)
 	}
