@@ -1,6 +1,7 @@
 package pace
 
 import (
+	"iter"
 	"slices"
 	"time"
 )
@@ -187,6 +188,17 @@ func (g *Gate) haltOf(export string, k Kind) *Halt {
 
 // halted says whether a halt keeps the waiter back.
 func (s *State) halted(w *Waiter) bool { return s.Gate.haltOf(w.Export, w.Kind) != nil }
+
+// going yields the waiters of a kind that no halt keeps back.
+func (s *State) going(k Kind) iter.Seq2[string, *Waiter] {
+	return func(yield func(string, *Waiter) bool) {
+		for id, w := range s.Waiters {
+			if w.Kind == k && !s.halted(w) && !yield(id, w) {
+				return
+			}
+		}
+	}
+}
 
 // Resume lets one request through, whatever halts them.
 func (s *State) Resume(now Instant) {

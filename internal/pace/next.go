@@ -116,10 +116,8 @@ func (s *State) lead() time.Duration {
 
 // exportsWait says whether an export waits to be submitted, and may be.
 func (s *State) exportsWait() bool {
-	for _, w := range s.Waiters {
-		if w.Kind == Submit && !s.halted(w) {
-			return true
-		}
+	for range s.going(Submit) {
+		return true
 	}
 	return false
 }
@@ -176,8 +174,8 @@ func (w *Waiter) place() Instant {
 func (s *State) firstSubmit(now Instant, meant func(*Waiter) bool, taken func() map[string]int) string {
 	var first string
 	tenants := false
-	for id, w := range s.Waiters {
-		if w.Kind != Submit || !meant(w) || s.rests(w, now) || s.halted(w) {
+	for id, w := range s.going(Submit) {
+		if !meant(w) || s.rests(w, now) {
 			continue
 		}
 		tenants = tenants || first != "" && w.Tenant != s.Waiters[first].Tenant
@@ -189,8 +187,8 @@ func (s *State) firstSubmit(now Instant, meant func(*Waiter) bool, taken func() 
 		return first
 	}
 	var waiting []string
-	for id, w := range s.Waiters {
-		if w.Kind == Submit && meant(w) && !s.rests(w, now) && !s.halted(w) {
+	for id, w := range s.going(Submit) {
+		if meant(w) && !s.rests(w, now) {
 			waiting = append(waiting, id)
 		}
 	}
@@ -246,10 +244,7 @@ func (s *State) nextRefresh(now Instant) (string, Instant) {
 // anyRefresh returns the refresh that is due first.
 func (s *State) anyRefresh(now Instant) (string, Instant) {
 	var first string
-	for id, w := range s.Waiters {
-		if w.Kind != Refresh || s.halted(w) {
-			continue
-		}
+	for id, w := range s.going(Refresh) {
 		if first == "" || w.due() < s.Waiters[first].due() || w.due() == s.Waiters[first].due() && id < first {
 			first = id
 		}
@@ -261,10 +256,7 @@ func (s *State) anyRefresh(now Instant) (string, Instant) {
 // and when it has been too long.
 func (s *State) nextOverdue(now Instant) (string, Instant) {
 	first, at := "", Never
-	for id, w := range s.Waiters {
-		if w.Kind != Read || s.halted(w) {
-			continue
-		}
+	for id, w := range s.going(Read) {
 		due := Instant(0)
 		if r := s.Renders[w.Export]; r != nil && !r.Overdue {
 			due = r.quietSince().Add(s.gap(r, now))
@@ -285,10 +277,7 @@ func (s *State) nextRead(now Instant) (string, Instant) {
 	}
 	var best, first string
 	top, at := math.Inf(-1), Never
-	for id, w := range s.Waiters {
-		if w.Kind != Read || s.halted(w) {
-			continue
-		}
+	for id, w := range s.going(Read) {
 		t := now
 		if least > 0 {
 			t = s.reachesAt(w.Export, least, now)

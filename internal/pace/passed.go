@@ -90,10 +90,7 @@ func (s *State) anyOther(now Instant) (string, Instant) {
 		return 1
 	}
 	var first string
-	for id, w := range s.Waiters {
-		if w.Kind != Other || s.halted(w) {
-			continue
-		}
+	for id, w := range s.going(Other) {
 		f := s.Waiters[first]
 		if f == nil || cmp.Or(cmp.Compare(round(w), round(f)), cmp.Compare(w.Tenant, f.Tenant), cmp.Compare(w.Joined, f.Joined), cmp.Compare(id, first)) < 0 {
 			first = id
