@@ -219,7 +219,7 @@ func (w *Worker) readRefused(ctx context.Context, r *export.Record, n int, err e
 
 func (w *Worker) readFailed(ctx context.Context, r *export.Record, n int, why export.Problem, wait time.Duration) error {
 	now := w.now()
-	if r.PastDeadline(now.Add(-expiryGrace)) && !unread(r, now) {
+	if lapsed(r, now) {
 		return w.expire(ctx, r, export.Problem{Reason: export.ReasonResultsUnread, Detail: why.Detail})
 	}
 	next := now.Add(beforeDeadline(wait, now, r.ExpireAt))
@@ -247,6 +247,16 @@ func (w *Worker) readLater(ctx context.Context, r *export.Record, why export.Pro
 // expiryGrace is how long after its deadline an export is still tried: clocks
 // differ, and a result that is still there is worth more than punctuality.
 const expiryGrace = 5 * time.Minute
+
+// askedFor is for how long a task is asked for whose results nobody could read yet.
+const askedFor = 30 * 24 * time.Hour
+
+// lapsed reports whether nothing is hoped for any more of the provider's results. Until a
+// read has said how long it keeps them, that may be for longer than usual, as a plan says.
+func lapsed(r *export.Record, now time.Time) bool {
+	unread := r.Polls == 0 && r.ExpireAt.IsZero() && now.Sub(r.SubmittedAt) < askedFor
+	return !unread && r.PastDeadline(now.Add(-expiryGrace))
+}
 
 func (w *Worker) expire(ctx context.Context, r *export.Record, why export.Problem) error {
 	id, task := r.ID, r.ExportTaskID

@@ -153,10 +153,7 @@ func (w *Worker) sweepExport(ctx context.Context, id string, open *[]observe.Dea
 // overdue reports whether an export is past its deadline with nothing left to
 // hope for. Mirrors that still work are not cut: they end it themselves.
 func overdue(r *export.Record, now time.Time) bool {
-	if r.State != export.Rendering && r.State != export.Mirroring || r.Sealable() || unread(r, now) {
-		return false
-	}
-	if !r.PastDeadline(now.Add(-expiryGrace)) {
+	if r.State != export.Rendering && r.State != export.Mirroring || r.Sealable() || !lapsed(r, now) {
 		return false
 	}
 	for _, c := range r.Clips {
@@ -165,15 +162,6 @@ func overdue(r *export.Record, now time.Time) bool {
 		}
 	}
 	return true
-}
-
-// askedFor is for how long a task is asked for whose results nobody could read yet.
-const askedFor = 30 * 24 * time.Hour
-
-// unread reports whether no read has said yet until when the provider keeps the export: it
-// may be longer than usual, as its plan says.
-func unread(r *export.Record, now time.Time) bool {
-	return r.Polls == 0 && r.ExpireAt.IsZero() && now.Sub(r.SubmittedAt) < askedFor
 }
 
 // expedite moves clips whose deadline came near to the urgent queue.
