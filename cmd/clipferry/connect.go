@@ -16,6 +16,7 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
 	"github.com/clipferry/clipferry/internal/admin"
+	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/ledger"
 	"github.com/clipferry/clipferry/internal/link"
 	"github.com/clipferry/clipferry/internal/redisfault"
@@ -221,6 +222,16 @@ func speaksTLS(ctx context.Context, address *tasks.Redis) bool {
 	defer conn.Close()
 	err := tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx)
 	return err == nil || strings.Contains(err.Error(), "remote error: tls:")
+}
+
+// withGate lends the account's budget.
+func (c *connection) withGate(a config.Account, do func(*budget.Gate) error) error {
+	gate, err := wiring.Gate(a, c.rdb, c.log)
+	if err != nil {
+		return err
+	}
+	defer gate.Close()
+	return do(gate)
 }
 
 // close drops the connections; what was written has been acknowledged already.

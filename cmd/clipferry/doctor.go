@@ -13,6 +13,7 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/fault"
 	"github.com/clipferry/clipferry/internal/pace"
 	"github.com/clipferry/clipferry/internal/provider"
@@ -126,13 +127,11 @@ func (d *doctor) redis(ctx context.Context, conn *connection) {
 
 // account reports what stops an account's orders.
 func (d *doctor) account(ctx context.Context, conn *connection, a config.Account) {
-	gate, err := wiring.Gate(a, conn.rdb, conn.log)
-	if err != nil {
-		d.report("fleet", refused("the account "+a.Name, err))
-		return
-	}
-	defer gate.Close()
-	st, err := gate.Status(ctx)
+	var st budget.Status
+	err := conn.withGate(a, func(g *budget.Gate) (err error) {
+		st, err = g.Status(ctx)
+		return err
+	})
 	if err != nil {
 		d.report("fleet", refused("the account "+a.Name, err))
 		return

@@ -12,6 +12,7 @@ import (
 
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
+	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/queue"
 )
 
@@ -75,18 +76,15 @@ func (c *console) resume(ctx context.Context, queues []string) error {
 func (c *console) resumeAccounts(ctx context.Context, conn *connection) error {
 	var faults []error
 	for _, a := range conn.cfg.Accounts() {
-		gate, err := wiring.Gate(a, conn.rdb, conn.log)
-		if err != nil {
-			return err
-		}
-		h, err := gate.Health(ctx)
-		if err == nil && h.Halted != "" {
-			if err = gate.Resume(ctx); err == nil {
-				_ = c.out.Printf("account %s, halted by %s, tries one request\n", a.Name, h.Halted)
+		faults = append(faults, conn.withGate(a, func(g *budget.Gate) error {
+			h, err := g.Health(ctx)
+			if err == nil && h.Halted != "" {
+				if err = g.Resume(ctx); err == nil {
+					_ = c.out.Printf("account %s, halted by %s, tries one request\n", a.Name, h.Halted)
+				}
 			}
-		}
-		gate.Close()
-		faults = append(faults, err)
+			return err
+		}))
 	}
 	return errors.Join(faults...)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/clipferry/clipferry/cmd/internal/cli"
 	"github.com/clipferry/clipferry/cmd/internal/wiring"
 	"github.com/clipferry/clipferry/config"
+	"github.com/clipferry/clipferry/internal/budget"
 	"github.com/clipferry/clipferry/internal/queue"
 	"github.com/clipferry/clipferry/internal/recovery"
 )
@@ -64,21 +65,11 @@ func (c *console) recover(ctx context.Context) error {
 
 // recall tells the account's budget of an order whose answer nobody can read.
 func (c *connection) recall(ctx context.Context, account, export string, sent time.Time) error {
-	gate, err := wiring.Gate(c.cfg.Account(account), c.rdb, c.log)
-	if err != nil {
-		return err
-	}
-	defer gate.Close()
-	return gate.RecallOdd(ctx, export, sent)
+	return c.withGate(c.cfg.Account(account), func(g *budget.Gate) error { return g.RecallOdd(ctx, export, sent) })
 }
 
 // renameSlot has the account's budget hold a slot under the name of whoever has taken it
 // over.
 func (c *connection) renameSlot(ctx context.Context, account, from, to string) error {
-	gate, err := wiring.Gate(c.cfg.Account(account), c.rdb, c.log)
-	if err != nil {
-		return err
-	}
-	defer gate.Close()
-	return gate.Rename(ctx, from, to)
+	return c.withGate(c.cfg.Account(account), func(g *budget.Gate) error { return g.Rename(ctx, from, to) })
 }
